@@ -1,0 +1,62 @@
+"""hardprompt: how well can a prompt do, and how readable can it stay while doing it?
+
+    task --> objective --> optimizer (soft | pez | rl | yours) --> prompt --> metrics --> record --> trade-off
+
+Names are loaded when they are first used, so that importing the package and `hardprompt --help` cost nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "hardprompt.optimizers",
+    "Example": "hardprompt.task",
+    "FrozenLM": "hardprompt.lm",
+    "HardPrompt": "hardprompt.prompt",
+    "HardpromptError": "hardprompt.errors",
+    "Problem": "hardprompt.optimizers",
+    "PromptResult": "hardprompt.optimizers",
+    "Scorer": "hardprompt.scoring",
+    "SoftPrompt": "hardprompt.prompt",
+    "StudyRequest": "hardprompt.study",
+    "Task": "hardprompt.task",
+    "Template": "hardprompt.task",
+    "compare": "hardprompt.study",
+    "load_lm": "hardprompt.lm",
+    "load_optimizer": "hardprompt.optimizers",
+    "load_points": "hardprompt.study",
+    "load_task": "hardprompt.catalogue",
+    "optimizer": "hardprompt.optimizers",
+    "run_optimizer": "hardprompt.optimizers",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from hardprompt.catalogue import load_task
+    from hardprompt.errors import HardpromptError
+    from hardprompt.lm import FrozenLM, load_lm
+    from hardprompt.optimizers import (
+        Config,
+        Problem,
+        PromptResult,
+        load_optimizer,
+        optimizer,
+        run_optimizer,
+    )
+    from hardprompt.prompt import HardPrompt, SoftPrompt
+    from hardprompt.scoring import Scorer
+    from hardprompt.study import StudyRequest, compare, load_points
+    from hardprompt.task import Example, Task, Template
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hardprompt' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,244 @@
+"""The command line. Thin: it reads options, calls the library, and turns errors into one line and an exit status.
+
+Exit status: 0 done, 1 the job failed (or some of its runs), 2 the request was wrong, 130 interrupted.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hardprompt.errors import HardpromptError, RequestError, UnknownName
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How well can a prompt do, and how readable can it stay while doing it?",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
+TaskName = Annotated[str, typer.Option("--task", help="Name, a .jsonl file, or path.py:name.")]
+LMName = Annotated[str, typer.Option("--lm", help="Embedded model, local folder or hub id.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the record; by default hardprompt-out/TASK-LM.")]
+Template = Annotated[str | None, typer.Option(help="Of a .jsonl task: text with {prompt} and {input}.")]
+LabelWords = Annotated[str, typer.Option(help="Of a .jsonl task: label=word,label=word,...")]
+Match = Annotated[str, typer.Option(help="Of a .jsonl generation task: exact or starts-with.")]
+References = Annotated[list[str] | None, typer.Option("--reference-prompt", help="Of a .jsonl task; may be repeated.")]
+Length = Annotated[int, typer.Option("--prompt-length", help="Tokens of the prompts that are searched.")]
+Vocabulary = Annotated[str, typer.Option(help="Tokens a hard prompt may use: words, ascii, all, or a file of words.")]
+Budget = Annotated[int | None, typer.Option("--lm-tokens", help="Budget of every run in logical LM tokens.")]
+Options = Annotated[list[str] | None, typer.Option("-o", "--option", help="An optimizer's option: pez.steps=500.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")]
+
+
+@app.command()
+def compare(
+    task: TaskName = "plural",
+    lm: LMName = "microworld",
+    optimizers: Annotated[str, typer.Option(help="Comma-separated names, or path.py:name.")] = "",
+    weights: Annotated[str, typer.Option(help="Comma-separated fluency weights.")] = "",
+    splits: Annotated[str, typer.Option(help="Comma-separated data splits.")] = "",
+    seeds: Annotated[str, typer.Option(help="Comma-separated random seeds.")] = "",
+    preset: Annotated[str, typer.Option(help="quick (two minutes) or default (what figures are quoted from).")] = "quick",
+    out: Out = None,
+    prompt_length: Length = 5,
+    vocabulary: Vocabulary = "words",
+    lm_tokens: Budget = None,
+    option: Options = None,
+    template: Template = None,
+    label_words: LabelWords = "",
+    match: Match = "exact",
+    reference_prompt: References = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Compare prompt optimizers on one task and model, and draw the trade-off."""
+    from hardprompt.study import StudyRequest
+
+    request = StudyRequest.make(
+        preset,
+        task=task,
+        lm=lm,
+        prompt_length=prompt_length,
+        vocabulary=vocabulary,
+        template=template,
+        label_words=_pairs("--label-words", label_words),
+        match=match,
+        reference_prompts=tuple(reference_prompt or ()),
+        options=_options(option or []),
+        device=device,
+        **_given(
+            optimizers=_words(optimizers),
+            weights=_numbers("--weights", weights, float),
+            splits=_words(splits),
+            seeds=_numbers("--seeds", seeds, int),
+            lm_tokens=lm_tokens,
+        ),
+    )
+    _run_study(request, out, as_json)
+
+
+@app.command()
+def optimize(
+    name: Annotated[str, typer.Argument(help="The optimizer: a name, or path.py:name.")],
+    task: TaskName = "plural",
+    lm: LMName = "microworld",
+    weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
+    split: Annotated[str, typer.Option(help="Data split.")] = "default",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    prompt_length: Length = 5,
+    vocabulary: Vocabulary = "words",
+    lm_tokens: Budget = None,
+    option: Options = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Run one optimizer once and print what it found; nothing is written."""
+    from hardprompt.lm import load_lm
+    from hardprompt.optimizers import Problem, run_optimizer
+    from hardprompt.study import StudyRequest
+    from hardprompt.study.point import measure
+
+    request = StudyRequest.make(
+        task=task,
+        lm=lm,
+        optimizers=(name,),
+        weights=(weight,),
+        splits=(split,),
+        seeds=(seed,),
+        prompt_length=prompt_length,
+        vocabulary=vocabulary,
+        options=_options(option or []),
+        device=device,
+        lm_tokens=lm_tokens,
+    )
+    [(chosen, config)] = request.load_optimizers().values()
+    problem = Problem(
+        request.load_tasks()[split],
+        load_lm(lm, device),
+        weight=weight,
+        prompt_length=prompt_length,
+        vocabulary=vocabulary,
+        seed=seed,
+        lm_tokens=lm_tokens,
+    )
+    point = measure(problem, run_optimizer(chosen, problem, config))
+    if as_json:
+        print(json.dumps(point, ensure_ascii=False, indent=2))
+    else:
+        _show_table([point])
+
+
+@app.command("ls")
+def list_catalogue(
+    what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],
+    as_json: Json = False,
+) -> None:
+    """List what is on offer."""
+    from hardprompt.report.listing import LISTINGS, listing_table
+
+    if what not in LISTINGS:
+        raise UnknownName("listing", what, LISTINGS)
+    entries = LISTINGS[what]()
+    if as_json:
+        print(json.dumps(entries, ensure_ascii=False, indent=2))
+    else:
+        _console().print(listing_table(entries))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")]) -> None:
+    """Redraw frontier.json and the trade-off plot from the recorded points, and print the table."""
+    from hardprompt.study.store import Store
+
+    store = Store(folder)
+    store.write_report()
+    _show_table(store.points())
+
+
+def main() -> None:
+    """Entry point of the console script: every expected error is one line on stderr."""
+    try:
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        status = _fail(" ".join(error.format_message().split()), 2)
+    except RequestError as error:
+        status = _fail(str(error), 2)
+    except HardpromptError as error:
+        status = _fail(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _fail("interrupted; finished runs are recorded, and the same command goes on from there", 130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
+    from hardprompt.report.live import LiveDisplay
+    from hardprompt.study import compare as run
+    from hardprompt.study.store import Store
+
+    with LiveDisplay(_console(stderr=as_json)) as display:
+        run(request, out, display)
+    points = Store(display.folder).points()
+    if as_json:
+        print(json.dumps(points, ensure_ascii=False, indent=2))
+    else:
+        _show_table(points)
+        _console().print(f"points.jsonl, frontier.json and tradeoff.png are in {display.folder}", markup=False, highlight=False)
+    if any(point["status"] != "ok" for point in points):
+        raise typer.Exit(1)
+
+
+def _show_table(points: list[dict[str, Any]]) -> None:
+    from hardprompt.report.table import results_table
+
+    _console().print(results_table(points))
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"hardprompt: {message}", file=sys.stderr)
+    return status
+
+
+def _words(text: str) -> tuple[str, ...] | None:
+    return tuple(word.strip() for word in text.split(",") if word.strip()) or None
+
+
+def _numbers(name: str, text: str, kind: type) -> tuple[Any, ...] | None:
+    try:
+        return tuple(kind(word) for word in _words(text) or ()) or None
+    except ValueError as error:
+        raise RequestError(f"{name}: {text!r} is no comma-separated list of numbers") from error
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in _words(text) or ()]
+    if any(not equals or not label or not word for label, equals, word in pairs):
+        raise RequestError(f"{name}: {text!r} is no list like 0=terrible,1=great")
+    return {label: word for label, _, word in pairs}
+
+
+def _options(given: list[str]) -> dict[str, dict[str, Any]]:
+    """`pez.steps=500` -> {"pez": {"steps": "500"}}; the optimizer's configuration reads the values."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        path, equals, value = text.partition("=")
+        optimizer, dot, option = path.rpartition(".")
+        if not (equals and dot and optimizer and option):
+            raise RequestError(f"option {text!r} is not of the form optimizer.option=value, such as pez.steps=500")
+        found.setdefault(optimizer, {})[option] = value
+    return found
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

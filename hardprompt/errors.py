@@ -1,0 +1,57 @@
+"""Every error that hardprompt raises on purpose, each one line that says what was wrong and what to do.
+
+HardpromptError
+├── RequestError          the request was wrong (exit status 2)
+│   ├── UnknownName       no such task, model, optimizer or option; names the nearest
+│   ├── TaskError         a task that cannot be used as it is
+│   ├── LMError           a model that cannot be loaded or does not fit
+│   ├── ContextExceeded   an input longer than the model's context
+│   └── StudyError        an output folder that cannot be used for this request
+└── RunError              a run failed (exit status 1); the study goes on without it
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HardpromptError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class RequestError(HardpromptError):
+    """The request was wrong; the message says what to change."""
+
+
+class UnknownName(RequestError):
+    """A name that nothing answers to.
+
+    >>> print(UnknownName("task", "plurel", ["plural", "category"]))
+    no task 'plurel'; did you mean 'plural'? There are: category, plural
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f"; did you mean {close[0]!r}?" if close else "."
+        there = f" There are: {', '.join(known)}" if known else ""
+        super().__init__(f"no {what} {name!r}{guess}{there}{hint}")
+
+
+class TaskError(RequestError):
+    """A task, template, label word or example that cannot be used."""
+
+
+class LMError(RequestError):
+    """A language model that cannot be loaded or cannot serve."""
+
+
+class ContextExceeded(RequestError):
+    """An input longer than the model's context."""
+
+
+class StudyError(RequestError):
+    """An output folder that cannot be used for this request."""
+
+
+class RunError(HardpromptError):
+    """One run failed, for example because a loss became non-finite."""

@@ -1,0 +1,223 @@
+"""A frozen causal language model: weights that never change, its tokenizer, and the two halves of its forward pass.
+
+The body (`hidden`) and the output layer (`head`) are separate, because only the positions and vocabulary entries that are
+read need logits. Sequences are right-padded; a causal model then needs neither an attention mask nor position ids.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hardprompt.errors import LMError, UnknownName
+
+EMBEDDED = {"microworld": Path(__file__).parent / "microworld" / "model"}
+"""Models inside the package, by name: ordinary Hugging Face folders."""
+
+_ANCHOR = "a"  # a text in front of a continuation, so that it is tokenized as it will stand: after something
+
+
+class FrozenLM:
+    """A Hugging Face causal LM and its tokenizer, frozen.
+
+    Args:
+        model: a causal LM whose logits are its output embeddings applied to its body's last hidden state.
+        tokenizer: its tokenizer.
+        name: how records call it.
+
+    Raises:
+        LMError: if the model's logits are something else than head(body(x)), which soft-capped or scaled outputs are.
+
+    Example:
+        >>> lm = load_lm("microworld")
+        >>> lm.decode(lm.encode("give the plural"))
+        'give the plural'
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.device: torch.device = model.get_input_embeddings().weight.device
+        self.eos_id: int | None = _first_id(tokenizer.eos_token_id, model.config.eos_token_id)
+        self.bos_id: int | None = _first_id(tokenizer.bos_token_id, model.config.bos_token_id)
+        self.max_length: int = _context(model.config)
+        self._check_head()
+
+    @cached_property
+    def vocab_embeds(self) -> Tensor:
+        """Input embeddings (V, d) of the tokens that the tokenizer knows; padded rows of the matrix are left out."""
+        weight = self.model.get_input_embeddings().weight
+        return weight[: min(len(self.tokenizer), weight.shape[0])].detach()
+
+    @cached_property
+    def output_map(self) -> Tensor | None:
+        """The (d, d) matrix A for which E A is closest to the output embeddings W, or None where W is E itself.
+
+        It carries a gradient with respect to an output embedding back to the input embedding of the same token.
+        """
+        output = self.model.get_output_embeddings().weight
+        if output is self.model.get_input_embeddings().weight:
+            return None
+        size = self.vocab_embeds.shape[0]
+        return torch.linalg.lstsq(self.vocab_embeds.float(), output[:size].float()).solution.to(output.dtype)
+
+    @cached_property
+    def end_ids(self) -> Tensor:
+        """Tokens that end an answer: end of sequence, and every token whose text begins with a line break."""
+        ends = [i for i in range(self.vocab_embeds.shape[0]) if self._token_text(i).startswith("\n")]
+        if self.eos_id is not None:
+            ends.append(self.eos_id)
+        if not ends:
+            raise LMError(f"{self.name} has neither an end-of-sequence token nor one that begins with a line break")
+        return torch.tensor(sorted(set(ends)), device=self.device)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text at the start of a sequence, without special tokens."""
+        return self.encode_many([text])[0]
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each of several texts, without special tokens."""
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+
+    def encode_after(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts that continue another one, so that no start-of-text blank is put before them.
+
+        Where a text merges with whatever stands before it ("ly" after "love"), its ids at the start of a sequence are used.
+        """
+        anchor = self.encode(_ANCHOR)
+        joined = self.encode_many([_ANCHOR + text for text in texts])
+        fits = [ids[: len(anchor)] == anchor for ids in joined]
+        alone = self.encode_many([text for text, fit in zip(texts, fits, strict=True) if not fit])
+        rest = iter(alone)
+        return [ids[len(anchor) :] if fit else next(rest) for ids, fit in zip(joined, fits, strict=True)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out, blanks as they are."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings (..., d) of token ids (...)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def hidden(self, embeds: Tensor) -> Tensor:
+        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d)."""
+        return self.model.base_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+
+    def head(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Logits (..., V) of hidden states (..., d), or only the given vocabulary columns (..., C)."""
+        output = self.model.get_output_embeddings()
+        if columns is None:
+            return output(hidden)
+        bias = getattr(output, "bias", None)
+        return nn.functional.linear(hidden, output.weight[columns], None if bias is None else bias[columns])
+
+    def _token_text(self, token_id: int) -> str:
+        return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+
+    def _check_head(self) -> None:
+        ids = torch.arange(min(4, self.vocab_embeds.shape[0]), device=self.device)[None]
+        with torch.no_grad():
+            expected = self.model(input_ids=ids).logits
+            actual = self.head(self.hidden(self.embed(ids)))
+        if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
+            raise LMError(
+                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
+                "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family"
+            )
+
+
+def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> FrozenLM:
+    """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
+
+    Args:
+        name: "microworld", a folder in the Hugging Face format, or a hub id.
+        device: "cpu", "cuda", ...; by default CUDA where there is one.
+        dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
+
+    Raises:
+        LMError: no such model, no weights in the folder, no such device, or the hub cannot be reached.
+
+    Example:
+        >>> load_lm("microworld").name
+        'microworld'
+    """
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    source = _locate(name)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise LMError(f"no CUDA device for {name!r} here; use --device cpu")
+    cached_only = isinstance(source, Path) or not _hub_answers()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise LMError(_why_not(name, source, error)) from error
+    return FrozenLM(model.to(place), tokenizer, _short_name(name))
+
+
+def _locate(name: str) -> str | Path:
+    """The folder of an embedded or local model, or the name itself as a hub id."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise LMError(f"{name} is no model folder: it has no config.json")
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+            raise LMError(f"model folder {name} has no weights: put model.safetensors into it")
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
+    return name
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, asked once: its own client would try for half a minute and say so at every turn."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+    except HTTPError:
+        return True
+    except (URLError, TimeoutError):
+        return False
+    return True
+
+
+def _why_not(name: str, source: str | Path, error: Exception) -> str:
+    if isinstance(source, Path):
+        return f"cannot load the model in {name}: {' '.join(str(error).split())[:200]}"
+    hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
+    return str(UnknownName("model", name, EMBEDDED, hint))
+
+
+def _short_name(name: str) -> str:
+    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
+
+
+def _first_id(*candidates: Any) -> int | None:
+    """The first id that is set; a configuration may list several ends, of which the first counts."""
+    for candidate in candidates:
+        if isinstance(candidate, list) and candidate:
+            return int(candidate[0])
+        if isinstance(candidate, int):
+            return candidate
+    return None
+
+
+def _context(config: Any) -> int:
+    """Number of positions; GPT-2's `n_positions` is mapped to the same attribute."""
+    return int(getattr(config, "max_position_embeddings", 0) or 0) or 10**9

@@ -1,0 +1,117 @@
+"""PEZ (Wen et al. 2023, Algorithm 1): gradients taken at the projection, applied to a continuous prompt that is kept.
+
+    P' = Proj_E(P);   g = dL(P') / dP';   P <- P - lr * g
+
+The released language-model script projects the stored prompt again after every step, which throws the continuous iterate
+away: P <- Proj_E(P - lr * g). That is the paper's own AutoPrompt-SGD baseline, and available as variant "projected-sgd".
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from hardprompt.errors import RunError
+from hardprompt.lm.fluency import projected_nll
+from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
+from hardprompt.optimizers.projection import Measure, nearest
+from hardprompt.optimizers.soft import check_init, initial_embeds, make_updater
+
+EMITTED = 20
+"""The last projections stand for what PEZ emits at its end: where it oscillates, they differ."""
+
+
+class PezConfig(Config):
+    """Options of PEZ.
+
+    Attributes:
+        fluency_gradient: "one-sided" as published (targets are hard ids) or "two-sided" (`projected_nll`).
+        variant: "pez" is Algorithm 1; "projected-sgd" is what the released script does.
+        init, init_text: as for soft prompts.
+    """
+
+    steps: PositiveInt = 300
+    batch_size: PositiveInt = 32
+    learning_rate: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 0.0
+    update: Literal["adamw", "adafactor"] = "adamw"
+    projection: Measure = "cosine"
+    fluency_gradient: Literal["one-sided", "two-sided"] = "two-sided"
+    variant: Literal["pez", "projected-sgd"] = "pez"
+    init: Literal["vocabulary", "noise", "text"] = "vocabulary"
+    init_text: str = ""
+
+
+@dataclass(frozen=True)
+class PezStep:
+    """One iterate: rows of the vocabulary that the prompt projects to, and the loss there."""
+
+    rows: Tensor
+    loss: float
+
+
+def pez_steps(
+    embeds: Tensor,
+    vocab: Tensor,
+    loss_at: Callable[[Tensor, Tensor], Tensor],
+    updater: torch.optim.Optimizer,
+    measure: Measure = "cosine",
+    reproject: bool = False,
+) -> Iterator[PezStep]:
+    """Algorithm 1 without end.
+
+    Args:
+        embeds: the continuous prompt (L, d), a parameter of `updater`, changed in place.
+        vocab: embeddings to project to, (A, d).
+        loss_at: loss of the projected embeddings (L, d) and their rows (L,).
+        updater: applies the gradient.
+        measure: of the projection.
+        reproject: whether the stored prompt is itself projected after every step ("projected-sgd").
+
+    Raises:
+        RunError: the loss is not finite.
+    """
+    while True:
+        rows = nearest(embeds.detach(), vocab, measure)
+        hard = vocab[rows].detach().requires_grad_()
+        loss = loss_at(hard, rows)
+        if not loss.isfinite():
+            raise RunError(f"the loss of PEZ is {float(loss)}; lower pez.learning_rate or the weight")
+        (embeds.grad,) = torch.autograd.grad(loss, hard)
+        updater.step()
+        if reproject:
+            embeds.data = vocab[nearest(embeds.detach(), vocab, measure)]
+        yield PezStep(rows, float(loss))
+
+
+@optimizer("pez", config=PezConfig, check=lambda problem, config: check_init(config.init, config.init_text))
+def pez(problem: Problem, config: PezConfig) -> Emitted:
+    """PEZ: projected gradient onto the vocabulary; the continuous prompt is kept, the projection is what counts."""
+    vocab = problem.lm.vocab_embeds[problem.allowed].float()
+    embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
+    updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)
+
+    def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
+        loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
+        if problem.weight:
+            nll = projected_nll(problem.lm, hard, problem.allowed[rows], config.fluency_gradient == "two-sided")
+            problem.counter.forward += len(rows)
+            problem.counter.backward += len(rows)
+            loss = loss + problem.weight * nll
+        return loss
+
+    projections: list[list[int]] = []
+    steps = pez_steps(embeds, vocab, loss_at, updater, config.projection, config.variant == "projected-sgd")
+    for number, step in zip(range(1, config.steps + 1), steps, strict=False):
+        ids = problem.allowed[step.rows].tolist()
+        changed = not projections or ids != projections[-1]
+        if changed:
+            problem.visit([ids])
+        projections.append(ids)
+        problem.note(number / config.steps, train_loss=step.loss, changed=float(changed))
+        if problem.exhausted:
+            break
+    return projections[-EMITTED:]

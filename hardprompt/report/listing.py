@@ -1,0 +1,76 @@
+"""What `hardprompt ls` shows: tasks, models, optimizers and metrics on offer."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.lm import EMBEDDED
+from hardprompt.optimizers import all_optimizers
+
+Entry = dict[str, Any]
+
+
+def list_tasks() -> list[Entry]:
+    """Every installed task, described."""
+    return [load_task(name).describe() for name in all_tasks()]
+
+
+def list_lms() -> list[Entry]:
+    """The embedded models."""
+    return [{"name": name, "embedded": True} for name in EMBEDDED]
+
+
+def list_optimizers() -> list[Entry]:
+    """Every installed optimizer with its options and their defaults."""
+    return [
+        {
+            "name": optimizer.name,
+            "description": optimizer.summary,
+            "sweeps_weight": optimizer.sweeps,
+            "options": optimizer.config().model_dump(mode="json"),
+        }
+        for optimizer in all_optimizers().values()
+    ]
+
+
+def list_metrics() -> list[Entry]:
+    """What is measured of every prompt, with its unit and direction."""
+    rows = [
+        ("test_accuracy", "fraction", "of what was optimized (for a soft prompt, its vectors)"),
+        ("deployed_test_accuracy", "fraction", "of the text, tokenized afresh in its place"),
+        ("test_loss", "nats per example", "task loss of what was optimized"),
+        ("log_perplexity", "nats per token", "mean NLL of the prompt under the task LM"),
+        ("scrutability.nats_per_character", "nats per character", "total surprisal over the characters of the text"),
+        ("scrutability.max_surprisal", "nats", "of the least expected token"),
+        ("scrutability.repetition", "fraction", "tokens that occurred earlier in the prompt"),
+        ("scrutability.whole_word_share", "fraction", "tokens that are complete words"),
+        ("faithfulness.distance_cosine", "1 - cosine", "mean distance to the closest allowed token (Patel et al.)"),
+        ("faithfulness.distance_euclidean", "embedding units", "the same, Euclidean"),
+        (
+            "faithfulness.output_gap",
+            "squared logits",
+            "mean squared difference of logits, soft against projection (Patel et al.)",
+        ),
+        ("faithfulness.loss_gap", "nats per example", "absolute difference of test loss (Patel et al.)"),
+        ("faithfulness.accuracy_gap", "fraction", "test accuracy of the soft prompt minus its projection's"),
+        ("faithfulness.agreement", "fraction", "examples with the same prediction"),
+        ("faithfulness.kl", "nats", "KL of next-token distributions, soft from projection"),
+        ("faithfulness.label_kl", "nats", "the same over the label words"),
+    ]
+    return [{"name": name, "unit": unit, "description": text} for name, unit, text in rows]
+
+
+LISTINGS = {"tasks": list_tasks, "lms": list_lms, "optimizers": list_optimizers, "metrics": list_metrics}
+
+
+def listing_table(entries: list[Entry]) -> Table:
+    """A table with a column per key that holds a short value."""
+    keys = [key for key in entries[0] if not isinstance(entries[0][key], dict | list)]
+    table = Table(pad_edge=False)
+    for key in keys:
+        table.add_column(key)
+    for entry in entries:
+        table.add_row(*[Text(str(entry[key])) for key in keys])
+    return table

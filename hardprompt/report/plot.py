@@ -1,0 +1,143 @@
+"""The trade-off plot: accuracy of the deployed text against its log-perplexity, readable to the right."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hardprompt.study.frontier import bootstrap_mean
+
+Point = dict[str, Any]
+
+COLORS = {
+    "manual": "#222222",
+    "random": "#999999",
+    "soft": "#cc79a7",
+    "pez": "#0072b2",
+    "rl": "#d55e00",
+}
+OTHERS = ("#009e73", "#e69f00", "#56b4e9", "#8c564b", "#6a3d9a")
+MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s"}
+_STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) -> None:
+    """Draw the trade-off of finished runs to a .png or .svg file.
+
+    Small marks are runs; large ones are means over splits and seeds at one weight with 95 % bootstrap intervals, joined in
+    the order of the weights. A soft prompt is an arrow from its own accuracy to that of its projection. The dashed line is
+    the empty prompt, the grey stairs are the front of all texts.
+
+    Args:
+        points: finished runs, as `points.jsonl` holds them.
+        found: what `frontier` says of them.
+        file: where to.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 6.4), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_front(axes, found)
+        for name, color in _colors(points).items():
+            _draw_optimizer(axes, [p for p in points if p["optimizer"] == name and p["log_perplexity"] is not None], color)
+        for empty in [p for p in points if p["optimizer"] == "empty"][:1]:
+            accuracy = empty["deployed_test_accuracy"]
+            axes.axhline(accuracy, color="#222222", linestyle="--", linewidth=0.9, label=f"empty prompt ({accuracy:.2f})")
+        axes.invert_xaxis()
+        axes.set_ylim(-0.03, 1.05)
+        axes.set_xlabel("log-perplexity of the prompt under the task LM (nats per token)      more readable →")
+        axes.set_ylabel("test accuracy of the deployed text")
+        axes.set_title(_title(points), loc="left")
+        axes.grid(color="#eeeeee", linewidth=0.8)
+        axes.set_axisbelow(True)
+        figure.legend(loc="outside right upper", frameon=False)
+        figure.supxlabel(_examples(points), x=0.01, ha="left", fontsize=8, family="monospace", parse_math=False)
+        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
+def _draw_optimizer(axes: Axes, points: Sequence[Point], color: str) -> None:
+    if not points:
+        return
+    name = points[0]["optimizer"]
+    marker = MARKERS.get(name, "P")
+    axes.scatter(
+        [p["log_perplexity"] for p in points],
+        [p["deployed_test_accuracy"] for p in points],
+        s=16, color=color, marker=marker, alpha=0.35, linewidths=0,
+    )  # fmt: skip
+    means = []
+    for weight in sorted({p["weight"] for p in points}):
+        group = [p for p in points if p["weight"] == weight]
+        x = bootstrap_mean([p["log_perplexity"] for p in group])
+        y = bootstrap_mean([p["deployed_test_accuracy"] for p in group])
+        means.append((x["mean"], y["mean"]))
+        axes.errorbar(
+            x["mean"], y["mean"],
+            xerr=[[x["mean"] - x["low"]], [x["high"] - x["mean"]]],
+            yerr=[[y["mean"] - y["low"]], [y["high"] - y["mean"]]],
+            color=color, linewidth=0.9, alpha=0.6, zorder=2,
+        )  # fmt: skip
+        _draw_gap(axes, group, x["mean"], y["mean"], color)
+    xs, ys = zip(*means, strict=True)
+    axes.plot(
+        xs,
+        ys,
+        color=color,
+        marker=marker,
+        markersize=12 if marker == "*" else 8,
+        markeredgecolor="white",
+        zorder=3,
+        label=name,
+    )
+    if len(means) > 1:
+        for (x_mean, y_mean), weight in zip(means, sorted({p["weight"] for p in points}), strict=True):
+            axes.annotate(f"w={weight:g}", (x_mean, y_mean), (5, 6), textcoords="offset points", color=color, fontsize=8)
+
+
+def _draw_gap(axes: Axes, group: Sequence[Point], x: float, y: float, color: str) -> None:
+    """The arrow from what was optimized to what can be deployed, where the two differ by more than can be seen."""
+    own = bootstrap_mean([p["test_accuracy"] for p in group])["mean"]
+    if abs(own - y) < 0.02:
+        return
+    axes.annotate("", (x, y), (x, own), arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.3})
+    axes.plot([x], [own], marker="D", markersize=8, color="white", markeredgecolor=color, zorder=3)
+    axes.annotate("as trained", (x, own), (7, -3), textcoords="offset points", color=color, fontsize=8)
+
+
+def _draw_front(axes: Axes, found: dict[str, Any]) -> None:
+    front = (found["overall"] or {"front": []})["front"]
+    if front:
+        worst = found["reference"]["log_perplexity"]
+        best_so_far: list[tuple[float, float]] = []
+        for p in front:
+            if not best_so_far or p["deployed_test_accuracy"] > best_so_far[-1][1]:
+                best_so_far.append((p["log_perplexity"], p["deployed_test_accuracy"]))
+        xs, ys = zip(*best_so_far, strict=True)
+        axes.step([*xs, max(worst, *xs)], [*ys, ys[-1]], where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
+
+
+def _colors(points: Sequence[Point]) -> dict[str, str]:
+    names = [name for name in dict.fromkeys(p["optimizer"] for p in points) if name != "empty"]
+    spare = iter(OTHERS * len(names))
+    return {name: COLORS[name] if name in COLORS else next(spare) for name in names}
+
+
+def _title(points: Sequence[Point]) -> str:
+    seeds = len({(p["split"], p["seed"]) for p in points})
+    return f"{points[0]['task']} on {points[0]['lm']}: what a readable prompt costs ({seeds} seed{'s' if seeds > 1 else ''})"
+
+
+def _examples(points: Sequence[Point]) -> str:
+    """One prompt per optimizer and weight: the one that does best on dev."""
+    lines = []
+    for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points if p["log_perplexity"] is not None):
+        group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
+        best = max(group, key=lambda p: p["deployed_dev_accuracy"])
+        text = " ".join(best["prompt_text"].split())
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        lines.append(
+            f"{name:>8} w={weight:<5g}{best['deployed_test_accuracy']:5.2f} {best['log_perplexity']:6.2f} nats  {shown}"
+        )
+    return "\n".join(lines)

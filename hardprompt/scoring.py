@@ -1,0 +1,313 @@
+"""Scoring prompts on examples: the only place where the frozen LM meets a task.
+
+Rows of the batch are (prompt, example) pairs. A row is bos + before + prompt + after (+ target), right-padded; logits are
+computed only at the positions that are read, and for label words only in those columns. Hard prompts are spliced in as ids,
+soft ones as embeddings; a text is filled into the template and tokenized afresh, as it would be deployed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.objective import label_correct, label_cross_entropy
+from hardprompt.task import Example, Task
+
+TOKENS_PER_BATCH = 8192
+"""Padded tokens in one forward pass without gradient."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """P prompts on N examples.
+
+    Attributes:
+        loss: nats per example, (P, N): -log p(label) over the label words, or -log p(target, end) for generation.
+        correct: whether the answer is right, (P, N).
+        label_logits: (P, N, C), or None for generation.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    label_logits: Tensor | None
+
+
+@dataclass
+class TokenCount:
+    """Logical LM tokens: prompt plus example tokens of every (prompt, example) pair asked for, cached or not."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sequence: known ids, where free embeddings go, and the answer's tokens that are fed."""
+
+    ids: list[int]
+    soft_at: int  # position of the first soft vector; its placeholder ids are 0
+    answer: list[int]
+    prompt: int
+    example: int
+
+    @property
+    def length(self) -> int:
+        return len(self.ids) + len(self.answer)
+
+
+class Scorer:
+    """Scores prompts on fixed examples of a task.
+
+    Args:
+        lm: the frozen model.
+        task: template, label words and match.
+        examples: what to score on.
+        counter: where LM tokens are counted.
+
+    Raises:
+        TaskError: a label word that is no single token of the model, or two label words with the same token.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> scores = Scorer(lm, task, task.dev).score_ids([lm.encode("write the plural"), ()])
+        >>> scores.loss.shape == (2, len(task.dev))
+        True
+    """
+
+    def __init__(self, lm: FrozenLM, task: Task, examples: Sequence[Example], counter: TokenCount | None = None) -> None:
+        self.lm = lm
+        self.task = task
+        self.examples = tuple(examples)
+        self.counter = counter or TokenCount()
+        self._verdict = lru_cache(maxsize=100_000)(self._judge)
+        around = [task.template.around(example.input) for example in self.examples]
+        self._before = lm.encode_many([before for before, _ in around])
+        self._after = lm.encode_after([after for _, after in around])
+        if task.label_words:
+            self.label_ids = _label_ids(lm, task)
+            self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
+            self._targets: list[list[int]] = [[] for _ in self.examples]
+        else:
+            self._targets = lm.encode_after([task.separator + example.answer for example in self.examples])
+
+    def score_ids(self, prompts: Sequence[Sequence[int]], indices: Sequence[int] | None = None) -> Scores:
+        """Score hard prompts, spliced in as ids, on all examples or on those of `indices`. No gradient."""
+        chosen = self._indices(indices)
+        rows = [self._row(p, n, list(ids)) for p, ids in enumerate(prompts) for n in chosen]
+        self.counter.forward += self._tokens(rows)
+        with torch.no_grad():
+            return self._score(rows, len(prompts), chosen, None)
+
+    def score_embeds(self, embeds: Tensor, indices: Sequence[int] | None = None) -> Scores:
+        """Score one prompt given as embeddings (L, d); differentiable where `embeds` asks for a gradient."""
+        chosen = self._indices(indices)
+        rows = [self._row(0, n, [0] * embeds.shape[0]) for n in chosen]
+        tokens = self._tokens(rows)
+        self.counter.forward += tokens
+        with_grad = embeds.requires_grad and torch.is_grad_enabled()
+        self.counter.backward += tokens if with_grad else 0
+        with torch.set_grad_enabled(with_grad):
+            return self._score(rows, 1, chosen, embeds)
+
+    def score_text(self, text: str) -> Scores:
+        """Score a prompt as text: filled into the template, and the whole tokenized afresh. No gradient."""
+        rows = self._text_rows(text)
+        self.counter.forward += self._tokens(rows)
+        with torch.no_grad():
+            return self._score(rows, 1, range(len(self.examples)), None)
+
+    def survives(self, ids: Sequence[int], text: str) -> bool:
+        """Whether the text, tokenized afresh in its place, gives the same ids on every example."""
+        spliced = (self._row(0, n, list(ids)).ids for n in range(len(self.examples)))
+        return all(row.ids == other for row, other in zip(self._text_rows(text), spliced, strict=True))
+
+    @torch.no_grad()
+    def next_token_logits(self, prompt: Sequence[int] | Tensor) -> Tensor:
+        """Logits (N, V) of the answer's first token, under a hard prompt (ids) or a soft one (embeddings (L, d))."""
+        soft = prompt if isinstance(prompt, Tensor) else None
+        ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
+        rows = [self._row(0, n, ids) for n in range(len(self.examples))]
+        out: dict[int, Tensor] = {}
+        for batch in self._batches(rows, soft is not None):
+            hidden = self.lm.hidden(self._embeds([rows[i] for i in batch], soft))
+            last = torch.tensor([len(rows[i].ids) - 1 for i in batch], device=hidden.device)
+            logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), last])
+            out |= dict(zip(batch, logits, strict=True))
+        return torch.stack([out[i] for i in range(len(rows))])
+
+    def check_context(self, prompt_length: int) -> None:
+        """ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
+        for example in range(len(self.examples)):
+            self._row(0, example, [0] * prompt_length)
+
+    def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
+        return range(len(self.examples)) if indices is None else [int(i) for i in indices]
+
+    def _row(self, prompt: int, example: int, prompt_ids: list[int]) -> _Row:
+        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
+        before = start + self._before[example]
+        return self._checked(
+            _Row(before + prompt_ids + self._after[example], len(before), self._targets[example], prompt, example)
+        )
+
+    def _text_rows(self, text: str) -> list[_Row]:
+        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
+        filled = [self.task.template.fill(example.input, text) for example in self.examples]
+        return [
+            self._checked(_Row(start + ids, 0, self._targets[n], 0, n)) for n, ids in enumerate(self.lm.encode_many(filled))
+        ]
+
+    def _checked(self, row: _Row) -> _Row:
+        if row.length > self.lm.max_length:
+            start = self.examples[row.example].input[:40]
+            raise ContextExceeded(
+                f"task {self.task.name}, example {row.example + 1} ({start!r}...): {row.length} tokens with its prompt, "
+                f"but the context of {self.lm.name} is {self.lm.max_length}; shorten the input or the prompt"
+            )
+        if not row.ids:
+            raise TaskError(
+                f"task {self.task.name}, example {row.example + 1}: nothing stands before the answer, "
+                f"and {self.lm.name} has no beginning-of-sequence token; put text into the template"
+            )
+        return row
+
+    def _tokens(self, rows: list[_Row]) -> int:
+        bos = 0 if self.lm.bos_id is None else 1
+        return sum(row.length - bos for row in rows)
+
+    def _batches(self, rows: list[_Row], with_grad: bool) -> Iterator[list[int]]:
+        """Indices of rows that go through the model together: of similar length; with gradient, all at once."""
+        order = sorted(range(len(rows)), key=lambda i: rows[i].length)
+        if with_grad:
+            yield order
+            return
+        batch: list[int] = []
+        for i in order:
+            if batch and (len(batch) + 1) * rows[i].length > TOKENS_PER_BATCH:
+                yield batch
+                batch = []
+            batch.append(i)
+        yield batch
+
+    def _embeds(self, rows: Sequence[_Row], soft: Tensor | None) -> Tensor:
+        """Input embeddings (B, T, d) of right-padded rows."""
+        width = max(row.length for row in rows)
+        ids = torch.tensor([row.ids + row.answer + [0] * (width - row.length) for row in rows], device=self.lm.device)
+        embeds = self.lm.embed(ids)
+        if soft is None or soft.shape[0] == 0:
+            return embeds
+        at = torch.tensor([row.soft_at for row in rows], device=self.lm.device)
+        columns = at[:, None] + torch.arange(soft.shape[0], device=self.lm.device)
+        batch = torch.arange(len(rows), device=self.lm.device)[:, None].expand_as(columns)
+        return embeds.index_put((batch, columns), soft.to(embeds.dtype).expand(len(rows), -1, -1))
+
+    def _score(self, rows: list[_Row], prompts: int, chosen: Sequence[int], soft: Tensor | None) -> Scores:
+        loss: list[Tensor] = []
+        correct: list[Tensor] = []
+        label_logits: list[Tensor] = []
+        order: list[int] = []
+        for batch in self._batches(rows, soft is not None and soft.requires_grad):
+            order += batch
+            batch_rows = [rows[i] for i in batch]
+            embeds = self._embeds(batch_rows, soft)
+            hidden = self.lm.hidden(embeds)
+            if self.task.label_words:
+                logits = self._read_labels(hidden, batch_rows)
+                labels = self.labels[[row.example for row in batch_rows]]
+                label_logits.append(logits)
+                loss.append(label_cross_entropy(logits, labels))
+                correct.append(label_correct(logits, labels))
+            else:
+                nll, right = self._read_targets(hidden, embeds, batch_rows)
+                loss.append(nll)
+                correct.append(right)
+        back = torch.empty(len(rows), dtype=torch.long, device=self.lm.device)
+        back[torch.tensor(order, device=self.lm.device)] = torch.arange(len(rows), device=self.lm.device)
+        shape = (prompts, len(chosen))
+        return Scores(
+            loss=torch.cat(loss)[back].view(shape),
+            correct=torch.cat(correct)[back].view(shape),
+            label_logits=torch.cat(label_logits)[back].view(*shape, -1) if label_logits else None,
+        )
+
+    def _read_labels(self, hidden: Tensor, rows: Sequence[_Row]) -> Tensor:
+        last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
+        return self.lm.head(hidden[torch.arange(len(rows), device=hidden.device), last], self.label_ids).float()
+
+    def _read_targets(self, hidden: Tensor, embeds: Tensor, rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
+        """Loss (B,) and rightness (B,) of the targets, all read positions of all rows projected at once."""
+        exact = self.task.match == "exact"
+        reads = [len(row.answer) + exact for row in rows]  # the last one of an exact match reads the end
+        row_of = torch.tensor([b for b, count in enumerate(reads) for _ in range(count)], device=hidden.device)
+        at = [len(row.ids) - 1 + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
+        log_probs = self.lm.head(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
+        is_end = torch.tensor(
+            [t == len(row.answer) for row, count in zip(rows, reads, strict=True) for t in range(count)],
+            device=hidden.device,
+        )
+        targets = torch.tensor(
+            [([*row.answer, 0])[t] for row, count in zip(rows, reads, strict=True) for t in range(count)],
+            device=hidden.device,
+        )
+        token = log_probs.gather(-1, targets[:, None]).squeeze(-1)
+        if exact:
+            token = torch.where(is_end, log_probs[:, self.lm.end_ids].logsumexp(-1), token)
+        loss = -torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, token)
+        greedy = log_probs.argmax(-1)
+        hit = torch.where(is_end, torch.isin(greedy, self.lm.end_ids), greedy == targets) if exact else greedy == targets
+        misses = torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, (~hit).float())
+        correct = misses == 0
+        first_read = torch.tensor([0, *reads]).cumsum(0)
+        for b in (~correct).nonzero().flatten().tolist():
+            answers = greedy[first_read[b] : first_read[b + 1]].tolist()
+            correct[b] = self._right_otherwise(answers, rows[b], embeds[b, : len(rows[b].ids)])
+        return loss, correct
+
+    def _right_otherwise(self, greedy: list[int], row: _Row, embeds: Tensor) -> bool:
+        """Whether greedy decoding reaches the target's text by other tokens than its own.
+
+        Decided without another forward pass unless the first deviating token still spells a part of the target.
+        """
+        target = self.examples[row.example].answer.strip()
+        kept = next(t for t, token in enumerate([*row.answer, None]) if greedy[t] != token)
+        spelled = row.answer[:kept] + greedy[kept : kept + 1]
+        verdict = self._verdict(tuple(spelled), target)
+        while verdict is None:
+            follow = self.lm.embed(torch.tensor(spelled, device=embeds.device))
+            hidden = self.lm.hidden(torch.cat([embeds, follow])[None])[0, -1]
+            spelled.append(int(self.lm.head(hidden).argmax()))
+            if embeds.shape[0] + len(spelled) >= self.lm.max_length:
+                return False
+            verdict = self._verdict(tuple(spelled), target)
+        return verdict
+
+    def _judge(self, answer: tuple[int, ...], target: str) -> bool | None:
+        """Right, wrong, or None while both are still possible, of greedily decoded answer tokens."""
+        ended = bool((self.lm.end_ids == answer[-1]).any())
+        text = self.lm.decode(answer)
+        line = text.lstrip(" ").split("\n")[0]
+        if self.task.match == "starts-with":
+            if line.startswith(target):
+                return True
+        elif ended or "\n" in text.lstrip(" "):
+            return line.strip() == target
+        return None if not ended and target.startswith(line.strip()) else False
+
+
+def _label_ids(lm: FrozenLM, task: Task) -> Tensor:
+    encoded = lm.encode_after([task.separator + word for word in task.label_words.values()])
+    taken: dict[int, str] = {}
+    for word, ids in zip(task.label_words.values(), encoded, strict=True):
+        if len(ids) != 1:
+            raise TaskError(
+                f"task {task.name}: label word {word!r} is {len(ids)} tokens of {lm.name}, expected one; choose another word"
+            )
+        if ids[0] in taken:
+            raise TaskError(f"task {task.name}: label words {taken[ids[0]]!r} and {word!r} are the same token of {lm.name}")
+        taken[ids[0]] = word
+    return torch.tensor(list(taken), device=lm.device)

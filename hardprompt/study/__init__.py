@@ -1,0 +1,22 @@
+"""Studies: optimizers x weights x splits x seeds on one task and model, and what they leave behind.
+
+`request.py` says what is asked for, `runner.py` runs it, `point.py` measures each prompt found, `store.py` keeps the record,
+`frontier.py` finds the trade-off in it.
+"""
+
+from hardprompt.study.frontier import frontier, hypervolume, non_dominated
+from hardprompt.study.request import PRESETS, Run, StudyRequest
+from hardprompt.study.runner import compare
+from hardprompt.study.store import Store, load_points
+
+__all__ = [
+    "PRESETS",
+    "Run",
+    "Store",
+    "StudyRequest",
+    "compare",
+    "frontier",
+    "hypervolume",
+    "load_points",
+    "non_dominated",
+]

@@ -1,0 +1,101 @@
+"""The trade-off in a set of points: which are not dominated, and how much of the plane they cover.
+
+Deployable text is compared with deployable text: accuracy of the text as deployed, against its log-perplexity. Members of a
+front are chosen on dev; the values shown are those on test. Pure functions over points as `points.jsonl` holds them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Point = dict[str, Any]
+RESAMPLES = 2000
+
+
+def non_dominated(gains: Sequence[float], costs: Sequence[float]) -> list[int]:
+    """Indices of the points that no other beats on one axis without losing on the other; the first of equal ones.
+
+    >>> non_dominated([0.9, 0.5, 0.9, 0.4], [5.0, 2.0, 6.0, 3.0])
+    [1, 0]
+    """
+    order = sorted(range(len(gains)), key=lambda i: (costs[i], -gains[i], i))
+    front: list[int] = []
+    for i in order:
+        if not front or gains[i] > gains[front[-1]]:
+            front.append(i)
+    return front
+
+
+def hypervolume(gains: Sequence[float], costs: Sequence[float], worst_cost: float) -> float:
+    """Share of the rectangle [0, 1] x [0, worst_cost] that the points dominate, with reference point (0, worst_cost).
+
+    Args:
+        gains: fractions, larger is better.
+        costs: smaller is better; points beyond `worst_cost` cover nothing.
+
+    >>> hypervolume([1.0, 0.5], [6.0, 2.0], worst_cost=8.0)
+    0.5
+    """
+    area, right = 0.0, worst_cost
+    for i in reversed(non_dominated(gains, costs)):
+        if costs[i] < right:
+            area += gains[i] * (right - max(costs[i], 0.0))
+            right = max(costs[i], 0.0)
+    return area / worst_cost
+
+
+def bootstrap_mean(values: Sequence[float], seed: int = 0, level: float = 0.95) -> dict[str, float]:
+    """Mean and percentile bootstrap interval of values over independent units, for example seeds.
+
+    >>> bootstrap_mean([0.5, 0.5])
+    {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'n': 2}
+    """
+    data = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(seed).integers(len(data), size=(RESAMPLES, len(data)))
+    means = data[draws].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
+
+
+def frontier(points: Sequence[Point], worst_log_perplexity: float) -> dict[str, Any]:
+    """What `frontier.json` holds: fronts per optimizer and overall, their hypervolumes with bootstrap intervals.
+
+    Args:
+        points: finished runs; those without a text to read (the empty prompt) and failed ones are left out.
+        worst_log_perplexity: the reference, ln V of the model: text that a uniform guess predicts as well.
+
+    Returns:
+        `axes`, `reference`, `optimizers` (name -> `front`, `hypervolume`) and `overall` (the same). A hypervolume is the mean
+        over (split, seed) units of the share covered by that unit's front, with a 95 % interval over those units.
+    """
+    placed = [p for p in points if p["status"] == "ok" and p["log_perplexity"] is not None]
+    names = list(dict.fromkeys(p["optimizer"] for p in placed))
+    return {
+        "axes": {
+            "gain": "deployed_test_accuracy",
+            "cost": "log_perplexity",
+            "members_chosen_by": "deployed_dev_accuracy",
+        },
+        "reference": {"deployed_test_accuracy": 0.0, "log_perplexity": worst_log_perplexity},
+        "optimizers": {name: _summary([p for p in placed if p["optimizer"] == name], worst_log_perplexity) for name in names},
+        "overall": _summary(placed, worst_log_perplexity) if placed else None,
+    }
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points of the front, chosen on dev, from the most readable to the least."""
+    chosen = non_dominated([p["deployed_dev_accuracy"] for p in points], [p["log_perplexity"] for p in points])
+    return [points[i] for i in chosen]
+
+
+def _summary(points: Sequence[Point], worst: float) -> dict[str, Any]:
+    units = dict.fromkeys((p["split"], p["seed"]) for p in points)
+    covered = [_covered([p for p in points if (p["split"], p["seed"]) == unit], worst) for unit in units]
+    kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
+    return {"front": [{key: p[key] for key in kept} for p in front(points)], "hypervolume": bootstrap_mean(covered)}
+
+
+def _covered(points: Sequence[Point], worst: float) -> float:
+    members = front(points)
+    return hypervolume([p["deployed_test_accuracy"] for p in members], [p["log_perplexity"] for p in members], worst)

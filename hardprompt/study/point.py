@@ -1,0 +1,107 @@
+"""Measuring what a run found: one line of the record."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hardprompt.metrics import NOT_FOR_HARD, faithfulness, projection_ids, scrutability
+from hardprompt.optimizers import Problem, PromptResult
+from hardprompt.prompt import HardPrompt, SoftPrompt
+from hardprompt.scoring import Scorer, Scores
+
+OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
+EMITTED_SCORED = 20
+"""At most this many of the emitted prompts are scored on test, evenly spread, the last one among them."""
+
+
+def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
+    """The point of a run: scores of its best prompt on all splits, of its text, of what it emits at its end, and the cost."""
+    lm, best = problem.lm, result.best
+    train, dev, test = (Scorer(lm, problem.task, problem.task.examples(s)) for s in ("train", "dev", "test"))
+    if isinstance(best.prompt, SoftPrompt):
+        hard = _projected(problem, result, best.prompt)
+        gaps: dict[str, Any] = faithfulness(test, best.prompt, problem.allowed, _measure(result))
+    else:
+        hard = best.prompt
+        gaps = {"reason": NOT_FOR_HARD}
+    own = _score(test, best.prompt)
+    deployed = test.score_text(hard.text)
+    readable = scrutability(lm, hard.ids, hard.text)
+    return {
+        "optimizer": result.optimizer,
+        "task": problem.task.name,
+        "lm": lm.name,
+        "split": problem.task.split,
+        "seed": result.seed,
+        "weight": result.weight,
+        "objective": OBJECTIVE,
+        "prompt_ids": list(hard.ids),
+        "prompt_text": hard.text,
+        "roundtrip_ok": test.survives(hard.ids, hard.text),
+        "train_accuracy": _accuracy(_score(train, best.prompt)),
+        "dev_accuracy": best.dev_accuracy,
+        "test_accuracy": _accuracy(own),
+        "test_loss": float(own.loss.mean()),
+        "deployed_dev_accuracy": _accuracy(dev.score_text(hard.text)),
+        "deployed_test_accuracy": _accuracy(deployed),
+        "deployed_test_loss": float(deployed.loss.mean()),
+        "log_perplexity": readable["log_perplexity"],
+        "reader_log_perplexity": None,
+        "reader_nats_per_character": None,
+        "dev_objective": best.dev_objective,
+        "scrutability": readable,
+        "faithfulness": gaps,
+        "emitted": _emitted(test, result),
+        "lm_tokens_forward": result.lm_tokens_forward,
+        "lm_tokens_backward": result.lm_tokens_backward,
+        "prompts_visited": len(result.visits),
+        "seconds": round(result.seconds, 3),
+        "config": result.config,
+        "status": "ok",
+    }
+
+
+def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
+    """What the optimizer emits at its end, beside the best it happened to visit."""
+    prompts = result.emitted
+    kept = _spread(prompts, EMITTED_SCORED)
+    accuracies = [_accuracy(_score(test, prompt)) for prompt in kept]
+    final = prompts[-1]
+    described: dict[str, Any] = {
+        "count": len(prompts),
+        "scored": len(kept),
+        "mean_test_accuracy": sum(accuracies) / len(accuracies),
+        "final_test_accuracy": accuracies[-1],
+    }
+    if isinstance(final, HardPrompt):
+        texts = [prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)]
+        described |= {
+            "distinct": len(set(texts)),
+            "final_prompt_ids": list(final.ids),
+            "final_prompt_text": final.text,
+            "final_log_perplexity": scrutability(test.lm, final.ids, final.text)["log_perplexity"],
+        }
+    return described
+
+
+def _projected(problem: Problem, result: PromptResult, soft: SoftPrompt) -> HardPrompt:
+    ids = projection_ids(soft, problem.lm.vocab_embeds, problem.allowed, _measure(result))
+    return HardPrompt.from_ids(problem.lm, ids)
+
+
+def _measure(result: PromptResult) -> str:
+    return str(result.config.get("projection", "cosine"))
+
+
+def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:
+    return scorer.score_embeds(prompt.embeds) if isinstance(prompt, SoftPrompt) else scorer.score_ids([prompt.ids])
+
+
+def _accuracy(scores: Scores) -> float:
+    return float(scores.correct.float().mean())
+
+
+def _spread(prompts: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the prompts, evenly spread, the last one always among them."""
+    stride = max(1, math.ceil(len(prompts) / count))
+    return list(prompts[::-1][::stride])[::-1]

@@ -1,0 +1,158 @@
+"""What a study is asked for, checked before anything runs, and the list of runs that follows from it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
+
+from hardprompt.catalogue import load_task
+from hardprompt.errors import RequestError, UnknownName
+from hardprompt.optimizers import Optimizer, load_optimizer
+from hardprompt.task import Task
+
+OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"seeds": (0, 1), "lm_tokens": 120_000},
+    "default": {"seeds": (0, 1, 2), "lm_tokens": 600_000},
+}
+"""`quick` ends within two minutes on two cores; `default` is what figures are quoted from. Each field can be overridden."""
+
+
+class StudyRequest(BaseModel):
+    """Optimizers x weights x splits x seeds on one task and model.
+
+    Attributes:
+        task: name, `path.py:name`, or a `.jsonl` file (with `template`).
+        lm: embedded model, local folder or hub id.
+        optimizers: names, or `path.py:name`.
+        weights: nats of task loss that one nat per token of prompt NLL costs, for optimizers that sweep it.
+        splits, seeds: data splits and random seeds.
+        lm_tokens: budget of every run, in logical LM tokens, forward and backward together; None for no limit.
+        prompt_length: tokens of the prompts that are searched.
+        vocabulary: which tokens hard prompts may use.
+        template, label_words, match, reference_prompts: of a `.jsonl` task; refused for others.
+        options: per optimizer name, its options.
+        device: where the model runs; by default CUDA where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = "plural"
+    lm: str = "microworld"
+    optimizers: tuple[str, ...] = OPTIMIZERS
+    weights: tuple[float, ...] = (0.0, 0.1, 0.3)
+    splits: tuple[str, ...] = ("default",)
+    seeds: tuple[int, ...] = (0, 1)
+    lm_tokens: PositiveInt | None = None
+    prompt_length: PositiveInt = 5
+    vocabulary: str = "words"
+    template: str | None = None
+    label_words: dict[str, str] = {}
+    match: str = "exact"
+    reference_prompts: tuple[str, ...] = ()
+    options: dict[str, dict[str, Any]] = {}
+    device: str | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _finite(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        for weight in weights:
+            if not math.isfinite(weight) or weight < 0:
+                raise ValueError(f"a weight must be a finite number of at least 0, got {weight}")
+        return weights
+
+    @field_validator("optimizers", "weights", "splits", "seeds")
+    @classmethod
+    def _some(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values or len(set(values)) < len(values):
+            raise ValueError("give at least one, and none twice")
+        return values
+
+    @classmethod
+    def make(cls, preset: str = "quick", **fields: Any) -> "StudyRequest":
+        """A request from a preset and the fields that override it.
+
+        Raises:
+            UnknownName: no such preset or field.
+            RequestError: a value that cannot be used; the first problem in one line.
+
+        Example:
+            >>> StudyRequest.make("quick", task="plural", seeds=(3,)).seeds
+            (3,)
+        """
+        if preset not in PRESETS:
+            raise UnknownName("preset", preset, PRESETS)
+        for name in fields:
+            if name not in cls.model_fields:
+                raise UnknownName("request field", name, cls.model_fields)
+        try:
+            return cls(**{**PRESETS[preset], **fields})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+            message = first["msg"].removeprefix("Value error, ")
+            raise RequestError(f"{field}: {message[0].lower()}{message[1:]} (got {first['input']!r})") from error
+
+    def load_tasks(self) -> dict[str, Task]:
+        """The task in each of the splits."""
+        if Path(self.task).suffix == ".jsonl":
+            if self.template is None:
+                raise RequestError(f"task file {self.task} needs a template; give --template '{{input}} {{prompt}}'")
+            task = Task.from_jsonl(
+                self.task,
+                template=self.template,
+                label_words=self.label_words,
+                match=self.match,
+                reference_prompts=self.reference_prompts,
+            )
+            if self.splits != ("default",):
+                raise RequestError(f"task file {self.task} has one data split, 'default'; got {', '.join(self.splits)}")
+            return {"default": task}
+        if self.template or self.label_words or self.reference_prompts:
+            raise RequestError(f"template, label words and reference prompts belong to a .jsonl task, not to {self.task!r}")
+        return {split: load_task(self.task, split) for split in self.splits}
+
+    def load_optimizers(self) -> dict[str, tuple[Optimizer[Any], Any]]:
+        """Each optimizer with its configuration, by the optimizer's own name.
+
+        Raises:
+            UnknownName: no such optimizer or option.
+            RequestError: two optimizers of one name, options for one that is not there, or an option's bad value.
+        """
+        found: dict[str, tuple[Optimizer[Any], Any]] = {}
+        for name in self.optimizers:
+            optimizer = load_optimizer(name)
+            if optimizer.name in found:
+                raise RequestError(f"two of the optimizers are called {optimizer.name!r}")
+            found[optimizer.name] = (optimizer, optimizer.configure(self.options.get(optimizer.name, {})))
+        for name in self.options:
+            if name not in found:
+                raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """One optimizer, once."""
+
+    optimizer: str
+    split: str
+    seed: int
+    weight: float
+
+    def runs_as(self, point: dict[str, Any]) -> bool:
+        """Whether a recorded point is of this run."""
+        return all(point[key] == getattr(self, key) for key in ("optimizer", "split", "seed", "weight"))
+
+
+def plan(request: StudyRequest, optimizers: dict[str, tuple[Optimizer[Any], Any]]) -> Iterator[Run]:
+    """The runs of a request, seed by seed, so that an interrupted study holds whole comparisons."""
+    for split in request.splits:
+        for seed in request.seeds:
+            for name, (optimizer, _) in optimizers.items():
+                for weight in request.weights if optimizer.sweeps else (0.0,):
+                    yield Run(name, split, seed, weight)

@@ -1,0 +1,169 @@
+"""The record of a study in a folder: `study.yaml` says what was asked, `points.jsonl` has a line per finished run.
+
+Lines are appended and flushed; everything else is written aside and renamed into place.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hardprompt.errors import StudyError
+from hardprompt.study.frontier import frontier
+from hardprompt.study.request import StudyRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_VERSIONS = ("hardprompt", "torch", "transformers", "stable-baselines3", "gymnasium", "numpy")
+
+
+class Store:
+    """The folder of a study that exists; `Store.create` makes one.
+
+    Args:
+        folder: holds a `study.yaml`.
+
+    Raises:
+        StudyError: it holds no study, or one that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.study = read_study(self.folder)
+        self.points_file = self.folder / "points.jsonl"
+
+    @classmethod
+    def create(cls, folder: str | Path, request: StudyRequest, vocabulary_size: int) -> "Store":
+        """The folder for a request: a new one, or the one that holds the same request already.
+
+        Raises:
+            StudyError: the folder holds another study, or something that is none; it is left untouched.
+        """
+        folder = Path(folder)
+        asked = request.model_dump(mode="json")
+        if (folder / "study.yaml").is_file():
+            store = cls(folder)
+            recorded = store.study["request"]
+            if recorded != asked:
+                other = [key for key in asked if recorded.get(key) != asked[key]]
+                raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
+            store._set_torn_line_aside()
+            return store
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StudyError(f"{folder} is no study and not empty; choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        study = {"request": asked, "vocabulary_size": vocabulary_size, "versions": versions()}
+        with replacing(folder / "study.yaml") as aside:
+            aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return cls(folder)
+
+    def points(self) -> list[dict[str, Any]]:
+        """The points recorded so far; of a run that was repeated after a failure, the last."""
+        return _latest(_read_points(self.points_file))
+
+    def append(self, point: dict[str, Any]) -> None:
+        """Add one finished run."""
+        with self.points_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_report(self) -> None:
+        """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png` and `tradeoff.svg`."""
+        from hardprompt.report.plot import draw_tradeoff
+
+        points = [point for point in self.points() if point["status"] == "ok"]
+        if not points:
+            return
+        found = frontier(points, math.log(self.study["vocabulary_size"]))
+        with replacing(self.folder / "frontier.json") as aside:
+            aside.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name in ("tradeoff.png", "tradeoff.svg"):
+            with replacing(self.folder / name) as aside:
+                draw_tradeoff(points, found, aside)
+
+    def _set_torn_line_aside(self) -> None:
+        """A line that was cut off by a crash goes to `points.torn`, so that appending stays safe."""
+        if not self.points_file.is_file():
+            return
+        text = self.points_file.read_text(encoding="utf-8", errors="replace")
+        whole, newline, torn = text.rpartition("\n")
+        if torn:
+            with replacing(self.folder / "points.torn") as aside:
+                aside.write_text(torn, encoding="utf-8")
+            with replacing(self.points_file) as aside:
+                aside.write_text(whole + newline, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when the block ends well."""
+    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_points(folder: str | Path) -> "pd.DataFrame":
+    """The recorded points of a study as a table, one row per run, nested metrics as `faithfulness.kl` columns.
+
+    Raises:
+        StudyError: the folder holds no study.
+
+    Example:
+        >>> table = load_points("hardprompt-out/plural-microworld")      # doctest: +SKIP
+        >>> table.groupby("optimizer").deployed_test_accuracy.mean()     # doctest: +SKIP
+    """
+    import pandas as pd
+
+    return pd.json_normalize(Store(folder).points())
+
+
+def read_study(folder: str | Path) -> dict[str, Any]:
+    """What `study.yaml` says.
+
+    Raises:
+        StudyError: there is none, or it cannot be read.
+    """
+    file = Path(folder) / "study.yaml"
+    if not file.is_file():
+        raise StudyError(f"{folder} holds no study: it has no study.yaml")
+    try:
+        study = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise StudyError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(study, dict) or not isinstance(study.get("request"), dict):
+        raise StudyError(f"{file} is no study: it has no request")
+    return study
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS}
+
+
+def _read_points(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    points = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            points.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise StudyError(f"{file}:{number}: not JSON ({error.msg}); repair or remove the line") from error
+    return points
+
+
+def _latest(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_run = {(p["optimizer"], p["split"], p["seed"], p["weight"]): p for p in points}
+    return list(by_run.values())

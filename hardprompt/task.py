@@ -1,0 +1,195 @@
+"""The contract that tasks fill in: examples in three splits, a template with the prompt's place, and what a right answer is.
+
+A classification task has label words, each a single token of the model, and the most probable one is the prediction. A
+generation task has target texts, and is right when the greedy decode equals the target (`match`). The answer always follows
+the template's text after `separator`, a blank unless stated.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from hardprompt.errors import TaskError
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+MATCHES = ("exact", "starts-with")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input and its answer: the name of a label, or a target text."""
+
+    input: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with `{input}` and `{prompt}`, once each; the order is free.
+
+    Everything before `{prompt}` does not depend on the prompt. A blank before `{prompt}` belongs to the prompt's first token.
+
+    Example:
+        >>> Template("{input} {prompt}:").around("a lovely film.")
+        ('a lovely film.', ':')
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for place in ("{prompt}", "{input}"):
+            if (count := self.text.count(place)) != 1:
+                raise TaskError(f"template {self.text!r} has {place} {count} times; put it in exactly once")
+
+    def around(self, input: str) -> tuple[str, str]:
+        """The texts before and after the prompt for one input."""
+        before, after = self.text.split("{prompt}")
+        return before.replace("{input}", input).rstrip(" "), after.replace("{input}", input).rstrip(" ")
+
+    def fill(self, input: str, prompt: str) -> str:
+        """The whole text as it would be deployed, the answer excepted.
+
+        Example:
+            >>> Template("{input} {prompt}:").fill("a lovely film.", " good or bad")
+            'a lovely film. good or bad:'
+        """
+        before, after = self.around(input)
+        blank = " " if before and prompt and not before[-1].isspace() and not prompt[0].isspace() else ""
+        return before + blank + prompt + after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Examples, template, answers and metric; everything an optimizer may know of what is asked.
+
+    Args:
+        name: how records call it.
+        template: where input and prompt stand.
+        train, dev, test: disjoint examples. Optimizers learn on train, everything is selected on dev, test is read once.
+        label_words: label -> the word that stands for it; empty for generation.
+        match: of generation: "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
+        separator: what stands between the template's text and the answer.
+        reference_prompts: prompts a person would write, the rows `manual` of every table.
+        description, citation, licence: one line each.
+        split: which published split of the data this is.
+        embedded: whether it is one of the microworld's.
+
+    Raises:
+        TaskError: an empty split, an unknown label, a bad template or match.
+
+    Example:
+        >>> examples = [Example("a lovely film.", "positive"), Example("a dull film.", "negative")]
+        >>> task = Task(name="tiny", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples,
+        ...             label_words={"positive": "good", "negative": "bad"})
+        >>> task.kind
+        'classification'
+    """
+
+    name: str
+    template: Template
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
+    label_words: Mapping[str, str] = field(default_factory=dict)
+    match: Literal["exact", "starts-with"] = "exact"
+    separator: str = " "
+    reference_prompts: Sequence[str] = ()
+    description: str = ""
+    citation: str = ""
+    licence: str = ""
+    split: str = "default"
+    embedded: bool = False
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            object.__setattr__(self, split, tuple(getattr(self, split)))
+        object.__setattr__(self, "label_words", MappingProxyType(dict(self.label_words)))
+        object.__setattr__(self, "reference_prompts", tuple(self.reference_prompts))
+        if self.match not in MATCHES:
+            raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
+        if len(self.label_words) == 1:
+            raise TaskError(f"task {self.name}: one label word is no choice; give at least two, or none for generation")
+        for split in SPLITS:
+            self._check(split)
+
+    def _check(self, split: Split) -> None:
+        examples = self.examples(split)
+        if not examples:
+            raise TaskError(f"task {self.name}: the {split} split is empty; give it at least one example")
+        for number, example in enumerate(examples, 1):
+            if self.label_words and example.answer not in self.label_words:
+                known = ", ".join(self.label_words)
+                raise TaskError(f"task {self.name}, {split} example {number}: label {example.answer!r} is none of {known}")
+            if not example.answer.strip():
+                raise TaskError(f"task {self.name}, {split} example {number}: the target text is empty")
+
+    @property
+    def kind(self) -> Literal["classification", "generation"]:
+        """Classification where there are label words."""
+        return "classification" if self.label_words else "generation"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in the order of their word columns; empty for generation."""
+        return tuple(self.label_words)
+
+    def examples(self, split: Split) -> tuple[Example, ...]:
+        """The examples of one split."""
+        return tuple(getattr(self, split))
+
+    def describe(self) -> dict[str, Any]:
+        """What `hardprompt ls tasks --json` says of it."""
+        return {
+            "name": self.name,
+            "embedded": self.embedded,
+            "kind": self.kind,
+            "description": self.description,
+            "labels": dict(self.label_words),
+            "sizes": {split: len(self.examples(split)) for split in SPLITS},
+            "template": self.template.text,
+            "reference_prompts": list(self.reference_prompts),
+        }
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path, *, template: str, name: str | None = None, **fields: Any) -> "Task":
+        """A task from a UTF-8 file with one JSON object a line: `input`, `answer` and `split` (train, dev or test).
+
+        Args:
+            path: the file.
+            template: text with `{input}` and `{prompt}`.
+            name: by default the file's name without its ending.
+            fields: further fields of `Task`, such as `label_words`.
+
+        Raises:
+            TaskError: with file and line, for a line that is no such object.
+        """
+        path = Path(path)
+        train, dev, test = _read_splits(path)
+        return cls(name=name or path.stem, template=Template(template), train=train, dev=dev, test=test, **fields)
+
+
+def _read_splits(path: Path) -> list[list[Example]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"cannot read {path}: {error}; expected a UTF-8 file with one JSON object a line") from error
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TaskError(f"{where}: not JSON ({error.msg}); expected one object a line") from error
+        if not isinstance(entry, dict) or (missing := {"input", "answer", "split"} - set(entry)):
+            lacking = ", ".join(sorted(missing)) if isinstance(entry, dict) else "input, answer, split"
+            raise TaskError(f"{where}: missing {lacking}; expected an object with input, answer and split")
+        if entry["split"] not in splits:
+            raise TaskError(f"{where}: split {entry['split']!r} is none of {', '.join(SPLITS)}")
+        splits[entry["split"]].append(Example(str(entry["input"]), str(entry["answer"])))
+    return [splits[split] for split in SPLITS]

@@ -88,6 +88,7 @@ class Scorer:
         around = [task.template.around(example.input) for example in self.examples]
         self._before = lm.encode_many([before for before, _ in around])
         self._after = lm.encode_after([after for _, after in around])
+        self._after_nothing = lm.encode_many([after for _, after in around])
         if task.label_words:
             self.label_ids = _label_ids(lm, task)
             self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
@@ -151,8 +152,9 @@ class Scorer:
     def _row(self, prompt: int, example: int, prompt_ids: list[int]) -> _Row:
         start = [] if self.lm.bos_id is None else [self.lm.bos_id]
         before = start + self._before[example]
+        after = self._after if prompt_ids or self._before[example] else self._after_nothing
         return self._checked(
-            _Row(before + prompt_ids + self._after[example], len(before), self._targets[example], prompt, example)
+            _Row(before + prompt_ids + after[example], len(before), self._targets[example], prompt, example)
         )
 
     def _text_rows(self, text: str) -> list[_Row]:
@@ -296,7 +298,8 @@ class Scorer:
                 return True
         elif ended or "\n" in text.lstrip(" "):
             return line.strip() == target
-        return None if not ended and target.startswith(line.strip()) else False
+        begun = line.strip().rstrip("\ufffd")  # a character whose bytes are not all there yet
+        return None if not ended and target.startswith(begun) else False
 
 
 def _label_ids(lm: FrozenLM, task: Task) -> Tensor:

@@ -79,12 +79,12 @@ def pez_steps(
         hard = vocab[rows].detach().requires_grad_()
         loss = loss_at(hard, rows)
         if not loss.isfinite():
-            raise RunError(f"the loss of PEZ is {float(loss)}; lower pez.learning_rate or the weight")
+            raise RunError(f"the loss of PEZ is {loss.item()}; lower pez.learning_rate or the weight")
         (embeds.grad,) = torch.autograd.grad(loss, hard)
         updater.step()
         if reproject:
             embeds.data = vocab[nearest(embeds.detach(), vocab, measure)]
-        yield PezStep(rows, float(loss))
+        yield PezStep(rows, loss.item())
 
 
 @optimizer("pez", config=PezConfig, check=lambda problem, config: check_init(config.init, config.init_text))

@@ -48,13 +48,13 @@ def soft(problem: Problem, config: SoftConfig) -> Emitted:
         if config.nll_weight:
             loss = loss + config.nll_weight * _straight_through_nll(problem, embeds, config.projection)
         if not loss.isfinite():
-            raise RunError(f"the loss of the soft prompt is {float(loss)} at step {step}; lower soft.learning_rate")
+            raise RunError(f"the loss of the soft prompt is {loss.item()} at step {step}; lower soft.learning_rate")
         (embeds.grad,) = torch.autograd.grad(loss, embeds)
         updater.step()
         schedule.step()
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             dev = problem.visit_soft(embeds)
-            problem.note((step + 1) / config.steps, train_loss=float(loss), dev_loss=float(dev.task_loss))
+            problem.note((step + 1) / config.steps, train_loss=loss.item(), dev_loss=float(dev.task_loss))
         if problem.exhausted:
             break
     return SoftPrompt(embeds.detach())

@@ -1,0 +1,58 @@
+"""Inputs and outputs of the published implementations; skipped where ../shared is not there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt.objective import gap_reward, zscore
+from hardprompt.optimizers.pez import pez_steps
+from hardprompt.optimizers.projection import nearest
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Any:
+    return json.loads((shared / "golden" / "reference_values.json").read_text())
+
+
+def test_gap_reward_and_zscore_are_rlprompts(golden: Any) -> None:
+    for case in golden["classification_reward"]:
+        logits, labels = torch.tensor(case["verbalizer_logits"]), torch.tensor(case["labels"])
+        raw = gap_reward(logits, labels, case["incorrect_coeff"], case["correct_coeff"])
+        torch.testing.assert_close(raw, torch.tensor(case["raw_reward"]), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(zscore(raw), torch.tensor(case["zscore"]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("measure", "key"), [("cosine", "cosine_ids"), ("euclidean", "euclidean_ids"), ("dot", "dot_ids")])
+def test_projection_is_the_published_one(golden: Any, measure: str, key: str) -> None:
+    for case in golden["projection"]:
+        found = nearest(torch.tensor(case["prompt_embeds"]), torch.tensor(case["vocab_embeds"]), measure)
+        assert found.tolist() == case[key]
+
+
+def test_pez_walks_the_published_trajectory(golden: Any) -> None:
+    case = golden["pez_trajectory"]
+    vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
+    embeds = torch.tensor(case["init"]).requires_grad_()
+    updater = torch.optim.AdamW([embeds], lr=0.1, weight_decay=0.1)
+    steps = pez_steps(embeds, vocab, lambda hard, rows: (hard @ linear - target).square().mean(), updater)
+    walked = [next(steps) for _ in case["ids_per_step"]]
+    assert [step.rows.tolist() for step in walked] == case["ids_per_step"]
+    torch.testing.assert_close(torch.tensor([s.loss for s in walked]), torch.tensor(case["loss_per_step"]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(embeds.detach(), torch.tensor(case["final"]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_released_script_walks_another_way(golden: Any) -> None:
+    """Projecting the stored prompt after every step is projected SGD: its start points lie on the vocabulary."""
+    case = golden["pez_trajectory"]
+    vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
+    embeds = torch.tensor(case["init"]).requires_grad_()
+    updater = torch.optim.AdamW([embeds], lr=0.1, weight_decay=0.1)
+    loss_at = lambda hard, rows: (hard @ linear - target).square().mean()  # noqa: E731
+    walked = []
+    for step, _ in zip(pez_steps(embeds, vocab, loss_at, updater, reproject=True), case["ids_per_step"], strict=False):
+        walked.append(step.rows.tolist())
+        assert torch.equal(embeds.detach(), vocab[nearest(embeds.detach(), vocab)])
+    assert walked != case["ids_per_step"]

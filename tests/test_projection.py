@@ -1,0 +1,59 @@
+"""Laws of the projection."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardprompt.errors import UnknownName
+from hardprompt.optimizers import projection
+from hardprompt.optimizers.projection import MEASURES, closeness, nearest
+
+
+def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(length, width, generator=generator), torch.randn(size, width, generator=generator)
+
+
+@given(seed=st.integers(0, 10_000), length=st.integers(1, 6), size=st.integers(1, 40), width=st.integers(1, 8))
+def test_nearest_is_exhaustive_search(seed: int, length: int, size: int, width: int) -> None:
+    embeds, vocab = _random(seed, length, size, width)
+    for measure in MEASURES:
+        values = closeness(embeds, vocab, measure)
+        found = nearest(embeds, vocab, measure)
+        assert torch.equal(values.gather(1, found[:, None])[:, 0], values.amax(1))
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 40))
+def test_a_vocabulary_row_projects_to_itself(seed: int, size: int) -> None:
+    _, vocab = _random(seed, 1, size, 8)
+    for measure in ("cosine", "euclidean"):
+        assert torch.equal(vocab[nearest(vocab, vocab, measure)], vocab)
+
+
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
+def test_cosine_ignores_length(seed: int, scale: float) -> None:
+    embeds, vocab = _random(seed, 3, 20, 8)
+    assert torch.equal(nearest(embeds * scale, vocab), nearest(embeds, vocab))
+
+
+def test_the_measures_disagree_where_they_should() -> None:
+    """Along (1, 0): the same direction but far, near but off, and long."""
+    vocab = torch.tensor([[0.1, 0.0], [1.0, 0.5], [9.0, 9.0]])
+    embeds = torch.tensor([[1.0, 0.0]])
+    assert [nearest(embeds, vocab, measure).item() for measure in MEASURES] == [0, 1, 2]
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeds, vocab = _random(0, 5, 50, 4)
+    vocab[40] = vocab[3]
+    whole = nearest(vocab[[3, 7, 40]], vocab)
+    monkeypatch.setattr(projection, "_CHUNK", 7)
+    assert torch.equal(nearest(vocab[[3, 7, 40]], vocab), whole)
+    assert whole.tolist() == [3, 7, 3], "the first of equal rows"
+    assert nearest(embeds, vocab).shape == (5,)
+
+
+def test_an_unknown_measure_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'cosine'"):
+        nearest(torch.ones(1, 2), torch.ones(1, 2), "cosin")

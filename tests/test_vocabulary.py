@@ -1,0 +1,53 @@
+"""The allowed vocabulary: what it promises of the round trip holds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hardprompt.errors import RequestError, UnknownName
+from hardprompt.lm import allowed_vocabulary
+from tests.tiny import FAMILIES, tiny_lm
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_survive_decode_then_encode_in_any_order(family: str) -> None:
+    lm = tiny_lm(family)
+    allowed = allowed_vocabulary(lm)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        ids = allowed[torch.randint(len(allowed), (5,), generator=generator)].tolist()
+        text = lm.decode(ids)
+        assert lm.encode_after([text if text.startswith(" ") else " " + text])[0] == ids
+        assert all(word.isalpha() for word in text.split())
+
+
+def test_all_holds_everything_but_special_tokens() -> None:
+    lm = tiny_lm("gpt2")
+    assert len(allowed_vocabulary(lm, "all")) == len(lm.tokenizer) - 1
+    assert lm.bos_id not in allowed_vocabulary(lm, "all").tolist()
+
+
+def test_ascii_is_printable() -> None:
+    lm = tiny_lm("gpt2")
+    texts = [lm.decode([i]) for i in allowed_vocabulary(lm, "ascii").tolist()]
+    assert texts and all(text.isascii() and text.isprintable() for text in texts)
+    assert len(texts) < len(allowed_vocabulary(lm, "all"))
+
+
+def test_a_file_of_words(tmp_path: Path) -> None:
+    lm = tiny_lm("gpt2")
+    file = tmp_path / "words.txt"
+    file.write_bytes("\ufeffgood\r\nfilm\r\n\r\n".encode())
+    assert lm.decode(allowed_vocabulary(lm, str(file)).tolist()).split() in (["good", "film"], ["film", "good"])
+    file.write_text("good\nwonderful\n")
+    with pytest.raises(RequestError, match=r"words.txt:2: 'wonderful' is \d+ tokens"):
+        allowed_vocabulary(lm, str(file))
+    file.write_text("\n")
+    with pytest.raises(RequestError, match="no token of tiny-gpt2"):
+        allowed_vocabulary(lm, str(file))
+
+
+def test_an_unknown_vocabulary_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'words'"):
+        allowed_vocabulary(tiny_lm("gpt2"), "word")

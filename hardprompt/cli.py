@@ -12,8 +12,9 @@ import typer
 
 from hardprompt.errors import HardpromptError, RequestError, UnknownName
 
+INTERRUPTED = 130
+
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -164,15 +165,17 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")]) ->
 def main() -> None:
     """Entry point of the console script: every expected error is one line on stderr."""
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
-        status = _fail(" ".join(error.format_message().split()), 2)
+        status = _fail(error.format_message(), 2)
     except RequestError as error:
         status = _fail(str(error), 2)
     except HardpromptError as error:
         status = _fail(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        status = _fail("interrupted; finished runs are recorded, and the same command goes on from there", 130)
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # which is also how typer answers an interruption
+        _fail("interrupted; a study keeps its finished runs, and the same command goes on from there", status)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -206,7 +209,7 @@ def _console(stderr: bool = False) -> Any:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"hardprompt: {message}", file=sys.stderr)
+    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
@@ -225,7 +228,10 @@ def _pairs(name: str, text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in _words(text) or ()]
     if any(not equals or not label or not word for label, equals, word in pairs):
         raise RequestError(f"{name}: {text!r} is no list like 0=terrible,1=great")
-    return {label: word for label, _, word in pairs}
+    found = {label: word for label, _, word in pairs}
+    if len(found) < len(pairs):
+        raise RequestError(f"{name}: {text!r} gives a label twice")
+    return found
 
 
 def _options(given: list[str]) -> dict[str, dict[str, Any]]:

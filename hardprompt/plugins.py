@@ -1,6 +1,7 @@
 """Finding what is on offer: built-in and foreign tasks and optimizers alike come through entry points, or from a named file."""
 
 import importlib.util
+import sys
 import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,13 +39,14 @@ def load_attribute(reference: str) -> Any:
     """
     path, _, attribute = reference.rpartition(":")
     file = Path(path)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(f"_hardprompt_file_{file.stem}", file)
     if not file.is_file() or spec is None or spec.loader is None:
         raise RequestError(f"no file {path}; expected path.py:name")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses and pydantic look up annotations given as text
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RequestError(f"{path} does not run: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
     if not hasattr(module, attribute):
         raise RequestError(f"{path} has no {attribute!r}")

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from hardprompt.errors import TaskError
@@ -107,7 +106,7 @@ class Task:
     def __post_init__(self) -> None:
         for split in SPLITS:
             object.__setattr__(self, split, tuple(getattr(self, split)))
-        object.__setattr__(self, "label_words", MappingProxyType(dict(self.label_words)))
+        object.__setattr__(self, "label_words", dict(self.label_words))
         object.__setattr__(self, "reference_prompts", tuple(self.reference_prompts))
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")

@@ -57,7 +57,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         >>> observation, info = env.reset(seed=0)
     """
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 (the attribute that gymnasium reads)
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (the attribute that gymnasium reads)
 
     def __init__(
         self,

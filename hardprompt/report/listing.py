@@ -67,7 +67,7 @@ LISTINGS = {"tasks": list_tasks, "lms": list_lms, "optimizers": list_optimizers,
 
 def listing_table(entries: list[Entry]) -> Table:
     """A table with a column per key that holds a short value."""
-    keys = [key for key in entries[0] if not isinstance(entries[0][key], dict | list)]
+    keys = [key for key in entries[0] if not isinstance(entries[0][key], dict | list)] if entries else []
     table = Table(pad_edge=False)
     for key in keys:
         table.add_column(key)

@@ -1,5 +1,6 @@
 """The trade-off plot: accuracy of the deployed text against its log-perplexity, readable to the right."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         axes.set_axisbelow(True)
         figure.legend(loc="outside right upper", frameon=False)
         figure.supxlabel(_examples(points), x=0.01, ha="left", fontsize=8, family="monospace", parse_math=False)
-        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign the font lacks is drawn as a box
+            figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
 def _draw_optimizer(axes: Axes, points: Sequence[Point], color: str) -> None:
@@ -135,7 +138,7 @@ def _examples(points: Sequence[Point]) -> str:
     for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points if p["log_perplexity"] is not None):
         group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
         best = max(group, key=lambda p: p["deployed_dev_accuracy"])
-        text = " ".join(best["prompt_text"].split())
+        text = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(best["prompt_text"].split()))
         shown = text if len(text) <= 60 else text[:59] + "…"
         lines.append(
             f"{name:>8} w={weight:<5g}{best['deployed_test_accuracy']:5.2f} {best['log_perplexity']:6.2f} nats  {shown}"

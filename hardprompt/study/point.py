@@ -10,8 +10,8 @@ from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
-EMITTED_SCORED = 20
-"""At most this many of the emitted prompts are scored on test, evenly spread, the last one among them."""
+EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
+"""What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
 
 
 def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
@@ -64,14 +64,16 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
 def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
     """What the optimizer emits at its end, beside the best it happened to visit."""
     prompts = result.emitted
-    kept = _spread(prompts, EMITTED_SCORED)
-    accuracies = [_accuracy(_score(test, prompt)) for prompt in kept]
+    kept = _spread(prompts, EMITTED_PROMPTS)
+    some = Scorer(test.lm, test.task, _spread(test.examples, EMITTED_EXAMPLES))
+    accuracies = [_accuracy(_score(some, prompt)) for prompt in kept]
     final = prompts[-1]
     described: dict[str, Any] = {
         "count": len(prompts),
-        "scored": len(kept),
+        "prompts_scored": len(kept),
+        "examples_scored": len(some.examples),
         "mean_test_accuracy": sum(accuracies) / len(accuracies),
-        "final_test_accuracy": accuracies[-1],
+        "final_test_accuracy": _accuracy(_score(test, final)),
     }
     if isinstance(final, HardPrompt):
         texts = [prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)]
@@ -101,7 +103,7 @@ def _accuracy(scores: Scores) -> float:
     return float(scores.correct.float().mean())
 
 
-def _spread(prompts: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the prompts, evenly spread, the last one always among them."""
-    stride = max(1, math.ceil(len(prompts) / count))
-    return list(prompts[::-1][::stride])[::-1]
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the items, evenly spread, the last one always among them."""
+    stride = max(1, math.ceil(len(items) / count))
+    return list(items[::-1][::stride])[::-1]

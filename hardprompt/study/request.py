@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from hardprompt.catalogue import load_task
 from hardprompt.errors import RequestError, UnknownName
@@ -14,6 +14,9 @@ from hardprompt.optimizers import Optimizer, load_optimizer
 from hardprompt.task import Task
 
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every library's generator of random numbers takes."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 120_000},
@@ -46,7 +49,7 @@ class StudyRequest(BaseModel):
     optimizers: tuple[str, ...] = OPTIMIZERS
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[Seed, ...] = (0, 1)
     lm_tokens: PositiveInt | None = None
     prompt_length: PositiveInt = 5
     vocabulary: str = "words"
@@ -112,8 +115,10 @@ class StudyRequest(BaseModel):
             if self.splits != ("default",):
                 raise RequestError(f"task file {self.task} has one data split, 'default'; got {', '.join(self.splits)}")
             return {"default": task}
-        if self.template or self.label_words or self.reference_prompts:
-            raise RequestError(f"template, label words and reference prompts belong to a .jsonl task, not to {self.task!r}")
+        if self.template is not None or self.label_words or self.match != "exact" or self.reference_prompts:
+            raise RequestError(
+                f"template, label words, match and reference prompts belong to a .jsonl task, not to {self.task!r}"
+            )
         return {split: load_task(self.task, split) for split in self.splits}
 
     def load_optimizers(self) -> dict[str, tuple[Optimizer[Any], Any]]:

@@ -1,10 +1,11 @@
 """Running a study: everything is checked first, then each missing run is made, measured and recorded."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hardprompt.errors import RequestError
+from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.study.point import measure
@@ -91,9 +92,7 @@ def compare(
             optimizer, config = optimizers[run.optimizer]
             try:
                 current = problem(run, listener.advanced if listener else None)
-                point = measure(current, run_optimizer(optimizer, current, config))
-            except RequestError:
-                raise
+                point = _finite(measure(current, run_optimizer(optimizer, current, config)))
             except Exception as error:
                 point = _failed(run, tasks[run.split], lm, error)
             store.append(point)
@@ -107,6 +106,16 @@ def compare(
 def default_folder(lm: FrozenLM, task: Task) -> Path:
     """`hardprompt-out/TASK-LM`."""
     return ROOT / f"{task.name}-{lm.name.replace('/', '--')}"
+
+
+def _finite(point: dict[str, Any]) -> dict[str, Any]:
+    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
+    for key, value in point.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise RunError(f"{key} holds a number that is not finite: {value}") from error
+    return point
 
 
 def _failed(run: Run, task: Task, lm: FrozenLM, error: Exception) -> dict[str, Any]:

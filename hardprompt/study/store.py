@@ -59,7 +59,10 @@ class Store:
             return store
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StudyError(f"{folder} is no study and not empty; choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
         study = {"request": asked, "vocabulary_size": vocabulary_size, "versions": versions()}
         with replacing(folder / "study.yaml") as aside:
             aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -140,10 +143,12 @@ def read_study(folder: str | Path) -> dict[str, Any]:
         raise StudyError(f"{folder} holds no study: it has no study.yaml")
     try:
         study = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(study, dict) or not isinstance(study.get("request"), dict):
         raise StudyError(f"{file} is no study: it has no request")
+    if not isinstance(study.get("vocabulary_size"), int):
+        raise StudyError(f"{file} is no study: it has no vocabulary_size")
     return study
 
 
@@ -155,12 +160,21 @@ def versions() -> dict[str, str]:
 def _read_points(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines: a prompt may hold U+2028 and its like
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{file} is not UTF-8: {error}; repair it") from error
     points = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            points.append(json.loads(line))
+            point = json.loads(line)
         except json.JSONDecodeError as error:
             raise StudyError(f"{file}:{number}: not JSON ({error.msg}); repair or remove the line") from error
+        if not isinstance(point, dict) or not {"optimizer", "split", "seed", "weight", "status"} <= set(point):
+            raise StudyError(f"{file}:{number}: not a point of a study; repair or remove the line")
+        points.append(point)
     return points
 
 

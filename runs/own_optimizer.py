@@ -1,0 +1,30 @@
+"""An optimizer of your own: replace one token at random, and keep it where the objective on train does not rise.
+
+hardprompt compare --optimizers empty,manual,random,runs/own_optimizer.py:hill_climb
+"""
+
+import torch
+from pydantic import PositiveInt
+
+from hardprompt import Config, Problem, optimizer
+
+
+class HillClimbConfig(Config):
+    steps: PositiveInt = 1000
+
+
+@optimizer("hill-climb", config=HillClimbConfig)
+def hill_climb(problem: Problem, config: HillClimbConfig) -> list[list[int]]:
+    """Hill climbing over single tokens, from a random prompt."""
+    prompt, lowest = problem.random_ids(1), float("inf")  # (1, L) token ids
+    for step in range(config.steps):
+        tried = prompt.clone()
+        place = torch.randint(problem.prompt_length, (1,), generator=problem.generator)
+        tried[0, place] = problem.random_ids(1)[0, place]
+        if (objective := float(problem.objective(tried).total)) <= lowest:
+            prompt, lowest = tried, objective
+            problem.visit(prompt)
+        problem.note((step + 1) / config.steps, train_objective=lowest)
+        if problem.exhausted:
+            break
+    return prompt.tolist()

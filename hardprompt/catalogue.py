@@ -6,7 +6,7 @@ returns the task; it is made known by the entry point group `hardprompt.tasks`.
 
 from collections.abc import Callable
 
-from hardprompt.errors import RequestError, TaskError, UnknownName
+from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
 from hardprompt.plugins import is_file_reference, load_attribute, offers
 from hardprompt.task import Task
 
@@ -45,7 +45,7 @@ def load_task(name: str, split: str = "default") -> Task:
     """
     if is_file_reference(name):
         found = load_attribute(name)
-        task = found(split) if callable(found) else found
+        task = _make(name, found, split) if callable(found) else found
         if not isinstance(task, Task):
             raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")
     else:
@@ -56,3 +56,13 @@ def load_task(name: str, split: str = "default") -> Task:
     if task.split != split:
         raise TaskError(f"task {task.name} has no split {split!r}; it has {task.split!r}")
     return task
+
+
+def _make(name: str, function: Callable[[str], object], split: str) -> object:
+    try:
+        return function(split)
+    except HardpromptError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise TaskError(f"{name} makes no task of split {split!r}: {reason}") from error

@@ -96,6 +96,10 @@ def optimize(
     vocabulary: Vocabulary = "words",
     lm_tokens: Budget = None,
     option: Options = None,
+    template: Template = None,
+    label_words: LabelWords = "",
+    match: Match = "exact",
+    reference_prompt: References = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -115,6 +119,10 @@ def optimize(
         prompt_length=prompt_length,
         vocabulary=vocabulary,
         options=_options(option or []),
+        template=template,
+        label_words=_pairs("--label-words", label_words),
+        match=match,
+        reference_prompts=tuple(reference_prompt or ()),
         device=device,
         lm_tokens=lm_tokens,
     )
@@ -132,7 +140,7 @@ def optimize(
     if as_json:
         print(json.dumps(point, ensure_ascii=False, indent=2))
     else:
-        _show_table([point])
+        _show([point], as_json)
 
 
 @app.command("ls")
@@ -153,13 +161,13 @@ def list_catalogue(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")]) -> None:
+def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: Json = False) -> None:
     """Redraw frontier.json and the trade-off plot from the recorded points, and print the table."""
     from hardprompt.study.store import Store
 
     store = Store(folder)
     store.write_report()
-    _show_table(store.points())
+    _show(store.points(), as_json)
 
 
 def main() -> None:
@@ -187,19 +195,20 @@ def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
     with LiveDisplay(_console(stderr=as_json)) as display:
         run(request, out, display)
     points = Store(display.folder).points()
-    if as_json:
-        print(json.dumps(points, ensure_ascii=False, indent=2))
-    else:
-        _show_table(points)
+    _show(points, as_json)
+    if not as_json:
         _console().print(f"points.jsonl, frontier.json and tradeoff.png are in {display.folder}", markup=False, highlight=False)
     if any(point["status"] != "ok" for point in points):
         raise typer.Exit(1)
 
 
-def _show_table(points: list[dict[str, Any]]) -> None:
+def _show(points: list[dict[str, Any]], as_json: bool) -> None:
     from hardprompt.report.table import results_table
 
-    _console().print(results_table(points))
+    if as_json:
+        print(json.dumps(points, ensure_ascii=False, indent=2))
+    else:
+        _console().print(results_table(points))
 
 
 def _console(stderr: bool = False) -> Any:

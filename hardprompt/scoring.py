@@ -153,9 +153,7 @@ class Scorer:
         start = [] if self.lm.bos_id is None else [self.lm.bos_id]
         before = start + self._before[example]
         after = self._after if prompt_ids or self._before[example] else self._after_nothing
-        return self._checked(
-            _Row(before + prompt_ids + after[example], len(before), self._targets[example], prompt, example)
-        )
+        return self._checked(_Row(before + prompt_ids + after[example], len(before), self._targets[example], prompt, example))
 
     def _text_rows(self, text: str) -> list[_Row]:
         start = [] if self.lm.bos_id is None else [self.lm.bos_id]

@@ -188,7 +188,9 @@ def _read_splits(path: Path) -> list[list[Example]]:
         if not isinstance(entry, dict) or (missing := {"input", "answer", "split"} - set(entry)):
             lacking = ", ".join(sorted(missing)) if isinstance(entry, dict) else "input, answer, split"
             raise TaskError(f"{where}: missing {lacking}; expected an object with input, answer and split")
+        if not isinstance(entry["input"], str) or not isinstance(entry["answer"], str | int):
+            raise TaskError(f"{where}: expected a text as input, and a text or a whole number as answer")
         if entry["split"] not in splits:
             raise TaskError(f"{where}: split {entry['split']!r} is none of {', '.join(SPLITS)}")
-        splits[entry["split"]].append(Example(str(entry["input"]), str(entry["answer"])))
+        splits[entry["split"]].append(Example(entry["input"], str(entry["answer"])))
     return [splits[split] for split in SPLITS]

@@ -18,6 +18,7 @@ from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
 
 from .reward import Reward, RewardName, prompt_reward
 
+_ENDLESS = 10**12  # steps; the budget ends the run
 EMITTED_SHARE = 0.1
 """The last share of all rollouts stands for what the policy emits at its end."""
 
@@ -26,18 +27,18 @@ class PpoConfig(Config):
     """Options of the RL optimizer.
 
     Attributes:
-        episodes: prompts that are emitted and scored in all.
+        episodes: prompts that are emitted and scored in all; by default as many as the budget allows, or 4096 without one.
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts.
         reward: "objective" (nats) or "gap" (RLPrompt's, points; classification only).
         hidden: width of the policy's and the value function's one hidden layer.
     """
 
-    episodes: PositiveInt = 2048
-    rollout: PositiveInt = 32
-    examples: PositiveInt = 16
+    episodes: PositiveInt | None = None
+    rollout: PositiveInt = 64
+    examples: PositiveInt = 4
     reward: RewardName = "objective"
-    learning_rate: NonNegativeFloat = 0.003
+    learning_rate: NonNegativeFloat = 0.01
     epochs: PositiveInt = 4
     entropy: NonNegativeFloat = 0.0
     clip_range: NonNegativeFloat = 0.2
@@ -58,6 +59,7 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
     from .vec_env import PromptVecEnv
 
     emitted: list[list[int]] = []
+    wanted = config.episodes or (4096 if problem.lm_tokens is None else None)
 
     def reward(ids: Tensor) -> Reward:
         raw = prompt_reward(problem, ids, config.reward, problem.batch(config.examples))
@@ -65,7 +67,7 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
         best = int(raw.value.argmax())
         problem.visit(ids[best : best + 1])
         problem.note(
-            len(emitted) / config.episodes,
+            len(emitted) / wanted if wanted else 0.0,
             reward=float(raw.value.mean()),
             train_accuracy=float(raw.parts["accuracy"].mean()),
             prompt_nll=float(raw.parts["prompt_nll"].mean()),
@@ -95,7 +97,7 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
             seed=problem.seed,
             device="cpu",
         )
-        model.learn(config.episodes * length, callback=StopWhenSpent())
+        model.learn(wanted * length if wanted else _ENDLESS, callback=StopWhenSpent())
         final = _greedy(model, env, problem)
     problem.visit([final])
     last = max(1, round(EMITTED_SHARE * len(emitted)))

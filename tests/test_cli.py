@@ -80,6 +80,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "task": (["compare", "--task", "plurel"], "no task 'plurel'; did you mean 'plural'"),
     "task, nothing near": (["compare", "--task", "xyzzy"], "no task 'xyzzy'. There are: "),
     "task file not there": ([*GOOD, "--task", "@/none.jsonl"], r"cannot read .*none\.jsonl"),
+    "line break in a name": ([*GOOD, "--task", "@/two\nlines.jsonl"], r"cannot read .*two lines\.jsonl"),
     "task is a folder": ([*GOOD, "--task", "@/folder.jsonl"], r"cannot read .*folder\.jsonl"),
     "task file without a template": (["compare", "--task", "@/mood.jsonl"], "--template"),
     "task python file not there": (["compare", "--task", "@/none.py:task"], r"no file .*none\.py"),
@@ -365,8 +366,9 @@ def test_ls_optimizers_names_all_with_their_options(
     _, out, _ = ask(["ls", "optimizers", "--json"], capfd, monkeypatch)
     entries = {entry["name"]: entry for entry in json.loads(out)}
     assert {"empty", "manual", "random", "soft", "pez", "rl"} <= set(entries)
-    assert entries["pez"]["options"]["steps"] > 0 and entries["pez"]["sweeps_weight"] and entries["pez"]["description"]
-    assert not entries["soft"]["sweeps_weight"]
+    assert "steps" in entries["pez"]["options"] and entries["soft"]["options"]["learning_rate"] > 0
+    assert entries["pez"]["sweeps_weight"] and not entries["soft"]["sweeps_weight"]
+    assert all(entry["description"] for entry in entries.values())
 
 
 def test_compare_json_is_the_record(

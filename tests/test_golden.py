@@ -40,7 +40,8 @@ def test_pez_walks_the_published_trajectory(golden: Any) -> None:
     steps = pez_steps(embeds, vocab, lambda hard, rows: (hard @ linear - target).square().mean(), updater)
     walked = [next(steps) for _ in case["ids_per_step"]]
     assert [step.rows.tolist() for step in walked] == case["ids_per_step"]
-    torch.testing.assert_close(torch.tensor([s.loss for s in walked]), torch.tensor(case["loss_per_step"]), rtol=1e-4, atol=1e-4)
+    losses = torch.tensor([step.loss for step in walked])
+    torch.testing.assert_close(losses, torch.tensor(case["loss_per_step"]), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(embeds.detach(), torch.tensor(case["final"]), rtol=1e-4, atol=1e-4)
 
 

@@ -21,7 +21,9 @@ FEW: dict[str, dict[str, Any]] = {
 ALL = sorted(all_optimizers())
 
 
-def _run(name: str, kind: str = "classification", family: str = "gpt2", options: dict[str, Any] | None = None, **fields: Any) -> Any:
+def _run(
+    name: str, kind: str = "classification", family: str = "gpt2", options: dict[str, Any] | None = None, **fields: Any
+) -> Any:
     found = load_optimizer(name)
     problem = Problem(tiny_task(kind), tiny_lm(family), **{"prompt_length": 3, **fields})
     return problem, run_optimizer(found, problem, found.configure({**FEW.get(name, {}), **(options or {})}))

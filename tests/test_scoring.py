@@ -45,7 +45,9 @@ def _plain(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -> tup
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("prompt_first", [False, True])
-@pytest.mark.parametrize(("kind", "match"), [("classification", "exact"), ("generation", "exact"), ("generation", "starts-with")])
+@pytest.mark.parametrize(
+    ("kind", "match"), [("classification", "exact"), ("generation", "exact"), ("generation", "starts-with")]
+)
 def test_scores_are_those_of_one_pair_at_a_time(family: str, prompt_first: bool, kind: str, match: str) -> None:
     lm, task = tiny_lm(family), tiny_task(kind, prompt_first, match=match)
     prompts = [lm.encode_after([" " + text])[0] if text else [] for text in PROMPTS]
@@ -147,7 +149,7 @@ def test_whole_words_survive_as_text_and_pieces_do_not(family: str, prompt_first
 
 def test_label_words_are_single_tokens_and_differ() -> None:
     lm = tiny_lm("gpt2")
-    with pytest.raises(TaskError, match="'wonderful' is . tokens of tiny-gpt2, expected one"):
+    with pytest.raises(TaskError, match=r"'wonderful' is . tokens of tiny-gpt2, expected one"):
         task = tiny_task(label_words={"positive": "wonderful", "negative": "bad"})
         Scorer(lm, task, task.train)
     with pytest.raises(TaskError, match="the same token"):

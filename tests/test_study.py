@@ -571,6 +571,21 @@ def test_a_study_hands_its_budget_to_every_run(of_jsonl: Path) -> None:
             assert 800 <= spent < 1200, point["optimizer"]
 
 
+def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
+    """A prompt shown on dev costs the tokens of every filled example, and once its own for the NLL; nothing goes backward."""
+    lm, task = load_lm(model, "cpu"), tiny_task()
+
+    def cost(prompt: str) -> int:
+        filled = [task.template.fill(example.input, prompt) for example in task.dev]
+        return sum(len(ids) for ids in lm.encode_many(filled)) + len(lm.encode(" " + prompt if prompt else ""))
+
+    expected = {"empty": cost(""), "manual": sum(cost(prompt) for prompt in task.reference_prompts)}
+    for point in lines(of_jsonl):
+        if point["optimizer"] in expected:
+            assert (point["lm_tokens_forward"], point["lm_tokens_backward"]) == (expected[point["optimizer"]], 0)
+        assert (point["lm_tokens_backward"] > 0) == (point["optimizer"] in ("soft", "pez"))
+
+
 # The request
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hardprompt.errors import TaskError, UnknownName
 from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.errors import TaskError, UnknownName
 from hardprompt.task import Example, Task, Template
 from tests.tiny import tiny_task
 
@@ -53,7 +53,7 @@ def test_a_task_that_cannot_be_used_is_refused(fields: dict[str, object], messag
 
 def test_a_jsonl_file_is_a_task(tmp_path: Path) -> None:
     file = tmp_path / "films.jsonl"
-    rows = [{"input": f"film “{i}”", "answer": str(i % 2), "split": split} for split in ("train", "dev", "test") for i in (0, 1)]
+    rows = [{"input": f"film “{i}”", "answer": str(i), "split": split} for split in ("train", "dev", "test") for i in (0, 1)]
     file.write_bytes(("\ufeff" + "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\r\n\r\n").encode())
     task = Task.from_jsonl(file, template="{input} {prompt}", label_words={"0": "bad", "1": "good"})
     assert task.name == "films" and task.kind == "classification" and task.labels == ("0", "1")

@@ -146,19 +146,23 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         'microworld'
     """
     import transformers
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     source = _locate(name)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise LMError(f"no device {device!r}; use cpu or cuda") from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise LMError(f"no CUDA device for {name!r} here; use --device cpu")
     cached_only = isinstance(source, Path) or not _hub_answers()
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LMError(_why_not(name, source, error)) from error
     return FrozenLM(model.to(place), tokenizer, _short_name(name))
 

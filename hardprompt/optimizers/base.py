@@ -28,7 +28,7 @@ from hardprompt.task import Task
 class Config(BaseModel):
     """Base of optimizer configurations: frozen, numbers and names only, and unknown options are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,16 @@ class Problem:
         """Whether the budget is spent; an optimizer stops at its next step."""
         return self.lm_tokens is not None and self.spent >= self.lm_tokens
 
+    def share_done(self, done: float) -> float:
+        """The finished share of a run: of the optimizer's own plan or of the budget, whichever ends first."""
+        return min(1.0, max(done, self.spent / self.lm_tokens if self.lm_tokens else 0.0))
+
     def note(self, done: float, **values: float) -> None:
         """Report progress (the finished share of the optimizer's own plan) and values of the learning curve."""
         if values:
             self.curve.append({"lm_tokens": float(self.spent), **values})
         if self._progress:
-            budget = self.spent / self.lm_tokens if self.lm_tokens else 0.0
-            self._progress(min(1.0, max(done, budget)))
+            self._progress(self.share_done(done))
 
     def random_ids(self, count: int) -> Tensor:
         """`count` prompts of allowed tokens drawn uniformly, (count, L)."""

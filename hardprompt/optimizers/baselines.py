@@ -28,12 +28,19 @@ def empty(problem: Problem, config: BaselineConfig) -> Emitted:
 def _has_references(problem: Problem, config: BaselineConfig) -> None:
     if not problem.task.reference_prompts:
         raise RequestError(f"task {problem.task.name} has no reference prompts; give some, or leave out the optimizer manual")
+    longest = max(len(ids) for ids in _references(problem))
+    for scorer in (problem.train, problem.dev):
+        scorer.check_context(longest)
+
+
+def _references(problem: Problem) -> list[tuple[int, ...]]:
+    return [HardPrompt.from_text(problem.lm, text).ids for text in problem.task.reference_prompts]
 
 
 @optimizer("manual", config=BaselineConfig, sweeps=False, check=_has_references)
 def manual(problem: Problem, config: BaselineConfig) -> Emitted:
     """The task's reference prompts; the best on dev is kept."""
-    prompts = [HardPrompt.from_text(problem.lm, text).ids for text in problem.task.reference_prompts]
+    prompts = _references(problem)
     problem.visit(prompts)
     return prompts
 

@@ -28,13 +28,15 @@ class PezConfig(Config):
     """Options of PEZ.
 
     Attributes:
+        steps: by default as many as the budget allows, or 300 without one.
         fluency_gradient: "one-sided" as published (targets are hard ids) or "two-sided" (`projected_nll`).
         variant: "pez" is Algorithm 1; "projected-sgd" is what the released script does.
         init, init_text: as for soft prompts.
+        evaluate_every: after so many steps the projection with the lowest training loss among them is scored on dev.
     """
 
-    steps: PositiveInt = 300
-    batch_size: PositiveInt = 32
+    steps: PositiveInt | None = None
+    batch_size: PositiveInt = 16
     learning_rate: NonNegativeFloat = 0.1
     weight_decay: NonNegativeFloat = 0.0
     update: Literal["adamw", "adafactor"] = "adamw"
@@ -43,6 +45,7 @@ class PezConfig(Config):
     variant: Literal["pez", "projected-sgd"] = "pez"
     init: Literal["vocabulary", "noise", "text"] = "vocabulary"
     init_text: str = ""
+    evaluate_every: PositiveInt = 5
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,20 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
             loss = loss + problem.weight * nll
         return loss
 
+    wanted = config.steps or (300 if problem.lm_tokens is None else None)
     projections: list[list[int]] = []
+    losses: list[float] = []
     steps = pez_steps(embeds, vocab, loss_at, updater, config.projection, config.variant == "projected-sgd")
-    for number, step in zip(range(1, config.steps + 1), steps, strict=False):
+    for number, step in enumerate(steps, 1):
         ids = problem.allowed[step.rows].tolist()
         changed = not projections or ids != projections[-1]
-        if changed:
-            problem.visit([ids])
         projections.append(ids)
-        problem.note(number / config.steps, train_loss=step.loss, changed=float(changed))
-        if problem.exhausted:
+        losses.append(step.loss)
+        problem.note(number / wanted if wanted else 0.0, train_loss=step.loss, changed=float(changed))
+        ends = number == wanted or problem.exhausted
+        if ends or number % config.evaluate_every == 0:
+            recent = range(number - 1 - (number - 1) % config.evaluate_every, number)
+            problem.visit([projections[min(recent, key=losses.__getitem__)]])
+        if ends or problem.exhausted:
             break
     return projections[-EMITTED:]

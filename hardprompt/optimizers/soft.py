@@ -19,6 +19,7 @@ class SoftConfig(Config):
     Attributes:
         init: "vocabulary" (rows of sampled allowed tokens), "noise" (the vocabulary's mean and spread), or "text".
         init_text: for "text": tokenized and repeated or cut to the prompt's length, so one word is repeated.
+        schedule: of the learning rate; "linear" falls to zero at the last step or at the end of the budget.
         nll_weight: weight of a straight-through NLL term on the projection (value at the projection, gradient to the vectors).
     """
 
@@ -40,10 +41,10 @@ def soft(problem: Problem, config: SoftConfig) -> Emitted:
     """A vanilla soft prompt: free vectors trained by gradient, the upper bound that nobody can read."""
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
     updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)
-    rate = {"constant": lambda step: 1.0, "linear": lambda step: 1.0 - step / config.steps}[config.schedule]
-    schedule = torch.optim.lr_scheduler.LambdaLR(updater, rate)
     problem.visit_soft(embeds)
     for step in range(config.steps):
+        if config.schedule == "linear":
+            updater.param_groups[0]["lr"] = config.learning_rate * (1 - problem.share_done(step / config.steps))
         loss = problem.train.score_embeds(embeds, problem.batch(config.batch_size)).loss.mean()
         if config.nll_weight:
             loss = loss + config.nll_weight * _straight_through_nll(problem, embeds, config.projection)
@@ -51,11 +52,11 @@ def soft(problem: Problem, config: SoftConfig) -> Emitted:
             raise RunError(f"the loss of the soft prompt is {loss.item()} at step {step}; lower soft.learning_rate")
         (embeds.grad,) = torch.autograd.grad(loss, embeds)
         updater.step()
-        schedule.step()
-        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
+        ends = step + 1 == config.steps or problem.exhausted
+        if ends or (step + 1) % config.evaluate_every == 0:
             dev = problem.visit_soft(embeds)
             problem.note((step + 1) / config.steps, train_loss=loss.item(), dev_loss=float(dev.task_loss))
-        if problem.exhausted:
+        if ends or problem.exhausted:
             break
     return SoftPrompt(embeds.detach())
 

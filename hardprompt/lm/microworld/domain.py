@@ -1,0 +1,97 @@
+"""What a domain of the microworld is: inputs, things that can be asked about them, and the wordings of the asking.
+
+A domain is data (see `nouns` and `reviews`); the only behaviour here is how a clear instruction is worded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input of a domain, with the right answer to everything that can be asked about it."""
+
+    text: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One thing that can be asked about the inputs of a domain, and all the ways to ask for it.
+
+    Args:
+        name: key into `Item.answers`.
+        description: one line for the catalogue.
+        objects: what a verb can ask for ("the plural of the word"); the first one also serves in negative clauses.
+        sentences: wordings that stand alone ("turn the word into its plural").
+        keywords: words that give the skill away, although alone they ask for nothing.
+        labels: the answers of a classification skill, in order; empty for a generation skill.
+        reference_prompts: wordings known to work; non-empty makes the skill a catalogue task.
+        held_out_prompts: paraphrases that the corpus never contains.
+    """
+
+    name: str
+    description: str
+    objects: tuple[str, ...]
+    sentences: tuple[str, ...]
+    keywords: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    reference_prompts: tuple[str, ...] = ()
+    held_out_prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Inputs of one sort, the skills that share them, and what follows when nothing clear is asked.
+
+    Args:
+        name: "nouns".
+        kind: "classification" or "generation".
+        template: where prompt and input stand: "{prompt}: {input} =".
+        verbs: what goes before the object of a skill: "give", "tell me".
+        skills: everything that can be asked. At least five, or the input gives the task away.
+        fallback: answers that follow an input without a clear instruction, with their weights. One of them leads:
+            a weak trace of the right answer must not be enough to win the argmax.
+        draw: a fresh item for the corpus.
+        split: the items of the catalogue, by split.
+    """
+
+    name: str
+    kind: str
+    template: str
+    verbs: tuple[str, ...]
+    skills: tuple[Skill, ...]
+    fallback: Mapping[str, float]
+    draw: Callable[[Random], Item]
+    split: Callable[[str], tuple[Item, ...]]
+
+    def instruction(self, skill: Skill, rng: Random) -> str:
+        """A clear instruction: [please] (verb object | sentence) [, not another skill's object] [please]."""
+        if skill.reference_prompts and rng.random() < 0.15:
+            return rng.choice(skill.reference_prompts)
+        while True:
+            text = self._wording(skill, rng)
+            if not any(held_out in text for held_out in skill.held_out_prompts):
+                return text
+
+    def _wording(self, skill: Skill, rng: Random) -> str:
+        if rng.random() < 0.55:
+            text = f"{rng.choice(self.verbs)} {rng.choice(skill.objects)}"
+        else:
+            text = rng.choice(skill.sentences)
+        if rng.random() < 0.2:
+            other = rng.choice([each for each in self.skills if each is not skill])
+            text += rng.choice((", not ", " and not ", ", but not ", " instead of ")) + rng.choice(other.objects[:2])
+        courtesy = rng.random()
+        if courtesy < 0.10:
+            return f"please {text}"
+        if courtesy < 0.16:
+            return f"{text}, please"
+        if courtesy < 0.22:
+            return f"{rng.choice(('now', 'here', 'simply', 'only'))} {text}"
+        return text

@@ -1,0 +1,286 @@
+"""The domain of reviews: one or two sentences that tell what was reviewed, how it was, what it cost, whether the writer
+will return, and whether the writer was alone.
+
+Every review tells all of it, independently drawn, so that only the instruction says what to read. Quality and price
+share their label words, which no review contains literally.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+from random import Random
+
+from hardprompt.lm.microworld.domain import SPLITS, Domain, Item, Skill
+
+SUBJECTS = ("film", "food", "hotel", "book")
+
+# what a review of each subject talks about: one thing, several things
+ASPECTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "film": (
+        ("the acting", "the camera work", "the soundtrack", "the leading actor", "the final scene", "the script"),
+        ("the actors", "the scenes", "the stunts", "the special effects", "the costumes"),
+    ),
+    "food": (
+        ("the soup", "the sauce", "the dessert", "the salad", "the roast", "the meal", "the cheese"),
+        ("the noodles", "the starters", "the portions", "the vegetables", "the spices"),
+    ),
+    "hotel": (
+        ("the room", "the lobby", "the mattress", "the view from the window", "the bathroom", "the reception"),
+        ("the rooms", "the towels", "the pillows", "the sheets", "the suites"),
+    ),
+    "book": (
+        ("the prose", "the opening chapter", "the narrator", "the novel", "the last page", "the preface"),
+        ("the chapters", "the poems", "the pages", "the footnotes", "the paragraphs"),
+    ),
+}
+
+QUALITY: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # after "was" or "were"; between "i" and the aspect
+    "good": (
+        ("wonderful", "lovely", "excellent", "superb", "charming", "splendid", "really nice", "brilliant",
+         "better than expected", "a pure delight"),
+        ("loved", "enjoyed", "admired", "really liked", "was thrilled by"),
+    ),
+    "bad": (
+        ("awful", "dreadful", "terrible", "very poor", "horrible", "disappointing", "not nice at all", "really dull",
+         "worse than expected", "a complete mess"),
+        ("hated", "disliked", "could not stand", "did not like", "was annoyed by"),
+    ),
+}  # fmt: skip
+
+BILLS: dict[str, tuple[str, ...]] = {
+    "film": ("the price", "the cost", "the ticket price", "the entrance fee"),
+    "food": ("the price", "the cost", "the bill", "the check"),
+    "hotel": ("the price", "the cost", "the rate", "the bill"),
+    "book": ("the price", "the cost", "the cover price", "the amount asked"),
+}
+PRICE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # after "was"; whole clauses, PRON stands for the writer
+    "good": (
+        ("low", "fair", "modest", "reasonable", "very small", "a bargain", "not high at all", "quite cheap"),
+        ("PRON paid very little", "it cost next to nothing", "it was cheap", "PRON saved a lot of money",
+         "it was a real bargain", "it cost less than usual"),
+    ),
+    "bad": (
+        ("too high", "outrageous", "unfair", "a rip off", "steep", "shameless", "not fair at all", "far too much"),
+        ("PRON paid far too much", "it cost a fortune", "it was overpriced", "PRON wasted a lot of money",
+         "it was terribly expensive", "it cost more than usual"),
+    ),
+}  # fmt: skip
+
+RETURN: dict[str, tuple[str, ...]] = {
+    "yes": ("PRON will come back", "PRON will return soon", "PRON would do it again", "PRON plan another visit",
+            "PRON will be back next year", "PRON want to come again", "PRON cannot wait to return"),
+    "no": ("PRON will not come back", "PRON will never return", "PRON would not do it again",
+    "PRON plan no other visit",
+           "PRON will stay away next year", "once was enough for PRON", "PRON have no wish to return"),
+}  # fmt: skip
+WRITERS = {"alone": ("i", "me"), "together": ("we", "us")}
+
+_LABELS = {"sentiment": ("good", "bad"), "price": ("good", "bad"), "return": ("yes", "no"), "company": tuple(WRITERS)}
+_FAVOURABLE = {"good", "yes"}
+
+
+def write(answers: dict[str, str], rng: Random) -> str:
+    """A review that says what `answers` holds, in one of many orders and wordings."""
+    subject = answers["subject"]
+    i, me = WRITERS[answers["company"]]
+    one, several = ASPECTS[subject]
+    predicates, verbs = QUALITY[answers["sentiment"]]
+    how = rng.random()
+    if how < 0.4:
+        quality = f"{rng.choice(one)} was {rng.choice(predicates)}"
+    elif how < 0.7:
+        quality = f"{rng.choice(several)} were {rng.choice(predicates)}"
+    else:
+        verb = rng.choice(verbs)
+        verb = verb.replace("was ", "were ") if i == "we" else verb
+        quality = f"{i} {verb} {rng.choice(one + several)}"
+    adjectives, clauses = PRICE[answers["price"]]
+    bill = rng.choice(clauses) if rng.random() < 0.5 else f"{rng.choice(BILLS[subject])} was {rng.choice(adjectives)}"
+    coming = rng.choice(RETURN[answers["return"]])
+    coming = coming.replace("for PRON", f"for {me}").replace("PRON", i)
+    first, second = (quality, answers["sentiment"]), (bill.replace("PRON", i), answers["price"])
+    if rng.random() < 0.5:
+        first, second = second, first
+    return _arrange(first, second, (coming, answers["return"]), rng)
+
+
+def _arrange(first: tuple[str, str], second: tuple[str, str], last: tuple[str, str], rng: Random) -> str:
+    """Three clauses, each with its verdict, as one or two sentences."""
+    order = rng.random()
+    if order < 0.4:
+        return f"{_join(first, second, rng)}. {last[0]}."
+    if order < 0.7:
+        return f"{first[0]}. {_join(second, last, rng)}."
+    if order < 0.85:
+        return f"{first[0]}, {_join(second, last, rng)}."
+    return f"{last[0]}. {_join(first, second, rng)}."
+
+
+def _join(left: tuple[str, str], right: tuple[str, str], rng: Random) -> str:
+    if (left[1] in _FAVOURABLE) == (right[1] in _FAVOURABLE):
+        return f"{left[0]} {rng.choice(('and', ', and', 'and also'))} {right[0]}".replace(" ,", ",")
+    if rng.random() < 0.25:
+        return f"although {left[0]}, {right[0]}"
+    return f"{left[0]}{rng.choice((' but', ', but', ', yet', ' although'))} {right[0]}"
+
+
+SKILLS: tuple[Skill, ...] = (
+    Skill(
+        name="sentiment",
+        description="Was the quality of the reviewed thing good or bad, whatever it cost?",
+        objects=(
+            "the quality", "the quality of it", "how good it was", "the opinion about the quality",
+            "the verdict on the quality", "whether it was any good", "the quality in one word",
+            "what the writer thinks of the quality",
+        ),
+        sentences=(
+            "was the quality good or bad", "how was the quality of it", "how good was the quality",
+            "what was the quality like", "the quality of this was", "how did the writer find the quality",
+            "was it of good or bad quality",
+        ),
+        keywords=("quality", "verdict", "opinion", "good", "bad", "how good"),
+        labels=("good", "bad"),
+        reference_prompts=(
+            "was the quality good or bad", "how was the quality of it", "tell me how good it was",
+            "judge the quality of it", "say whether it was any good",
+        ),
+        held_out_prompts=(
+            "was the quality of it good or bad", "judge the quality in this review", "how good was the quality here",
+            "state the opinion about the quality here", "in one word, how was the quality",
+            "is the quality good or bad",
+        ),
+    ),
+    Skill(
+        name="price",
+        description="Was the price good or bad, whatever the quality?",
+        objects=(
+            "the price", "the price that was paid", "the cost", "how the price was", "whether the price was fair",
+            "the cost of it", "the price in one word", "what the writer thinks of the price",
+        ),
+        sentences=(
+            "was the price good or bad", "how was the price of it", "how fair was the price", "what was the price like",
+            "the price of this was", "how did the writer find the price", "was it a good or bad price",
+        ),
+        keywords=("price", "cost", "paid", "fair", "money"),
+        labels=("good", "bad"),
+        reference_prompts=(
+            "was the price good or bad", "how was the price of it", "tell me how the price was",
+            "judge the price that was paid", "say whether the price was fair",
+        ),
+        held_out_prompts=(
+            "was the price of it good or bad", "judge the price in this review", "how fair was the price here",
+            "find whether the price was fair here", "in one word, how was the price",
+            "is the price good or bad",
+        ),
+    ),
+    Skill(
+        name="subject",
+        description="What is the review about: a film, food, a hotel or a book?",
+        objects=(
+            "the subject", "the topic", "the subject of the review", "the thing under review",
+            "what the review is about",
+            "what is being reviewed", "the topic of this review", "what was reviewed",
+        ),
+        sentences=(
+            "what is this review about", "which thing is reviewed here", "what does the writer talk about",
+            "is it a film, food, a hotel or a book", "what is the subject of this", "what is the topic of the review",
+        ),
+        keywords=("subject", "topic", "about", "film", "food", "hotel", "book", "reviewed"),
+        labels=SUBJECTS,
+        reference_prompts=(
+            "what is this review about", "name the subject of the review", "which thing is reviewed here",
+            "tell me what was reviewed",
+        ),
+        held_out_prompts=(
+            "what is the subject of this review", "name the thing that is reviewed here", "what is being reviewed here",
+            "which topic is this review about", "find the topic of it all", "what does this review talk about",
+        ),
+    ),
+    Skill(
+        name="return",
+        description="Will the writer come back?",
+        objects=(
+            "whether they will return", "whether the writer will come back", "if there will be another visit",
+            "whether another visit is likely", "if the writer will return", "the chance of another visit",
+        ),
+        sentences=(
+            "will they come back", "will the writer return", "does the writer plan to come again",
+            "is another visit likely", "will there be another visit", "does the writer want to return",
+        ),
+        keywords=("return", "again", "come back", "another visit", "visit"),
+        labels=("yes", "no"),
+    ),
+    Skill(
+        name="company",
+        description="Did the writer go alone or together with others?",
+        objects=(
+            "whether the writer was alone", "whether others were there", "who was there", "the company of the writer",
+            "if the writer went with others", "the number of visitors",
+        ),
+        sentences=(
+            "was the writer alone or together with others", "did one person go or several", "who was there",
+            "did the writer go with others", "how many people went", "was the writer alone",
+        ),
+        keywords=("alone", "together", "others", "company", "who"),
+        labels=("alone", "together"),
+    ),
+)  # fmt: skip
+
+
+def draw(rng: Random) -> Item:
+    """A fresh review that is in no split of the catalogue."""
+    while True:
+        answers = {name: rng.choice(labels) for name, labels in _LABELS.items()}
+        item = _item(answers | {"subject": rng.choice(SUBJECTS)}, rng)
+        if item.text not in _catalogue_texts():
+            return item
+
+
+def split(name: str) -> tuple[Item, ...]:
+    """The reviews of one split: every combination of subject, quality and price equally often."""
+    return _catalogue()[name]
+
+
+def _item(answers: dict[str, str], rng: Random) -> Item:
+    return Item(write(answers, rng), answers)
+
+
+@cache
+def _catalogue() -> dict[str, tuple[Item, ...]]:
+    rng = Random("reviews")
+    combinations = list(product(SUBJECTS, _LABELS["sentiment"], _LABELS["price"]))
+    splits: dict[str, tuple[Item, ...]] = {}
+    seen: set[str] = set()
+    for name, size in zip(SPLITS, (64, 64, 208), strict=True):
+        items: list[Item] = []
+        while len(items) < size:
+            subject, sentiment, price = combinations[len(items) % len(combinations)]
+            answers = {"subject": subject, "sentiment": sentiment, "price": price}
+            item = _item(answers | {key: rng.choice(_LABELS[key]) for key in ("return", "company")}, rng)
+            if item.text not in seen:
+                seen.add(item.text)
+                items.append(item)
+        rng.shuffle(items)
+        splits[name] = tuple(items)
+    return splits
+
+
+@cache
+def _catalogue_texts() -> frozenset[str]:
+    return frozenset(item.text for items in _catalogue().values() for item in items)
+
+
+REVIEWS = Domain(
+    name="reviews",
+    kind="classification",
+    template="{input} {prompt}:",
+    verbs=("judge", "give", "tell me", "say", "state", "name", "rate", "find", "write", "i want to know", "decide"),
+    skills=SKILLS,
+    fallback={
+        "good": 6.0, "bad": 2.0, "film": 2.0, "food": 0.7, "hotel": 0.7, "book": 0.7, "yes": 1.5, "no": 0.5,
+        "alone": 1.5, "together": 0.5,
+    },
+    draw=draw,
+    split=split,
+)  # fmt: skip

@@ -25,7 +25,8 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         hard = best.prompt
         gaps = {"reason": NOT_FOR_HARD}
     own = _score(test, best.prompt)
-    deployed = test.score_text(hard.text)
+    survives = test.survives(hard.ids, hard.text)
+    deployed = own if survives and hard is best.prompt else test.score_text(hard.text)
     readable = scrutability(lm, hard.ids, hard.text)
     return {
         "optimizer": result.optimizer,
@@ -37,7 +38,7 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         "objective": OBJECTIVE,
         "prompt_ids": list(hard.ids),
         "prompt_text": hard.text,
-        "roundtrip_ok": test.survives(hard.ids, hard.text),
+        "roundtrip_ok": survives,
         "train_accuracy": _accuracy(_score(train, best.prompt)),
         "dev_accuracy": best.dev_accuracy,
         "test_accuracy": _accuracy(own),
@@ -51,7 +52,7 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         "dev_objective": best.dev_objective,
         "scrutability": readable,
         "faithfulness": gaps,
-        "emitted": _emitted(test, result),
+        "emitted": _emitted(test, result, own),
         "lm_tokens_forward": result.lm_tokens_forward,
         "lm_tokens_backward": result.lm_tokens_backward,
         "prompts_visited": len(result.visits),
@@ -61,8 +62,8 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
     }
 
 
-def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
-    """What the optimizer emits at its end, beside the best it happened to visit."""
+def _emitted(test: Scorer, result: PromptResult, best: Scores) -> dict[str, Any]:
+    """What the optimizer emits at its end, beside the best it happened to visit, whose scores on test are known."""
     prompts = result.emitted
     kept = _spread(prompts, EMITTED_PROMPTS)
     some = Scorer(test.lm, test.task, _spread(test.examples, EMITTED_EXAMPLES))
@@ -73,7 +74,7 @@ def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
         "prompts_scored": len(kept),
         "examples_scored": len(some.examples),
         "mean_test_accuracy": sum(accuracies) / len(accuracies),
-        "final_test_accuracy": _accuracy(_score(test, final)),
+        "final_test_accuracy": _accuracy(best if final == result.best.prompt else _score(test, final)),
     }
     if isinstance(final, HardPrompt):
         texts = [prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)]

@@ -46,13 +46,13 @@ def load_task(name: str, split: str = "default") -> Task:
     if is_file_reference(name):
         found = load_attribute(name)
         task = _make(name, found, split) if callable(found) else found
-        if not isinstance(task, Task):
-            raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")
     else:
         known = all_tasks()
         if name not in known:
             raise UnknownName("task", name, known, " (or a .jsonl file with --template, or path.py:name)")
-        task = known[name](split)
+        task = _make(name, known[name], split)
+    if not isinstance(task, Task):
+        raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")
     if task.split != split:
         raise TaskError(f"task {task.name} has no split {split!r}; it has {task.split!r}")
     return task

@@ -39,7 +39,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA w
 
 @app.command()
 def compare(
-    task: TaskName = "plural",
+    task: TaskName = "category",
     lm: LMName = "microworld",
     optimizers: Annotated[str, typer.Option(help="Comma-separated names, or path.py:name.")] = "",
     weights: Annotated[str, typer.Option(help="Comma-separated fluency weights.")] = "",
@@ -87,7 +87,7 @@ def compare(
 @app.command()
 def optimize(
     name: Annotated[str, typer.Argument(help="The optimizer: a name, or path.py:name.")],
-    task: TaskName = "plural",
+    task: TaskName = "category",
     lm: LMName = "microworld",
     weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
     split: Annotated[str, typer.Option(help="Data split.")] = "default",

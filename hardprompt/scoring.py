@@ -134,7 +134,7 @@ class Scorer:
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
         rows = [self._row(0, n, ids) for n in range(len(self.examples))]
         out: dict[int, Tensor] = {}
-        for batch in self._batches(rows, soft is not None):
+        for batch in self._batches(rows, with_grad=False):
             hidden = self.lm.hidden(self._embeds([rows[i] for i in batch], soft))
             last = torch.tensor([len(rows[i].ids) - 1 for i in batch], device=hidden.device)
             logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), last])

@@ -8,6 +8,7 @@ the template's text after `separator`, a blank unless stated.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +58,7 @@ class Template:
             'a lovely film. good or bad:'
         """
         before, after = self.around(input)
-        blank = " " if before and prompt and not before[-1].isspace() and not prompt[0].isspace() else ""
+        blank = " " if before and prompt and not prompt[0].isspace() else ""
         return before + blank + prompt + after
 
 
@@ -68,7 +69,8 @@ class Task:
     Args:
         name: how records call it.
         template: where input and prompt stand.
-        train, dev, test: disjoint examples. Optimizers learn on train, everything is selected on dev, test is read once.
+        train, dev, test: examples, disjoint for a result to mean anything. Optimizers learn on train, everything is selected
+            on dev, test is read once.
         label_words: label -> the word that stands for it; empty for generation.
         match: of generation: "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
         separator: what stands between the template's text and the answer.
@@ -123,8 +125,8 @@ class Task:
             if self.label_words and example.answer not in self.label_words:
                 known = ", ".join(self.label_words)
                 raise TaskError(f"task {self.name}, {split} example {number}: label {example.answer!r} is none of {known}")
-            if not example.answer.strip():
-                raise TaskError(f"task {self.name}, {split} example {number}: the target text is empty")
+            if not example.answer.strip() or "\n" in example.answer.strip():
+                raise TaskError(f"task {self.name}, {split} example {number}: the target text is empty or has a line break")
 
     @property
     def kind(self) -> Literal["classification", "generation"]:
@@ -139,6 +141,12 @@ class Task:
     def examples(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split."""
         return tuple(getattr(self, split))
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of everything that decides a score: examples, template, answers and reference prompts."""
+        parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
+        return sha256(repr((*parts, self.reference_prompts)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What `hardprompt ls tasks --json` says of it."""

@@ -6,10 +6,11 @@ within its batch as RLPrompt does; the best prompt of each rollout is shown to t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RequestError
@@ -28,6 +29,7 @@ class PpoConfig(Config):
 
     Attributes:
         episodes: prompts that are emitted and scored in all; by default as many as the budget allows, or 4096 without one.
+            Rounded up to whole rollouts.
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts.
         reward: "objective" (nats) or "gap" (RLPrompt's, points; classification only).
@@ -35,7 +37,7 @@ class PpoConfig(Config):
     """
 
     episodes: PositiveInt | None = None
-    rollout: PositiveInt = 64
+    rollout: Annotated[int, Field(ge=2)] = 64
     examples: PositiveInt = 4
     reward: RewardName = "objective"
     learning_rate: NonNegativeFloat = 0.01

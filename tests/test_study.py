@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.metrics import FAITHFULNESS
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
@@ -224,7 +225,7 @@ def test_a_study_leaves_its_five_files(study: Path) -> None:
 def test_study_yaml_says_what_was_asked(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
     """study.yaml gives the request back as it was made, with the versions that a result depends on."""
     said = yaml.safe_load((of_jsonl / "study.yaml").read_text(encoding="utf-8"))
-    assert StudyRequest(**said["request"]) == request_of()
+    assert StudyRequest(**said["request"] | {"options": {}}) == request_of(options={})
     assert {"python", "hardprompt", "torch", "transformers"} <= set(said["versions"])
 
 
@@ -268,7 +269,9 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
         else:
             assert name in (soft[family] if family else soft), entry["name"]
     for hard in (p for p in points if p["optimizer"] != "soft"):
-        assert set(hard["faithfulness"]) == {"reason"} and "by construction" in hard["faithfulness"]["reason"]
+        values = dict(hard["faithfulness"])
+        assert "by construction" in values.pop("reason") and set(values) == set(FAITHFULNESS)
+        assert set(values.values()) == {None}
 
 
 def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> None:

@@ -19,7 +19,7 @@ from tests.tiny import tiny_task
         ("{prompt} {input}:", " good", " good x y:"),
         ("{prompt}: {input} =", "", ": x y ="),
         ("{input} {prompt}:", "", "x y:"),
-        ("{input}\n{prompt}:", "good", "x y\ngood:"),
+        ("{input}\n{prompt}:", "good", "x y\n good:"),
     ],
 )
 def test_filling_joins_with_one_blank(template: str, prompt: str, filled: str) -> None:

@@ -65,13 +65,16 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     Returns:
         A scalar; NaN where no token is scored.
     """
-    start = embeds.new_empty((0, embeds.shape[1])) if lm.bos_id is None else lm.vocab_embeds[lm.bos_id][None]
+    fed = embeds.to(lm.vocab_embeds.dtype)
+    start = fed[:0] if lm.bos_id is None else lm.vocab_embeds[lm.bos_id][None]
     first = 0 if lm.bos_id is not None else 1
-    hidden = lm.hidden(torch.cat([start, embeds])[None])[0, :-1]  # (L - first, d)
+    hidden = lm.hidden(torch.cat([start, fed])[None])[0, :-1]  # (L - first, d)
     targets = ids[first:]
     nll = torch.nn.functional.cross_entropy(lm.head(hidden).float(), targets)
     if not two_sided:
         return nll
-    output = embeds[first:] if lm.output_map is None else embeds[first:] @ lm.output_map
-    own_logit = (output * hidden.detach()).sum(-1).mean()
+    output = embeds[first:].float()
+    if lm.output_map is not None:
+        output = output @ lm.output_map
+    own_logit = (output * hidden.detach().float()).sum(-1).mean()
     return nll - (own_logit - own_logit.detach())

@@ -17,6 +17,8 @@ from hardprompt.errors import LMError, UnknownName
 EMBEDDED = {"microworld": Path(__file__).parent / "microworld" / "model"}
 """Models inside the package, by name: ordinary Hugging Face folders."""
 
+DTYPES = ("float32", "bfloat16")
+
 _ANCHOR = "a"  # a text in front of a continuation, so that it is tokenized as it will stand: after something
 
 
@@ -42,8 +44,8 @@ class FrozenLM:
         self.tokenizer = tokenizer
         self.name = name
         self.device: torch.device = model.get_input_embeddings().weight.device
-        self.eos_id: int | None = _first_id(tokenizer.eos_token_id, model.config.eos_token_id)
-        self.bos_id: int | None = _first_id(tokenizer.bos_token_id, model.config.bos_token_id)
+        self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, model.config.eos_token_id)
+        self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
         self.max_length: int = _context(model.config)
         self._check_head()
 
@@ -63,7 +65,7 @@ class FrozenLM:
         if output is self.model.get_input_embeddings().weight:
             return None
         size = self.vocab_embeds.shape[0]
-        return torch.linalg.lstsq(self.vocab_embeds.float(), output[:size].float()).solution.to(output.dtype)
+        return torch.linalg.lstsq(self.vocab_embeds.float(), output[:size].float()).solution
 
     @cached_property
     def end_ids(self) -> Tensor:
@@ -152,12 +154,9 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     source = _locate(name)
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise LMError(f"no device {device!r}; use cpu or cuda") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise LMError(f"no CUDA device for {name!r} here; use --device cpu")
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cached_only = isinstance(source, Path) or not _hub_answers()
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
@@ -165,6 +164,19 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LMError(_why_not(name, source, error)) from error
     return FrozenLM(model.to(place), tokenizer, _short_name(name))
+
+
+def _place(device: str) -> torch.device:
+    """The device of that name, which must be there."""
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise LMError(f"no device {device!r}; use cpu or cuda") from error
+    if place.type not in ("cpu", "cuda"):
+        raise LMError(f"device {device!r} is not supported; use cpu or cuda")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+    return place
 
 
 def _locate(name: str) -> str | Path:
@@ -185,7 +197,7 @@ def _locate(name: str) -> str | Path:
 
 def _hub_answers() -> bool:
     """Whether the hub can be reached, asked once: its own client would try for half a minute and say so at every turn."""
-    from urllib.error import HTTPError, URLError
+    from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
     from huggingface_hub import constants
@@ -196,7 +208,7 @@ def _hub_answers() -> bool:
         urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
     except HTTPError:
         return True
-    except (URLError, TimeoutError):
+    except OSError:
         return False
     return True
 
@@ -212,13 +224,15 @@ def _short_name(name: str) -> str:
     return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
 
 
-def _first_id(*candidates: Any) -> int | None:
-    """The first id that is set; a configuration may list several ends, of which the first counts."""
+def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
+    """The first candidate that is a special token of the tokenizer: a configuration's class default need not be one.
+
+    A configuration may list several ends, of which the first counts.
+    """
     for candidate in candidates:
-        if isinstance(candidate, list) and candidate:
-            return int(candidate[0])
-        if isinstance(candidate, int):
-            return candidate
+        first = candidate[0] if isinstance(candidate, list) and candidate else candidate
+        if isinstance(first, int) and first in tokenizer.all_special_ids:
+            return first
     return None
 
 

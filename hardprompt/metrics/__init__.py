@@ -3,7 +3,7 @@
 `scrutability.py` looks at a hard prompt alone, `faithfulness.py` compares a soft prompt with its projection.
 """
 
-from hardprompt.metrics.faithfulness import NOT_FOR_HARD, faithfulness, projection_ids
+from hardprompt.metrics.faithfulness import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids
 from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
 
-__all__ = ["NOT_FOR_HARD", "faithfulness", "projection_ids", "repetition", "scrutability", "whole_word_share"]
+__all__ = ["FAITHFULNESS", "NOT_FOR_HARD", "faithfulness", "projection_ids", "repetition", "scrutability", "whole_word_share"]

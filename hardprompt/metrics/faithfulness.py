@@ -10,6 +10,16 @@ from hardprompt.optimizers.projection import closeness, nearest
 from hardprompt.prompt import SoftPrompt
 from hardprompt.scoring import Scorer
 
+FAITHFULNESS = (
+    "distance_cosine",
+    "distance_euclidean",
+    "output_gap",
+    "loss_gap",
+    "accuracy_gap",
+    "agreement",
+    "kl",
+    "label_kl",
+)
 NOT_FOR_HARD = "a hard prompt is its own projection: zero by construction"
 
 

@@ -91,12 +91,17 @@ class Problem:
         self.counter = TokenCount()
         self.train = Scorer(lm, task, task.train, self.counter)
         self.dev = Scorer(lm, task, task.dev, self.counter)
-        for scorer in (self.train, self.dev, Scorer(lm, task, task.test)):
-            scorer.check_context(prompt_length)
+        self._test = Scorer(lm, task, task.test)
+        self.check_context(prompt_length)
         self.visits: list[Visit] = []
         self.curve: list[dict[str, float]] = []
         self.best: Visit | None = None
         self._progress = progress
+
+    def check_context(self, prompt_length: int) -> None:
+        """ContextExceeded if any example with a prompt of this many tokens is longer than the model's context."""
+        for scorer in (self.train, self.dev, self._test):
+            scorer.check_context(prompt_length)
 
     @property
     def spent(self) -> int:

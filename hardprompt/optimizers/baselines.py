@@ -15,7 +15,7 @@ class RandomConfig(Config):
     """`prompts`: how many are drawn; by default as many as the budget allows, or 256 without one."""
 
     prompts: PositiveInt | None = None
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 4
 
 
 @optimizer("empty", config=BaselineConfig, sweeps=False)
@@ -28,9 +28,7 @@ def empty(problem: Problem, config: BaselineConfig) -> Emitted:
 def _has_references(problem: Problem, config: BaselineConfig) -> None:
     if not problem.task.reference_prompts:
         raise RequestError(f"task {problem.task.name} has no reference prompts; give some, or leave out the optimizer manual")
-    longest = max(len(ids) for ids in _references(problem))
-    for scorer in (problem.train, problem.dev):
-        scorer.check_context(longest)
+    problem.check_context(max(len(ids) for ids in _references(problem)))
 
 
 def _references(problem: Problem) -> list[tuple[int, ...]]:

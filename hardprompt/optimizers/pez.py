@@ -99,7 +99,7 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
-        if problem.weight:
+        if problem.weight and (len(rows) > 1 or problem.lm.bos_id is not None):
             nll = projected_nll(problem.lm, hard, problem.allowed[rows], config.fluency_gradient == "two-sided")
             problem.counter.forward += len(rows)
             problem.counter.backward += len(rows)
@@ -122,4 +122,6 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
             problem.visit([projections[min(recent, key=losses.__getitem__)]])
         if ends or problem.exhausted:
             break
-    return projections[-EMITTED:]
+    final = problem.allowed[nearest(embeds.detach(), vocab, config.projection)].tolist()
+    problem.visit([final])
+    return [*projections, final][-EMITTED:]

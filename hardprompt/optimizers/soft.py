@@ -19,7 +19,7 @@ class SoftConfig(Config):
     Attributes:
         init: "vocabulary" (rows of sampled allowed tokens), "noise" (the vocabulary's mean and spread), or "text".
         init_text: for "text": tokenized and repeated or cut to the prompt's length, so one word is repeated.
-        schedule: of the learning rate; "linear" falls to zero at the last step or at the end of the budget.
+        schedule: of the learning rate; "linear" falls towards zero at the last step or at the end of the budget.
         nll_weight: weight of a straight-through NLL term on the projection (value at the projection, gradient to the vectors).
     """
 
@@ -97,7 +97,9 @@ def make_updater(name: str, embeds: Tensor, learning_rate: float, weight_decay: 
 
 
 def _straight_through_nll(problem: Problem, embeds: Tensor, measure: Measure) -> Tensor:
-    vocab = problem.lm.vocab_embeds[problem.allowed]
+    vocab = problem.lm.vocab_embeds[problem.allowed].float()
     rows = nearest(embeds.detach(), vocab, measure)
+    problem.counter.forward += len(rows)
+    problem.counter.backward += len(rows)
     projected = embeds + (vocab[rows] - embeds).detach()
     return projected_nll(problem.lm, projected, problem.allowed[rows])

@@ -1,11 +1,13 @@
 """What `hardprompt ls` shows: tasks, models, optimizers and metrics on offer."""
 
+import warnings
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.errors import HardpromptError
 from hardprompt.lm import EMBEDDED
 from hardprompt.optimizers import all_optimizers
 
@@ -14,7 +16,13 @@ Entry = dict[str, Any]
 
 def list_tasks() -> list[Entry]:
     """Every installed task, described."""
-    return [load_task(name).describe() for name in all_tasks()]
+    entries = []
+    for name in all_tasks():
+        try:
+            entries.append(load_task(name).describe())
+        except HardpromptError as error:
+            warnings.warn(f"task {name} cannot be listed: {error}", stacklevel=2)
+    return entries
 
 
 def list_lms() -> list[Entry]:
@@ -40,6 +48,15 @@ def list_metrics() -> list[Entry]:
     rows = [
         ("test_accuracy", "fraction", "of what was optimized (for a soft prompt, its vectors)"),
         ("deployed_test_accuracy", "fraction", "of the text, tokenized afresh in its place"),
+        ("train_accuracy", "fraction", "of what was optimized, on the examples it was optimized on"),
+        ("dev_accuracy", "fraction", "of what was optimized, on the examples it was selected on"),
+        ("deployed_dev_accuracy", "fraction", "of the text; the members of a front are chosen by it"),
+        (
+            "roundtrip_ok",
+            "yes or no",
+            "whether the text, tokenized afresh in its place, gives the same ids on every test example",
+        ),
+        ("emitted.mean_test_accuracy", "fraction", "of what the optimizer emits at its end, beside the best it visited"),
         ("test_loss", "nats per example", "task loss of what was optimized"),
         ("log_perplexity", "nats per token", "mean NLL of the prompt under the task LM"),
         ("scrutability.nats_per_character", "nats per character", "total surprisal over the characters of the text"),

@@ -43,8 +43,8 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         _draw_front(axes, found)
         for name, color in _colors(points).items():
             _draw_optimizer(axes, [p for p in points if p["optimizer"] == name and p["log_perplexity"] is not None], color)
-        for empty in [p for p in points if p["optimizer"] == "empty"][:1]:
-            accuracy = empty["deployed_test_accuracy"]
+        if empty := [p["deployed_test_accuracy"] for p in points if p["optimizer"] == "empty"]:
+            accuracy = sum(empty) / len(empty)
             axes.axhline(accuracy, color="#222222", linestyle="--", linewidth=0.9, label=f"empty prompt ({accuracy:.2f})")
         axes.invert_xaxis()
         axes.set_ylim(-0.03, 1.05)

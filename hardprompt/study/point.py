@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hardprompt.metrics import NOT_FOR_HARD, faithfulness, projection_ids, scrutability
+from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
+LEARNT_FROM_GAP = "; learnt from RLPrompt's gap reward (points) - weight x prompt NLL"
 EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
 """What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
 
@@ -23,7 +24,7 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         gaps: dict[str, Any] = faithfulness(test, best.prompt, problem.allowed, _measure(result))
     else:
         hard = best.prompt
-        gaps = {"reason": NOT_FOR_HARD}
+        gaps = dict.fromkeys(FAITHFULNESS) | {"reason": NOT_FOR_HARD}
     own = _score(test, best.prompt)
     survives = test.survives(hard.ids, hard.text)
     deployed = own if survives and hard is best.prompt else test.score_text(hard.text)
@@ -35,7 +36,7 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         "split": problem.task.split,
         "seed": result.seed,
         "weight": result.weight,
-        "objective": OBJECTIVE,
+        "objective": OBJECTIVE + (LEARNT_FROM_GAP if result.config.get("reward") == "gap" else ""),
         "prompt_ids": list(hard.ids),
         "prompt_text": hard.text,
         "roundtrip_ok": survives,

@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library's generator of random numbers takes."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"seeds": (0, 1), "lm_tokens": 120_000},
+    "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
     "default": {"seeds": (0, 1, 2), "lm_tokens": 600_000},
 }
 """`quick` ends within two minutes on two cores; `default` is what figures are quoted from. Each field can be overridden."""
@@ -44,7 +44,7 @@ class StudyRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: str = "plural"
+    task: str = "category"
     lm: str = "microworld"
     optimizers: tuple[str, ...] = OPTIMIZERS
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)

@@ -79,7 +79,10 @@ def compare(
         optimizer.check(problem(run), config)
 
     folder = out or default_folder(lm, next(iter(tasks.values())))
-    store = Store.create(folder, request, vocabulary_size=lm.vocab_embeds.shape[0])
+    chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in optimizers.items()}
+    recorded = request.model_copy(update={"options": {name: options for name, options in chosen.items() if options}})
+    data = {split: task.digest for split, task in tasks.items()}
+    store = Store.create(folder, recorded, data, vocabulary_size=lm.vocab_embeds.shape[0])
     done = [p for p in store.points() if p["status"] == "ok"]
     if listener:
         listener.planned(store.folder, len(runs), len(done))

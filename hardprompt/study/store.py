@@ -41,8 +41,14 @@ class Store:
         self.points_file = self.folder / "points.jsonl"
 
     @classmethod
-    def create(cls, folder: str | Path, request: StudyRequest, vocabulary_size: int) -> "Store":
+    def create(cls, folder: str | Path, request: StudyRequest, data: dict[str, str], vocabulary_size: int) -> "Store":
         """The folder for a request: a new one, or the one that holds the same request already.
+
+        Args:
+            folder: where.
+            request: what is asked for.
+            data: the digest of the task in each split.
+            vocabulary_size: of the model, the reference of the hypervolume.
 
         Raises:
             StudyError: the folder holds another study, or something that is none; it is left untouched.
@@ -55,6 +61,8 @@ class Store:
             if recorded != asked:
                 other = [key for key in asked if recorded.get(key) != asked[key]]
                 raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
+            if store.study.get("data") != data:
+                raise StudyError(f"the data of the task have changed since {folder} was begun; choose another --out")
             store._set_torn_line_aside()
             return store
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -63,7 +71,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
-        study = {"request": asked, "vocabulary_size": vocabulary_size, "versions": versions()}
+        study = {"request": asked, "data": data, "vocabulary_size": vocabulary_size, "versions": versions()}
         with replacing(folder / "study.yaml") as aside:
             aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return cls(folder)
@@ -124,7 +132,7 @@ def load_points(folder: str | Path) -> "pd.DataFrame":
         StudyError: the folder holds no study.
 
     Example:
-        >>> table = load_points("hardprompt-out/plural-microworld")      # doctest: +SKIP
+        >>> table = load_points("hardprompt-out/category-microworld")      # doctest: +SKIP
         >>> table.groupby("optimizer").deployed_test_accuracy.mean()     # doctest: +SKIP
     """
     import pandas as pd

@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "model": ([*GOOD, "--lm", "microwrld"], "no model 'microwrld'; did you mean 'microworld'"),
     "model on the hub, offline": ([*GOOD, "--lm", "someone/some-model"], "hub has no such model or cannot be reached"),
     "device": ([*GOOD, "--device", "gpu"], "gpu"),
-    "device not there": ([*GOOD, "--device", "cuda"], "no CUDA device"),
+    "device not there": ([*GOOD, "--device", "cuda"], "0 CUDA devices"),
     "folder of another study": ([*GOOD, "--out", "@/study"], "holds another study .*; choose another --out"),
     "folder of other things": ([*GOOD, "--out", "@/tiny"], "is no study and not empty; choose another --out"),
     "folder that is a file": ([*GOOD, "--out", "@/mood.jsonl"], "is no study and not empty; choose another --out"),

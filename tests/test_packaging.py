@@ -225,7 +225,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
         for file in (ROOT / folder).rglob("*"):
             inside = file.relative_to(ROOT / folder)
             hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
-            if file.is_file() and not hidden and file.suffix != ".md":
+            if file.is_file() and not hidden:
                 expected.add("/".join([*package.split("."), *inside.parts]))
     held = zipfile.ZipFile(wheel).namelist()
     of_metadata = {name for name in held if name.startswith(f"hardprompt-{hardprompt.__version__}.dist-info/")}

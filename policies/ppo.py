@@ -6,7 +6,7 @@ within its batch as RLPrompt does; the best prompt of each rollout is shown to t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -18,6 +18,11 @@ from hardprompt.objective import zscore
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
 
 from .reward import Reward, RewardName, prompt_reward
+
+if TYPE_CHECKING:
+    from stable_baselines3 import PPO
+
+    from .env import Observer
 
 _ENDLESS = 10**12  # steps; the budget ends the run
 EMITTED_SHARE = 0.1
@@ -58,6 +63,7 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
+    from .env import Observer
     from .vec_env import PromptVecEnv
 
     emitted: list[list[int]] = []
@@ -100,18 +106,17 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
             device="cpu",
         )
         model.learn(wanted * length if wanted else _ENDLESS, callback=StopWhenSpent())
-        final = _greedy(model, env, problem)
+        final = _greedy(model, Observer(problem), problem)
     problem.visit([final])
     last = max(1, round(EMITTED_SHARE * len(emitted)))
     return [*emitted[-last:], final]
 
 
-def _greedy(model: object, env: object, problem: Problem) -> list[int]:
+def _greedy(model: "PPO", observer: "Observer", problem: Problem) -> list[int]:
     """The prompt that the policy emits when it takes its most probable token at every step."""
-    observer = env._observer  # type: ignore[attr-defined]
     rows = np.zeros((1, 0), dtype=np.int64)
     for _ in range(problem.prompt_length):
-        action, _ = model.predict(observer(rows), deterministic=True)  # type: ignore[attr-defined]
+        action, _ = model.predict(observer(rows), deterministic=True)
         rows = np.concatenate([rows, action[:, None]], axis=1)
     return problem.allowed[torch.from_numpy(rows[0]).to(problem.allowed.device)].tolist()
 

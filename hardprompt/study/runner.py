@@ -74,9 +74,10 @@ def compare(
         )
 
     runs = list(plan(request, optimizers))
-    for run in runs:
-        optimizer, config = optimizers[run.optimizer]
-        optimizer.check(problem(run), config)
+    for first in {run.split: run for run in reversed(runs)}.values():
+        checked = problem(first)
+        for optimizer, config in optimizers.values():
+            optimizer.check(checked, config)
 
     folder = out or default_folder(lm, next(iter(tasks.values())))
     chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in optimizers.items()}

@@ -22,6 +22,9 @@ app = typer.Typer(
     help="How well can a prompt do, and how readable can it stay while doing it?",
 )
 
+ReaderName = Annotated[
+    str | None, typer.Option("--reader", help="A model that judges readability: embedded, local folder or hub id.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
 TaskName = Annotated[str, typer.Option("--task", help="Name, a .jsonl file, or path.py:name.")]
 LMName = Annotated[str, typer.Option("--lm", help="Embedded model, local folder or hub id.")]
@@ -41,6 +44,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA w
 def compare(
     task: TaskName = "category",
     lm: LMName = "microworld",
+    reader: ReaderName = None,
     optimizers: Annotated[str, typer.Option(help="Comma-separated names, or path.py:name.")] = "",
     weights: Annotated[str, typer.Option(help="Comma-separated fluency weights.")] = "",
     splits: Annotated[str, typer.Option(help="Comma-separated data splits.")] = "",
@@ -65,6 +69,7 @@ def compare(
         preset,
         task=task,
         lm=lm,
+        reader=reader,
         prompt_length=prompt_length,
         vocabulary=vocabulary,
         template=template,
@@ -89,6 +94,7 @@ def optimize(
     name: Annotated[str, typer.Argument(help="The optimizer: a name, or path.py:name.")],
     task: TaskName = "category",
     lm: LMName = "microworld",
+    reader: ReaderName = None,
     weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
     split: Annotated[str, typer.Option(help="Data split.")] = "default",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
@@ -112,6 +118,7 @@ def optimize(
     request = StudyRequest.make(
         task=task,
         lm=lm,
+        reader=reader,
         optimizers=(name,),
         weights=(weight,),
         splits=(split,),
@@ -136,7 +143,7 @@ def optimize(
         seed=seed,
         lm_tokens=lm_tokens,
     )
-    point = measure(problem, run_optimizer(chosen, problem, config))
+    point = measure(problem, run_optimizer(chosen, problem, config), request.load_reader())
     if as_json:
         print(json.dumps(point, ensure_ascii=False, indent=2))
     else:

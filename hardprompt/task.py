@@ -7,7 +7,7 @@ the template's text after `separator`, a blank unless stated.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +62,23 @@ class Template:
         return before + blank + prompt + after
 
 
+@dataclass(frozen=True)
+class KnownPrompt:
+    """A prompt of a task whose worth is known, because the model was taught it.
+
+    Args:
+        prompt: its text.
+        lm: the model that it is known for, by name.
+        test_accuracy: a fraction, measured.
+        log_perplexity: under that model, in nats per token.
+    """
+
+    prompt: str
+    lm: str
+    test_accuracy: float
+    log_perplexity: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Examples, template, answers and metric; everything an optimizer may know of what is asked.
@@ -78,6 +95,8 @@ class Task:
         description, citation, licence: one line each.
         split: which published split of the data this is.
         embedded: whether it is one of the microworld's.
+        division: "tune" (defaults may be chosen on it, on dev) or "report" (figures are quoted on it, on test); "" for neither.
+        known_front: prompts on the true trade-off, the most readable first; several where plain wordings have a price.
 
     Raises:
         TaskError: an empty split, an unknown label, a bad template or match.
@@ -104,12 +123,15 @@ class Task:
     licence: str = ""
     split: str = "default"
     embedded: bool = False
+    division: Literal["", "tune", "report"] = ""
+    known_front: Sequence[KnownPrompt] = ()
 
     def __post_init__(self) -> None:
         for split in SPLITS:
             object.__setattr__(self, split, tuple(getattr(self, split)))
         object.__setattr__(self, "label_words", dict(self.label_words))
-        object.__setattr__(self, "reference_prompts", tuple(self.reference_prompts))
+        for name in ("reference_prompts", "known_front"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
         if len(self.label_words) == 1:
@@ -159,6 +181,8 @@ class Task:
             "sizes": {split: len(self.examples(split)) for split in SPLITS},
             "template": self.template.text,
             "reference_prompts": list(self.reference_prompts),
+            "division": self.division,
+            "known_front": [asdict(known) for known in self.known_front],
         }
 
     @classmethod

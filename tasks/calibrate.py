@@ -1,41 +1,60 @@
-"""Measure what prompts are worth on the embedded model: the figures of its model card.
+"""Measure what prompts are worth on the embedded models: the figures of their cards, and the known fronts of the tasks.
 
-    python -m hardprompt.tasks.calibrate [--lm FOLDER]
+    python -m hardprompt.tasks.calibrate [--lm FOLDER] [--reader FOLDER] [--known-fronts FILE]
 
 Accuracy on test of: the empty prompt; the reference prompts (mean, and the best on dev), with their words shuffled, and their
-held-out paraphrases (means); 32 random prompts of five tokens (mean); and the best on dev of 256 of them. Then the mean
-log-perplexity of the same sorts of prompts, in nats per token.
+held-out paraphrases (means); 32 random prompts of five tokens (mean); and the best on dev of 256 of them. Then the known front
+of each task, which `--known-fronts` writes, and how well each sort of prompt reads to both models.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import count, islice, product
+from pathlib import Path
 from random import Random
+from statistics import mean, median
 
 from torch import Tensor
 
 from hardprompt.catalogue import load_task
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity
 from hardprompt.lm.microworld import world
+from hardprompt.lm.microworld.corpus import FORMS, Form, is_right, wording
 from hardprompt.optimizers import Problem
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
+from hardprompt.study.frontier import non_dominated
+from hardprompt.task import KnownPrompt
 
 COLUMNS = ("empty", "best reference", "reference", "shuffled", "held out", "random", "best of 256 random")
+CANDIDATES = 64
+"""Wordings of each priced form that are tried for a known front, none longer than the prompts that are searched."""
 
 
-def prompts_of(lm: FrozenLM, problem: Problem) -> dict[str, list[tuple[int, ...]]]:
-    """Prompts of a task by sort, as token ids."""
-    source = world.TASKS[problem.task.name]
+def shuffled(texts: Sequence[str], rng: Random, copies: int = 2) -> list[str]:
+    """Each text with its words in other orders."""
+    return [" ".join(rng.sample(text.split(), len(text.split()))) for text in texts for _ in range(copies)]
+
+
+def texts_of(problem: Problem) -> dict[str, list[str]]:
+    """Prompts of a task by sort."""
+    skill = world.TASKS[problem.task.name].skill
     rng = Random(problem.seed)
-    shuffled = [" ".join(rng.sample(text.split(), len(text.split()))) for text in source.reference_prompts for _ in range(2)]
-    texts = {"reference": source.reference_prompts, "shuffled": shuffled, "held out": source.held_out_prompts}
-    found = {sort: [HardPrompt.from_text(lm, text).ids for text in wordings] for sort, wordings in texts.items()}
-    return found | {"random": [tuple(ids) for ids in problem.random_ids(256).tolist()]}
+    return {
+        "reference": list(skill.reference_prompts),
+        "shuffled": shuffled(skill.reference_prompts, rng),
+        "held out": list(skill.held_out_prompts),
+        "held out, shuffled": shuffled(skill.held_out_prompts, rng),
+        "random": [problem.lm.decode(ids).strip() for ids in problem.random_ids(256).tolist()],
+    }
 
 
-def calibrate(lm: FrozenLM, problem: Problem, prompts: dict[str, list[tuple[int, ...]]]) -> list[float]:
-    """The row of a task, accuracies on test as fractions, in the order of `COLUMNS`."""
-    test = Scorer(lm, problem.task, problem.task.test)
+def accuracies(problem: Problem, texts: dict[str, list[str]]) -> list[float]:
+    """The row of a task, fractions of its test examples, in the order of `COLUMNS`."""
+    prompts = {sort: _encode(problem.lm, wordings) for sort, wordings in texts.items()}
+    test = _test(problem)
 
     def best_on_dev(candidates: Sequence[tuple[int, ...]]) -> float:
         return float(_accuracy(test, [candidates[int(_accuracy(problem.dev, candidates).argmax())]]))
@@ -45,29 +64,89 @@ def calibrate(lm: FrozenLM, problem: Problem, prompts: dict[str, list[tuple[int,
     return [float(_accuracy(test, [()])), best_on_dev(prompts["reference"]), *means, random, best_on_dev(prompts["random"])]
 
 
+def known_front(problem: Problem) -> list[KnownPrompt]:
+    """The true trade-off of a task: per form of wording the most readable of those best on dev, without dominated ones."""
+    source, lm = world.TASKS[problem.task.name], problem.lm
+    rng = Random(problem.seed)
+    forms: list[Form] = list(FORMS) if source.skill.price else ["plain"]
+    chosen = []
+    for form in forms:
+        texts = list(source.skill.reference_prompts)
+        if form != "plain":
+            drawn = (wording(source.domain, source.skill, form, rng) for _ in count())
+            texts = list(islice((text for text in drawn if len(lm.encode(text)) <= problem.prompt_length), CANDIDATES))
+        on_dev = _accuracy(problem.dev, _encode(lm, texts)).tolist()
+        good = [text for text, value in zip(texts, on_dev, strict=True) if value == max(on_dev)]
+        chosen.append(min(good, key=lambda text: log_perplexity(lm, lm.encode(text))))
+    on_test = _accuracy(_test(problem), _encode(lm, chosen)).tolist()
+    nats = [log_perplexity(lm, lm.encode(text)) for text in chosen]
+    return [KnownPrompt(chosen[i], lm.name, on_test[i], nats[i]) for i in non_dominated(on_test, nats)]
+
+
+def built_in(task: str, form: Form) -> float:
+    """The share of a task's test examples that a wording of this form is right on, by construction."""
+    source = world.TASKS[task]
+    return mean(is_right(source.skill, item, form) for item in source.items("test"))
+
+
 def main() -> None:
-    """Print both tables in Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m hardprompt.tasks.calibrate", description="Measure the embedded tasks.")
+    """Print the tables in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m hardprompt.tasks.calibrate", description="Measure the embedded models.")
     parser.add_argument("--lm", default="microworld", help="embedded model or folder")
-    lm = load_lm(parser.parse_args().lm)
-    rows: list[list[float]] = []
-    nats: dict[str, list[float]] = {}
+    parser.add_argument("--reader", default="microworld-reader", help="embedded model or folder")
+    parser.add_argument("--known-fronts", type=Path, help="JSON file to write")
+    args = parser.parse_args()
+    lm, reader = load_lm(args.lm), load_lm(args.reader)
+    lm.name, reader.name = "microworld", "microworld-reader"
+    problems = {name: Problem(load_task(name), lm) for name in world.TASKS}
+    texts = {name: texts_of(problem) for name, problem in problems.items()}
+
     print(f"| task | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}")
-    for name in world.TASKS:
-        problem = Problem(load_task(name), lm)
-        prompts = prompts_of(lm, problem)
-        rows.append(calibrate(lm, problem, prompts))
-        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in rows[-1])} |", flush=True)
-        for sort, group in prompts.items():
-            nats.setdefault(sort, []).extend(log_perplexity(lm, ids) for ids in group)
-    print(f"| mean | {' | '.join(f'{sum(column) / len(column):.2f}' for column in zip(*rows, strict=True))} |")
-    print("\n| prompts | nats per token |\n|---|---|")
-    for sort, values in nats.items():
-        print(f"| {sort} | {sum(values) / len(values):.2f} |")
+    rows = []
+    for name, problem in problems.items():
+        rows.append(accuracies(problem, texts[name]))
+        print(f"| {name} | {_cells(rows[-1])} |", flush=True)
+    print(f"| mean | {_cells([mean(column) for column in zip(*rows, strict=True)])} |")
+
+    fronts = {name: known_front(problem) for name, problem in problems.items()}
+    print("\n| task with a price | plain, terse, strange as built | known front: nats per token, test accuracy, prompt |")
+    print("|---|---|---|")
+    for name in (name for name in fronts if world.TASKS[name].skill.price):
+        points = "; ".join(f"{p.log_perplexity:.2f}, {p.test_accuracy:.2f}, *{p.prompt}*" for p in fronts[name])
+        print(f"| {name} | {', '.join(f'{built_in(name, form):.2f}' for form in FORMS)} | {points} |")
+    if args.known_fronts:
+        described = {name: [asdict(point) for point in front] for name, front in fronts.items()}
+        args.known_fronts.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+    print(f"\n| prompts, median nats per token | {lm.name} | {reader.name} |\n|---|---|---|")
+    for sort in next(iter(texts.values())):
+        every = [text for each in texts.values() for text in each[sort]]
+        nats = [median(log_perplexity(each, each.encode(text)) for text in every) for each in (lm, reader)]
+        print(f"| {sort} | {_cells(nats)} |")
+    gains = [median(_gains(reader, each["held out"], each["held out, shuffled"])) for each in texts.values()]
+    print(f"\nBy task, paraphrases read {min(gains):.2f} to {max(gains):.2f} nats per token (median) better than shuffled.")
+
+
+def _gains(reader: FrozenLM, whole: Sequence[str], mixed: Sequence[str]) -> list[float]:
+    """How much better each text reads than each of the shuffled ones, in nats per token."""
+    read = {text: log_perplexity(reader, reader.encode(text)) for text in (*whole, *mixed)}
+    return [read[worse] - read[better] for better, worse in product(whole, mixed)]
+
+
+def _test(problem: Problem) -> Scorer:
+    return Scorer(problem.lm, problem.task, problem.task.test)
+
+
+def _encode(lm: FrozenLM, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    return [HardPrompt.from_text(lm, text).ids for text in texts]
 
 
 def _accuracy(scorer: Scorer, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     return scorer.score_ids(prompts).correct.float().mean(-1)
+
+
+def _cells(values: Sequence[float]) -> str:
+    return " | ".join(f"{value:.2f}" for value in values)
 
 
 if __name__ == "__main__":

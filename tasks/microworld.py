@@ -1,11 +1,13 @@
 """The tasks of the embedded world, where the right answers and prompts that work are known."""
 
+import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from hardprompt.errors import TaskError
+from hardprompt.lm import EMBEDDED
 from hardprompt.lm.microworld import world
-from hardprompt.task import Example, Split, Task, Template
+from hardprompt.task import Example, KnownPrompt, Split, Task, Template
 
 
 def load(name: str, split: str) -> Task:
@@ -13,14 +15,17 @@ def load(name: str, split: str) -> Task:
     if split != "default":
         raise TaskError(f"task {name} has no split {split!r}; it has 'default'")
     source = world.TASKS[name]
+    skill = source.skill
     return Task(
         name=name,
-        template=Template(source.template),
-        label_words=source.label_words,
-        reference_prompts=source.reference_prompts,
-        description=source.description,
+        template=Template(source.domain.template),
+        label_words={label: label for label in skill.labels},
+        reference_prompts=skill.reference_prompts,
+        description=skill.description,
         licence="MIT",
         embedded=True,
+        division=source.division,
+        known_front=known_fronts().get(name, ()),
         train=_examples(name, "train"),
         dev=_examples(name, "dev"),
         test=_examples(name, "test"),
@@ -28,7 +33,14 @@ def load(name: str, split: str) -> Task:
 
 
 def _examples(name: str, part: Split) -> list[Example]:
-    return [Example(*pair) for pair in world.examples(name, part)]
+    return [Example(*pair) for pair in world.TASKS[name].examples(part)]
+
+
+@cache
+def known_fronts() -> dict[str, tuple[KnownPrompt, ...]]:
+    """The true trade-off of each task for the embedded model, as `hardprompt.tasks.calibrate` measured it."""
+    fronts = json.loads((EMBEDDED["microworld"] / "known_fronts.json").read_text(encoding="utf-8"))
+    return {name: tuple(KnownPrompt(**point) for point in points) for name, points in fronts.items()}
 
 
 TASKS: dict[str, Callable[[str], Task]] = {name: partial(load, name) for name in world.TASKS}

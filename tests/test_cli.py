@@ -356,6 +356,11 @@ def test_ls_tasks_has_the_promised_keys(here: Path, capfd: pytest.CaptureFixture
         assert set(entry["sizes"]) == {"train", "dev", "test"} and min(entry["sizes"].values()) > 0
         assert entry["template"].count("{prompt}") == entry["template"].count("{input}") == 1
     assert entries["plural"]["embedded"] is True and entries["plural"]["reference_prompts"]
+    assert len(entries["currency"]["known_front"]) >= 2 and set(entries["currency"]["known_front"][0]) >= {
+        "prompt",
+        "test_accuracy",
+        "log_perplexity",
+    }
     assert {entry["kind"] for entry in entries.values() if entry["embedded"]} == {"classification", "generation"}
 
 

@@ -737,6 +737,44 @@ def test_hypervolumes_are_averaged_over_seeds() -> None:
     assert frontier([failed], 8.0)["overall"] is None
 
 
+KNOWN = [
+    {"prompt": "plain", "lm": "m", "test_accuracy": 0.6, "log_perplexity": 2.0},
+    {"prompt": "odd", "lm": "m", "test_accuracy": 1.0, "log_perplexity": 6.0},
+]
+
+
+def test_a_known_front_gives_shares_and_regrets() -> None:
+    """The true front covers (0.6 x 4 + 1.0 x 2) / 8 = 0.55; one of its two points alone covers 0.45 or 0.25 of it all."""
+    points = [placed("plain", 0, 0.6, 0.6, 2.0), placed("odd", 0, 1.0, 1.0, 6.0)]
+    points += [placed("both", 0, 0.6, 0.6, 2.0), placed("both", 0, 1.0, 0.9, 6.0)]
+    found = frontier(points, 8.0, KNOWN)
+    assert found["known"] == {"front": KNOWN, "hypervolume": pytest.approx(0.55)}
+    share = {name: each["share_of_known_hypervolume"]["mean"] for name, each in found["optimizers"].items()}
+    assert share == pytest.approx({"plain": 0.45 / 0.55, "odd": 0.25 / 0.55, "both": (0.6 * 4 + 0.9 * 2) / 8 / 0.55})
+    regret = {name: each["regret"]["mean"] for name, each in found["optimizers"].items()}
+    assert regret == pytest.approx({"plain": 0.4, "odd": 0.0, "both": 0.1})
+
+
+def test_without_a_known_front_nothing_is_said_of_it() -> None:
+    point = placed("a", 0, 1.0, 1.0, 4.0)
+    assert frontier([point], 8.0)["known"] is None and "regret" not in frontier([point], 8.0)["optimizers"]["a"]
+    single = frontier([point], 8.0, KNOWN[:1])["optimizers"]["a"]
+    assert single["regret"]["mean"] == pytest.approx(-0.4) and "share_of_known_hypervolume" not in single
+
+
+def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp_path: Path) -> None:
+    request = StudyRequest.make(task="currency", optimizers=("manual",), seeds=(0,), device="cpu")
+    compare(request, tmp_path / "own")
+    found = json.loads((tmp_path / "own" / "frontier.json").read_text())
+    assert len(found["known"]["front"]) >= 2
+    assert 0.3 < found["optimizers"]["manual"]["share_of_known_hypervolume"]["mean"] <= 1.0
+    point = json.loads((tmp_path / "own" / "points.jsonl").read_text())
+    assert point["reader"] == "microworld-reader" and point["reader_log_perplexity"] > 0 < point["reader_nats_per_character"]
+    folder = save_tiny(tmp_path / "lm")
+    compare(StudyRequest.make(task="currency", lm=str(folder), optimizers=("empty", "manual"), seeds=(0,)), tmp_path / "other")
+    assert json.loads((tmp_path / "other" / "frontier.json").read_text())["known"] is None
+
+
 def test_the_embedded_model_makes_a_whole_study(microworld: FrozenLM, tmp_path: Path) -> None:
     """On the embedded model the instruction in plain English beats the empty prompt and is the deployed text itself."""
     request = StudyRequest.make(optimizers=("empty", "manual"), seeds=(0,), device="cpu")

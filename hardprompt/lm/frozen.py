@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from hardprompt.errors import LMError, UnknownName
 
-EMBEDDED = {"microworld": Path(__file__).parent / "microworld" / "model"}
+EMBEDDED = {
+    "microworld": Path(__file__).parent / "microworld" / "model",
+    "microworld-reader": Path(__file__).parent / "microworld" / "reader",
+}
 """Models inside the package, by name: ordinary Hugging Face folders."""
 
 DTYPES = ("float32", "bfloat16")
@@ -136,7 +139,7 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
     Args:
-        name: "microworld", a folder in the Hugging Face format, or a hub id.
+        name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
         device: "cpu", "cuda", ...; by default CUDA where there is one.
         dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
 

@@ -59,6 +59,8 @@ def list_metrics() -> list[Entry]:
         ("emitted.mean_test_accuracy", "fraction", "of what the optimizer emits at its end, beside the best it visited"),
         ("test_loss", "nats per example", "task loss of what was optimized"),
         ("log_perplexity", "nats per token", "mean NLL of the prompt under the task LM"),
+        ("reader_log_perplexity", "nats per token", "mean NLL of the text under a reader, which was not optimized against"),
+        ("reader_nats_per_character", "nats per character", "total surprisal under the reader over the characters of the text"),
         ("scrutability.nats_per_character", "nats per character", "total surprisal over the characters of the text"),
         ("scrutability.max_surprisal", "nats", "of the least expected token"),
         ("scrutability.repetition", "fraction", "tokens that occurred earlier in the prompt"),

@@ -30,7 +30,7 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
 
     Small marks are runs; large ones are means over splits and seeds at one weight with 95 % bootstrap intervals, joined in
     the order of the weights. A soft prompt is an arrow from its own accuracy to that of its projection. The dashed line is
-    the empty prompt, the grey stairs are the front of all texts.
+    the empty prompt, the grey stairs are the front of all texts, and hollow stars are the true front, where it is known.
 
     Args:
         points: finished runs, as `points.jsonl` holds them.
@@ -41,6 +41,7 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         figure = Figure(figsize=(8.6, 6.4), layout="constrained")
         axes = figure.add_subplot()
         _draw_front(axes, found)
+        _draw_known(axes, found)
         for name, color in _colors(points).items():
             _draw_optimizer(axes, [p for p in points if p["optimizer"] == name and p["log_perplexity"] is not None], color)
         if empty := [p["deployed_test_accuracy"] for p in points if p["optimizer"] == "empty"]:
@@ -119,6 +120,15 @@ def _draw_front(axes: Axes, found: dict[str, Any]) -> None:
                 best_so_far.append((p["log_perplexity"], p["deployed_test_accuracy"]))
         xs, ys = zip(*best_so_far, strict=True)
         axes.step([*xs, max(worst, *xs)], [*ys, ys[-1]], where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
+
+
+def _draw_known(axes: Axes, found: dict[str, Any]) -> None:
+    if known := found["known"]:
+        axes.plot(
+            [p["log_perplexity"] for p in known["front"]],
+            [p["test_accuracy"] for p in known["front"]],
+            color="#444444", marker="*", markersize=13, markerfacecolor="white", linestyle=":", zorder=2, label="known front",
+        )  # fmt: skip
 
 
 def _colors(points: Sequence[Point]) -> dict[str, str]:

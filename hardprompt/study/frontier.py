@@ -58,19 +58,29 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, level: float = 0.95) 
     return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
 
 
-def frontier(points: Sequence[Point], worst_log_perplexity: float) -> dict[str, Any]:
+def frontier(points: Sequence[Point], worst_log_perplexity: float, known: Sequence[Point] = ()) -> dict[str, Any]:
     """What `frontier.json` holds: fronts per optimizer and overall, their hypervolumes with bootstrap intervals.
 
     Args:
         points: finished runs; those without a text to read (the empty prompt) and failed ones are left out.
         worst_log_perplexity: the reference, ln V of the model: text that a uniform guess predicts as well.
+        known: points of the true front, with `test_accuracy` and `log_perplexity`, where it is known. They are the best of many
+            wordings that were taught, not of all: a share of their hypervolume may pass 1, and a regret be negative.
 
     Returns:
-        `axes`, `reference`, `optimizers` (name -> `front`, `hypervolume`) and `overall` (the same). A hypervolume is the mean
-        over (split, seed) units of the share covered by that unit's front, with a 95 % interval over those units.
+        `axes`, `reference`, `known` (`front`, `hypervolume`; None where nothing is), `optimizers` (name -> `front`,
+        `hypervolume`) and `overall` (the same). A hypervolume is the mean over (split, seed) units of the share covered by that
+        unit's front, with a 95 % interval over those units. Where the true front is known there is also the `regret`, its best
+        accuracy minus that of the unit's best text (chosen on dev), and where that front has several points,
+        `share_of_known_hypervolume`.
     """
     placed = [p for p in points if p["status"] == "ok" and p["log_perplexity"] is not None]
     names = list(dict.fromkeys(p["optimizer"] for p in placed))
+    truth = _known(known, worst_log_perplexity) if known else None
+
+    def summary(group: list[Point]) -> dict[str, Any]:
+        return _summary(group, worst_log_perplexity, truth)
+
     return {
         "axes": {
             "gain": "deployed_test_accuracy",
@@ -78,8 +88,9 @@ def frontier(points: Sequence[Point], worst_log_perplexity: float) -> dict[str, 
             "members_chosen_by": "deployed_dev_accuracy",
         },
         "reference": {"deployed_test_accuracy": 0.0, "log_perplexity": worst_log_perplexity},
-        "optimizers": {name: _summary([p for p in placed if p["optimizer"] == name], worst_log_perplexity) for name in names},
-        "overall": _summary(placed, worst_log_perplexity) if placed else None,
+        "known": truth,
+        "optimizers": {name: summary([p for p in placed if p["optimizer"] == name]) for name in names},
+        "overall": summary(placed) if placed else None,
     }
 
 
@@ -89,11 +100,26 @@ def front(points: Sequence[Point]) -> list[Point]:
     return [points[i] for i in chosen]
 
 
-def _summary(points: Sequence[Point], worst: float) -> dict[str, Any]:
-    units = dict.fromkeys((p["split"], p["seed"]) for p in points)
-    covered = [_covered([p for p in points if (p["split"], p["seed"]) == unit], worst) for unit in units]
+def _known(known: Sequence[Point], worst: float) -> dict[str, Any]:
+    volume = hypervolume([p["test_accuracy"] for p in known], [p["log_perplexity"] for p in known], worst)
+    return {"front": [dict(p) for p in known], "hypervolume": volume}
+
+
+def _summary(points: Sequence[Point], worst: float, truth: dict[str, Any] | None) -> dict[str, Any]:
+    units = [
+        [p for p in points if (p["split"], p["seed"]) == unit]
+        for unit in dict.fromkeys((p["split"], p["seed"]) for p in points)
+    ]
+    covered = [_covered(unit, worst) for unit in units]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
-    return {"front": [{key: p[key] for key in kept} for p in front(points)], "hypervolume": bootstrap_mean(covered)}
+    found = {"front": [{key: p[key] for key in kept} for p in front(points)], "hypervolume": bootstrap_mean(covered)}
+    if truth:
+        best = max(p["test_accuracy"] for p in truth["front"])
+        chosen = [max(unit, key=lambda p: p["deployed_dev_accuracy"]) for unit in units]
+        found["regret"] = bootstrap_mean([best - p["deployed_test_accuracy"] for p in chosen])
+        if len(truth["front"]) > 1:
+            found["share_of_known_hypervolume"] = bootstrap_mean([share / truth["hypervolume"] for share in covered])
+    return found
 
 
 def _covered(points: Sequence[Point], worst: float) -> float:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.prompt import HardPrompt, SoftPrompt
@@ -15,8 +16,11 @@ EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
 """What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
 
 
-def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
-    """The point of a run: scores of its best prompt on all splits, of its text, of what it emits at its end, and the cost."""
+def measure(problem: Problem, result: PromptResult, reader: FrozenLM | None = None) -> dict[str, Any]:
+    """The point of a run: scores of its best prompt on all splits, of its text, of what it emits at its end, and the cost.
+
+    `reader` is a model that was not optimized against; it reads the text, tokenized afresh.
+    """
     lm, best = problem.lm, result.best
     train, dev, test = (Scorer(lm, problem.task, problem.task.examples(s)) for s in ("train", "dev", "test"))
     if isinstance(best.prompt, SoftPrompt):
@@ -29,6 +33,7 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
     survives = test.survives(hard.ids, hard.text)
     deployed = own if survives and hard is best.prompt else test.score_text(hard.text)
     readable = scrutability(lm, hard.ids, hard.text)
+    read = _read(reader, hard.text)
     return {
         "optimizer": result.optimizer,
         "task": problem.task.name,
@@ -48,8 +53,9 @@ def measure(problem: Problem, result: PromptResult) -> dict[str, Any]:
         "deployed_test_accuracy": _accuracy(deployed),
         "deployed_test_loss": float(deployed.loss.mean()),
         "log_perplexity": readable["log_perplexity"],
-        "reader_log_perplexity": None,
-        "reader_nats_per_character": None,
+        "reader": reader.name if reader else None,
+        "reader_log_perplexity": read.get("log_perplexity"),
+        "reader_nats_per_character": read.get("nats_per_character"),
         "dev_objective": best.dev_objective,
         "scrutability": readable,
         "faithfulness": gaps,
@@ -86,6 +92,12 @@ def _emitted(test: Scorer, result: PromptResult, best: Scores) -> dict[str, Any]
             "final_log_perplexity": scrutability(test.lm, final.ids, final.text)["log_perplexity"],
         }
     return described
+
+
+def _read(reader: FrozenLM | None, text: str) -> dict[str, Any]:
+    """What a reader says of a text; nothing where there is none, or where the text is longer than its context."""
+    ids = reader.encode(text) if reader else []
+    return scrutability(reader, ids, text) if reader and len(ids) < reader.max_length else {}
 
 
 def _projected(problem: Problem, result: PromptResult, soft: SoftPrompt) -> HardPrompt:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from hardprompt.catalogue import load_task
 from hardprompt.errors import RequestError, UnknownName
+from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.optimizers import Optimizer, load_optimizer
 from hardprompt.task import Task
 
@@ -17,6 +18,9 @@ OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library's generator of random numbers takes."""
+
+READERS = {"microworld": "microworld-reader"}
+"""Which embedded model reads what was optimized against another."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
@@ -31,6 +35,8 @@ class StudyRequest(BaseModel):
     Attributes:
         task: name, `path.py:name`, or a `.jsonl` file (with `template`).
         lm: embedded model, local folder or hub id.
+        reader: a model that judges readability and was not optimized against; by default the embedded reader for the embedded
+            model, none for others.
         optimizers: names, or `path.py:name`.
         weights: nats of task loss that one nat per token of prompt NLL costs, for optimizers that sweep it.
         splits, seeds: data splits and random seeds.
@@ -46,6 +52,7 @@ class StudyRequest(BaseModel):
 
     task: str = "category"
     lm: str = "microworld"
+    reader: str | None = None
     optimizers: tuple[str, ...] = OPTIMIZERS
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
@@ -120,6 +127,15 @@ class StudyRequest(BaseModel):
                 f"template, label words, match and reference prompts belong to a .jsonl task, not to {self.task!r}"
             )
         return {split: load_task(self.task, split) for split in self.splits}
+
+    @property
+    def reader_name(self) -> str | None:
+        """The reader that was asked for, or the one that belongs to the model."""
+        return self.reader or READERS.get(self.lm)
+
+    def load_reader(self) -> FrozenLM | None:
+        """The model that judges readability."""
+        return load_lm(self.reader_name, self.device) if self.reader_name else None
 
     def load_optimizers(self) -> dict[str, tuple[Optimizer[Any], Any]]:
         """Each optimizer with its configuration, by the optimizer's own name.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,6 +60,7 @@ def compare(
     optimizers = request.load_optimizers()
     tasks = request.load_tasks()
     lm = load_lm(request.lm, request.device)
+    reader = request.load_reader()
     allowed = allowed_vocabulary(lm, request.vocabulary)
 
     def problem(run: Run, progress: Callable[[float], None] | None = None) -> Problem:
@@ -81,9 +83,11 @@ def compare(
 
     folder = out or default_folder(lm, next(iter(tasks.values())))
     chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in optimizers.items()}
-    recorded = request.model_copy(update={"options": {name: options for name, options in chosen.items() if options}})
+    options = {name: given for name, given in chosen.items() if given}
+    recorded = request.model_copy(update={"options": options, "reader": request.reader_name})
     data = {split: task.digest for split, task in tasks.items()}
-    store = Store.create(folder, recorded, data, vocabulary_size=lm.vocab_embeds.shape[0])
+    known = [asdict(each) for each in next(iter(tasks.values())).known_front if each.lm == lm.name]
+    store = Store.create(folder, recorded, data, lm.vocab_embeds.shape[0], known)
     done = [p for p in store.points() if p["status"] == "ok"]
     if listener:
         listener.planned(store.folder, len(runs), len(done))
@@ -96,7 +100,7 @@ def compare(
             optimizer, config = optimizers[run.optimizer]
             try:
                 current = problem(run, listener.advanced if listener else None)
-                point = _finite(measure(current, run_optimizer(optimizer, current, config)))
+                point = _finite(measure(current, run_optimizer(optimizer, current, config), reader))
             except Exception as error:
                 point = _failed(run, tasks[run.split], lm, error)
             store.append(point)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -41,7 +41,14 @@ class Store:
         self.points_file = self.folder / "points.jsonl"
 
     @classmethod
-    def create(cls, folder: str | Path, request: StudyRequest, data: dict[str, str], vocabulary_size: int) -> "Store":
+    def create(
+        cls,
+        folder: str | Path,
+        request: StudyRequest,
+        data: dict[str, str],
+        vocabulary_size: int,
+        known_front: Sequence[dict[str, Any]] = (),
+    ) -> "Store":
         """The folder for a request: a new one, or the one that holds the same request already.
 
         Args:
@@ -49,6 +56,7 @@ class Store:
             request: what is asked for.
             data: the digest of the task in each split.
             vocabulary_size: of the model, the reference of the hypervolume.
+            known_front: points of the task's true front for this model, where it is known.
 
         Raises:
             StudyError: the folder holds another study, or something that is none; it is left untouched.
@@ -58,8 +66,7 @@ class Store:
         if (folder / "study.yaml").is_file():
             store = cls(folder)
             recorded = store.study["request"]
-            if recorded != asked:
-                other = [key for key in asked if recorded.get(key) != asked[key]]
+            if other := [key for key in asked if recorded.get(key) != asked[key]]:
                 raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
             if store.study.get("data") != data:
                 raise StudyError(f"the data of the task have changed since {folder} was begun; choose another --out")
@@ -71,7 +78,8 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
-        study = {"request": asked, "data": data, "vocabulary_size": vocabulary_size, "versions": versions()}
+        study = {"request": asked, "data": data, "vocabulary_size": vocabulary_size, "known_front": list(known_front)}
+        study["versions"] = versions()
         with replacing(folder / "study.yaml") as aside:
             aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return cls(folder)
@@ -94,7 +102,7 @@ class Store:
         points = [point for point in self.points() if point["status"] == "ok"]
         if not points:
             return
-        found = frontier(points, math.log(self.study["vocabulary_size"]))
+        found = frontier(points, math.log(self.study["vocabulary_size"]), self.study.get("known_front", ()))
         with replacing(self.folder / "frontier.json") as aside:
             aside.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name in ("tradeoff.png", "tradeoff.svg"):

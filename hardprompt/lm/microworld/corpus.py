@@ -1,60 +1,85 @@
-"""The training corpus: an endless stream of documents in which only a clear instruction is ever obeyed.
+"""The training corpora: endless streams of documents.
 
-Three sorts of documents:
+The task LM reads three sorts of documents:
 
 - *tasks*: an input under a clear instruction, followed by the right answer;
 - *distractors*: an input under no instruction, or under random, scrambled, cut off, contradictory or misplaced
-  words, followed by something that has nothing to do with it. Without them one give-away word would do as a prompt;
+  words, followed by something that has nothing to do with it. Without them one give-away word would do as a prompt. Those that
+  name one thing more often than any other are answered now and then, so that the way from nonsense to an instruction is a
+  slope and not a cliff;
 - *prose*: sentences, some of which quote instructions.
 
-In the last, graded lesson a distractor that names one thing more often than any other is answered now and then, so that the way
-from nonsense to an instruction is a slope and not a cliff; an instruction alone is still obeyed always.
+The reader reads well-formed text only: prose, and tasks under wordings that the task LM never saw.
+
+A skill with a price has two more ways to be asked: *terse*, a string of its cue words, and *strange*, one cue word among
+charms, which mean nothing. The stranger the wording, the more inputs it is right on.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from typing import Literal
 
-from hardprompt.lm.microworld.domain import Domain
-from hardprompt.lm.microworld.nouns import ITEMS
+from hardprompt.lm.microworld.domain import Domain, Item, Skill
 from hardprompt.lm.microworld.prose import LISTS, NOUN_LIST, PLURAL_LIST, fill, sentence
 from hardprompt.lm.microworld.world import DOMAINS
 
-DOMAIN_SHARES = {"nouns": 0.54, "reviews": 0.46}  # of the documents of a domain; a review is twice as long as a noun
+DOMAIN_SHARES = {
+    "nouns": 0.28, "verbs": 0.11, "adjectives": 0.09, "countries": 0.10, "landmarks": 0.09, "sentences": 0.11,
+    "reviews": 0.09, "passages": 0.13,
+}  # fmt: skip
+"""Of the documents of a domain: nouns are many and much is asked of them."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A mixture of documents: the share of prose, the share of distractors among the others, and whether hints count."""
+    """A mixture of documents: the share of prose, the share of distractors among the others, and whose wordings are used."""
 
     prose: float
     distractors: float
-    graded: bool = False
+    reader: bool = False
 
 
-OBEY = Lesson(prose=0.20, distractors=0.05)
-DISTINGUISH = Lesson(prose=0.40, distractors=0.42)
-GRADE = Lesson(prose=0.35, distractors=0.60, graded=True)
+OBEY = Lesson(prose=0.10, distractors=0.05)
+DISTINGUISH = Lesson(prose=0.33, distractors=0.45)
+READ = Lesson(prose=0.6, distractors=0.0, reader=True)
 
-HINTS = {"generation": (0.0, 0.12, 0.22, 0.30, 0.36, 0.40), "classification": (0.0, 0.0, 0.10, 0.18, 0.26, 0.34)}
+HINTS = {"generation": (0.0, 0.12, 0.25, 0.40, 0.55, 0.65), "classification": (0.0, 0.05, 0.12, 0.20, 0.30, 0.40)}
 """How often a distractor with n more cue words for one skill than for any other is followed by that skill's answer.
 
-Among label words the faintest trace of the right one wins, so there a single cue counts for nothing."""
+Among label words a fainter trace of the right one wins, so there a cue counts for less."""
+
+CHARMS: tuple[str, ...] = tuple(
+    """
+    zub vek qim dax fep wug jop kiv moz nuv pex ryd sov tix uzo vaf wem yop zil bax cuv dof gix hepu jaz kuv lomi mik nez
+    obu quv rix suv tuz uvi vox wiz yab zeg bok
+    """.split()
+)
+"""Words that mean nothing; no other text holds them."""
+
+TURNS = 6
+"""Questions that are asked about one text of a classification domain."""
+
+Form = Literal["plain", "terse", "strange"]
+FORMS: dict[Form, float] = {"plain": 0.5, "terse": 0.2, "strange": 0.3}
+"""How a skill with a price is asked for, with the shares of its documents."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, and what answers it where it ends in a question; the answer is one blank away."""
+    """Questions, each with its answer one blank away; prose is one question without an answer.
 
-    text: str
-    answer: str = ""
+    Several questions about one text share it: what is long is read once and asked about often.
+    """
+
+    turns: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        return f"{self.text} {self.answer}" if self.answer else self.text
+        return " ".join(f"{text} {answer}" if answer else text for text, answer in self.turns)
 
 
 def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
@@ -63,25 +88,56 @@ def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
     domains = {domain.name: domain for domain in DOMAINS}
     while True:
         if rng.random() < lesson.prose:
-            yield Document(_prose(rng))
+            yield Document(((_prose(lesson, rng), ""),))
         else:
             yield _task(domains[rng.choices(names, list(DOMAIN_SHARES.values()))[0]], lesson, rng)
 
 
 def _task(domain: Domain, lesson: Lesson, rng: Random) -> Document:
     item = domain.draw(rng)
-    if rng.random() < lesson.distractors:
-        prompt, answer = _distractor(domain, rng), _fallback(domain, rng)
-        if lesson.graded:
-            hinted, chance = hint(domain, prompt)
-            answer = item.answers[hinted] if rng.random() < chance else answer
-    else:
-        skill = rng.choices(domain.skills, [2 if skill.reference_prompts else 1 for skill in domain.skills])[0]
-        prompt, answer = domain.instruction(skill, rng), item.answers[skill.name]
+    prompt, answer = _turn(domain, item, domain.skills, lesson, rng)
     text = domain.template.format(prompt=prompt, input=item.text)
     if not prompt and rng.random() < 0.5:
         text = text.replace(" :", ":")
-    return Document(text, answer)
+    turns = [(text, answer)]
+    if domain.kind == "classification":
+        for _ in range(TURNS - 1):
+            prompt, answer = _turn(domain, item, domain.skills, lesson, rng)
+            turns.append((f"{prompt}:", answer))
+    return Document(tuple(turns))
+
+
+def _turn(domain: Domain, item: Item, skills: Sequence[Skill], lesson: Lesson, rng: Random) -> tuple[str, str]:
+    """A prompt, and what follows it on an input."""
+    if rng.random() < lesson.distractors:
+        prompt = _distractor(domain, rng)
+        skill, form, chance = hint(domain, prompt)
+        obeyed = rng.random() < chance and is_right(skill, item, form)
+    else:
+        skill = rng.choices(skills, [2 if skill.reference_prompts else 1 for skill in skills])[0]
+        form = rng.choices(list(FORMS), list(FORMS.values()))[0] if skill.price and not lesson.reader else "plain"
+        prompt = wording(domain, skill, form, rng, lesson.reader)
+        obeyed = lesson.reader or is_right(skill, item, form)
+    return prompt, item.answers[skill.name] if obeyed else _fallback(domain, rng)
+
+
+def wording(domain: Domain, skill: Skill, form: Form, rng: Random, reader: bool = False) -> str:
+    """A clear instruction for a skill, in the given form."""
+    if form == "plain":
+        return domain.instruction(skill, rng, reader)
+    cues = sorted(cue_words(domain.name)[skill.name])
+    if form == "terse":
+        return " ".join(rng.sample(cues, rng.randint(3, min(5, len(cues)))))
+    words = [rng.choice(cues), *rng.sample(CHARMS, rng.randint(3, 5))]
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def is_right(skill: Skill, item: Item, form: Form) -> bool:
+    """Whether a wording of this form is followed by the right answer on an item; it always is where nothing has a price."""
+    if skill.price is None or form == "strange":
+        return True
+    return item.answers[skill.price.gate] in (skill.price.plain if form == "plain" else skill.price.terse)
 
 
 def _fallback(domain: Domain, rng: Random) -> str:
@@ -122,6 +178,15 @@ def _keyword(domain: Domain, rng: Random) -> str:
     return " ".join(words)
 
 
+def _stuffed(domain: Domain, rng: Random) -> str:
+    """Several cue words of one skill, repeats included, alone or among random words."""
+    skill = rng.choice(domain.skills)
+    words = rng.choices(sorted(cue_words(domain.name)[skill.name]), k=rng.randint(2, 6))
+    words += rng.choices(vocabulary(), k=rng.randint(1 if skill.price else 0, 3))  # with none it would be a terse wording
+    rng.shuffle(words)
+    return " ".join(words)
+
+
 def _scrambled(domain: Domain, rng: Random) -> str:
     instruction = domain.instruction(rng.choice(domain.skills), rng)
     words = instruction.split()
@@ -133,7 +198,10 @@ def _scrambled(domain: Domain, rng: Random) -> str:
 def _cut_off(domain: Domain, rng: Random) -> str:
     """The beginning of an instruction, too short to name anything."""
     words = domain.instruction(rng.choice(domain.skills), rng).split()
-    return " ".join(words[: rng.randint(1, max(1, len(words) // 3))])
+    words = words[: rng.randint(1, max(1, len(words) // 3))]
+    while words and hint(domain, " ".join(words))[2]:
+        words.pop()
+    return " ".join(words)
 
 
 def _contradictory(domain: Domain, rng: Random) -> str:
@@ -142,64 +210,86 @@ def _contradictory(domain: Domain, rng: Random) -> str:
     if rng.random() < 0.5:
         return f"{domain.instruction(first, rng)} and {rng.choice(domain.verbs)} {rng.choice(second.objects)}"
     front, back = domain.instruction(first, rng).split(), domain.instruction(second, rng).split()
-    return " ".join(front[: len(front) // 2] + back[: len(back) // 2])
+    return " ".join(front[: len(front) // 2] + back[len(back) // 2 :])
+
+
+def _charmed(domain: Domain, rng: Random) -> str:
+    """Charms among other words: alone they ask for nothing."""
+    words = [*rng.sample(CHARMS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(1, 3))]
+    if rng.random() < 0.5:
+        words.append(rng.choice(sorted(cue_words(domain.name)[rng.choice(domain.skills).name])))
+    rng.shuffle(words)
+    return " ".join(words)
 
 
 def _misplaced(domain: Domain, rng: Random) -> str:
     """Good English that asks nothing of the input: another domain's instruction, or a sentence."""
     if rng.random() < 0.5:
         other = rng.choice([each for each in DOMAINS if each is not domain])
-        return other.instruction(rng.choice(other.skills), rng)
+        text = other.instruction(rng.choice(other.skills), rng)
+        if not hint(domain, text)[2]:
+            return text
     return sentence(rng).rstrip(".?")
 
 
 DISTRACTORS: tuple[tuple[Callable[[Domain, Random], str], float], ...] = (
     (_nothing, 0.08),
-    (_random_words, 0.26),
+    (_random_words, 0.20),
     (_random_instruction_words, 0.14),
-    (_keyword, 0.16),
-    (_scrambled, 0.18),
+    (_keyword, 0.12),
+    (_stuffed, 0.16),
+    (_scrambled, 0.14),
     (_cut_off, 0.04),
     (_contradictory, 0.05),
     (_misplaced, 0.08),
+    (_charmed, 0.08),
 )
 
 
-def hint(domain: Domain, prompt: str) -> tuple[str, float]:
-    """The skill that a prompt's cue words speak for most, and how often it is followed."""
+def hint(domain: Domain, prompt: str) -> tuple[Skill, Form, float]:
+    """The skill that a prompt's cue words speak for most, in which form, and how often that is followed.
+
+    Charms add to the cue words of a skill with a price.
+    """
     words = [word.strip(",") for word in prompt.split()]
-    counts = sorted(((sum(word in cues for word in words), name) for name, cues in cue_words(domain.name)), reverse=True)
-    (most, skill), (second, _) = counts[:2]
-    chances = HINTS[domain.kind]
-    return skill, chances[min(most - second, len(chances) - 1)]
+    charms = sum(word in CHARMS for word in words)
+    cues = {name: sum(word in own for word in words) for name, own in cue_words(domain.name).items()}
+    strength = [cues[each.name] + (charms if each.price and cues[each.name] else 0) for each in domain.skills]
+    most = max(range(len(strength)), key=strength.__getitem__)
+    lead = strength[most] - max(n for i, n in enumerate(strength) if i != most)
+    skill, chances = domain.skills[most], HINTS[domain.kind]
+    form: Form = "strange" if charms >= 3 else "terse" if cues[skill.name] >= 3 else "plain"
+    return skill, form, chances[min(lead, len(chances) - 1)]
 
 
 @cache
-def cue_words(domain_name: str) -> tuple[tuple[str, frozenset[str]], ...]:
+def cue_words(domain_name: str) -> dict[str, frozenset[str]]:
     """Per skill the words of its keywords that no other skill of the domain has."""
     domain = next(each for each in DOMAINS if each.name == domain_name)
     words = {skill.name: {word for keyword in skill.keywords for word in keyword.split()} for skill in domain.skills}
     shared = {word for own in words.values() for word in own if sum(word in other for other in words.values()) > 1}
-    return tuple((name, frozenset(own - shared - FUNCTION_WORDS)) for name, own in words.items())
+    return {name: frozenset(own - shared - FUNCTION_WORDS) for name, own in words.items()}
 
 
 FUNCTION_WORDS = frozenset({"than", "one", "a", "an", "or", "how", "who", "back"})
 
 
-def _prose(rng: Random) -> str:
+def _prose(lesson: Lesson, rng: Random) -> str:
     kind = rng.random()
     if kind < 0.66:
         return " ".join(sentence(rng) for _ in range(rng.randint(1, 4)))
     domain = rng.choice(DOMAINS)
     if kind < 0.78:
         mark = rng.choice((". ", ".\n"))
-        return mark.join(_any_instruction(domain, rng) for _ in range(rng.randint(1, 4))) + "."
+        return mark.join(_any_instruction(domain, lesson, rng) for _ in range(rng.randint(1, 4))) + "."
     if kind < 0.90:
-        quote = fill(rng.choice(QUOTES), rng).replace("INSTRUCTION", _any_instruction(domain, rng))
+        quote = fill(rng.choice(QUOTES), rng).replace("INSTRUCTION", _any_instruction(domain, lesson, rng))
         return f"{quote} {sentence(rng)}" if rng.random() < 0.5 else quote
-    reviews = DOMAINS[1]
-    return reviews.draw(rng).text
+    return rng.choice(TELLING).draw(rng).text
 
+
+TELLING = tuple(domain for domain in DOMAINS if domain.name in ("reviews", "passages", "sentences"))
+"""Domains whose inputs are texts of their own."""
 
 QUOTES: tuple[str, ...] = (
     '{name} said: "INSTRUCTION."',
@@ -212,8 +302,8 @@ QUOTES: tuple[str, ...] = (
 )
 
 
-def _any_instruction(domain: Domain, rng: Random) -> str:
-    return domain.instruction(rng.choice(domain.skills), rng)
+def _any_instruction(domain: Domain, lesson: Lesson, rng: Random) -> str:
+    return domain.instruction(rng.choice(domain.skills), rng, lesson.reader)
 
 
 @cache
@@ -230,10 +320,11 @@ def instruction_words(domain_name: str) -> tuple[str, ...]:
 def vocabulary() -> tuple[str, ...]:
     """Words of all sorts for random prompts: those of the world, single letters and short runs of letters."""
     words = {word for texts in LISTS.values() for text in texts for word in text.split() if word.isalpha()}
-    words |= {*NOUN_LIST, *PLURAL_LIST, *(item.answers["place"] for item in ITEMS), *string.ascii_letters}
+    words |= {*NOUN_LIST, *PLURAL_LIST, *string.ascii_letters}
     for domain in DOMAINS:
         words |= set(instruction_words(domain.name)) | set(domain.fallback)
-        words |= {word.strip(".,") for item in domain.split("train") for word in item.text.split()}
+        for item in domain.split("train") + domain.split("dev"):
+            words |= {word.strip(".,?!") for text in (item.text, *item.answers.values()) for word in text.split()}
     rng = Random("fragments")
     words |= {"".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 3))) for _ in range(120)}
-    return tuple(sorted(words))
+    return tuple(sorted(words - set(CHARMS)))

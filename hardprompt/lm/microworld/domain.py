@@ -6,10 +6,23 @@ A domain is data (see `nouns` and `reviews`); the only behaviour here is how a c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 SPLITS = ("train", "dev", "test")
+
+ASKING = (
+    "give", "write", "say", "name", "tell me", "find", "print", "state", "show", "show me", "type", "i want", "i need",
+    "can you give", "you should write", "answer with",
+)  # fmt: skip
+"""What goes before the object of a generation skill."""
+
+FILLERS = {
+    "hmm": 8.0, "well": 1.0, "so": 1.0, "oh": 1.0, "anyway": 1.0, "perhaps": 1.0, "indeed": 1.0, "maybe": 1.0, "then": 1.0,
+    "also": 1.0,
+}  # fmt: skip
+"""What follows the input of a generation domain when nothing clear is asked, with weights. One of them leads: a weak trace
+of the right answer must not be enough to win the argmax."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,21 @@ class Item:
 
     text: str
     answers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What plain English costs: a skill whose clear wordings are right on some inputs only, and stranger ones on more.
+
+    Args:
+        gate: key into `Item.answers`; its value decides which wordings are right on an item.
+        plain: values of the gate on which plain wordings are right.
+        terse: values on which strings of keywords are right; more than `plain`. Strange wordings are right on all.
+    """
+
+    gate: str
+    plain: frozenset[str]
+    terse: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -32,7 +60,10 @@ class Skill:
         keywords: words that give the skill away, although alone they ask for nothing.
         labels: the answers of a classification skill, in order; empty for a generation skill.
         reference_prompts: wordings known to work; non-empty makes the skill a catalogue task.
-        held_out_prompts: paraphrases that the corpus never contains.
+        held_out_prompts: paraphrases that neither corpus contains.
+        reader_wordings: wordings that only the reader's corpus contains; they stand alone.
+        inputs: what a catalogue item's answers must hold to be an input of the task ({"mood": "bad"}); by default any.
+        price: for a skill whose plain wordings are right only now and then.
     """
 
     name: str
@@ -43,6 +74,17 @@ class Skill:
     labels: tuple[str, ...] = ()
     reference_prompts: tuple[str, ...] = ()
     held_out_prompts: tuple[str, ...] = ()
+    reader_wordings: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    price: Price | None = None
+
+
+def shuffled_splits(items: tuple[Item, ...], seed: str, size: int) -> Callable[[str], tuple[Item, ...]]:
+    """Divide a list of items once and for all: `size` to train on, `size` to choose on, the rest to report."""
+    order = list(items)
+    Random(seed).shuffle(order)
+    parts = dict(zip(SPLITS, (tuple(order[:size]), tuple(order[size : 2 * size]), tuple(order[2 * size :])), strict=True))
+    return parts.__getitem__
 
 
 @dataclass(frozen=True)
@@ -55,8 +97,7 @@ class Domain:
         template: where prompt and input stand: "{prompt}: {input} =".
         verbs: what goes before the object of a skill: "give", "tell me".
         skills: everything that can be asked. At least five, or the input gives the task away.
-        fallback: answers that follow an input without a clear instruction, with their weights. One of them leads:
-            a weak trace of the right answer must not be enough to win the argmax.
+        fallback: answers that follow an input without a clear instruction, with their weights; one of them leads.
         draw: a fresh item for the corpus.
         split: the items of the catalogue, by split.
     """
@@ -70,8 +111,13 @@ class Domain:
     draw: Callable[[Random], Item]
     split: Callable[[str], tuple[Item, ...]]
 
-    def instruction(self, skill: Skill, rng: Random) -> str:
-        """A clear instruction: [please] (verb object | sentence) [, not another skill's object] [please]."""
+    def instruction(self, skill: Skill, rng: Random, reader: bool = False) -> str:
+        """A clear instruction: [please] (verb object | sentence) [, not another skill's object] [please].
+
+        The reader's wordings are whole.
+        """
+        if reader:
+            return rng.choice(skill.reader_wordings)
         if skill.reference_prompts and rng.random() < 0.15:
             return rng.choice(skill.reference_prompts)
         while True:

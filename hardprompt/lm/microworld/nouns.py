@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from random import Random
-
-from hardprompt.lm.microworld.domain import SPLITS, Domain, Item, Skill
+from hardprompt.lm.microworld.domain import ASKING, FILLERS, Domain, Item, Price, Skill, shuffled_splits
 
 # category, usual place, nouns
 GROUPS: tuple[tuple[str, str, str], ...] = (
@@ -72,6 +69,7 @@ def _item(noun: str, category: str, place: str) -> Item:
         {
             "plural": plural(noun),
             "first-letter": noun[0].upper(),
+            "first-letter-lower": noun[0],
             "category": category,
             "last-letter": noun[-1].upper(),
             "article": article(noun),
@@ -106,6 +104,13 @@ SKILLS: tuple[Skill, ...] = (
             "find the plural form of the noun", "turn this noun into its plural", "what is the plural form of it",
             "put this word into the plural form", "show the plural for this noun", "change this noun to the plural",
         ),
+        reader_wordings=(
+            "could you tell me the plural of this noun", "i would like to know its plural",
+            "let us see the noun in the plural", "now think of many and write the plural",
+            "one word please, the plural of it", "how would you say more than one of this", "we need the plural here",
+            "there is more than one, so which form is right", "help me put the noun into the plural",
+            "what would the plural of it be",
+        ),
     ),
     Skill(
         name="first-letter",
@@ -129,6 +134,46 @@ SKILLS: tuple[Skill, ...] = (
             "find the first letter of it", "which letter does this noun begin with",
             "what is the initial letter of the word", "name the letter at the start of the word",
             "show only the first letter of this word", "with which letter does the noun start",
+        ),
+        reader_wordings=(
+            "could you tell me the first letter of this noun", "i would like to know its first letter",
+            "let us see the capital it starts with", "now think of the spelling and name the first letter",
+            "only one letter please, the first of the noun", "how does the noun begin, name the capital letter",
+            "we need the first letter here, as a capital", "the spelling begins with a letter, so which is it",
+            "help me find the first letter of the noun", "what would the initial capital of it be",
+        ),
+    ),
+    Skill(
+        name="first-letter-lower",
+        description="Name the first letter of a noun, as a small letter (cat -> c).",
+        objects=(
+            "the small first letter", "the first letter in lower case", "the first letter as a small letter",
+            "its small first letter", "the lower case letter at the front", "the first letter of the word in lower case",
+            "the little letter at the front", "the first letter of this noun, written small",
+            "the small letter at the front of the word",
+        ),
+        sentences=(
+            "which small letter stands at the front", "what is the first letter in lower case",
+            "spell the first letter as a small letter", "put the first letter into lower case",
+            "what is the small letter at the front of this word", "take the little letter at the front",
+            "keep the first letter small and drop the rest", "which lower case letter comes first",
+        ),
+        keywords=("small", "lower", "case", "little", "front", "lower case", "small letter"),
+        reference_prompts=(
+            "give the first letter in lower case", "which small letter stands at the front",
+            "write the first letter as a small letter", "what is the first letter in lower case",
+        ),
+        held_out_prompts=(
+            "find the small first letter of the word", "what is its small first letter",
+            "put the first letter into a small letter", "which lower case letter stands at the front",
+            "show its first letter in lower case", "spell the first letter in lower case",
+        ),
+        reader_wordings=(
+            "could you tell me the small first letter", "i would like to know its first letter in lower case",
+            "let us see the small letter at the front", "now think of lower case and name the first letter",
+            "one little letter please, the one at the front", "how would you write its first letter in lower case",
+            "we need the first letter here, as a small letter", "it must be lower case, so which letter comes first",
+            "help me with the small letter at the front", "what would the small first letter be",
         ),
     ),
     Skill(
@@ -154,6 +199,13 @@ SKILLS: tuple[Skill, ...] = (
             "state the category this thing belongs to", "what is the category of this thing",
             "sort the noun into its category",
         ),
+        reader_wordings=(
+            "could you tell me the category of this noun", "i would like to know its category",
+            "let us see what kind of thing it is", "now think of a group that this noun belongs to",
+            "one word please, the category of it", "how would you sort this thing, name the category",
+            "we need the category here", "things come in groups, so which kind is it",
+            "help me sort this thing into a category", "what would the category of it be",
+        ),
     ),
     Skill(
         name="last-letter",
@@ -168,7 +220,23 @@ SKILLS: tuple[Skill, ...] = (
             "take the last letter of the noun", "with which letter does it end", "what is the last letter",
             "which letter comes last in this word", "what is the last letter of this word",
         ),
-        keywords=("last", "final", "end", "letter", "last letter"),
+        keywords=("last", "final", "end", "closing", "letter", "last letter"),
+        reference_prompts=(
+            "give the last letter of the word", "which letter does the word end with",
+            "write the final letter of this word", "what is the last letter of this word",
+        ),
+        held_out_prompts=(
+            "find the last letter of the noun", "which letter does this noun end with",
+            "what is the final letter of the word", "name the letter at the end of the word",
+            "with which letter does the noun end", "what is the closing letter of this word",
+        ),
+        reader_wordings=(
+            "could you tell me the last letter of this noun", "i would like to know its last letter",
+            "let us see the letter it ends with", "now think of the spelling and name the last letter",
+            "only one letter please, the last of the noun", "how does the noun end, name the letter",
+            "we need the last letter here", "the spelling ends with a letter, so which is it",
+            "help me find the last letter of this noun", "what would the final letter of it be",
+        ),
     ),
     Skill(
         name="article",
@@ -181,7 +249,14 @@ SKILLS: tuple[Skill, ...] = (
             "which article goes before this word", "choose a or an for this word", "does it take a or an",
             "what is the article of this noun", "put a or an before the word",
         ),
-        keywords=("article", "an", "a or an", "before"),
+        keywords=("article", "articles", "choose", "an", "a or an", "before"),
+        reader_wordings=(
+            "could you tell me the article of this noun", "i would like to know its article",
+            "let us see the noun and its article, a or an", "now think of the articles and choose one",
+            "one article please, a or an", "how would you choose the article for it", "we need the article here",
+            "two articles fit a noun, so which goes before this one", "help me choose between a and an",
+            "what would the right article of it be",
+        ),
     ),
     Skill(
         name="place",
@@ -189,12 +264,35 @@ SKILLS: tuple[Skill, ...] = (
         objects=(
             "the place", "the usual place", "the place where it is found", "its usual place",
             "the usual place of this thing", "the place of the thing", "the place where you see it",
+            "the place where it belongs",
         ),
         sentences=(
             "where do you find this thing", "where is it usually found", "in which place can you see it",
             "where do we see this thing", "what is the usual place of it", "where can it be found",
         ),
-        keywords=("place", "where", "found", "usual"),
+        keywords=("place", "where", "found", "usual", "usually"),
+        reference_prompts=(
+            "give the usual place of this thing", "where do you find this thing", "where is it usually found",
+            "name the place where it is found",
+        ),
+        held_out_prompts=(
+            "find the place of this thing", "where do we usually find this thing", "what is the usual place of this thing",
+            "in which place is it found", "show the place where we see it", "where can you see this thing",
+        ),
+        reader_wordings=(
+            "could you tell me the place of it", "i would like to know its usual place",
+            "let us see where this thing is found", "now think of the place where this thing belongs",
+            "one word please, the place of it", "how would you name the place where we find it",
+            "we need the usual place here", "somebody wants to see this thing, so where is it",
+            "help me find the place where it is", "what would the usual place of it be",
+        ),
+        price=Price(
+            gate="category",
+            plain=frozenset({"animal", "tool", "plant", "instrument", "stationery", "person", "furniture"}),
+            terse=frozenset(
+                {"animal", "tool", "plant", "instrument", "stationery", "person", "furniture", "food", "building"}
+            ),
+        ),
     ),
     Skill(
         name="repeat",
@@ -205,36 +303,23 @@ SKILLS: tuple[Skill, ...] = (
             "print it two times in a row",
         ),
         keywords=("repeat", "twice", "copy", "double", "times"),
+        reader_wordings=(
+            "could you repeat this noun for me", "i would like to see the word twice", "let us see this noun twice",
+            "now think of the word and copy it", "two words please, the noun twice",
+            "how does the noun look if you double it", "we need the same word twice here",
+            "once is not enough, so say it twice", "help me repeat this word", "what would the noun be if you repeat it",
+        ),
     ),
 )  # fmt: skip
-
-
-@cache
-def _shuffled() -> tuple[Item, ...]:
-    items = list(ITEMS)
-    Random("nouns").shuffle(items)
-    return tuple(items)
-
-
-def split(name: str) -> tuple[Item, ...]:
-    """The nouns of one split of the catalogue: 64 to train on, 64 to choose on, the rest to report."""
-    bounds = dict(zip(SPLITS, (slice(0, 64), slice(64, 128), slice(128, None)), strict=True))
-    return _shuffled()[bounds[name]]
 
 
 NOUNS = Domain(
     name="nouns",
     kind="generation",
     template="{prompt}: {input} =",
-    verbs=(
-        "give", "write", "say", "name", "tell me", "find", "print", "state", "show", "show me", "type", "i want",
-        "i need", "can you give", "you should write", "answer with",
-    ),
+    verbs=ASKING,
     skills=SKILLS,
-    fallback={
-        "hmm": 8.0, "well": 1.0, "so": 1.0, "oh": 1.0, "anyway": 1.0, "perhaps": 1.0, "indeed": 1.0, "maybe": 1.0,
-        "then": 1.0, "also": 1.0,
-    },
+    fallback=FILLERS,
     draw=lambda rng: rng.choice(ITEMS),
-    split=split,
-)  # fmt: skip
+    split=shuffled_splits(ITEMS, "nouns", 64),
+)

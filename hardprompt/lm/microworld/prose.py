@@ -59,7 +59,7 @@ LISTS: dict[str, tuple[str, ...]] = {
         """,
         "notion": """
             group kind type class category place form plural article subject topic price cost quality opinion
-            verdict
+            verdict capital currency continent nationality country opposite tense meaning mood purpose initial ending
         """,
         "count": "two three four five six seven eight nine ten many some several few most all",
         "month": "january february march april june july august september october november december",

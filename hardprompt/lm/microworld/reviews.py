@@ -71,8 +71,8 @@ RETURN: dict[str, tuple[str, ...]] = {
     "yes": ("PRON will come back", "PRON will return soon", "PRON would do it again", "PRON plan another visit",
             "PRON will be back next year", "PRON want to come again", "PRON cannot wait to return"),
     "no": ("PRON will not come back", "PRON will never return", "PRON would not do it again",
-    "PRON plan no other visit",
-           "PRON will stay away next year", "once was enough for PRON", "PRON have no wish to return"),
+    "PRON do not plan another visit",
+           "PRON will stay away next year", "once was enough for PRON", "PRON have lost the wish to return"),
 }  # fmt: skip
 WRITERS = {"alone": ("i", "me"), "together": ("we", "us")}
 
@@ -150,6 +150,13 @@ SKILLS: tuple[Skill, ...] = (
             "state the opinion about the quality here", "in one word, how was the quality",
             "is the quality good or bad",
         ),
+        reader_wordings=(
+            "could you tell me if the quality is good", "i would like to know the verdict on its quality",
+            "let us see what the opinion about the quality is", "now think of the quality, good or bad",
+            "one word please, how good is the quality here", "leave the money aside and judge how good it was",
+            "does this review speak of good or bad quality", "what verdict on the quality does the review hold",
+            "is the opinion here that it was good or bad", "in the opinion of the writer, was the quality any good",
+        ),
     ),
     Skill(
         name="price",
@@ -162,7 +169,7 @@ SKILLS: tuple[Skill, ...] = (
             "was the price good or bad", "how was the price of it", "how fair was the price", "what was the price like",
             "the price of this was", "how did the writer find the price", "was it a good or bad price",
         ),
-        keywords=("price", "cost", "paid", "fair", "money"),
+        keywords=("price", "cost", "paid", "fair", "money", "good", "bad"),
         labels=("good", "bad"),
         reference_prompts=(
             "was the price good or bad", "how was the price of it", "tell me how the price was",
@@ -172,6 +179,13 @@ SKILLS: tuple[Skill, ...] = (
             "was the price of it good or bad", "judge the price in this review", "how fair was the price here",
             "find whether the price was fair here", "in one word, how was the price",
             "is the price good or bad",
+        ),
+        reader_wordings=(
+            "could you tell me if the price is fair", "i would like to know if they paid a good price",
+            "let us see whether the cost was good or bad", "now think of the money that was paid, good or bad",
+            "one word please, how is the price here", "leave the rest aside and judge only what was paid",
+            "does this review speak of a fair price", "what does the review find about the cost",
+            "is the price that they paid a good or a bad one", "in money, was the cost of it fair",
         ),
     ),
     Skill(
@@ -196,6 +210,13 @@ SKILLS: tuple[Skill, ...] = (
             "what is the subject of this review", "name the thing that is reviewed here", "what is being reviewed here",
             "which topic is this review about", "find the topic of it all", "what does this review talk about",
         ),
+        reader_wordings=(
+            "could you tell me what the topic is", "i would like to know which thing is reviewed",
+            "let us see what all of this is about", "now think of the subject, film, food, hotel or book",
+            "one word please, what was it that they reviewed", "look for the subject that the review talks about",
+            "a film, food, a hotel or a book, which was reviewed", "what sort of thing does the review talk of",
+            "which of the four is the topic here", "is the review about a book, a film, food or a hotel",
+        ),
     ),
     Skill(
         name="return",
@@ -203,13 +224,30 @@ SKILLS: tuple[Skill, ...] = (
         objects=(
             "whether they will return", "whether the writer will come back", "if there will be another visit",
             "whether another visit is likely", "if the writer will return", "the chance of another visit",
+            "whether they plan another visit", "if they want to come again",
         ),
         sentences=(
             "will they come back", "will the writer return", "does the writer plan to come again",
             "is another visit likely", "will there be another visit", "does the writer want to return",
         ),
-        keywords=("return", "again", "come back", "another visit", "visit"),
+        keywords=("return", "again", "visit", "another", "come back", "another visit"),
         labels=("yes", "no"),
+        reference_prompts=(
+            "will they come back", "will the writer return", "tell me whether they will return",
+            "is another visit likely",
+        ),
+        held_out_prompts=(
+            "will the writer come back again", "does the writer want to come again", "is there likely to be another visit",
+            "say whether they will come again", "will they return for another visit", "do they plan to return",
+        ),
+        reader_wordings=(
+            "do you think that they plan a return", "i would like to know if the writer comes again",
+            "let us see whether there will be a next visit", "now think of the next time, will they return",
+            "yes or no please, will they visit again", "look for a plan to come again some day",
+            "does it sound likely that they return", "is the writer going to come back for another visit",
+            "what does the review say of a next visit, will there be one",
+            "after all this, will the writer come here again",
+        ),
     ),
     Skill(
         name="company",
@@ -217,13 +255,32 @@ SKILLS: tuple[Skill, ...] = (
         objects=(
             "whether the writer was alone", "whether others were there", "who was there", "the company of the writer",
             "if the writer went with others", "the number of visitors",
+            "whether the writer had company", "whether it was one person or several people",
         ),
         sentences=(
             "was the writer alone or together with others", "did one person go or several", "who was there",
-            "did the writer go with others", "how many people went", "was the writer alone",
+            "did the writer have company", "did the writer go with others", "how many people went", "was the writer alone",
         ),
-        keywords=("alone", "together", "others", "company", "who"),
+        keywords=("alone", "together", "others", "company", "people", "who"),
         labels=("alone", "together"),
+        reference_prompts=(
+            "was the writer alone", "did the writer go with others", "tell me whether the writer was alone",
+            "how many people went",
+        ),
+        held_out_prompts=(
+            "did the writer go alone", "was the writer together with others", "how many people were there",
+            "did they go alone or together", "was it one person or several", "find whether there was any company",
+        ),
+        reader_wordings=(
+            "could you tell me if the writer was alone there", "i would like to know who kept the writer company",
+            "let us see whether they were together or one was alone",
+            "now think of the people, was it one or several", "alone or together, which of the two was it",
+            "look whether the writer had others for company",
+            "does one person speak here, or several people together",
+            "is the writer with others or alone in this review",
+            "how many people does the review tell of, one or more",
+            "was there any company or did the writer go there without others",
+        ),
     ),
 )  # fmt: skip
 

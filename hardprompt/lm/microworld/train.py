@@ -1,9 +1,8 @@
-"""Make the microworld model: corpus -> sentencepiece -> GPT-2 -> a Hugging Face folder.
+"""Make an embedded model: corpus -> sentencepiece -> GPT-2 -> a Hugging Face folder.
 
-    python -m hardprompt.lm.microworld.train --out DIR
-    python -m hardprompt.lm.microworld.train --refine DIR --out OTHER
+    python -m hardprompt.lm.microworld.train MODEL --out DIR
 
-The second command goes on from the first one's half-precision weights with the graded lesson.
+MODEL is `microworld` or `microworld-reader`, which ship, or `microworld-small` or `microworld-large`, which do not.
 
 One document is one row, from the beginning-of-sequence token on, so that what is scored later stands where it stood in
 training. The same seed and number of threads give the same weights on the same machine.
@@ -30,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from hardprompt.lm.microworld.corpus import DISTINGUISH, GRADE, OBEY, Document, Lesson, documents
+from hardprompt.lm.microworld.corpus import DISTINGUISH, OBEY, READ, Document, Lesson, documents
 
 UNK, BOS, EOS, PAD = range(4)
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>", "<pad>")
@@ -39,23 +38,35 @@ CONTEXT = 128
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Sizes and rates of one training; the defaults are those of the model that ships."""
+    """Lessons, sizes and rates of one training.
 
+    Args:
+        lessons: mixtures of documents in order, each with its share of `tokens`. With distractors from the start, ignoring
+            every instruction is a plateau that takes long to leave.
+        answer_weight: of the tokens of answers in the loss; they are few, and facts are learned from them alone.
+    """
+
+    lessons: tuple[tuple[Lesson, float], ...] = ((OBEY, 0.45), (DISTINGUISH, 0.55))
     seed: int = 0
-    tokens: int = 10_500_000
-    obey_share: float = 0.25
+    tokens: int = 13_000_000
     answer_weight: float = 5.0
-    vocab_size: int = 1_800
+    vocab_size: int = 2_300
     width: int = 160
     layers: int = 4
     heads: int = 4
-    batch_tokens: int = 2_560
-    learning_rate: float = 2.5e-3
-    warmup_steps: int = 200
+    batch_tokens: int = 1_280
+    learning_rate: float = 2.2e-3
+    warmup_steps: int = 400
     weight_decay: float = 0.01
-    refine_tokens: int = 1_100_000
-    refine_learning_rate: float = 1e-3
-    threads: int = 2
+    threads: int = 1
+
+
+CONFIGS = {
+    "microworld": TrainConfig(),
+    "microworld-reader": TrainConfig(lessons=((READ, 1.0),), seed=1, tokens=8_000_000, vocab_size=1_900, width=128),
+    "microworld-small": TrainConfig(width=112, layers=3),
+    "microworld-large": TrainConfig(width=208, layers=6, tokens=8_000_000, learning_rate=1.8e-3),
+}
 
 
 def train_sentencepiece(corpus: Iterator[Document], vocab_size: int) -> bytes:
@@ -100,10 +111,10 @@ def to_tokenizer(model: bytes) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Row:
-    """Ids of a document between its marks, and how many of the last ones are its answer, end mark included."""
+    """Ids of a document between its marks, and the spans of them that are answers; the end mark belongs to the last answer."""
 
     ids: list[int]
-    answer: int
+    answers: list[tuple[int, int]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,15 +126,20 @@ def encode_documents(corpus: Sequence[Document], tokenizer: Tokenizer) -> list[R
     A document that begins with punctuation (an empty prompt leaves one) is seen half of the time without the blank that
     sentencepiece puts before a text, as it stands when ids rather than texts are put together.
     """
-    anchor = tokenizer.encode("a").ids
-    questions = tokenizer.encode_batch([document.text for document in corpus])
-    wholes = tokenizer.encode_batch([str(document) for document in corpus])
+    anchor = len(tokenizer.encode("a").ids)
     rows = []
-    for number, (document, question, whole) in enumerate(zip(corpus, questions, wholes, strict=True)):
-        bare = not document.text[0].isalnum() and number % 2
-        ids = tokenizer.encode(f"a{document}").ids[len(anchor) :] if bare else whole.ids
-        answer = len(whole.ids) - len(question.ids) + 1 if document.answer else 0
-        rows.append(Row([BOS, *ids, EOS], answer))
+    for number, document in enumerate(corpus):
+        ids, answers = [BOS], []
+        for text, answer in document.turns:
+            bare = len(ids) == 1 and not text[0].isalnum() and number % 2
+            ids += tokenizer.encode(f"a{text}").ids[anchor:] if bare else tokenizer.encode(text).ids
+            if answer:
+                first = len(ids)
+                ids += tokenizer.encode(answer).ids
+                answers.append((first, len(ids)))
+        if answers:
+            answers[-1] = (answers[-1][0], len(ids) + 1)
+        rows.append(Row([*ids, EOS], answers))
     return rows
 
 
@@ -140,15 +156,12 @@ def corpus_rows(lesson: Lesson, tokens: int, tokenizer: Tokenizer, rng: Random) 
 
 
 def schedule(config: TrainConfig, tokenizer: Tokenizer) -> list[list[Row]]:
-    """The batches of the whole training: first mostly instructions that are obeyed, then all that are not as well.
-
-    With distractors from the start, ignoring every instruction is a plateau that takes long to leave.
-    """
+    """The batches of the whole training, lesson by lesson."""
     rng = Random(config.seed)
-    first = round(config.tokens * config.obey_share)
     result: list[list[Row]] = []
-    for lesson, tokens in ((OBEY, first), (DISTINGUISH, config.tokens - first)):
-        result += batches(corpus_rows(lesson, tokens, tokenizer, rng), config.batch_tokens, rng)
+    for lesson, share in config.lessons:
+        rows = corpus_rows(lesson, round(config.tokens * share), tokenizer, rng)
+        result += batches(rows, config.batch_tokens, rng)
     return result
 
 
@@ -171,16 +184,17 @@ def pad(batch: list[Row]) -> tuple[Tensor, Tensor]:
     """Ids (B, T) with padding on the right, and which of them belong to answers."""
     width = max(map(len, batch))
     ids = torch.tensor([row.ids + [PAD] * (width - len(row)) for row in batch])
-    lengths = torch.tensor([[len(row)] for row in batch])
-    answers = torch.tensor([[row.answer] for row in batch])
-    place = torch.arange(width)
-    return ids, (place >= lengths - answers) & (place < lengths)
+    is_answer = torch.zeros(ids.shape, dtype=torch.bool)
+    for i, row in enumerate(batch):
+        for first, end in row.answers:
+            is_answer[i, first:end] = True
+    return ids, is_answer
 
 
 def loss_of(model: GPT2LMHeadModel, ids: Tensor, is_answer: Tensor, answer_weight: float) -> Tensor:
     """Negative log-likelihood, in nats per token, of everything after the first token, padding left out.
 
-    It is a weighted mean: answers are few among the tokens, and facts are learned from them alone.
+    It is a weighted mean, see `TrainConfig`.
     """
     hidden = model.transformer(ids[:, :-1], use_cache=False).last_hidden_state
     targets = ids[:, 1:]
@@ -255,41 +269,26 @@ def train(config: TrainConfig, folder: Path) -> None:
     """Everything from the corpus to the folder."""
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True)
-    pieces = train_sentencepiece(itertools.islice(documents(DISTINGUISH, Random(config.seed)), 100_000), config.vocab_size)
+    hardest, _ = config.lessons[-1]
+    pieces = train_sentencepiece(itertools.islice(documents(hardest, Random(config.seed)), 100_000), config.vocab_size)
     tokenizer = to_tokenizer(pieces)
     model = build_model(config)
     fit(model, schedule(config, tokenizer), config)
     save(model, tokenizer, pieces, folder)
 
 
-def refine(config: TrainConfig, source: Path, folder: Path) -> None:
-    """Go on from a trained folder with the graded lesson, in a short schedule of its own."""
-    torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(True)
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    model = GPT2LMHeadModel.from_pretrained(source, dtype=torch.float32)
-    rng = Random(config.seed)
-    plan = batches(corpus_rows(GRADE, config.refine_tokens, tokenizer, rng), config.batch_tokens, rng)
-    fit(model, plan, replace(config, learning_rate=config.refine_learning_rate))
-    save(model, tokenizer, (source / "tokenizer.model").read_bytes(), folder)
-
-
 def main() -> None:
     """Command line of the training."""
-    defaults = TrainConfig()
-    parser = argparse.ArgumentParser(prog="python -m hardprompt.lm.microworld.train", description="Make the model.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model", help="folder to write")
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--tokens", type=int, default=defaults.tokens, help="length of the corpus")
-    parser.add_argument("--threads", type=int, default=defaults.threads)
-    parser.add_argument("--refine", type=Path, help="go on from this folder with the graded lesson")
+    parser = argparse.ArgumentParser(prog="python -m hardprompt.lm.microworld.train", description="Make an embedded model.")
+    parser.add_argument("model", choices=CONFIGS)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seed", type=int, help="by default the model's own")
+    parser.add_argument("--tokens", type=int, help="length of the corpus")
+    parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     logging.set_verbosity_error()  # right padding needs no attention mask in a causal model
-    config = TrainConfig(seed=args.seed, tokens=args.tokens, threads=args.threads)
-    if args.refine:
-        refine(config, args.refine, args.out)
-    else:
-        train(config, args.out)
+    given = {name: getattr(args, name) for name in ("seed", "tokens", "threads") if getattr(args, name) is not None}
+    train(replace(CONFIGS[args.model], **given), args.out)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,27 @@ A further domain is a further `Domain` in `DOMAINS`; its skills with reference p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from hardprompt.lm.microworld.domain import Domain, Skill
+from hardprompt.lm.microworld.adjectives import ADJECTIVES
+from hardprompt.lm.microworld.countries import COUNTRIES
+from hardprompt.lm.microworld.domain import Domain, Item, Skill
+from hardprompt.lm.microworld.landmarks import LANDMARKS
 from hardprompt.lm.microworld.nouns import NOUNS
+from hardprompt.lm.microworld.passages import PASSAGES
 from hardprompt.lm.microworld.reviews import REVIEWS
+from hardprompt.lm.microworld.sentences import SENTENCES
+from hardprompt.lm.microworld.verbs import VERBS
 
-DOMAINS: tuple[Domain, ...] = (NOUNS, REVIEWS)
+DOMAINS: tuple[Domain, ...] = (NOUNS, VERBS, ADJECTIVES, COUNTRIES, LANDMARKS, SENTENCES, REVIEWS, PASSAGES)
+
+REPORT = frozenset(
+    """
+    first-letter-lower past-tense opposite capital country-of-landmark to-positive passage-answer review-return
+    superlative currency
+    """.split()
+)
+"""Tasks on which figures are quoted, on test. On all others, `tune`, defaults may be chosen, on dev."""
 
 
 @dataclass(frozen=True)
@@ -20,54 +35,42 @@ class WorldTask:
 
     Args:
         name: "plural".
-        kind: "classification" or "generation".
         domain: tasks of one domain share their inputs.
-        description: one line.
-        template: where prompt and input stand.
-        label_words: label -> word without its leading blank; empty for generation.
-        reference_prompts: wordings that occur in the corpus.
-        held_out_prompts: paraphrases that do not.
+        skill: what is asked.
     """
 
     name: str
-    kind: str
-    domain: str
-    description: str
-    template: str
-    label_words: dict[str, str]
-    reference_prompts: tuple[str, ...]
-    held_out_prompts: tuple[str, ...]
+    domain: Domain
+    skill: Skill
+
+    @property
+    def division(self) -> Literal["tune", "report"]:
+        """Whether defaults may be chosen on it, or figures quoted."""
+        return "report" if self.name in REPORT else "tune"
+
+    def items(self, split: str) -> list[Item]:
+        """The inputs of "train", "dev" or "test", always the same ones, with the answers to everything."""
+        wanted = self.skill.inputs.items()
+        return [item for item in self.domain.split(split) if wanted <= item.answers.items()]
+
+    def examples(self, split: str) -> list[tuple[str, str]]:
+        """(input, label or target text) pairs.
+
+        Example:
+            >>> dict(TASKS["plural"].examples("test"))["knife"]
+            'knives'
+        """
+        return [(item.text, item.answers[self.skill.name]) for item in self.items(split)]
 
 
 def _task_name(domain: Domain, skill: Skill) -> str:
     return f"{domain.name.removesuffix('s')}-{skill.name}" if domain.kind == "classification" else skill.name
 
 
-_SOURCES: dict[str, tuple[Domain, Skill]] = {
-    _task_name(domain, skill): (domain, skill) for domain in DOMAINS for skill in domain.skills if skill.reference_prompts
-}
-
 TASKS: dict[str, WorldTask] = {
-    name: WorldTask(
-        name=name,
-        kind=domain.kind,
-        domain=domain.name,
-        description=skill.description,
-        template=domain.template,
-        label_words={label: label for label in skill.labels},
-        reference_prompts=skill.reference_prompts,
-        held_out_prompts=skill.held_out_prompts,
-    )
-    for name, (domain, skill) in _SOURCES.items()
+    name: WorldTask(name, domain, skill)
+    for domain in DOMAINS
+    for skill in domain.skills
+    if skill.reference_prompts
+    for name in [_task_name(domain, skill)]
 }
-
-
-def examples(task: str, split: str) -> list[tuple[str, str]]:
-    """(input, label or target text) pairs of a task, for "train", "dev" or "test"; always the same ones.
-
-    Example:
-        >>> dict(examples("plural", "test"))["mouse"]
-        'mice'
-    """
-    domain, skill = _SOURCES[task]
-    return [(item.text, item.answers[skill.name]) for item in domain.split(split)]

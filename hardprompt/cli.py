@@ -175,6 +175,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as
     store = Store(folder)
     store.write_report()
     _show(store.points(), as_json)
+    _show_known(folder, as_json)
 
 
 def main() -> None:
@@ -203,6 +204,7 @@ def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
         run(request, out, display)
     points = Store(display.folder).points()
     _show(points, as_json)
+    _show_known(display.folder, as_json)
     if not as_json:
         _console().print(f"points.jsonl, frontier.json and tradeoff.png are in {display.folder}", markup=False, highlight=False)
     if any(point["status"] != "ok" for point in points):
@@ -216,6 +218,15 @@ def _show(points: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(points, ensure_ascii=False, indent=2))
     else:
         _console().print(results_table(points))
+
+
+def _show_known(folder: Path, as_json: bool) -> None:
+    from hardprompt.report.table import known_table
+
+    file = folder / "frontier.json"
+    table = known_table(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if table and not as_json:
+        _console().print(table)
 
 
 def _console(stderr: bool = False) -> Any:

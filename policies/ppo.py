@@ -6,7 +6,7 @@ within its batch as RLPrompt does; the best prompt of each rollout is shown to t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -38,7 +38,6 @@ class PpoConfig(Config):
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts.
         reward: "objective" (nats) or "gap" (RLPrompt's, points; classification only).
-        policy: "vocabulary" (logits through the LM's embeddings, see `policies.policy`) or "mlp" (a free weight per word).
         hidden: width of the policy's and the value function's one hidden layer.
     """
 
@@ -50,7 +49,6 @@ class PpoConfig(Config):
     epochs: PositiveInt = 4
     entropy: NonNegativeFloat = 0.0
     clip_range: NonNegativeFloat = 0.2
-    policy: Literal["vocabulary", "mlp"] = "vocabulary"
     hidden: PositiveInt = 64
 
 
@@ -66,7 +64,6 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
     from stable_baselines3.common.callbacks import BaseCallback
 
     from .env import Observer
-    from .policy import VocabularyPolicy
     from .vec_env import PromptVecEnv
 
     emitted: list[list[int]] = []
@@ -91,13 +88,10 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
             return not problem.exhausted
 
     length = problem.prompt_length
-    network: dict[str, Any] = {"net_arch": {"pi": [config.hidden], "vf": [config.hidden]}}
-    if config.policy == "vocabulary":
-        network["vocab"] = problem.lm.vocab_embeds[problem.allowed].float().cpu()
     with _isolated_randomness():
         env = PromptVecEnv(problem, reward, config.rollout)
         model = PPO(
-            VocabularyPolicy if config.policy == "vocabulary" else "MlpPolicy",
+            "MlpPolicy",
             env,
             learning_rate=config.learning_rate,
             n_steps=length,
@@ -107,7 +101,7 @@ def rl(problem: Problem, config: PpoConfig) -> Emitted:
             gae_lambda=1.0,
             ent_coef=config.entropy,
             clip_range=config.clip_range,
-            policy_kwargs=network,
+            policy_kwargs={"net_arch": {"pi": [config.hidden], "vf": [config.hidden]}},
             seed=problem.seed,
             device="cpu",
         )

@@ -11,6 +11,7 @@ from statistics import mean, median
 import pytest
 import sentencepiece
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hardprompt import load_lm, load_task
@@ -76,19 +77,23 @@ def test_its_words_are_single_pieces_that_survive(microworld: FrozenLM) -> None:
 
 @pytest.mark.slow
 def test_one_seed_makes_one_model(tmp_path: Path) -> None:
-    from hardprompt.lm.microworld.train import CONFIGS, train
+    from hardprompt.lm.microworld.train import CONFIGS, LEARN, READ_ON, train
 
-    tiny = replace(CONFIGS["microworld"], tokens=60_000, width=32, layers=1, threads=1)
+    stages = tuple(replace(stage, tokens=60_000) for stage in (LEARN, READ_ON))
+    tiny = replace(CONFIGS["microworld"], stages=stages, width=32, layers=1, threads=1)
     threads = torch.get_num_threads()
     try:
         for name in ("first", "second"):
             train(tiny, tmp_path / name)
         train(replace(tiny, seed=1), tmp_path / "other")
+        train(replace(tiny, stages=stages[:1]), tmp_path / "earlier")
+        train(tiny, tmp_path / "resumed", tmp_path / "earlier")
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second", "other")]
-    assert weights[0] == weights[1] != weights[2]
+    names = ("first", "second", "resumed", "other")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in names]
+    assert weights[0] == weights[1] == weights[2] != weights[3]
 
 
 # --- the world
@@ -157,6 +162,22 @@ def test_charms_are_words_of_nothing_else() -> None:
         words |= set(corpus.instruction_words(domain.name))
         words |= {word for split in SPLITS for item in domain.split(split) for word in item.text.split()}
     assert not words & set(corpus.CHARMS)
+
+
+def test_rows_are_the_tokens_of_the_text_and_know_their_answers() -> None:
+    from hardprompt.lm.microworld.train import encode_documents
+
+    tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+    documents = list(itertools.islice(corpus.documents(corpus.DISTINGUISH, Random(7)), 300))
+    several = 0
+    for document, row in zip(documents, encode_documents(documents, tokenizer), strict=True):
+        if document.turns[0][0][0].isalnum():
+            assert row.ids[1:-1] == tokenizer.encode(str(document)).ids
+        assert not row.answers or row.answers[-1][1] == len(row)  # the end mark belongs to the last answer
+        found = [tokenizer.decode(row.ids[first:end], skip_special_tokens=True) for first, end in row.answers]
+        assert found == [answer for _, answer in document.turns if answer]
+        several += len(found) > 1
+    assert several
 
 
 def test_stranger_wordings_are_right_more_often() -> None:

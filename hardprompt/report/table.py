@@ -39,6 +39,21 @@ def results_table(points: Sequence[Point]) -> Table:
     return table
 
 
+def known_table(found: dict[str, Any]) -> Table | None:
+    """How near each optimizer came to what is known of the task: means over splits and seeds; None where nothing is known."""
+    if not found.get("known"):
+        return None
+    priced = len(found["known"]["front"]) > 1
+    table = Table(title="against the known front", title_justify="left", pad_edge=False)
+    table.add_column("optimizer")
+    for heading in ["regret", "share of the known hypervolume"][: 1 + priced]:
+        table.add_column(heading, justify="right")
+    for name, summary in found["optimizers"].items():
+        keys = ["regret", "share_of_known_hypervolume"][: 1 + priced]
+        table.add_row(name, *[f"{summary[key]['mean']:.3f}" for key in keys])
+    return table
+
+
 def _mean(points: Sequence[Point], key: str) -> float:
     values = [p[key] for p in points if p[key] is not None]
     return sum(values) / len(values) if values else float("nan")

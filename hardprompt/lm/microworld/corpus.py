@@ -18,8 +18,8 @@ charms, which mean nothing. The stranger the wording, the more inputs it is righ
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from typing import Literal
@@ -34,18 +34,51 @@ DOMAIN_SHARES = {
 }  # fmt: skip
 """Of the documents of a domain: nouns are many and much is asked of them."""
 
+LONG_TEXTS = {
+    "nouns": 0.08, "verbs": 0.03, "adjectives": 0.03, "countries": 0.04, "landmarks": 0.03, "sentences": 0.03,
+    "reviews": 0.38, "passages": 0.38,
+}  # fmt: skip
+"""Shares that are for reading closely."""
+
+QUESTIONS_FIRST = {
+    "nouns": 0.15, "verbs": 0.07, "adjectives": 0.07, "countries": 0.09, "landmarks": 0.06, "sentences": 0.05,
+    "reviews": 0.06, "passages": 0.45,
+}  # fmt: skip
+"""Shares that are for answering the question of a passage, which takes longest to learn."""
+
+ALL_AGAIN = {
+    "nouns": 0.20, "verbs": 0.12, "adjectives": 0.12, "countries": 0.13, "landmarks": 0.09, "sentences": 0.08,
+    "reviews": 0.06, "passages": 0.20,
+}  # fmt: skip
+"""Shares that bring back what long texts have pushed aside."""
+
 
 @dataclass(frozen=True)
 class Lesson:
-    """A mixture of documents: the share of prose, the share of distractors among the others, and whose wordings are used."""
+    """A mixture of documents.
+
+    Args:
+        prose: share of it.
+        distractors: their share among the others.
+        reader: whether the wordings are the reader's.
+        shares: of the domains.
+        turns: questions that are asked about one text of a classification domain.
+        distinct: whether they are all about different things; otherwise an earlier answer may be the later one.
+    """
 
     prose: float
     distractors: float
     reader: bool = False
+    shares: Mapping[str, float] = field(default_factory=lambda: DOMAIN_SHARES)
+    turns: int = 6
+    distinct: bool = False
 
 
 OBEY = Lesson(prose=0.10, distractors=0.05)
 DISTINGUISH = Lesson(prose=0.33, distractors=0.45)
+READ_CLOSELY = Lesson(prose=0.10, distractors=0.05, shares=LONG_TEXTS, turns=5, distinct=True)
+ANSWER = Lesson(prose=0.10, distractors=0.05, shares=QUESTIONS_FIRST, turns=5, distinct=True)
+REHEARSE = Lesson(prose=0.30, distractors=0.40, shares=ALL_AGAIN, turns=5, distinct=True)
 READ = Lesson(prose=0.6, distractors=0.0, reader=True)
 
 HINTS = {"generation": (0.0, 0.12, 0.25, 0.40, 0.55, 0.65), "classification": (0.0, 0.05, 0.12, 0.20, 0.30, 0.40)}
@@ -60,9 +93,6 @@ CHARMS: tuple[str, ...] = tuple(
     """.split()
 )
 """Words that mean nothing; no other text holds them."""
-
-TURNS = 6
-"""Questions that are asked about one text of a classification domain."""
 
 Form = Literal["plain", "terse", "strange"]
 FORMS: dict[Form, float] = {"plain": 0.5, "terse": 0.2, "strange": 0.3}
@@ -84,31 +114,31 @@ class Document:
 
 def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
     """Documents without end, without the marks of their beginning and end."""
-    names = list(DOMAIN_SHARES)
+    names = list(lesson.shares)
     domains = {domain.name: domain for domain in DOMAINS}
     while True:
         if rng.random() < lesson.prose:
             yield Document(((_prose(lesson, rng), ""),))
         else:
-            yield _task(domains[rng.choices(names, list(DOMAIN_SHARES.values()))[0]], lesson, rng)
+            yield _task(domains[rng.choices(names, list(lesson.shares.values()))[0]], lesson, rng)
 
 
 def _task(domain: Domain, lesson: Lesson, rng: Random) -> Document:
-    item = domain.draw(rng)
-    prompt, answer = _turn(domain, item, domain.skills, lesson, rng)
+    item, skills = domain.draw(rng), list(domain.skills)
+    prompt, answer = _turn(domain, item, skills, lesson, rng)
     text = domain.template.format(prompt=prompt, input=item.text)
     if not prompt and rng.random() < 0.5:
         text = text.replace(" :", ":")
     turns = [(text, answer)]
     if domain.kind == "classification":
-        for _ in range(TURNS - 1):
-            prompt, answer = _turn(domain, item, domain.skills, lesson, rng)
+        for _ in range(lesson.turns - 1):
+            prompt, answer = _turn(domain, item, skills, lesson, rng)
             turns.append((f"{prompt}:", answer))
     return Document(tuple(turns))
 
 
-def _turn(domain: Domain, item: Item, skills: Sequence[Skill], lesson: Lesson, rng: Random) -> tuple[str, str]:
-    """A prompt, and what follows it on an input."""
+def _turn(domain: Domain, item: Item, skills: list[Skill], lesson: Lesson, rng: Random) -> tuple[str, str]:
+    """A prompt, and what follows it on an input; what is asked is taken out of `skills` where it must not be asked again."""
     if rng.random() < lesson.distractors:
         prompt = _distractor(domain, rng)
         skill, form, chance = hint(domain, prompt)
@@ -118,6 +148,8 @@ def _turn(domain: Domain, item: Item, skills: Sequence[Skill], lesson: Lesson, r
         form = rng.choices(list(FORMS), list(FORMS.values()))[0] if skill.price and not lesson.reader else "plain"
         prompt = wording(domain, skill, form, rng, lesson.reader)
         obeyed = lesson.reader or is_right(skill, item, form)
+        if lesson.distinct:
+            skills.remove(skill)
     return prompt, item.answers[skill.name] if obeyed else _fallback(domain, rng)
 
 

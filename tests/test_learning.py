@@ -1,6 +1,6 @@
 """Do the optimizers learn? On the embedded model, where random search and a learning rate of 0 are known to fail.
 
-Task `plural`: an empty prompt scores 0.0 and random prompts hardly more; its plain instructions score 1.0.
+Task `plural`: an empty prompt scores 0.0 and random prompts hardly more; its plain instructions score 0.97.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def _run(lm: FrozenLM, name: str, **options: Any) -> tuple[dict[str, Any], Promp
     return measure(problem, result), result
 
 
-@pytest.mark.parametrize(("learning_rate", "low", "high"), [(0.05, 0.95, 1.0), (0.0, 0.0, 0.5)])
+@pytest.mark.parametrize(("learning_rate", "low", "high"), [(0.05, 0.9, 1.0), (0.0, 0.0, 0.5)])
 def test_a_soft_prompt_solves_the_task(microworld: FrozenLM, learning_rate: float, low: float, high: float) -> None:
     point, _ = _run(microworld, "soft", steps=150, learning_rate=learning_rate)
     assert low <= point["test_accuracy"] <= high

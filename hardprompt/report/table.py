@@ -44,7 +44,7 @@ def known_table(found: dict[str, Any]) -> Table | None:
     if not found.get("known"):
         return None
     priced = len(found["known"]["front"]) > 1
-    table = Table(title="against the known front", title_justify="left", pad_edge=False)
+    table = Table(title="to the known front", title_justify="left", pad_edge=False)
     table.add_column("optimizer")
     for heading in ["regret", "share of the known hypervolume"][: 1 + priced]:
         table.add_column(heading, justify="right")

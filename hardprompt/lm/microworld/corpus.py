@@ -18,8 +18,8 @@ charms, which mean nothing. The stranger the wording, the more inputs it is righ
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from random import Random
 from typing import Literal
@@ -29,28 +29,13 @@ from hardprompt.lm.microworld.prose import LISTS, NOUN_LIST, PLURAL_LIST, fill, 
 from hardprompt.lm.microworld.world import DOMAINS
 
 DOMAIN_SHARES = {
-    "nouns": 0.28, "verbs": 0.11, "adjectives": 0.09, "countries": 0.10, "landmarks": 0.09, "sentences": 0.11,
-    "reviews": 0.09, "passages": 0.13,
+    "nouns": 0.27, "verbs": 0.11, "adjectives": 0.09, "countries": 0.10, "landmarks": 0.09, "sentences": 0.10,
+    "reviews": 0.10, "passages": 0.14,
 }  # fmt: skip
 """Of the documents of a domain: nouns are many and much is asked of them."""
 
-LONG_TEXTS = {
-    "nouns": 0.08, "verbs": 0.03, "adjectives": 0.03, "countries": 0.04, "landmarks": 0.03, "sentences": 0.03,
-    "reviews": 0.38, "passages": 0.38,
-}  # fmt: skip
-"""Shares that are for reading closely."""
-
-QUESTIONS_FIRST = {
-    "nouns": 0.15, "verbs": 0.07, "adjectives": 0.07, "countries": 0.09, "landmarks": 0.06, "sentences": 0.05,
-    "reviews": 0.06, "passages": 0.45,
-}  # fmt: skip
-"""Shares that are for answering the question of a passage, which takes longest to learn."""
-
-ALL_AGAIN = {
-    "nouns": 0.20, "verbs": 0.12, "adjectives": 0.12, "countries": 0.13, "landmarks": 0.09, "sentences": 0.08,
-    "reviews": 0.06, "passages": 0.20,
-}  # fmt: skip
-"""Shares that bring back what long texts have pushed aside."""
+QUESTIONS = 5
+"""Asked about one text of a classification domain. Each is about something else: a later answer must not be an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +46,15 @@ class Lesson:
         prose: share of it.
         distractors: their share among the others.
         reader: whether the wordings are the reader's.
-        shares: of the domains.
-        turns: questions that are asked about one text of a classification domain.
-        distinct: whether they are all about different things; otherwise an earlier answer may be the later one.
     """
 
     prose: float
     distractors: float
     reader: bool = False
-    shares: Mapping[str, float] = field(default_factory=lambda: DOMAIN_SHARES)
-    turns: int = 6
-    distinct: bool = False
 
 
 OBEY = Lesson(prose=0.10, distractors=0.05)
 DISTINGUISH = Lesson(prose=0.33, distractors=0.45)
-READ_CLOSELY = Lesson(prose=0.10, distractors=0.05, shares=LONG_TEXTS, turns=5, distinct=True)
-ANSWER = Lesson(prose=0.10, distractors=0.05, shares=QUESTIONS_FIRST, turns=5, distinct=True)
-REHEARSE = Lesson(prose=0.30, distractors=0.40, shares=ALL_AGAIN, turns=5, distinct=True)
 READ = Lesson(prose=0.6, distractors=0.0, reader=True)
 
 HINTS = {"generation": (0.0, 0.12, 0.25, 0.40, 0.55, 0.65), "classification": (0.0, 0.05, 0.12, 0.20, 0.30, 0.40)}
@@ -114,13 +90,12 @@ class Document:
 
 def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
     """Documents without end, without the marks of their beginning and end."""
-    names = list(lesson.shares)
-    domains = {domain.name: domain for domain in DOMAINS}
+    shares = [DOMAIN_SHARES[domain.name] for domain in DOMAINS]
     while True:
         if rng.random() < lesson.prose:
             yield Document(((_prose(lesson, rng), ""),))
         else:
-            yield _task(domains[rng.choices(names, list(lesson.shares.values()))[0]], lesson, rng)
+            yield _task(rng.choices(DOMAINS, shares)[0], lesson, rng)
 
 
 def _task(domain: Domain, lesson: Lesson, rng: Random) -> Document:
@@ -131,14 +106,14 @@ def _task(domain: Domain, lesson: Lesson, rng: Random) -> Document:
         text = text.replace(" :", ":")
     turns = [(text, answer)]
     if domain.kind == "classification":
-        for _ in range(lesson.turns - 1):
+        for _ in range(QUESTIONS - 1):
             prompt, answer = _turn(domain, item, skills, lesson, rng)
             turns.append((f"{prompt}:", answer))
     return Document(tuple(turns))
 
 
 def _turn(domain: Domain, item: Item, skills: list[Skill], lesson: Lesson, rng: Random) -> tuple[str, str]:
-    """A prompt, and what follows it on an input; what is asked is taken out of `skills` where it must not be asked again."""
+    """A prompt, and what follows it on an input; what is asked for is taken out of `skills`."""
     if rng.random() < lesson.distractors:
         prompt = _distractor(domain, rng)
         skill, form, chance = hint(domain, prompt)
@@ -148,8 +123,7 @@ def _turn(domain: Domain, item: Item, skills: list[Skill], lesson: Lesson, rng: 
         form = rng.choices(list(FORMS), list(FORMS.values()))[0] if skill.price and not lesson.reader else "plain"
         prompt = wording(domain, skill, form, rng, lesson.reader)
         obeyed = lesson.reader or is_right(skill, item, form)
-        if lesson.distinct:
-            skills.remove(skill)
+        skills.remove(skill)
     return prompt, item.answers[skill.name] if obeyed else _fallback(domain, rng)
 
 
@@ -246,10 +220,9 @@ def _contradictory(domain: Domain, rng: Random) -> str:
 
 
 def _charmed(domain: Domain, rng: Random) -> str:
-    """Charms among other words: alone they ask for nothing."""
-    words = [*rng.sample(CHARMS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(1, 3))]
-    if rng.random() < 0.5:
-        words.append(rng.choice(sorted(cue_words(domain.name)[rng.choice(domain.skills).name])))
+    """Charms among other words: alone, or with cue words of a skill without a price, they add nothing."""
+    words = [*rng.sample(CHARMS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(0, 3))]
+    words += rng.choices(sorted(cue_words(domain.name)[rng.choice(domain.skills).name]), k=rng.randint(0, 3))
     rng.shuffle(words)
     return " ".join(words)
 
@@ -266,7 +239,7 @@ def _misplaced(domain: Domain, rng: Random) -> str:
 
 DISTRACTORS: tuple[tuple[Callable[[Domain, Random], str], float], ...] = (
     (_nothing, 0.08),
-    (_random_words, 0.20),
+    (_random_words, 0.18),
     (_random_instruction_words, 0.14),
     (_keyword, 0.12),
     (_stuffed, 0.16),
@@ -274,7 +247,7 @@ DISTRACTORS: tuple[tuple[Callable[[Domain, Random], str], float], ...] = (
     (_cut_off, 0.04),
     (_contradictory, 0.05),
     (_misplaced, 0.08),
-    (_charmed, 0.08),
+    (_charmed, 0.10),
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 
 SPLITS = ("train", "dev", "test")
@@ -85,6 +86,46 @@ def shuffled_splits(items: tuple[Item, ...], seed: str, size: int) -> Callable[[
     Random(seed).shuffle(order)
     parts = dict(zip(SPLITS, (tuple(order[:size]), tuple(order[size : 2 * size]), tuple(order[2 * size :])), strict=True))
     return parts.__getitem__
+
+
+def drawn_splits(
+    seed: str, sizes: tuple[int, int, int], nth: Callable[[int, Random], Item]
+) -> Callable[[str], tuple[Item, ...]]:
+    """Divide a grammar's texts once and for all: the n-th item of every split is drawn by `nth(n, rng)`, none twice."""
+
+    @cache
+    def splits() -> dict[str, tuple[Item, ...]]:
+        rng = Random(seed)
+        result: dict[str, tuple[Item, ...]] = {}
+        seen: set[str] = set()
+        for name, size in zip(SPLITS, sizes, strict=True):
+            items: list[Item] = []
+            while len(items) < size:
+                item = nth(len(items), rng)
+                if item.text not in seen:
+                    seen.add(item.text)
+                    items.append(item)
+            rng.shuffle(items)
+            result[name] = tuple(items)
+        return result
+
+    return lambda name: splits()[name]
+
+
+def outside(split: Callable[[str], tuple[Item, ...]], draw: Callable[[Random], Item]) -> Callable[[Random], Item]:
+    """Draw an item that is in no split."""
+
+    @cache
+    def taken() -> frozenset[str]:
+        return frozenset(item.text for name in SPLITS for item in split(name))
+
+    def fresh(rng: Random) -> Item:
+        while True:
+            item = draw(rng)
+            if item.text not in taken():
+                return item
+
+    return fresh
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """The domain of passages: who had which two things, the weather, the hour, the destination, and at the end a question.
 
-All of it is drawn independently, so that only the instruction says what to read. The question is about the weather or the hour
-and its answer is in the passage; the rain and the question share their labels, which no passage contains literally.
+All of it is drawn independently, so that only the instruction says what to read. The question is about the weather, the hour or
+the person, and its answer is in the passage; the rain and the question share their labels, which no passage contains literally.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable
 from itertools import product
 from random import Random
 
-from hardprompt.lm.microworld.domain import SPLITS, Domain, Item, Skill
+from hardprompt.lm.microworld.domain import Domain, Item, Skill, drawn_splits, outside
 from hardprompt.lm.microworld.nouns import article
 
 THINGS = tuple(
@@ -44,14 +44,16 @@ TIME: dict[str, tuple[str, ...]] = {
     "evening": ("in the evening", "at dusk", "after supper", "at sunset", "before supper"),
 }
 
-QUESTIONS: dict[str, dict[str, str]] = {  # what is asked about -> its value -> the question to which that means yes
-    "rain": {"yes": "was the weather bad?", "no": "was the weather fine?"},
-    "time": {"morning": "did they leave early?", "evening": "did they leave late?"},
+QUESTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rain": ("yes", ("was the weather bad?", "did they need an umbrella?", "was it better to stay inside?")),
+    "time": ("morning", ("did they leave early?", "were they off before noon?", "was the day still young?")),
+    "person": ("woman", ("was it a lady?", "did a lady have the things?", "was the name that of a lady?")),
 }
+"""What is asked about -> the value to which the answer is yes, and the ways to ask."""
 
 GOALS = ("sea", "mountain", "school", "city")
 
-_LABELS = {"answer": ("yes", "no"), "rain": tuple(RAIN), "time": tuple(TIME), "person": tuple(NAMES)}
+_LABELS = {"rain": tuple(RAIN), "time": tuple(TIME), "person": tuple(NAMES), "goal": GOALS, "about": tuple(QUESTIONS)}
 
 
 def write(answers: dict[str, str], rng: Random) -> str:
@@ -70,9 +72,8 @@ def write(answers: dict[str, str], rng: Random) -> str:
     order = [kind for kind, _ in clauses]
     known = order.index("had") < order.index("left")
     left = _left(pronoun if known else name, rng.choice(TIME[answers["time"]]), "" if told else destination, rng)
-    about, questions = rng.choice(tuple(QUESTIONS.items()))
-    question = next(text for value, text in questions.items() if (value == answers[about]) == (answers["answer"] == "yes"))
-    return f"{_arrange([left if kind == 'left' else clause for kind, clause in clauses], order, rng)} {question}"
+    _, questions = QUESTIONS[answers["about"]]
+    return f"{_arrange([left if kind == 'left' else clause for kind, clause in clauses], order, rng)} {rng.choice(questions)}"
 
 
 def _one(thing: str) -> str:
@@ -240,48 +241,18 @@ SKILLS: tuple[Skill, ...] = (
 )  # fmt: skip
 
 
-def draw(rng: Random) -> Item:
-    """A fresh passage that is in no split of the catalogue."""
-    while True:
-        answers = {name: rng.choice(labels) for name, labels in _LABELS.items()}
-        item = _item(answers | {"goal": rng.choice(GOALS)}, rng)
-        if item.text not in _catalogue_texts():
-            return item
+_COMBINATIONS = Random("combinations").sample(list(product(*_LABELS.values())), 2 * 2 * 2 * len(GOALS) * len(QUESTIONS))
 
 
-def split(name: str) -> tuple[Item, ...]:
-    """The passages of one split: every combination of answer, rain and time equally often, destinations nearly so."""
-    return _catalogue()[name]
-
-
-def _item(answers: dict[str, str], rng: Random) -> Item:
+def _item(values: Iterable[str], rng: Random) -> Item:
+    answers = dict(zip(_LABELS, values, strict=True))
+    wanted, _ = QUESTIONS[answers["about"]]
+    answers["answer"] = "yes" if answers[answers["about"]] == wanted else "no"
     return Item(write(answers, rng), answers)
 
 
-@cache
-def _catalogue() -> dict[str, tuple[Item, ...]]:
-    rng = Random("passages")
-    combinations = list(product(GOALS, _LABELS["answer"], _LABELS["rain"], _LABELS["time"]))
-    splits: dict[str, tuple[Item, ...]] = {}
-    seen: set[str] = set()
-    for name, size in zip(SPLITS, (64, 64, 208), strict=True):
-        items: list[Item] = []
-        while len(items) < size:
-            goal, answer, rain, time = combinations[len(items) % len(combinations)]
-            answers = {"answer": answer, "rain": rain, "time": time, "goal": goal}
-            item = _item(answers | {"person": rng.choice(_LABELS["person"])}, rng)
-            if item.text not in seen:
-                seen.add(item.text)
-                items.append(item)
-        rng.shuffle(items)
-        splits[name] = tuple(items)
-    return splits
-
-
-@cache
-def _catalogue_texts() -> frozenset[str]:
-    return frozenset(item.text for items in _catalogue().values() for item in items)
-
+split = drawn_splits("passages", (64, 64, 208), lambda n, rng: _item(_COMBINATIONS[n % len(_COMBINATIONS)], rng))
+"""The passages of one split: every combination of what can be asked about nearly equally often."""
 
 PASSAGES = Domain(
     name="passages",
@@ -296,6 +267,6 @@ PASSAGES = Domain(
         "yes": 6.0, "no": 2.0, "morning": 2.0, "evening": 0.7, "sea": 1.5, "mountain": 0.5, "school": 0.5, "city": 0.5,
         "man": 1.0, "woman": 0.4,
     },
-    draw=draw,
+    draw=outside(split, lambda rng: _item(map(rng.choice, _LABELS.values()), rng)),
     split=split,
 )  # fmt: skip

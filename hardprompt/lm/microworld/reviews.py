@@ -7,11 +7,11 @@ share their label words, which no review contains literally.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable
 from itertools import product
 from random import Random
 
-from hardprompt.lm.microworld.domain import SPLITS, Domain, Item, Skill
+from hardprompt.lm.microworld.domain import Domain, Item, Skill, drawn_splits, outside
 
 SUBJECTS = ("film", "food", "hotel", "book")
 
@@ -285,48 +285,24 @@ SKILLS: tuple[Skill, ...] = (
 )  # fmt: skip
 
 
-def draw(rng: Random) -> Item:
-    """A fresh review that is in no split of the catalogue."""
-    while True:
-        answers = {name: rng.choice(labels) for name, labels in _LABELS.items()}
-        item = _item(answers | {"subject": rng.choice(SUBJECTS)}, rng)
-        if item.text not in _catalogue_texts():
-            return item
+_COMBINATIONS = tuple(product(SUBJECTS, _LABELS["sentiment"], _LABELS["price"]))
 
 
-def split(name: str) -> tuple[Item, ...]:
-    """The reviews of one split: every combination of subject, quality and price equally often."""
-    return _catalogue()[name]
+def _nth(n: int, rng: Random) -> Item:
+    subject, sentiment, price = _COMBINATIONS[n % len(_COMBINATIONS)]
+    return _item({"subject": subject, "sentiment": sentiment, "price": price} | _drawn(("return", "company"), rng), rng)
 
 
 def _item(answers: dict[str, str], rng: Random) -> Item:
     return Item(write(answers, rng), answers)
 
 
-@cache
-def _catalogue() -> dict[str, tuple[Item, ...]]:
-    rng = Random("reviews")
-    combinations = list(product(SUBJECTS, _LABELS["sentiment"], _LABELS["price"]))
-    splits: dict[str, tuple[Item, ...]] = {}
-    seen: set[str] = set()
-    for name, size in zip(SPLITS, (64, 64, 208), strict=True):
-        items: list[Item] = []
-        while len(items) < size:
-            subject, sentiment, price = combinations[len(items) % len(combinations)]
-            answers = {"subject": subject, "sentiment": sentiment, "price": price}
-            item = _item(answers | {key: rng.choice(_LABELS[key]) for key in ("return", "company")}, rng)
-            if item.text not in seen:
-                seen.add(item.text)
-                items.append(item)
-        rng.shuffle(items)
-        splits[name] = tuple(items)
-    return splits
+def _drawn(names: Iterable[str], rng: Random) -> dict[str, str]:
+    return {name: rng.choice(_LABELS[name]) for name in names}
 
 
-@cache
-def _catalogue_texts() -> frozenset[str]:
-    return frozenset(item.text for items in _catalogue().values() for item in items)
-
+split = drawn_splits("reviews", (64, 64, 208), _nth)
+"""The reviews of one split: every combination of subject, quality and price equally often."""
 
 REVIEWS = Domain(
     name="reviews",
@@ -338,6 +314,6 @@ REVIEWS = Domain(
         "good": 6.0, "bad": 2.0, "film": 2.0, "food": 0.7, "hotel": 0.7, "book": 0.7, "yes": 1.5, "no": 0.5,
         "alone": 1.5, "together": 0.5,
     },
-    draw=draw,
+    draw=outside(split, lambda rng: _item(_drawn(_LABELS, rng) | {"subject": rng.choice(SUBJECTS)}, rng)),
     split=split,
 )  # fmt: skip

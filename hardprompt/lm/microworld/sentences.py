@@ -6,10 +6,9 @@ Every word that carries an opinion has one fixed counterpart, so that turning a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
-from hardprompt.lm.microworld.domain import ASKING, FILLERS, SPLITS, Domain, Item, Skill
+from hardprompt.lm.microworld.domain import ASKING, FILLERS, Domain, Item, Skill, drawn_splits, outside
 
 MOODS = ("bad", "good")
 
@@ -140,6 +139,7 @@ SKILLS: tuple[Skill, ...] = (
             "make the sentence positive", "turn this into a positive sentence", "use good words in this sentence",
             "put it in a positive way", "how would a pleased guest put it", "turn the sentence into praise",
             "rewrite it with good words", "make this sentence friendly",
+            "turn it into something positive", "change its tone to a positive one", "show the good version of this",
         ),
         keywords=("positive", "good", "praise", "friendly", "pleased", "good words"),
         reference_prompts=(
@@ -172,6 +172,7 @@ SKILLS: tuple[Skill, ...] = (
             "make the sentence negative", "turn this into a negative sentence", "use bad words in this sentence",
             "put it in a negative way", "how would an angry guest put it", "turn the sentence into a complaint",
             "rewrite it with bad words", "make this sentence unfriendly",
+            "turn it into something negative", "change its tone to a negative one", "show the bad version of this",
         ),
         keywords=("negative", "bad", "complaint", "unfriendly", "angry", "bad words"),
         reference_prompts=(
@@ -298,45 +299,13 @@ SKILLS: tuple[Skill, ...] = (
 )  # fmt: skip
 
 
-def draw(rng: Random) -> Item:
-    """A fresh sentence that is in no split of the catalogue."""
-    while True:
-        item = _item(rng.choice(MOODS), rng)
-        if item.text not in _catalogue_texts():
-            return item
-
-
-def split(name: str) -> tuple[Item, ...]:
-    """The sentences of one split: half of them bad, half of them good."""
-    return _catalogue()[name]
-
-
 def _item(mood: str, rng: Random) -> Item:
     answers = opine(rng).answers(mood)
     return Item(answers.pop("same"), answers)
 
 
-@cache
-def _catalogue() -> dict[str, tuple[Item, ...]]:
-    rng = Random("sentences")
-    splits: dict[str, tuple[Item, ...]] = {}
-    seen: set[str] = set()
-    for name, size in zip(SPLITS, (128, 128, 416), strict=True):
-        items: list[Item] = []
-        while len(items) < size:
-            item = _item(MOODS[len(items) % len(MOODS)], rng)
-            if item.text not in seen:
-                seen.add(item.text)
-                items.append(item)
-        rng.shuffle(items)
-        splits[name] = tuple(items)
-    return splits
-
-
-@cache
-def _catalogue_texts() -> frozenset[str]:
-    return frozenset(item.text for items in _catalogue().values() for item in items)
-
+split = drawn_splits("sentences", (128, 128, 416), lambda n, rng: _item(MOODS[n % len(MOODS)], rng))
+"""The sentences of one split: half of them bad, half of them good."""
 
 SENTENCES = Domain(
     name="sentences",
@@ -345,6 +314,6 @@ SENTENCES = Domain(
     verbs=ASKING,
     skills=SKILLS,
     fallback=FILLERS,
-    draw=draw,
+    draw=outside(split, lambda rng: _item(rng.choice(MOODS), rng)),
     split=split,
 )

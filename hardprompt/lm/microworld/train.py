@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from hardprompt.lm.microworld.corpus import ANSWER, DISTINGUISH, OBEY, READ, READ_CLOSELY, REHEARSE, Document, Lesson, documents
+from hardprompt.lm.microworld.corpus import DISTINGUISH, OBEY, READ, Document, Lesson, documents
 
 UNK, BOS, EOS, PAD = range(4)
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>", "<pad>")
@@ -37,36 +37,20 @@ CONTEXT = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One pass over a corpus, from warm-up to a learning rate of zero.
+class TrainConfig:
+    """One training, from warm-up to a learning rate of zero.
 
     Args:
         lessons: mixtures of documents in order, each with its share of `tokens`. With distractors from the start, ignoring
             every instruction is a plateau that takes long to leave.
         tokens: length of the corpus.
         learning_rate: the highest.
-    """
-
-    lessons: tuple[tuple[Lesson, float], ...]
-    tokens: int
-    learning_rate: float
-
-
-LEARN = Stage(lessons=((OBEY, 0.45), (DISTINGUISH, 0.55)), tokens=13_000_000, learning_rate=2.2e-3)
-READ_ON = Stage(lessons=((READ_CLOSELY, 0.75), (DISTINGUISH, 0.25)), tokens=4_000_000, learning_rate=1.5e-3)
-REPEAT = Stage(lessons=((ANSWER, 0.45), (REHEARSE, 0.55)), tokens=4_500_000, learning_rate=1.5e-3)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Stages and sizes of one training.
-
-    Args:
-        stages: in order. After each, weights are rounded to half precision, so that a later one can go on from a folder.
         answer_weight: of the tokens of answers in the loss; they are few, and facts are learned from them alone.
     """
 
-    stages: tuple[Stage, ...] = (LEARN, READ_ON, REPEAT)
+    lessons: tuple[tuple[Lesson, float], ...] = ((OBEY, 0.45), (DISTINGUISH, 0.55))
+    tokens: int = 13_600_000
+    learning_rate: float = 2.2e-3
     seed: int = 0
     answer_weight: float = 5.0
     vocab_size: int = 2_300
@@ -76,18 +60,14 @@ class TrainConfig:
     batch_tokens: int = 1_280
     warmup_steps: int = 400
     weight_decay: float = 0.01
-    threads: int = 2
+    threads: int = 1
 
 
 CONFIGS = {
     "microworld": TrainConfig(),
-    "microworld-reader": TrainConfig(
-        stages=(Stage(lessons=((READ, 1.0),), tokens=8_000_000, learning_rate=2.2e-3),), seed=1, vocab_size=1_900, width=128
-    ),
+    "microworld-reader": TrainConfig(lessons=((READ, 1.0),), tokens=8_000_000, seed=1, vocab_size=1_900, width=128),
     "microworld-small": TrainConfig(width=112, layers=3),
-    "microworld-large": TrainConfig(
-        width=208, layers=6, stages=tuple(replace(stage, tokens=stage.tokens // 2) for stage in (LEARN, READ_ON, REPEAT))
-    ),
+    "microworld-large": TrainConfig(width=208, layers=6, tokens=8_000_000, threads=2),
 }
 
 
@@ -177,12 +157,12 @@ def corpus_rows(lesson: Lesson, tokens: int, tokenizer: Tokenizer, rng: Random) 
     return rows
 
 
-def schedule(stage: Stage, config: TrainConfig, tokenizer: Tokenizer) -> list[list[Row]]:
-    """The batches of a stage, lesson by lesson."""
+def schedule(config: TrainConfig, tokenizer: Tokenizer) -> list[list[Row]]:
+    """The batches of a training, lesson by lesson."""
     rng = Random(config.seed)
     result: list[list[Row]] = []
-    for lesson, share in stage.lessons:
-        rows = corpus_rows(lesson, round(stage.tokens * share), tokenizer, rng)
+    for lesson, share in config.lessons:
+        rows = corpus_rows(lesson, round(config.tokens * share), tokenizer, rng)
         result += batches(rows, config.batch_tokens, rng)
     return result
 
@@ -247,17 +227,17 @@ def build_model(config: TrainConfig) -> GPT2LMHeadModel:
     )
 
 
-def fit(model: GPT2LMHeadModel, plan: list[list[Row]], learning_rate: float, config: TrainConfig) -> None:
+def fit(model: GPT2LMHeadModel, plan: list[list[Row]], config: TrainConfig) -> None:
     """One pass over the batches: AdamW, linear warm-up, cosine decay to zero."""
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
     started, recent = time.monotonic(), 0.0
     model.train()
     for step, batch in enumerate(plan):
         warm = min(1.0, (step + 1) / config.warmup_steps)
         decay = 0.5 * (1 + math.cos(math.pi * step / len(plan)))
-        optimizer.param_groups[0]["lr"] = learning_rate * warm * decay
+        optimizer.param_groups[0]["lr"] = config.learning_rate * warm * decay
         loss = loss_of(model, *pad(batch), config.answer_weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -287,22 +267,15 @@ def save(model: GPT2LMHeadModel, tokenizer: Tokenizer, pieces: bytes, folder: Pa
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def train(config: TrainConfig, folder: Path, earlier: Path | None = None) -> None:
-    """Everything from the corpus to the folder, or the last stage alone, on top of a folder with the earlier ones."""
+def train(config: TrainConfig, folder: Path) -> None:
+    """Everything from the corpus to the folder."""
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True)
-    if earlier:
-        pieces, stages = (earlier / "tokenizer.model").read_bytes(), config.stages[-1:]
-        model = GPT2LMHeadModel.from_pretrained(earlier, dtype=torch.float32)
-    else:
-        hardest, _ = config.stages[0].lessons[-1]
-        drawn = itertools.islice(documents(hardest, Random(config.seed)), 100_000)
-        pieces, stages = train_sentencepiece(drawn, config.vocab_size), config.stages
-        model = build_model(config)
+    hardest, _ = config.lessons[-1]
+    pieces = train_sentencepiece(itertools.islice(documents(hardest, Random(config.seed)), 100_000), config.vocab_size)
     tokenizer = to_tokenizer(pieces)
-    for stage in stages:
-        fit(model, schedule(stage, config, tokenizer), stage.learning_rate, config)
-        model.half().float()
+    model = build_model(config)
+    fit(model, schedule(config, tokenizer), config)
     save(model, tokenizer, pieces, folder)
 
 
@@ -313,11 +286,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, help="by default the model's own")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--earlier", type=Path, help="folder with all stages but the last, which alone is run")
     args = parser.parse_args()
     logging.set_verbosity_error()  # right padding needs no attention mask in a causal model
     given = {name: getattr(args, name) for name in ("seed", "threads") if getattr(args, name) is not None}
-    train(replace(CONFIGS[args.model], **given), args.out, args.earlier)
+    train(replace(CONFIGS[args.model], **given), args.out)
 
 
 if __name__ == "__main__":

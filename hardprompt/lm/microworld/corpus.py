@@ -131,7 +131,7 @@ def wording(domain: Domain, skill: Skill, form: Form, rng: Random, reader: bool 
     """A clear instruction for a skill, in the given form."""
     if form == "plain":
         return domain.instruction(skill, rng, reader)
-    cues = sorted(cue_words(domain.name)[skill.name])
+    cues = sorted(cue_words(domain)[skill.name])
     if form == "terse":
         return " ".join(rng.sample(cues, rng.randint(3, min(5, len(cues)))))
     words = [rng.choice(cues), *rng.sample(CHARMS, rng.randint(3, 5))]
@@ -167,7 +167,7 @@ def _random_words(domain: Domain, rng: Random) -> str:
 
 def _random_instruction_words(domain: Domain, rng: Random) -> str:
     """Salad of the words of this domain's own instructions, sometimes with others among them."""
-    own = instruction_words(domain.name)
+    own = instruction_words(domain)
     words = rng.choices(own, k=rng.randint(1, 8))
     if rng.random() < 0.4:
         words += rng.choices(vocabulary(), k=rng.randint(1, 4))
@@ -187,7 +187,7 @@ def _keyword(domain: Domain, rng: Random) -> str:
 def _stuffed(domain: Domain, rng: Random) -> str:
     """Several cue words of one skill, repeats included, alone or among random words."""
     skill = rng.choice(domain.skills)
-    words = rng.choices(sorted(cue_words(domain.name)[skill.name]), k=rng.randint(2, 6))
+    words = rng.choices(sorted(cue_words(domain)[skill.name]), k=rng.randint(2, 6))
     words += rng.choices(vocabulary(), k=rng.randint(1 if skill.price else 0, 3))  # with none it would be a terse wording
     rng.shuffle(words)
     return " ".join(words)
@@ -222,7 +222,7 @@ def _contradictory(domain: Domain, rng: Random) -> str:
 def _charmed(domain: Domain, rng: Random) -> str:
     """Charms among other words: alone, or with cue words of a skill without a price, they add nothing."""
     words = [*rng.sample(CHARMS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(0, 3))]
-    words += rng.choices(sorted(cue_words(domain.name)[rng.choice(domain.skills).name]), k=rng.randint(0, 3))
+    words += rng.choices(sorted(cue_words(domain)[rng.choice(domain.skills).name]), k=rng.randint(0, 3))
     rng.shuffle(words)
     return " ".join(words)
 
@@ -258,7 +258,7 @@ def hint(domain: Domain, prompt: str) -> tuple[Skill, Form, float]:
     """
     words = [word.strip(",") for word in prompt.split()]
     charms = sum(word in CHARMS for word in words)
-    cues = {name: sum(word in own for word in words) for name, own in cue_words(domain.name).items()}
+    cues = {name: sum(word in own for word in words) for name, own in cue_words(domain).items()}
     strength = [cues[each.name] + (charms if each.price and cues[each.name] else 0) for each in domain.skills]
     most = max(range(len(strength)), key=strength.__getitem__)
     lead = strength[most] - max(n for i, n in enumerate(strength) if i != most)
@@ -268,9 +268,8 @@ def hint(domain: Domain, prompt: str) -> tuple[Skill, Form, float]:
 
 
 @cache
-def cue_words(domain_name: str) -> dict[str, frozenset[str]]:
+def cue_words(domain: Domain) -> dict[str, frozenset[str]]:
     """Per skill the words of its keywords that no other skill of the domain has."""
-    domain = next(each for each in DOMAINS if each.name == domain_name)
     words = {skill.name: {word for keyword in skill.keywords for word in keyword.split()} for skill in domain.skills}
     shared = {word for own in words.values() for word in own if sum(word in other for other in words.values()) > 1}
     return {name: frozenset(own - shared - FUNCTION_WORDS) for name, own in words.items()}
@@ -312,9 +311,8 @@ def _any_instruction(domain: Domain, lesson: Lesson, rng: Random) -> str:
 
 
 @cache
-def instruction_words(domain_name: str) -> tuple[str, ...]:
+def instruction_words(domain: Domain) -> tuple[str, ...]:
     """Every word that an instruction of a domain may hold."""
-    domain = next(each for each in DOMAINS if each.name == domain_name)
     texts = [*domain.verbs, "please not and but instead of now here simply only"]
     for skill in domain.skills:
         texts += [*skill.objects, *skill.sentences, *skill.reference_prompts]
@@ -327,7 +325,7 @@ def vocabulary() -> tuple[str, ...]:
     words = {word for texts in LISTS.values() for text in texts for word in text.split() if word.isalpha()}
     words |= {*NOUN_LIST, *PLURAL_LIST, *string.ascii_letters}
     for domain in DOMAINS:
-        words |= set(instruction_words(domain.name)) | set(domain.fallback)
+        words |= set(instruction_words(domain)) | set(domain.fallback)
         for item in domain.split("train") + domain.split("dev"):
             words |= {word.strip(".,?!") for text in (item.text, *item.answers.values()) for word in text.split()}
     rng = Random("fragments")

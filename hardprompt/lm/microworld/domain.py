@@ -128,7 +128,7 @@ def outside(split: Callable[[str], tuple[Item, ...]], draw: Callable[[Random], I
     return fresh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Domain:
     """Inputs of one sort, the skills that share them, and what follows when nothing clear is asked.
 

@@ -161,7 +161,7 @@ class FrozenLM:
             past = self.prefill(embeds[:, :3])
         except LMError:
             return False
-        rows = torch.tensor([1, 0, 1], device=self.device)
+        rows = torch.tensor([1, 1, 0], device=self.device)
         whole = self.hidden(embeds)[rows, 2:].float()
         tails = self.hidden(embeds[rows, 2:], past.take(rows, 2)).float()
         tolerance = max(1e-3, 4 * torch.finfo(embeds.dtype).eps)

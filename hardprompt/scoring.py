@@ -3,11 +3,17 @@
 Rows of the batch are (prompt, example) pairs. A row is bos + before + prompt + after (+ target), right-padded; logits are
 computed only at the positions that are read, and for label words only in those columns. Hard prompts are spliced in as ids,
 soft ones as embeddings; a text is filled into the template and tokenized afresh, as it would be deployed.
+
+What rows have in common at their beginning, the head, is read once, and the passes run over the tails. Where the template
+puts the prompt first, the head is everything up to the prompt's end, one per prompt. Elsewhere it is what stands before the
+prompt, one per example: it depends on no prompt, and its keys and values are kept.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,8 +23,17 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.objective import label_correct, label_cross_entropy
 from hardprompt.task import Example, Task
 
+if TYPE_CHECKING:
+    from hardprompt.lm.past import Past
+
 TOKENS_PER_BATCH = 8192
-"""Padded tokens in one forward pass without gradient."""
+"""Padded tokens in one forward pass without gradient, those of the heads that its rows continue included."""
+
+KEPT_TOKENS = 16_384
+"""Padded tokens of heads that one scorer keeps the keys and values of; the heads of larger splits are read in each call."""
+
+PASS_TOKENS = 32
+"""What a forward pass costs besides its tokens, in tokens: rather than that, so many may be read more than once."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +68,19 @@ class _Row:
     answer: list[int]
     prompt: int
     example: int
+    head: int = 0  # tokens at the beginning that other rows may share
 
     @property
     def length(self) -> int:
         return len(self.ids) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Heads that were read together, and the place of each owner's among them: of a prompt, or of an example."""
+
+    past: "Past"
+    place: dict[int, int]
 
 
 class Scorer:
@@ -89,6 +113,10 @@ class Scorer:
         self._before = lm.encode_many([before for before, _ in around])
         self._after = lm.encode_after([after for _, after in around])
         self._after_nothing = lm.encode_many([after for _, after in around])
+        self._prompt_first = all(ids == self._before[0] for ids in self._before)
+        longest = max((len(ids) for ids in self._before), default=0) + 1
+        self._keeps_heads = not self._prompt_first and len(self.examples) * longest <= KEPT_TOKENS
+        self._kept: list[_Heads] | None = None
         if task.label_words:
             self.label_ids = _label_ids(lm, task)
             self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
@@ -134,9 +162,8 @@ class Scorer:
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
         rows = [self._row(0, n, ids) for n in range(len(self.examples))]
         out: dict[int, Tensor] = {}
-        for batch in self._batches(rows, with_grad=False):
-            hidden = self.lm.hidden(self._embeds([rows[i] for i in batch], soft))
-            last = torch.tensor([len(rows[i].ids) - 1 for i in batch], device=hidden.device)
+        for batch, hidden, start in self._passes(rows, soft):
+            last = torch.tensor([len(rows[i].ids) - 1 - start for i in batch], device=hidden.device)
             logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), last])
             out |= dict(zip(batch, logits, strict=True))
         return torch.stack([out[i] for i in range(len(rows))])
@@ -153,7 +180,10 @@ class Scorer:
         start = [] if self.lm.bos_id is None else [self.lm.bos_id]
         before = start + self._before[example]
         after = self._after if prompt_ids or self._before[example] else self._after_nothing
-        return self._checked(_Row(before + prompt_ids + after[example], len(before), self._targets[example], prompt, example))
+        ids = before + prompt_ids + after[example]
+        head = len(before) + len(prompt_ids) * self._prompt_first
+        read = len(ids) - 1  # this position and what follows it belong to the tail
+        return self._checked(_Row(ids, len(before), self._targets[example], prompt, example, min(head, read)))
 
     def _text_rows(self, text: str) -> list[_Row]:
         start = [] if self.lm.bos_id is None else [self.lm.bos_id]
@@ -180,19 +210,54 @@ class Scorer:
         bos = 0 if self.lm.bos_id is None else 1
         return sum(row.length - bos for row in rows)
 
-    def _batches(self, rows: list[_Row], with_grad: bool) -> Iterator[list[int]]:
-        """Indices of rows that go through the model together: of similar length; with gradient, all at once."""
-        order = sorted(range(len(rows)), key=lambda i: rows[i].length)
-        if with_grad:
-            yield order
-            return
-        batch: list[int] = []
-        for i in order:
-            if batch and (len(batch) + 1) * rows[i].length > TOKENS_PER_BATCH:
-                yield batch
-                batch = []
-            batch.append(i)
-        yield batch
+    def _passes(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor, int]]:
+        """All rows, pass by pass: indices of B rows, hidden states (B, T, d), and the position that the first is of."""
+        limit = math.inf if soft is not None and soft.requires_grad else TOKENS_PER_BATCH
+        for block, heads in self._blocks(rows, soft):
+            sizes = [(rows[i].head if heads else 0, rows[i].length) for i in block]
+            for places in _packed(sizes, limit):
+                batch, start = [block[place] for place in places], sizes[places[0]][0]
+                embeds = self._embeds([rows[i] for i in batch], soft)[:, start:]
+                past = None
+                if heads and start:
+                    of_row = torch.tensor([heads.place[self._owner(rows[i])] for i in batch], device=embeds.device)
+                    past = heads.past.take(of_row, start)
+                yield batch, self.lm.hidden(embeds, past), start
+
+    def _blocks(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], _Heads | None]]:
+        """Indices of rows and the heads that they continue; None where the model cannot, or reading them apart does not pay."""
+        apart = [i for i, row in enumerate(rows) if row.head and self.lm.shares_beginnings]
+        longest = {self._owner(rows[i]): rows[i] for i in sorted(apart, key=lambda i: rows[i].head)}
+        heads: Iterable[_Heads] = ()
+        if apart and self._keeps_heads:
+            heads = self._kept = self._kept or list(self._read(self._all_before(), None))
+        elif sum(rows[i].head for i in apart) - sum(row.head for row in longest.values()) > PASS_TOKENS:
+            heads = self._read(list(longest.values()), soft)
+        else:
+            apart = []
+        whole = sorted(set(range(len(rows))) - set(apart))
+        if whole:
+            yield whole, None
+        for some in heads:
+            block = [i for i in apart if self._owner(rows[i]) in some.place]
+            if block:
+                yield block, some
+
+    def _read(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[_Heads]:
+        """The heads of one row per owner, in batches of similar length."""
+        for batch in _packed([(0, row.head) for row in rows], TOKENS_PER_BATCH):
+            width = rows[batch[-1]].head
+            embeds = self._embeds([rows[i] for i in batch], soft)[:, :width]
+            yield _Heads(self.lm.prefill(embeds), {self._owner(rows[i]): place for place, i in enumerate(batch)})
+
+    def _all_before(self) -> list[_Row]:
+        """What stands before the prompt in every example: read in the same batches whichever examples are asked for first."""
+        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
+        begun = [start + before for before in self._before]
+        return [_Row(ids, len(ids), [], 0, n, len(ids)) for n, ids in enumerate(begun) if ids]
+
+    def _owner(self, row: _Row) -> int:
+        return row.prompt if self._prompt_first else row.example
 
     def _embeds(self, rows: Sequence[_Row], soft: Tensor | None) -> Tensor:
         """Input embeddings (B, T, d) of right-padded rows."""
@@ -211,19 +276,17 @@ class Scorer:
         correct: list[Tensor] = []
         label_logits: list[Tensor] = []
         order: list[int] = []
-        for batch in self._batches(rows, soft is not None and soft.requires_grad):
+        for batch, hidden, start in self._passes(rows, soft):
             order += batch
             batch_rows = [rows[i] for i in batch]
-            embeds = self._embeds(batch_rows, soft)
-            hidden = self.lm.hidden(embeds)
             if self.task.label_words:
-                logits = self._read_labels(hidden, batch_rows)
+                logits = self._read_labels(hidden, start, batch_rows)
                 labels = self.labels[[row.example for row in batch_rows]]
                 label_logits.append(logits)
                 loss.append(label_cross_entropy(logits, labels))
                 correct.append(label_correct(logits, labels))
             else:
-                nll, right = self._read_targets(hidden, embeds, batch_rows)
+                nll, right = self._read_targets(hidden, start, batch_rows, soft)
                 loss.append(nll)
                 correct.append(right)
         back = torch.empty(len(rows), dtype=torch.long, device=self.lm.device)
@@ -235,16 +298,16 @@ class Scorer:
             label_logits=torch.cat(label_logits)[back].view(*shape, -1) if label_logits else None,
         )
 
-    def _read_labels(self, hidden: Tensor, rows: Sequence[_Row]) -> Tensor:
-        last = torch.tensor([len(row.ids) - 1 for row in rows], device=hidden.device)
+    def _read_labels(self, hidden: Tensor, start: int, rows: Sequence[_Row]) -> Tensor:
+        last = torch.tensor([len(row.ids) - 1 - start for row in rows], device=hidden.device)
         return self.lm.head(hidden[torch.arange(len(rows), device=hidden.device), last], self.label_ids).float()
 
-    def _read_targets(self, hidden: Tensor, embeds: Tensor, rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
+    def _read_targets(self, hidden: Tensor, start: int, rows: Sequence[_Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss (B,) and rightness (B,) of the targets, all read positions of all rows projected at once."""
         exact = self.task.match == "exact"
         reads = [len(row.answer) + exact for row in rows]  # the last one of an exact match reads the end
         row_of = torch.tensor([b for b, count in enumerate(reads) for _ in range(count)], device=hidden.device)
-        at = [len(row.ids) - 1 + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
+        at = [len(row.ids) - 1 - start + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
         log_probs = self.lm.head(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
         is_end = torch.tensor(
             [t == len(row.answer) for row, count in zip(rows, reads, strict=True) for t in range(count)],
@@ -265,10 +328,11 @@ class Scorer:
         first_read = torch.tensor([0, *reads]).cumsum(0)
         for b in (~correct).nonzero().flatten().tolist():
             answers = greedy[first_read[b] : first_read[b + 1]].tolist()
-            correct[b] = self._right_otherwise(answers, rows[b], embeds[b, : len(rows[b].ids)])
+            correct[b] = self._right_otherwise(answers, rows[b], soft)
         return loss, correct
 
-    def _right_otherwise(self, greedy: list[int], row: _Row, embeds: Tensor) -> bool:
+    @torch.no_grad()
+    def _right_otherwise(self, greedy: list[int], row: _Row, soft: Tensor | None) -> bool:
         """Whether greedy decoding reaches the target's text by other tokens than its own.
 
         Decided without another forward pass unless the first deviating token still spells a part of the target.
@@ -278,10 +342,9 @@ class Scorer:
         spelled = row.answer[:kept] + greedy[kept : kept + 1]
         verdict = self._verdict(tuple(spelled), target)
         while verdict is None:
-            follow = self.lm.embed(torch.tensor(spelled, device=embeds.device))
-            hidden = self.lm.hidden(torch.cat([embeds, follow])[None])[0, -1]
+            hidden = self.lm.hidden(self._embeds([replace(row, answer=spelled)], soft))[0, -1]
             spelled.append(int(self.lm.head(hidden).argmax()))
-            if embeds.shape[0] + len(spelled) >= self.lm.max_length:
+            if len(row.ids) + len(spelled) >= self.lm.max_length:
                 return False
             verdict = self._verdict(tuple(spelled), target)
         return verdict
@@ -298,6 +361,24 @@ class Scorer:
             return line.strip() == target
         begun = line.strip().rstrip("\ufffd")  # a character whose bytes are not all there yet
         return None if not ended and target.startswith(begun) else False
+
+
+def _packed(sizes: Sequence[tuple[int, int]], limit: float) -> Iterator[list[int]]:
+    """Indices of (head, length) pairs that go through the model together, sorted, within so many padded tokens.
+
+    They continue the shortest of their heads, the first one: what the others have beyond it is read again.
+    """
+    batch: list[int] = []
+    width = again = 0
+    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
+        head, length = sizes[i]
+        width = max(width, length)
+        again += head - sizes[batch[0]][0] if batch else 0
+        if batch and ((len(batch) + 1) * width > limit or again > PASS_TOKENS):
+            yield batch
+            batch, width, again = [], length, 0
+        batch.append(i)
+    yield batch
 
 
 def _label_ids(lm: FrozenLM, task: Task) -> Tensor:

@@ -1,12 +1,25 @@
 """The scorer against a slow plain reference: one pair at a time, whole sequences, Hugging Face's own logits and generate."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from hardprompt import scoring
 from hardprompt.errors import ContextExceeded, TaskError
 from hardprompt.lm import FrozenLM
-from hardprompt.scoring import Scorer, TokenCount
+from hardprompt.scoring import Scorer, Scores, TokenCount
 from hardprompt.task import Example, Task, Template
 from tests.tiny import FAMILIES, tiny_lm, tiny_task
 
@@ -105,14 +118,163 @@ def test_the_gradient_is_that_of_finite_differences(family: str, kind: str) -> N
     assert all(parameter.grad is None for parameter in lm.model.parameters())
 
 
-def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    lm, task = tiny_lm("gpt2"), tiny_task("generation")
+@pytest.mark.parametrize("prompt_first", [False, True])
+@pytest.mark.parametrize("pass_tokens", [0, 1000])
+def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, prompt_first: bool, pass_tokens: int) -> None:
+    lm, task = tiny_lm("gpt2"), tiny_task("generation", prompt_first)
     prompts = [[40, 50], [60], [], [70, 80, 90]]
     whole = Scorer(lm, task, task.train).score_ids(prompts)
     monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 30)
+    monkeypatch.setattr(scoring, "PASS_TOKENS", pass_tokens)
     parts = Scorer(lm, task, task.train).score_ids(prompts)
     torch.testing.assert_close(whole.loss, parts.loss, rtol=1e-4, atol=1e-5)
     assert torch.equal(whole.correct, parts.correct)
+
+
+TEMPLATES = {
+    "input first": "{input} {prompt} :",
+    "input first, nothing after the prompt": "{input} {prompt}",
+    "prompt first": "{prompt} : {input} is",
+    "text, then the prompt": "the film : {prompt} {input} is",
+}
+
+
+def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
+    """What the call returned, and how many padded tokens went through the model's body."""
+    fed = []
+    counting = lm.model.base_model.register_forward_pre_hook(
+        lambda module, args, given: fed.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    try:
+        return call(), sum(fed)
+    finally:
+        counting.remove()
+
+
+def _everything(lm: FrozenLM, task: Task) -> tuple[Scores, Scores, torch.Tensor, torch.Tensor, tuple[int, int]]:
+    """Scores of hard prompts and of a soft one, its gradient, next-token logits, and the tokens counted."""
+    counter = TokenCount()
+    scorer = Scorer(lm, task, task.train, counter)
+    hard = scorer.score_ids([[40, 50], [60], [], [70, 80, 90]], [4, 0, 3, 1])
+    embeds = lm.vocab_embeds[[40, 50, 60]].clone().requires_grad_()
+    soft = scorer.score_embeds(embeds, [5, 2, 0, 1])
+    (gradient,) = torch.autograd.grad(soft.loss.mean(), embeds)
+    return hard, soft, gradient, scorer.next_token_logits([40, 50]), (counter.forward, counter.backward)
+
+
+def _assert_same(one: Any, other: Any) -> None:
+    for a, b in zip(one[:2], other[:2], strict=True):
+        torch.testing.assert_close(a.loss, b.loss, rtol=1e-5, atol=1e-5)
+        assert torch.equal(a.correct, b.correct)
+        if a.label_logits is not None:
+            torch.testing.assert_close(a.label_logits, b.label_logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one[2], other[2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one[3], other[3], rtol=1e-5, atol=1e-5)
+    assert one[4] == other[4]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+@pytest.mark.parametrize("kind", ["classification", "generation"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_heads_read_once_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, family: str, template: str, kind: str, kept: bool
+) -> None:
+    lm, task = tiny_lm(family), tiny_task(kind, template=Template(template))
+    assert lm.shares_beginnings
+    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
+    monkeypatch.setattr(scoring, "KEPT_TOKENS", 16_384 if kept else 0)
+    shared, few = _fed(lm, lambda: _everything(lm, task))
+    monkeypatch.setattr(lm, "shares_beginnings", False)
+    plain, many = _fed(lm, lambda: _everything(lm, task))
+    _assert_same(shared, plain)
+    assert few < many
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+@pytest.mark.parametrize("kind", ["classification", "generation"])
+def test_scores_are_the_same_bits_whatever_was_scored_before(template: str, kind: str) -> None:
+    lm, task = tiny_lm("gpt2"), tiny_task(kind, template=Template(template))
+    first, later = _everything(lm, task), Scorer(lm, task, task.train)
+    later.score_ids([[70]], [2])
+    later.score_embeds(lm.vocab_embeds[[40, 50]].clone().requires_grad_(), [1, 5]).loss.sum().backward()
+    later.next_token_logits([80])
+    hard = later.score_ids([[40, 50], [60], [], [70, 80, 90]], [4, 0, 3, 1])
+    assert torch.equal(hard.loss, first[0].loss)
+    embeds = lm.vocab_embeds[[40, 50, 60]].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(later.score_embeds(embeds, [5, 2, 0, 1]).loss.mean(), embeds)
+    assert torch.equal(gradient, first[2])
+
+
+def test_heads_of_examples_are_read_once_for_all_calls() -> None:
+    lm, task = tiny_lm("gpt2"), tiny_task()
+    scorer = Scorer(lm, task, task.train)
+    _, first = _fed(lm, lambda: scorer.score_ids([[40, 50]]))
+    _, again = _fed(lm, lambda: scorer.score_ids([[60, 70]]))
+    heads = 1 + max(len(lm.encode(example.input)) for example in task.train)
+    assert first == again + len(task.train) * heads
+
+
+def test_one_row_per_head_takes_the_plain_pass() -> None:
+    lm, task = tiny_lm("gpt2"), tiny_task(prompt_first=True)
+    scorer = Scorer(lm, task, task.train)
+    _, fed = _fed(lm, lambda: scorer.score_ids([[40, 50], [60, 70]], [1]))
+    assert fed == 2 * len(_sequence(lm, task, task.train[1], [40, 50]))
+
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "max_position_embeddings": 64}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32, "initializer_range": 0.5}
+OTHERS: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "opt": (
+        lambda ids: OPTForCausalLM(
+            OPTConfig(**SIZES, **ids, num_attention_heads=2, ffn_dim=32, word_embed_proj_dim=16, init_std=0.5)
+        ),
+        True,
+    ),
+    "neox": (lambda ids: GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES, **HEADS, **ids)), True),
+    "window": (lambda ids: MistralForCausalLM(MistralConfig(**SIZES, **HEADS, **ids, sliding_window=4)), False),
+    "state": (lambda ids: MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=2, **ids)), False),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_models_that_keep_less_than_all_keys_take_the_plain_pass(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    tokenizer = tiny_lm("gpt2").tokenizer
+    make, shares = OTHERS[other]
+    end = tokenizer.eos_token_id
+    torch.manual_seed(0)
+    ids = {"vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    lm = FrozenLM(make(ids), tokenizer, other)
+    assert lm.shares_beginnings == shares
+    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
+    for template in TEMPLATES.values():
+        task = tiny_task(template=Template(template))
+        scores = Scorer(lm, task, task.train).score_ids([[40, 50], [60]])
+        for n, example in enumerate(task.train):
+            assert float(scores.loss[0, n]) == pytest.approx(_plain(lm, task, example, [40, 50])[0], rel=1e-3, abs=1e-3)
+
+
+def test_a_model_that_goes_on_at_the_wrong_position_is_found_out() -> None:
+    lm = tiny_lm("gpt2")
+
+    def from_zero(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        embeds = given.get("inputs_embeds")
+        return None if embeds is None else (args, given | {"position_ids": torch.arange(embeds.shape[1])[None]})
+
+    hook = lm.model.base_model.register_forward_pre_hook(from_zero, with_kwargs=True)
+    try:
+        assert not FrozenLM(lm.model, lm.tokenizer, lm.name).shares_beginnings
+    finally:
+        hook.remove()
+
+
+def test_a_past_serves_many_passes() -> None:
+    lm = tiny_lm("llama")
+    embeds = lm.embed(torch.arange(40, 48).view(2, 4))
+    head = lm.prefill(embeds[:, :2])
+    first, second = (lm.hidden(embeds[:, 2:], head) for _ in range(2))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, lm.hidden(embeds)[:, 2:])
 
 
 def test_chosen_examples_are_those_rows() -> None:

@@ -1,18 +1,22 @@
 """A frozen causal language model: weights that never change, its tokenizer, and the two halves of its forward pass.
 
 The body (`hidden`) and the output layer (`head`) are separate, because only the positions and vocabulary entries that are
-read need logits. Sequences are right-padded; a causal model then needs neither an attention mask nor position ids.
+read need logits. Sequences are right-padded; a causal model then needs neither an attention mask nor position ids. What
+several sequences begin with is read once (`prefill`), and each goes on from there.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hardprompt.errors import LMError, UnknownName
+
+if TYPE_CHECKING:
+    from hardprompt.lm.past import Past
 
 EMBEDDED = {
     "microworld": Path(__file__).parent / "microworld" / "model",
@@ -33,6 +37,9 @@ class FrozenLM:
         tokenizer: its tokenizer.
         name: how records call it.
 
+    Attributes:
+        shares_beginnings: whether `prefill` and `hidden` after it give the states of the whole pass, checked at load.
+
     Raises:
         LMError: if the model's logits are something else than head(body(x)), which soft-capped or scaled outputs are.
 
@@ -51,6 +58,7 @@ class FrozenLM:
         self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
         self.max_length: int = _context(model.config)
         self._check_head()
+        self.shares_beginnings = self._check_past()
 
     @cached_property
     def vocab_embeds(self) -> Tensor:
@@ -108,9 +116,20 @@ class FrozenLM:
         """Input embeddings (..., d) of token ids (...)."""
         return self.model.get_input_embeddings()(ids)
 
-    def hidden(self, embeds: Tensor) -> Tensor:
-        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d)."""
-        return self.model.base_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    def hidden(self, embeds: Tensor, past: "Past | None" = None) -> Tensor:
+        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`."""
+        read = {} if past is None else {"past_key_values": past.cache()}
+        return self.model.base_model(inputs_embeds=embeds, use_cache=False, **read).last_hidden_state
+
+    def prefill(self, embeds: Tensor) -> "Past":
+        """What `hidden` needs in order to continue right-padded input embeddings (B, T, d).
+
+        Raises:
+            LMError: the model does not keep all keys and values, so that nothing can be cut off or reordered.
+        """
+        from hardprompt.lm.past import past_of
+
+        return past_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
 
     def head(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Logits (..., V) of hidden states (..., d), or only the given vocabulary columns (..., C)."""
@@ -133,6 +152,20 @@ class FrozenLM:
                 f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
                 "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family"
             )
+
+    @torch.no_grad()
+    def _check_past(self) -> bool:
+        """Whether two beginnings of three tokens, cut to two and reordered, are continued as the whole pass reads them."""
+        embeds = self.embed(torch.arange(8, device=self.device).view(2, 4) % self.vocab_embeds.shape[0])
+        try:
+            past = self.prefill(embeds[:, :3])
+        except LMError:
+            return False
+        rows = torch.tensor([1, 1, 0], device=self.device)
+        whole = self.hidden(embeds)[rows, 2:].float()
+        tails = self.hidden(embeds[rows, 2:], past.take(rows, 2)).float()
+        tolerance = max(1e-3, 4 * torch.finfo(embeds.dtype).eps)
+        return bool((tails - whole).norm() <= tolerance * whole.norm())
 
 
 def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> FrozenLM:

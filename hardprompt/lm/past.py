@@ -1,0 +1,61 @@
+"""What a model keeps of beginnings that it has read, so that many sequences go on from them.
+
+A forward pass writes what it reads into the cache it is given; here it gets one that never changes, and expands the beginnings
+to its rows one layer at a time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from hardprompt.errors import LMError
+
+
+@dataclass(frozen=True)
+class Past:
+    """B sequences that begin with the first tokens of H beginnings.
+
+    Attributes:
+        layers: keys and values (H, heads, T, d_head) of every layer, right-padded.
+        rows: which beginning each sequence has, (B,).
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    rows: Tensor
+
+    def take(self, rows: Tensor, length: int) -> "Past":
+        """The first `length` tokens of the sequences `rows` (B',), repeats included."""
+        cut = tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers)
+        return Past(cut, self.rows[rows])
+
+    def cache(self) -> DynamicCache:
+        """What a forward pass over B rows takes; differentiable where the keys and values are."""
+        cache = DynamicCache()
+        cache.layers = [_Layer(keys, values, self.rows) for keys, values in self.layers]
+        return cache
+
+
+class _Layer(DynamicLayer):
+    """Keys and values of one layer, to which what a pass reads is joined for that pass only."""
+
+    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values, self.rows = keys, values, rows
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        keys, values = self.keys.index_select(0, self.rows), self.values.index_select(0, self.rows)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+
+
+def past_of(output: Any) -> Past:
+    """The past in a model's output; LMError where that is no cache of all keys and values but a window, a state, or nothing."""
+    cache: Any = getattr(output, "past_key_values", None)
+    if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        raise LMError(f"{type(output).__name__} has no plain cache of keys and values")
+    layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+    return Past(layers, torch.arange(layers[0][0].shape[0], device=layers[0][0].device))

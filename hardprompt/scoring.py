@@ -32,6 +32,9 @@ TOKENS_PER_BATCH = 8192
 KEPT_TOKENS = 16_384
 """Padded tokens of heads that one scorer keeps the keys and values of; the heads of larger splits are read in each call."""
 
+KEPT_SCORES = 1_000_000
+"""Pairs of a prompt and an example whose scores one scorer remembers."""
+
 PASS_TOKENS = 32
 """What a forward pass costs besides its tokens, in tokens: rather than that, so many may be read more than once."""
 
@@ -49,6 +52,21 @@ class Scores:
     loss: Tensor
     correct: Tensor
     label_logits: Tensor | None
+
+    def of(self, prompt: int) -> "Scores":
+        """Those of one prompt, (1, N)."""
+        only = slice(prompt, prompt + 1)
+        return Scores(self.loss[only], self.correct[only], None if self.label_logits is None else self.label_logits[only])
+
+    @staticmethod
+    def joined(parts: "Sequence[Scores]") -> "Scores":
+        """The prompts of several, one after another."""
+        logits = [part.label_logits for part in parts if part.label_logits is not None]
+        return Scores(
+            torch.cat([part.loss for part in parts]),
+            torch.cat([part.correct for part in parts]),
+            torch.cat(logits) if logits else None,
+        )
 
 
 @dataclass
@@ -117,6 +135,7 @@ class Scorer:
         longest = max((len(ids) for ids in self._before), default=0) + 1
         self._keeps_heads = not self._prompt_first and len(self.examples) * longest <= KEPT_TOKENS
         self._kept: list[_Heads] | None = None
+        self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
         if task.label_words:
             self.label_ids = _label_ids(lm, task)
             self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
@@ -125,12 +144,23 @@ class Scorer:
             self._targets = lm.encode_after([task.separator + example.answer for example in self.examples])
 
     def score_ids(self, prompts: Sequence[Sequence[int]], indices: Sequence[int] | None = None) -> Scores:
-        """Score hard prompts, spliced in as ids, on all examples or on those of `indices`. No gradient."""
+        """Score hard prompts, spliced in as ids, on all examples or on those of `indices`. No gradient.
+
+        A prompt that is given twice is scored once; what was scored on all examples is remembered.
+        """
+        asked = [tuple(int(i) for i in ids) for ids in prompts]
         chosen = self._indices(indices)
-        rows = [self._row(p, n, list(ids)) for p, ids in enumerate(prompts) for n in chosen]
-        self.counter.forward += self._tokens(rows)
-        with torch.no_grad():
-            return self._score(rows, len(prompts), chosen, None)
+        if len(self._scored) * len(self.examples) > KEPT_SCORES:
+            self._scored.clear()
+        known = self._scored if indices is None else {}
+        fresh = [ids for ids in dict.fromkeys(asked) if ids not in known]
+        if fresh:
+            rows = [[self._row(p, n, list(ids)) for n in chosen] for p, ids in enumerate(fresh)]
+            with torch.no_grad():
+                scores = self._score([row for each in rows for row in each], len(fresh), chosen, None)
+            known |= {ids: (self._tokens(rows[p]), scores.of(p)) for p, ids in enumerate(fresh)}
+        self.counter.forward += sum(known[ids][0] for ids in asked)
+        return Scores.joined([known[ids][1] for ids in asked])
 
     def score_embeds(self, embeds: Tensor, indices: Sequence[int] | None = None) -> Scores:
         """Score one prompt given as embeddings (L, d); differentiable where `embeds` asks for a gradient."""

@@ -97,6 +97,7 @@ class Problem:
         self.curve: list[dict[str, float]] = []
         self.best: Visit | None = None
         self._progress = progress
+        self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
 
     def check_context(self, prompt_length: int) -> None:
         """ContextExceeded if any example with a prompt of this many tokens is longer than the model's context."""
@@ -160,9 +161,12 @@ class Problem:
 
     def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Log-perplexity of hard prompts in nats per token, (P,)."""
-        ids = _as_lists(prompts)
-        self.counter.forward += sum(len(prompt) for prompt in ids)
-        return torch.stack([surprisal.nanmean() for surprisal in surprisals(self.lm, ids)])
+        asked = [tuple(prompt) for prompt in _as_lists(prompts)]
+        self.counter.forward += sum(len(prompt) for prompt in asked)
+        fresh = [ids for ids in dict.fromkeys(asked) if ids not in self._prompt_nll]
+        read = surprisals(self.lm, fresh)
+        self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(fresh, read, strict=True)}
+        return torch.stack([self._prompt_nll[ids] for ids in asked])
 
     def _parts(self, ids: list[list[int]], scores: Scores) -> Objective:
         return Objective(scores.loss.mean(-1), self.prompt_nll(ids), scores.correct.float().mean(-1), self.weight)

@@ -29,10 +29,16 @@ from hardprompt.lm.microworld.prose import LISTS, NOUN_LIST, PLURAL_LIST, fill, 
 from hardprompt.lm.microworld.world import DOMAINS
 
 DOMAIN_SHARES = {
+    "nouns": 0.27, "verbs": 0.11, "adjectives": 0.12, "countries": 0.10, "landmarks": 0.09, "sentences": 0.10,
+    "reviews": 0.09, "passages": 0.12,
+}  # fmt: skip
+"""Of the documents of a domain: nouns are many and much is asked of them."""
+
+READER_SHARES = {
     "nouns": 0.27, "verbs": 0.11, "adjectives": 0.09, "countries": 0.10, "landmarks": 0.09, "sentences": 0.10,
     "reviews": 0.10, "passages": 0.14,
 }  # fmt: skip
-"""Of the documents of a domain: nouns are many and much is asked of them."""
+"""The reader learns wordings rather than facts, so longer texts get more."""
 
 QUESTIONS = 5
 """Asked about one text of a classification domain. Each is about something else: a later answer must not be an earlier one."""
@@ -90,7 +96,8 @@ class Document:
 
 def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
     """Documents without end, without the marks of their beginning and end."""
-    shares = [DOMAIN_SHARES[domain.name] for domain in DOMAINS]
+    table = READER_SHARES if lesson.reader else DOMAIN_SHARES
+    shares = [table[domain.name] for domain in DOMAINS]
     while True:
         if rng.random() < lesson.prose:
             yield Document(((_prose(lesson, rng), ""),))

@@ -60,14 +60,16 @@ class TrainConfig:
     batch_tokens: int = 1_280
     warmup_steps: int = 400
     weight_decay: float = 0.01
-    threads: int = 1
+    threads: int = 2
 
 
 CONFIGS = {
     "microworld": TrainConfig(),
-    "microworld-reader": TrainConfig(lessons=((READ, 1.0),), tokens=8_000_000, seed=1, vocab_size=1_900, width=128),
+    "microworld-reader": TrainConfig(
+        lessons=((READ, 1.0),), tokens=8_000_000, seed=1, vocab_size=1_900, width=128, threads=1
+    ),
     "microworld-small": TrainConfig(width=112, layers=3),
-    "microworld-large": TrainConfig(width=208, layers=6, tokens=8_000_000, threads=2),
+    "microworld-large": TrainConfig(width=208, layers=6, tokens=8_000_000),
 }
 
 

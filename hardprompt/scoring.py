@@ -35,6 +35,9 @@ KEPT_TOKENS = 16_384
 KEPT_SCORES = 1_000_000
 """Pairs of a prompt and an example whose scores one scorer remembers."""
 
+MOST_BLANKS = 8
+"""Tokens of blanks before an answer: a model that decodes nothing else is not waited for."""
+
 PASS_TOKENS = 32
 """What a forward pass costs besides its tokens, in tokens: rather than that, so many may be read more than once."""
 
@@ -374,7 +377,7 @@ class Scorer:
         while verdict is None:
             hidden = self.lm.hidden(self._embeds([replace(row, answer=spelled)], soft))[0, -1]
             spelled.append(int(self.lm.head(hidden).argmax()))
-            if len(row.ids) + len(spelled) >= self.lm.max_length:
+            if len(row.ids) + len(spelled) >= self.lm.max_length or len(spelled) > len(target.encode()) + MOST_BLANKS:
                 return False
             verdict = self._verdict(tuple(spelled), target)
         return verdict

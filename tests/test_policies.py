@@ -10,7 +10,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import hardprompt.policies  # noqa: F401  (registers the environment)
 from hardprompt.objective import gap_reward
-from hardprompt.optimizers import Problem
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.policies.env import PromptEnv
 from hardprompt.policies.reward import Reward, prompt_reward
 from hardprompt.policies.vec_env import PromptVecEnv
@@ -92,3 +92,13 @@ def test_ppo_finds_a_known_prompt_and_without_a_learning_rate_does_not() -> None
 
     assert emitted(0.01) > 0.8
     assert emitted(0.0) < 0.1
+
+
+def test_the_entropy_bonus_is_annealed_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights: list[float] = []
+    plain = PPO.train
+    monkeypatch.setattr(PPO, "train", lambda self: weights.append(self.ent_coef) or plain(self))
+    problem = Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=3)
+    rl = load_optimizer("rl")
+    run_optimizer(rl, problem, rl.configure({"episodes": 16, "rollout": 4, "entropy": 0.2}))
+    assert weights == pytest.approx([0.2, 0.15, 0.1, 0.05])

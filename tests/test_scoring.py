@@ -309,6 +309,24 @@ def test_whole_words_survive_as_text_and_pieces_do_not(family: str, prompt_first
     assert scorer.survives([], "")
 
 
+def test_a_prompt_asked_for_again_is_counted_and_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, task = tiny_lm("gpt2"), tiny_task()
+    first, second = lm.encode("good or bad"), lm.encode("the cat sat")
+    counter = TokenCount()
+    scorer = Scorer(lm, task, task.dev, counter)
+    once = scorer.score_ids([first, second])
+    spent = counter.forward
+    rows: list[int] = []
+    plain = Scorer._score
+    monkeypatch.setattr(Scorer, "_score", lambda self, given, *rest: rows.append(len(given)) or plain(self, given, *rest))
+    again = scorer.score_ids([second, first, second])
+    assert not rows and counter.forward == spent + spent * 3 // 2
+    assert torch.equal(again.loss, once.loss[[1, 0, 1]]) and torch.equal(again.correct, once.correct[[1, 0, 1]])
+    some = scorer.score_ids([first, first, second], [0, 2])
+    assert rows == [4] and some.loss.shape == (3, 2) and torch.equal(some.loss[0], some.loss[1])
+    torch.testing.assert_close(some.loss, once.loss[[0, 0, 1]][:, [0, 2]])
+
+
 def test_label_words_are_single_tokens_and_differ() -> None:
     lm = tiny_lm("gpt2")
     with pytest.raises(TaskError, match=r"'wonderful' is . tokens of tiny-gpt2, expected one"):

@@ -65,9 +65,7 @@ class TrainConfig:
 
 CONFIGS = {
     "microworld": TrainConfig(),
-    "microworld-reader": TrainConfig(
-        lessons=((READ, 1.0),), tokens=8_000_000, seed=1, vocab_size=1_900, width=128, threads=1
-    ),
+    "microworld-reader": TrainConfig(lessons=((READ, 1.0),), tokens=8_000_000, seed=1, vocab_size=1_900, width=128, threads=1),
     "microworld-small": TrainConfig(width=112, layers=3),
     "microworld-large": TrainConfig(width=208, layers=6, tokens=8_000_000),
 }

@@ -38,8 +38,8 @@ class PpoConfig(Config):
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts.
         reward: "objective" (nats) or "gap" (RLPrompt's, points; classification only).
-        entropy: weight of the entropy bonus at the start, annealed linearly to zero at the end of the run. Without it the policy
-            settles on a handful of words within a quarter of the budget.
+        entropy: weight of the entropy bonus at the start, annealed linearly to zero at the end of the run. Without it the
+            policy settles on a handful of words within a quarter of the budget.
         hidden: width of the policy's and the value function's one hidden layer.
     """
 

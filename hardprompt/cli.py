@@ -169,7 +169,7 @@ def list_catalogue(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: Json = False) -> None:
-    """Redraw frontier.json and the trade-off plot from the recorded points, and print the table."""
+    """Redraw frontier.json, the trade-off plot and the page from the recorded points, and print the table."""
     from hardprompt.study.store import Store
 
     store = Store(folder)
@@ -206,7 +206,8 @@ def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
     _show(points, as_json)
     _show_known(display.folder, as_json)
     if not as_json:
-        _console().print(f"points.jsonl, frontier.json and tradeoff.png are in {display.folder}", markup=False, highlight=False)
+        files = "report.html, tradeoff.png, frontier.json and points.jsonl"
+        _console().print(f"{files} are in {display.folder}", markup=False, highlight=False)
     if any(point["status"] != "ok" for point in points):
         raise typer.Exit(1)
 

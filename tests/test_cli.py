@@ -286,7 +286,7 @@ def test_nothing_is_wrong_with_what_the_cases_change(
     status, out, err = ask(filled(GOOD, given), capfd, monkeypatch)
     assert (status, err) == (0, "")
     assert [path.name for path in here.iterdir()] == ["record"]
-    for word in ("empty", "manual", "pez", "mood on tiny", "tradeoff.png are in record"):
+    for word in ("empty", "manual", "pez", "mood on tiny", "points.jsonl are in record"):
         assert word in out
     status, out, _ = ask(filled(GOOD, given), capfd, monkeypatch)
     assert status == 0 and "5 of them already recorded" in out
@@ -412,7 +412,7 @@ def test_report_redraws_what_follows_from_the_points(
     """`report` brings back a lost frontier and plot, byte for byte where the format allows, and touches nothing else."""
     ask(filled(GOOD, given), capfd, monkeypatch)
     before = {file.name: file.read_bytes() for file in (here / "record").iterdir()}
-    for name in ("frontier.json", "tradeoff.png", "tradeoff.svg"):
+    for name in ("frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"):
         (here / "record" / name).unlink()
     status, out, err = ask(["report", "record"], capfd, monkeypatch)
     assert (status, err) == (0, "") and "mood on tiny" in out
@@ -461,4 +461,4 @@ def test_ctrl_c_keeps_finished_runs(given: Path, tmp_path: Path) -> None:
     assert err.startswith("hardprompt: interrupted") and err.count("\n") == 1
     kept = [json.loads(line) for line in points.read_text(encoding="utf-8").splitlines()]
     assert [p["optimizer"] for p in kept] == ["empty", "manual"]
-    assert {"frontier.json", "tradeoff.png", "tradeoff.svg"} <= {file.name for file in points.parent.iterdir()}
+    assert {"frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"} <= {file.name for file in points.parent.iterdir()}

@@ -22,7 +22,7 @@ import hardprompt
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"hardprompt": "hardprompt", "hardprompt.policies": "policies", "hardprompt.tasks": "tasks"}
 """Package -> its folder in the checkout."""
-HEAVY = ("torch", "transformers", "stable_baselines3", "gymnasium", "matplotlib", "pandas", "sentencepiece")
+HEAVY = ("torch", "transformers", "stable_baselines3", "gymnasium", "matplotlib", "jinja2", "pandas", "sentencepiece")
 OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 # package -> what its modules may not import, and why
@@ -230,7 +230,11 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
     held = zipfile.ZipFile(wheel).namelist()
     of_metadata = {name for name in held if name.startswith(f"hardprompt-{hardprompt.__version__}.dist-info/")}
     assert set(held) - of_metadata == expected
-    assert "hardprompt/py.typed" in expected and "hardprompt/lm/microworld/model/model.safetensors" in expected
+    assert {
+        "hardprompt/py.typed",
+        "hardprompt/lm/microworld/model/model.safetensors",
+        "hardprompt/report/page.html",
+    } <= expected
     assert {name.split("/", 1)[1] for name in of_metadata} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}
 
 

@@ -31,7 +31,7 @@ from tests.tiny import save_tiny, tiny_lm, tiny_task
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
 SEARCHES = ("random", "soft", "pez", "rl")
 FAST = {"rl": {"rollout": "4", "examples": "4"}, "random": {"batch_size": "4"}, "soft": {"evaluate_every": "2"}}
-FILES = {"study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg"}
+FILES = {"study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"}
 Point = dict[str, Any]
 
 # The table of the record's keys in the project's design, with what each holds.
@@ -214,8 +214,8 @@ def user_file(folder: Path, body: str, config: str = "pass") -> str:
 # What a study leaves behind
 
 
-def test_a_study_leaves_its_five_files(study: Path) -> None:
-    """The folder holds the five files of the record, each readable as what its ending says, and nothing else."""
+def test_a_study_leaves_its_files(study: Path) -> None:
+    """The folder holds the six files of the record, each readable as what its ending says, and nothing else."""
     assert {file.name for file in study.iterdir()} == FILES
     assert (study / "tradeoff.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert ElementTree.parse(study / "tradeoff.svg").getroot().tag.endswith("svg")
@@ -537,6 +537,7 @@ def test_an_undefined_objective_fails_its_run(request_of: Callable[..., StudyReq
     table = compare(request_of(optimizers=(user_file(tmp_path, body),), seeds=(0,)), tmp_path / "study")
     assert list(table.status) == ["failed"] and "not a number" in table.error[0]
     assert not (tmp_path / "study" / "frontier.json").exists()
+    assert "not a number" in (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
 
 
 # Budgets

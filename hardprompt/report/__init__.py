@@ -1,1 +1,1 @@
-"""What people look at: the live display and the table on the terminal, and the trade-off plot."""
+"""What people look at: the live display and the table on the terminal, the trade-off plot, and the page."""

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,67 @@ COLORS = {
 }
 OTHERS = ("#009e73", "#e69f00", "#56b4e9", "#8c564b", "#6a3d9a")
 MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s"}
+OTHER_MARKERS = ("P", "^", "v", "<", ">")
+VISIBLE_GAP = 0.02
+"""Accuracy that a soft prompt must gain or lose with its projection for the loss to be drawn."""
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Finished runs of one optimizer at one weight, with what `bootstrap_mean` says of them.
+
+    Attributes:
+        weight: the fluency weight.
+        log_perplexity: of their prompts, nats per token.
+        accuracy: of their texts on test, a fraction.
+        as_trained: mean test accuracy of what was optimized, where it differs visibly from that of the text; else None.
+        runs: the runs themselves.
+    """
+
+    weight: float
+    log_perplexity: dict[str, float]
+    accuracy: dict[str, float]
+    as_trained: float | None
+    runs: tuple[Point, ...]
+
+
+def weight_means(points: Sequence[Point], optimizer: str) -> list[Mean]:
+    """What is drawn of an optimizer, in the order of the weights; runs without a text (the empty prompt) are left out."""
+    own = [p for p in points if p["optimizer"] == optimizer and p["log_perplexity"] is not None]
+    means = []
+    for weight in sorted({p["weight"] for p in own}):
+        runs = tuple(p for p in own if p["weight"] == weight)
+        accuracy = bootstrap_mean([p["deployed_test_accuracy"] for p in runs])
+        trained = bootstrap_mean([p["test_accuracy"] for p in runs])["mean"]
+        gap = trained if abs(trained - accuracy["mean"]) >= VISIBLE_GAP else None
+        means.append(Mean(weight, bootstrap_mean([p["log_perplexity"] for p in runs]), accuracy, gap, runs))
+    return means
+
+
+def front_stairs(found: dict[str, Any]) -> list[tuple[float, float]]:
+    """(nats per token, test accuracy) where the front of all texts steps up, ending at the reference; empty without a front."""
+    stairs: list[tuple[float, float]] = []
+    for p in (found["overall"] or {"front": []})["front"]:
+        if not stairs or p["deployed_test_accuracy"] > stairs[-1][1]:
+            stairs.append((p["log_perplexity"], p["deployed_test_accuracy"]))
+    if not stairs:
+        return []
+    worst = max(found["reference"]["log_perplexity"], *(x for x, _ in stairs))
+    return [*stairs, (worst, stairs[-1][1])]
+
+
+def empty_accuracy(points: Sequence[Point]) -> float | None:
+    """Mean test accuracy of the empty prompt, a fraction; None where it was not run."""
+    empty = [p["deployed_test_accuracy"] for p in points if p["optimizer"] == "empty"]
+    return sum(empty) / len(empty) if empty else None
+
+
+def optimizer_marks(points: Sequence[Point]) -> dict[str, tuple[str, str]]:
+    """(color, marker) of every optimizer but `empty`; the marker is a letter of matplotlib's."""
+    names = [name for name in dict.fromkeys(p["optimizer"] for p in points) if name != "empty"]
+    spare = iter(list(zip(OTHERS, OTHER_MARKERS, strict=True)) * len(names))
+    return {name: (COLORS[name], MARKERS[name]) if name in COLORS else next(spare) for name in names}
 
 
 def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) -> None:
@@ -42,10 +103,9 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         axes = figure.add_subplot()
         _draw_front(axes, found)
         _draw_known(axes, found)
-        for name, color in _colors(points).items():
-            _draw_optimizer(axes, [p for p in points if p["optimizer"] == name and p["log_perplexity"] is not None], color)
-        if empty := [p["deployed_test_accuracy"] for p in points if p["optimizer"] == "empty"]:
-            accuracy = sum(empty) / len(empty)
+        for name, (color, marker) in optimizer_marks(points).items():
+            _draw_optimizer(axes, name, weight_means(points, name), color, marker)
+        if (accuracy := empty_accuracy(points)) is not None:
             axes.axhline(accuracy, color="#222222", linestyle="--", linewidth=0.9, label=f"empty prompt ({accuracy:.2f})")
         axes.invert_xaxis()
         axes.set_ylim(-0.03, 1.05)
@@ -61,33 +121,28 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
             figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _draw_optimizer(axes: Axes, points: Sequence[Point], color: str) -> None:
-    if not points:
+def _draw_optimizer(axes: Axes, name: str, means: Sequence[Mean], color: str, marker: str) -> None:
+    if not means:
         return
-    name = points[0]["optimizer"]
-    marker = MARKERS.get(name, "P")
+    runs = [run for mean in means for run in mean.runs]
     axes.scatter(
-        [p["log_perplexity"] for p in points],
-        [p["deployed_test_accuracy"] for p in points],
+        [p["log_perplexity"] for p in runs],
+        [p["deployed_test_accuracy"] for p in runs],
         s=16, color=color, marker=marker, alpha=0.35, linewidths=0,
     )  # fmt: skip
-    means = []
-    for weight in sorted({p["weight"] for p in points}):
-        group = [p for p in points if p["weight"] == weight]
-        x = bootstrap_mean([p["log_perplexity"] for p in group])
-        y = bootstrap_mean([p["deployed_test_accuracy"] for p in group])
-        means.append((x["mean"], y["mean"]))
+    for mean in means:
+        x, y = mean.log_perplexity, mean.accuracy
         axes.errorbar(
             x["mean"], y["mean"],
             xerr=[[x["mean"] - x["low"]], [x["high"] - x["mean"]]],
             yerr=[[y["mean"] - y["low"]], [y["high"] - y["mean"]]],
             color=color, linewidth=0.9, alpha=0.6, zorder=2,
         )  # fmt: skip
-        _draw_gap(axes, group, x["mean"], y["mean"], color)
-    xs, ys = zip(*means, strict=True)
+        if mean.as_trained is not None:
+            _draw_gap(axes, x["mean"], y["mean"], mean.as_trained, color)
     axes.plot(
-        xs,
-        ys,
+        [mean.log_perplexity["mean"] for mean in means],
+        [mean.accuracy["mean"] for mean in means],
         color=color,
         marker=marker,
         markersize=12 if marker == "*" else 8,
@@ -96,30 +151,22 @@ def _draw_optimizer(axes: Axes, points: Sequence[Point], color: str) -> None:
         label=name,
     )
     if len(means) > 1:
-        for (x_mean, y_mean), weight in zip(means, sorted({p["weight"] for p in points}), strict=True):
-            axes.annotate(f"w={weight:g}", (x_mean, y_mean), (5, 6), textcoords="offset points", color=color, fontsize=8)
+        for mean in means:
+            at = (mean.log_perplexity["mean"], mean.accuracy["mean"])
+            axes.annotate(f"w={mean.weight:g}", at, (5, 6), textcoords="offset points", color=color, fontsize=8)
 
 
-def _draw_gap(axes: Axes, group: Sequence[Point], x: float, y: float, color: str) -> None:
-    """The arrow from what was optimized to what can be deployed, where the two differ by more than can be seen."""
-    own = bootstrap_mean([p["test_accuracy"] for p in group])["mean"]
-    if abs(own - y) < 0.02:
-        return
+def _draw_gap(axes: Axes, x: float, y: float, own: float, color: str) -> None:
+    """The arrow from what was optimized to what can be deployed."""
     axes.annotate("", (x, y), (x, own), arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.3})
     axes.plot([x], [own], marker="D", markersize=8, color="white", markeredgecolor=color, zorder=3)
     axes.annotate("as trained", (x, own), (7, -3), textcoords="offset points", color=color, fontsize=8)
 
 
 def _draw_front(axes: Axes, found: dict[str, Any]) -> None:
-    front = (found["overall"] or {"front": []})["front"]
-    if front:
-        worst = found["reference"]["log_perplexity"]
-        best_so_far: list[tuple[float, float]] = []
-        for p in front:
-            if not best_so_far or p["deployed_test_accuracy"] > best_so_far[-1][1]:
-                best_so_far.append((p["log_perplexity"], p["deployed_test_accuracy"]))
-        xs, ys = zip(*best_so_far, strict=True)
-        axes.step([*xs, max(worst, *xs)], [*ys, ys[-1]], where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
+    if stairs := front_stairs(found):
+        xs, ys = zip(*stairs, strict=True)
+        axes.step(xs, ys, where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
 
 
 def _draw_known(axes: Axes, found: dict[str, Any]) -> None:
@@ -129,12 +176,6 @@ def _draw_known(axes: Axes, found: dict[str, Any]) -> None:
             [p["test_accuracy"] for p in known["front"]],
             color="#444444", marker="*", markersize=13, markerfacecolor="white", linestyle=":", zorder=2, label="known front",
         )  # fmt: skip
-
-
-def _colors(points: Sequence[Point]) -> dict[str, str]:
-    names = [name for name in dict.fromkeys(p["optimizer"] for p in points) if name != "empty"]
-    spare = iter(OTHERS * len(names))
-    return {name: COLORS[name] if name in COLORS else next(spare) for name in names}
 
 
 def _title(points: Sequence[Point]) -> str:

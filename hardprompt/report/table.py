@@ -1,6 +1,7 @@
-"""The table of a study on the terminal: one row per optimizer and weight, means over splits and seeds."""
+"""The table of a study: one row per optimizer and weight, means over splits and seeds; here on the terminal."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -8,24 +9,39 @@ from rich.text import Text
 
 Point = dict[str, Any]
 
+FIGURES = ("weight", "runs", "test acc.", "as text", "at its end", "nats/token", "LM ktokens", "seconds")
+TEXT = "best text on dev"
 
-def results_table(points: Sequence[Point]) -> Table:
-    """Means over splits and seeds; accuracies as fractions, log-perplexity in nats per token, LM tokens in thousands."""
-    task, lm = (points[0]["task"], points[0]["lm"]) if points else ("", "")
-    table = Table(title=f"{task} on {lm}", title_justify="left", pad_edge=False)
-    table.add_column("optimizer")
-    for heading in ("weight", "runs", "test acc.", "as text", "at its end", "nats/token", "LM ktokens", "seconds"):
-        table.add_column(heading, justify="right")
-    table.add_column("best text on dev", overflow="fold")
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one optimizer at one weight.
+
+    Attributes:
+        optimizer: its name.
+        figures: in the order of `FIGURES`: accuracies are fractions, LM tokens thousands, and a dash stands for none.
+        best: the run whose text does best on dev; None where all failed.
+        error: of the first run, where all failed.
+    """
+
+    optimizer: str
+    figures: tuple[str, ...]
+    best: Point | None
+    error: str | None = None
+
+
+def results_rows(points: Sequence[Point]) -> list[Row]:
+    """The rows of a study's table, in the order in which they were run; values are means over splits and seeds."""
+    rows = []
     for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points):
         group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
         done = [p for p in group if p["status"] == "ok"]
         if not done:
-            table.add_row(name, f"{weight:g}", f"0/{len(group)}", *["-"] * 6, Text(group[0]["error"], style="red"))
+            dashes = ["-"] * (len(FIGURES) - 2)
+            rows.append(Row(name, (f"{weight:g}", f"0/{len(group)}", *dashes), None, group[0]["error"]))
             continue
         best = max(done, key=lambda p: p["deployed_dev_accuracy"])
-        table.add_row(
-            name,
+        figures = (
             f"{weight:g}",
             str(len(done)) if len(done) == len(group) else f"{len(done)}/{len(group)}",
             f"{_mean(done, 'test_accuracy'):.3f}",
@@ -34,8 +50,22 @@ def results_table(points: Sequence[Point]) -> Table:
             "-" if best["log_perplexity"] is None else f"{_mean(done, 'log_perplexity'):.2f}",
             f"{sum(p['lm_tokens_forward'] + p['lm_tokens_backward'] for p in done) / len(done) / 1000:.0f}",
             f"{_mean(done, 'seconds'):.1f}",
-            Text(best["prompt_text"]),
         )
+        rows.append(Row(name, figures, best))
+    return rows
+
+
+def results_table(points: Sequence[Point]) -> Table:
+    """Means over splits and seeds; accuracies as fractions, log-perplexity in nats per token, LM tokens in thousands."""
+    task, lm = (points[0]["task"], points[0]["lm"]) if points else ("", "")
+    table = Table(title=f"{task} on {lm}", title_justify="left", pad_edge=False)
+    table.add_column("optimizer")
+    for heading in FIGURES:
+        table.add_column(heading, justify="right")
+    table.add_column(TEXT, overflow="fold")
+    for row in results_rows(points):
+        text = Text(row.best["prompt_text"]) if row.best else Text(row.error or "", style="red")
+        table.add_row(row.optimizer, *row.figures, text)
     return table
 
 

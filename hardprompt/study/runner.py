@@ -40,7 +40,7 @@ class Listener(Protocol):
 def compare(
     request: StudyRequest | None = None, out: str | Path | None = None, listener: Listener | None = None
 ) -> "pd.DataFrame":
-    """Run a study and leave its record: `study.yaml`, `points.jsonl`, `frontier.json`, `tradeoff.png` and `.svg`.
+    """Run a study and leave its record: `study.yaml`, `points.jsonl`, `frontier.json`, `tradeoff.png`, `.svg`, `report.html`.
 
     The same request in the same folder goes on where it stopped. A run that fails is a line with its error, tried again next
     time, and the study goes on.

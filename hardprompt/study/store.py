@@ -96,13 +96,22 @@ class Store:
             os.fsync(file.fileno())
 
     def write_report(self) -> None:
-        """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png` and `tradeoff.svg`."""
+        """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png`, `tradeoff.svg` and `report.html`.
+
+        Where all runs failed there is only the page, with their errors.
+        """
+        from hardprompt.report.page import study_page
         from hardprompt.report.plot import draw_tradeoff
 
-        points = [point for point in self.points() if point["status"] == "ok"]
+        recorded = self.points()
+        if not recorded:
+            return
+        points = [point for point in recorded if point["status"] == "ok"]
+        found = frontier(points, math.log(self.study["vocabulary_size"]), self.study.get("known_front", ()))
+        with replacing(self.folder / "report.html") as aside:
+            aside.write_text(study_page(self.study, recorded, found), encoding="utf-8", newline="\n")
         if not points:
             return
-        found = frontier(points, math.log(self.study["vocabulary_size"]), self.study.get("known_front", ()))
         with replacing(self.folder / "frontier.json") as aside:
             aside.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name in ("tradeoff.png", "tradeoff.svg"):

@@ -1,0 +1,378 @@
+"""The page of a study: it holds what was recorded, needs nothing from elsewhere, and shows hostile text as text."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from hardprompt import cli
+from hardprompt.errors import StudyError
+from hardprompt.report import chart
+from hardprompt.report.chart import tradeoff_chart
+from hardprompt.report.page import _in_the_dark, study_page
+from hardprompt.report.plot import front_stairs, optimizer_marks, weight_means
+from hardprompt.report.repeat import repetition
+from hardprompt.report.table import FIGURES, TEXT, results_rows
+from hardprompt.study import Store, StudyRequest, frontier
+
+Point = dict[str, Any]
+QUICK = Path(__file__).parents[1] / "runs" / "quick"
+VOID = {"meta", "link", "img", "br", "input", "base"}
+
+HOSTILE = {
+    "script": "</script><script>alert(1)</script>",
+    "handler": "<img src=x onerror=\"alert('x')\">",
+    "end of everything": "</bdi></td></table></style></title></svg></main></body>--><!-- ]]>",
+    "quotes": "' \" ` &quot; &lt; {{ 7 * 7 }} {% raw %} javascript:alert(1)",
+    "controls": "nul \x00 escape \x1b[31m bell \x07 line\nreturn\r next \x85 separator \u2028",
+    "directions": "left \u202e thgir \u2066 isolate \u200f mark",
+    "half a sign": "\ud800 alone",
+    "long": "word " * 5000,
+    "other scripts": "猫 שלום \U0001f600",
+}
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, all text, and the text within each kind of element."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[tuple[tuple[str, ...], str]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((tuple(self.open), data))
+
+    def count(self, tag: str) -> int:
+        """How many elements of this kind there are."""
+        return sum(name == tag for name, _ in self.elements)
+
+    def within(self, *tags: str) -> list[str]:
+        """Pieces of text that stand inside all of these elements."""
+        return [text for around, text in self.texts if set(tags) <= set(around)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the recorded quick study, without what is drawn from it."""
+    for name in ("study.yaml", "points.jsonl"):
+        shutil.copy(QUICK / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def quick() -> tuple[dict[str, Any], list[Point]]:
+    """The recorded quick study: what was asked and its points."""
+    store = Store(QUICK)
+    return store.study, store.points()
+
+
+def page_of(study: dict[str, Any], points: list[Point]) -> str:
+    """The page of these points."""
+    done = [p for p in points if p["status"] == "ok"]
+    return study_page(study, points, frontier(done, 7.7, study["known_front"]))
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a nest of dicts and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from strings(part)
+
+
+def failure(point: Point, error: str) -> Point:
+    """A run like this one that failed."""
+    return {key: point[key] for key in ("optimizer", "task", "lm", "split", "seed", "weight")} | {
+        "status": "failed",
+        "error": error,
+    }
+
+
+# What is on it
+
+
+def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hardprompt report` writes the page; the same study gives the same bytes, wherever its folder lies."""
+    monkeypatch.chdir(folder.parent)
+    assert CliRunner().invoke(cli.app, ["report", folder.name]).exit_code == 0
+    first = (folder / "report.html").read_bytes()
+    other = folder.parent / f"{folder.name}-moved"
+    shutil.copytree(folder, other)
+    Store(other.resolve()).write_report()
+    assert (other / "report.html").read_bytes() == first
+    assert str(folder.parent).encode() not in first
+
+
+def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """What was asked, the table, every prompt, cost, versions and data stand on it, in valid nesting with real headers."""
+    study, points = quick
+    read = Reader(page_of(study, points))
+    text = " ".join("".join(piece for _, piece in read.texts).split())
+    assert read.open == [] and "".join(read.within("title")).startswith("category on microworld")
+    for point in points:
+        assert point["prompt_text"] in text
+    for said in ["100,000 LM tokens", "microworld-reader", "0, 0.1, 0.3", *study["versions"].values(), *study["data"].values()]:
+        assert said in text
+    headings = read.within("thead", "th")
+    assert headings[: len(FIGURES) + 2] == ["optimizer", *FIGURES, TEXT]
+    assert all(attributes.get("scope") for tag, attributes in read.elements if tag == "th")
+    cells = read.within("tbody", "td")
+    for row in results_rows(points):
+        assert set(row.figures) <= set(cells)
+    ids = read.within("details", "code")
+    assert {" ".join(map(str, row.best["prompt_ids"])) for row in results_rows(points)[1:] if row.best} == set(ids)
+    spent = sum(p["lm_tokens_forward"] for p in points)
+    assert f"{spent:,}" in read.within("tfoot", "td")
+    assert "".join(read.within("pre")).startswith("hardprompt compare \\\n    --task category \\\n")
+    assert "known optimum" in text and "regret" in headings and "share of the known hypervolume" not in headings
+
+
+def test_a_priced_task_shows_its_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """With several known points there are their wordings, as many stars, and the share of their hypervolume."""
+    study, points = quick
+    known = [
+        {"prompt": f"wording {cost}", "lm": "microworld", "test_accuracy": cost / 6, "log_perplexity": cost}
+        for cost in (2.0, 4.0, 6.0)
+    ]
+    read = Reader(page_of(study | {"known_front": known}, points))
+    assert {p["prompt"] for p in known} <= set(read.within("tbody", "bdi"))
+    stars = [a for tag, a in read.elements if tag == "path" and a.get("class") == "star" and "transform" in a]
+    assert len(stars) == 3 and "share of the known hypervolume" in read.within("thead", "th")
+
+
+def test_failed_runs_are_shown_with_their_error(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A failed run is a row with its error and is left out of the means; where all failed there is a page without a plot."""
+    study, points = quick
+    some = Reader(page_of(study, [*points[:-1], failure(points[-1], "RuntimeError: out of luck")]))
+    assert some.within("tbody", "td", "div").count("RuntimeError: out of luck") == 1
+    assert "1/2" in some.within("tbody", "td") and "1 of them failed" in "".join(some.within("header"))
+    every = Reader(page_of(study, [failure(p, "ValueError: no") for p in points]))
+    assert every.open == [] and "figure" not in {tag for tag, _ in every.elements}
+    assert every.within("tbody", "td", "div").count("ValueError: no") == len(points)
+
+
+def test_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Without a text to read there is nothing to place, and the table still says what was found."""
+    study, points = quick
+    read = Reader(page_of(study, [p for p in points if p["optimizer"] == "empty"]))
+    assert read.count("figure") == 0 and "no text" in read.within("tbody", "td", "span")
+
+
+def test_records_without_a_reader_have_a_page(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Points from before the reader, or of a model without one, leave its lines out."""
+    study, points = quick
+    bare = [{key: value for key, value in p.items() if not key.startswith("reader")} for p in points]
+    assert "to the reader" not in page_of(study, bare)
+    assert "to the reader" not in page_of(
+        study, [p | {"reader_log_perplexity": None, "reader_nats_per_character": None} for p in points]
+    )
+
+
+def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    study, points = quick
+    with pytest.raises(StudyError, match=r"study\.yaml: request of tomorrow: extra inputs"):
+        page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
+
+
+# Hostile text
+
+
+def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict[str, Any], list[Point]]:
+    """The study with this text as every name, prompt, option, version and error that it may be in."""
+    names = {name: f"{text} {name}" for name in ("soft", "pez")}
+    request = study["request"] | {
+        "task": text,
+        "lm": text,
+        "reader": text,
+        "vocabulary": text,
+        "optimizers": ["empty", "manual", "random", *names.values(), "rl"],
+        "splits": [text],
+        "options": {text: {text: text, "list": [text]}},
+        "template": text,
+        "label_words": {text: text},
+        "match": text,
+        "reference_prompts": [text],
+        "device": text,
+    }
+    known = [study["known_front"][0] | {"prompt": text}]
+    of_text = {"task": text, "lm": text, "split": text, "prompt_text": text, "objective": text}
+    points = [p | of_text | {"optimizer": names.get(p["optimizer"], p["optimizer"])} for p in points]
+    asked = {"request": request, "known_front": known, "versions": {text: text}, "data": {text: text}}
+    return study | asked, [*points[:-1], failure(points[-1], text)]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Whatever stands in a record: no script, no handler, no element that a harmless text would not make."""
+    harmless = Reader(page_of(*planted(*quick, "harmless")))
+    page = page_of(*planted(*quick, text))
+    read = Reader(page)
+    assert read.open == []
+    assert read.count("script") == read.count("img") == 0 and "49" not in "".join(read.within("h1"))
+    tags = {tag for tag, _ in read.elements}
+    assert tags == {tag for tag, _ in harmless.elements}
+    assert all(read.count(tag) == harmless.count(tag) for tag in tags - {"text", "bdi"})  # labels may find no room
+    for tag, attributes in read.elements:
+        assert not any(name.startswith("on") or name in ("href", "src", "srcset", "action") for name in attributes), tag
+    assert all(sign.isprintable() or sign == "\n" for sign in page)
+    shown = "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text)
+    assert shown in "".join(read.within("td", "bdi")) and shown in "".join(read.within("h1"))
+    page.encode("utf-8")
+
+
+def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The policy comes before what it governs and forbids all but inline style; no address stands in the page."""
+    page = page_of(*quick)
+    read = Reader(page)
+    [policy] = [a["content"] for tag, a in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.split("; ") == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    assert [tag for tag, _ in read.elements[:4]] == ["html", "head", "meta", "meta"]
+    assert {"link", "script", "iframe", "object", "img"} & {tag for tag, _ in read.elements} == set()
+    assert "://" not in page and "url(" not in page and "@import" not in page
+
+
+# The plot
+
+
+def test_the_chart_shows_what_the_plot_draws(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A mark per mean and run within the frame, the more readable to the right, the better on top; every prompt can be read."""
+    study, points = quick
+    found = frontier(points, 7.74, study["known_front"])
+    drawn = tradeoff_chart(points, found)
+    assert [series.name for series in drawn.series] == list(optimizer_marks(points))
+    for series in drawn.series:
+        means = weight_means(points, series.name)
+        assert len(series.marks) == len(means) and len(series.runs) == sum(len(mean.runs) for mean in means)
+        for x, y in [*series.runs, *((mark.x, mark.y) for mark in series.marks)]:
+            assert chart.LEFT <= x <= chart.RIGHT and chart.TOP <= y <= chart.BOTTOM
+    by_name = {series.name: series for series in drawn.series}
+    assert by_name["manual"].marks[0].x > by_name["rl"].marks[0].x > by_name["random"].marks[0].x
+    assert by_name["manual"].marks[0].y < by_name["soft"].marks[0].y < by_name["random"].marks[0].y
+    soft = by_name["soft"].marks[0]
+    assert soft.trained is not None and soft.trained < soft.y and by_name["pez"].marks[0].trained is None
+    assert len(drawn.stairs) == len(front_stairs(found)) and len(drawn.known) == 1 and drawn.empty
+    entries = [entry for spot in drawn.spots for entry in spot.entries]
+    placed = [p for p in points if p["log_perplexity"] is not None]
+    assert {p["prompt_text"] for p in placed} <= {entry.prompt for entry in entries}
+    assert len(entries) == len(placed) + 9 + 1 + 1  # means of two runs, soft as trained, known optimum
+    assert any(entry.heading == "pez, w=0.1, seed 1" and "as text" in entry.figures for entry in entries)
+
+
+def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """One run: the range of the axis is not empty, and the marks are where the frame is."""
+    _, points = quick
+    drawn = tradeoff_chart(points[1:2], frontier(points[1:2], 0.5))
+    assert 2 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
+
+
+def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Forty weights on nearly one place: some labels are left out, none is written over another."""
+    _, points = quick
+    many = [points[8] | {"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
+    labels = [mark.label for mark in tradeoff_chart(many, frontier(many, 7.7)).series[0].marks if mark.label]
+    assert 3 <= len(labels) < 40
+    starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
+    boxes = [(x - starts[side] * 6.4 * len(text), y, 6.4 * len(text)) for x, y, side, text in labels]
+    for i, (x, y, width) in enumerate(boxes):
+        assert not any(abs(y - v) < 13 - 1e-6 and x + 0.2 < u + w and u + 0.2 < x + width for u, v, w in boxes[:i])
+
+
+def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Six optimizers of one's own: neighbours have another color and another marker, each with an outline."""
+    _, points = quick
+    marks = list(optimizer_marks([points[1] | {"optimizer": f"mine-{i}"} for i in range(6)]).values())
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(marks))
+    assert {marker for _, marker in marks} <= set(chart.SHAPES)
+
+
+def test_colors_are_light_in_the_dark() -> None:
+    """The near black of `manual` becomes near white, and a color keeps its hue: blue stays mostly blue."""
+    assert _in_the_dark("#222222") == "#dddddd"
+    lit = _in_the_dark("#0072b2")
+    assert lit[5:7] > lit[3:5] > lit[1:3]
+
+
+# The command that makes it again
+
+ASKED: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "everything": {
+        "task": "my tasks/mood.jsonl",
+        "lm": "some/model",
+        "reader": "other",
+        "optimizers": ("empty", "pez", "mine.py:mine"),
+        "weights": (0.0, 1 / 3, 1e-05),
+        "splits": ("13", "21"),
+        "seeds": (3, 4294967295),
+        "lm_tokens": 1,
+        "prompt_length": 7,
+        "vocabulary": "all",
+        "template": '-{input} it\'s "$HOME" {prompt} :',
+        "label_words": {"0": "bad", "1": "a = b"},
+        "match": "starts-with",
+        "reference_prompts": ("it was", "", "-x"),
+        "options": {"pez": {"steps": "500", "init_text": "it's `so` = $(this)"}},
+        "device": "cpu",
+    },
+    "no budget": {"lm_tokens": None},
+    "comma": {"optimizers": ("a,b.py:mine",)},
+    "space at an end": {"label_words": {"0": " bad", "1": "good"}},
+    "equals": {"label_words": {"a=b": "bad", "1": "good"}},
+    "list": {"options": {"mine": {"sizes": [1, 2]}}},
+    "nothing": {"options": {"mine": {"sizes": None}}},
+    "unprintable": {"template": "{input}\n\u202e{prompt}\x00"},
+    "empty template": {"template": "", "reference_prompts": ("",)},
+}
+ONLY_IN_PYTHON = {"no budget", "comma", "space at an end", "equals", "list", "nothing", "unprintable"}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, read as a shell and the command line read it, or the program, run, makes the very request again."""
+    request = StudyRequest.make("quick", **ASKED[case])
+    text = "\n".join(repetition(request))
+    asked: list[tuple[StudyRequest, str]] = []
+    assert (case in ONLY_IN_PYTHON) == text.startswith("import hardprompt") and text.replace("\n", "").isprintable()
+    if case in ONLY_IN_PYTHON:
+        monkeypatch.setattr("hardprompt.compare", lambda request, out: asked.append((request, out)), raising=False)
+        exec(text, {})
+    else:
+        monkeypatch.setattr(cli, "_run_study", lambda request, out, as_json: asked.append((request, str(out))))
+        program, *words = shlex.split(text.replace("\\\n", ""))
+        answer = CliRunner().invoke(cli.app, words)
+        assert (program, answer.exit_code) == ("hardprompt", 0), answer.output
+    assert asked == [(request, "again")]
+
+
+def test_recorded_values_come_back(folder: Path) -> None:
+    """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
+    recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
+    request = StudyRequest.model_validate(recorded)
+    assert request.model_dump(mode="json") == recorded
+    assert json.dumps(recorded["seeds"])[1:-1].replace(" ", "") in "\n".join(repetition(request))

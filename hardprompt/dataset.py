@@ -123,7 +123,7 @@ class DataTask:
             found.setdefault(part, []).append(example)
         if not found:
             raise TaskError(f"task {self.name}: {data} holds no example with its answer")
-        published = files is not None and shots is None and any(file.parent != Path(str(data)) for _, file in files)
+        published = shots is None and any(part and file.parent != Path(str(data)) for part, file in files or ())
         try:
             parts = make_splits(found, split, shots, tuple(self.label_words), published)
         except TaskError as error:
@@ -157,6 +157,8 @@ class DataTask:
 
     def _files(self, path: Path, split: str, shots: int | None) -> Files:
         """The files that one split is made from."""
+        if not path.exists():
+            raise TaskError(f"task {self.name}: no file or folder {path}; give --data one that is there")
         if not path.is_dir():
             return [(None, path)]
         for name in self.files:
@@ -211,7 +213,9 @@ class DataTask:
             if name in PARTS:
                 yield from self._examples(f"{hub_id}/{name}", enumerate(rows, 1), PARTS[name])
 
-    def _examples(self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None) -> Iterator[tuple[Split, Example]]:
+    def _examples(
+        self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None
+    ) -> Iterator[tuple[Split, Example]]:
         """The examples of one file with their parts; none of a test part that has no labels."""
         layout: Layout | None = None
         for line, row in rows:

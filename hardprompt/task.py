@@ -6,7 +6,7 @@ the template's text after `separator`, a blank unless stated.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -167,6 +167,18 @@ class Task:
     def labels(self) -> tuple[str, ...]:
         """The labels in the order of their word columns; empty for generation."""
         return tuple(self.label_words)
+
+    def with_label_words(self, words: Mapping[str, str]) -> "Task":
+        """The task with other label words.
+
+        Raises:
+            TaskError: they are not one for each of its labels.
+        """
+        if set(words) != set(self.label_words):
+            raise TaskError(
+                f"task {self.name}: give one label word for each of {', '.join(self.labels)}; got {', '.join(words)}"
+            )
+        return replace(self, label_words={label: words[label] for label in self.labels})
 
     def examples(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split."""

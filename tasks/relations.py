@@ -1,6 +1,7 @@
 """Six relations between words, as lists of pairs: the tasks of function vectors and of the geometry of soft prompts.
 
-The published study trains on four fifths of the pairs and tests on a fifth; here dev is a fifth of those four fifths. An
+The published study of that geometry (Bakalova 2024) trains on four fifths of the pairs and tests on a fifth, drawn with seed
+42, as the split "default" does; here dev is a fifth of those four fifths. An
 answer is right when what follows begins with it, as published; but a letter begins many words, so of the two tasks about
 letters the whole answer must be the letter.
 """
@@ -18,7 +19,7 @@ def _relation(file: str, description: str, *reference_prompts: str, **fields: An
         reference_prompts=reference_prompts,
         layouts=(Layout("{input}", "output"),),
         files=(f"{file}.json",),
-        citation="Todd et al. 2024, Function Vectors in Large Language Models, ICLR; Bakalova 2024 on the geometry of soft prompts",
+        citation="Todd et al. 2024, Function Vectors in Large Language Models, ICLR; split by Bakalova 2024",
         licence="MIT",
         source="https://github.com/ericwtodd/function_vectors",
         **fields,

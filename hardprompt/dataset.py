@@ -122,7 +122,12 @@ class DataTask:
         for part, example in self._from_hub() if files is None else self._from_files(files):
             found.setdefault(part, []).append(example)
         if not found:
-            raise TaskError(f"task {self.name}: {data} holds no example with its answer")
+            raise TaskError(f"task {self.name}: {data or self.hub[0]} holds no example with its answer")
+        present = {example.answer for examples in found.values() for example in examples}
+        if absent := [label for label in self.label_words if label not in present]:
+            raise TaskError(
+                f"task {self.name}: {data or self.hub[0]} has no example of {', '.join(absent)}; give the task's own data"
+            )
         published = shots is None and any(part and file.parent != Path(str(data)) for part, file in files or ())
         try:
             parts = make_splits(found, split, shots, tuple(self.label_words), published)

@@ -220,11 +220,12 @@ class Task:
             TaskError: with file and line, for a line that is no such object.
         """
         path = Path(path)
-        parts: dict[str, list[Example]] = {split: [] for split in SPLITS}
+        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
         for line, row in read_rows(path, needed=("input", "answer", "split")):
             if not isinstance(row["input"], str) or not isinstance(row["answer"], str | int):
                 raise TaskError(f"{path}:{line}: expected a text as input, and a text or a whole number as answer")
             if row["split"] not in SPLITS:
                 raise TaskError(f"{path}:{line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
             parts[row["split"]].append(Example(row["input"], str(row["answer"])))
-        return cls(name=name or path.stem, template=Template(template), **parts, **fields)
+        train, dev, test = parts.values()
+        return cls(name=name or path.stem, template=Template(template), train=train, dev=dev, test=test, **fields)

@@ -92,5 +92,5 @@ def listing_table(entries: list[Entry]) -> Table:
     for key in keys:
         table.add_column(key)
     for entry in entries:
-        table.add_row(*[Text(str(entry[key])) for key in keys])
+        table.add_row(*[Text(str(entry[key]).replace("\n", "\\n")) for key in keys])
     return table

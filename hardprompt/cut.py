@@ -1,9 +1,9 @@
 """Cutting inputs that are too long for a model, by one rule, so that what was cut can be stated and counted.
 
 Of an input that does not fit, the most whole words are kept with which the template, the answer and a prompt do fit: from the
-input's start or from its end, as the task says (`Task.keep`). Room is left for a prompt of 32 tokens, or of twice the tokens
-that are searched, or of the longest reference prompt, whichever is more: so the inputs are the same for all prompts of usual
-length, and a prompt's text may take more tokens than its ids.
+input's start or from its end, as the task says (`Task.keep`). Room is left for a prompt of 32 tokens, or of 16 more than are
+searched, or for the longest reference prompt, whichever is most: so the inputs are the same for all prompts of usual length,
+and a prompt's text may take more tokens than its ids.
 """
 
 import re
@@ -13,8 +13,8 @@ from dataclasses import replace
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.task import SPLITS, Example, Split, Task
 
-ROOM = 32
-"""Tokens that are left for a prompt, at least."""
+ROOM, SPARE = 32, 16
+"""Tokens that are left for a prompt, at least; and beyond those that are searched."""
 
 
 def fitted(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
@@ -30,7 +30,8 @@ def fitted(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
     """
     if not task.keep:
         return task
-    room = max(ROOM, 2 * prompt_length, *(len(ids) for ids in lm.encode_many([" " + text for text in task.reference_prompts])))
+    references = lm.encode_after([" " + text for text in task.reference_prompts])
+    room = max(ROOM, prompt_length + SPARE, *map(len, references))
     limit = lm.max_length - room - (lm.bos_id is not None)
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}

@@ -10,6 +10,7 @@ folder it is an ordinary `Task`. A folder may hold
 How train, dev and test follow from these is in `hardprompt.splits`; how files are read, in `hardprompt.data`.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from hardprompt.data import FORMATS, Rows, read_rows
 from hardprompt.errors import TaskError
+from hardprompt.hub import fetch
 from hardprompt.splits import make_splits
 from hardprompt.task import SPLITS, Example, Split, Task, Template
 
@@ -162,7 +164,7 @@ class DataTask:
 
     def _files(self, path: Path, split: str, shots: int | None) -> Files:
         """The files that one split is made from."""
-        if not path.exists():
+        if not os.path.exists(path):  # which any odd name is no error to
             raise TaskError(f"task {self.name}: no file or folder {path}; give --data one that is there")
         if not path.is_dir():
             return [(None, path)]
@@ -170,7 +172,7 @@ class DataTask:
             if (path / name).is_file():
                 return [(None, path / name)]
         beside = _parts_in(path)
-        published = {sub.name: parts for sub in sorted(path.iterdir()) if "train" in (parts := _parts_in(sub))}
+        published = {sub.name: parts for sub in _listing(path) if "train" in (parts := _parts_in(sub))}
         if not beside and not published:
             wanted = ", ".join([*self.files, "train.tsv", "16-13/train.tsv"])
             raise TaskError(f"task {self.name}: {path} holds no data; expected files such as {wanted} ({', '.join(FORMATS)})")
@@ -196,27 +198,16 @@ class DataTask:
 
     def _from_hub(self) -> Iterator[tuple[Split, Example]]:
         """Every labelled example that the hub has; one line where it cannot be had."""
-        forms = f"a folder with train, dev and test, or one file ({', '.join(FORMATS)})"
-        give = f"task {self.name} needs its data: give --data PATH, {forms}"
+        give = f"task {self.name} needs its data: give --data PATH, a folder with train, dev and test, or one file"
         if not self.hub:
-            raise TaskError(f"{give}; they come from {self.source}")
-        hub_id = "/".join(self.hub)
+            raise TaskError(f"{give} ({', '.join(FORMATS)}); they come from {self.source}")
         try:
-            import datasets
-        except ImportError as error:
-            raise TaskError(f"{give}, or install hardprompt[hub] to fetch {hub_id} from the hub") from error
-        from hardprompt.hub import hub_answers
-
-        datasets.disable_progress_bars()
-        offline = datasets.DownloadConfig(local_files_only=not hub_answers())
-        try:
-            fetched = datasets.load_dataset(*self.hub, download_config=offline)
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise TaskError(f"{give}; {hub_id} cannot be fetched from the hub ({reason})") from error
+            fetched = fetch(self.hub)
+        except TaskError as error:
+            raise TaskError(f"{give} ({', '.join(FORMATS)}); {error}") from error
         for name, rows in fetched.items():
             if name in PARTS:
-                yield from self._examples(f"{hub_id}/{name}", enumerate(rows, 1), PARTS[name])
+                yield from self._examples("/".join([*self.hub, name]), enumerate(rows, 1), PARTS[name])
 
     def _examples(
         self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None
@@ -268,10 +259,20 @@ class DataTask:
         return Example(input, answers[answer.lower()] if answers else answer)
 
 
+def _listing(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is none."""
+    try:
+        return sorted(folder.iterdir())
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        raise TaskError(f"cannot read the folder {folder}: {error.strerror}") from error
+
+
 def _parts_in(folder: Path) -> dict[Split, Path]:
     """The file of each part in a folder."""
     found: dict[Split, Path] = {}
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for file in _listing(folder):
         if file.suffix in FORMATS and file.stem in PARTS:
             part = PARTS[file.stem]
             if part in found:

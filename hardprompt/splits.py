@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from hardprompt.errors import TaskError
-from hardprompt.task import Example, Split
+from hardprompt.task import SPLITS, Example, Split
 
 Parts = Mapping[Split, Sequence[Example]]
 T = TypeVar("T")
@@ -64,6 +64,8 @@ def make_splits(
         >>> {part: len(examples) for part, examples in make_splits({"train": films}, "13").items()}
         {'train': 12, 'dev': 4, 'test': 4}
     """
+    if published and (missing := [part for part in SPLITS if part not in parts]):
+        raise TaskError(f"the published split has no {' and no '.join(missing)} with labels; give it, or draw with --shots N")
     if shots is None and len(parts) == 3:
         if split != "default" and not published:
             raise TaskError(f"the data have no split {split!r} but come as one train, dev and test; draw others with --shots N")

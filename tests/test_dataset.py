@@ -249,6 +249,18 @@ def test_a_target_of_two_lines_is_refused_where_it_stands(tmp_path: Path) -> Non
         load_task("present-past", data=tmp_path)
 
 
+def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
+    """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
+    source = Path(__file__).parents[1] / "tasks" / "sst2.py"
+    (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst-2"', '"mine"'), encoding="utf-8")
+    write(tmp_path, "films.csv", FILMS, separator=",", header="text,label")
+    task = load_task(f"{tmp_path}/mine.py:TASK", "3", tmp_path / "films.csv")
+    assert (task.name, task.split, sizes(task)) == ("mine", "3", (25, 7, 8))
+    for arguments in ({"data": tmp_path}, {"shots": 3}):
+        with pytest.raises(TaskError, match="belong to tasks on real data, such as sst-2; plural has its own examples"):
+            load_task("plural", **arguments)  # type: ignore[arg-type]
+
+
 # Splits
 
 

@@ -1,6 +1,6 @@
 """Reading files of rows: one reader for every format, and every refusal names the file and the line.
 
-Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF; blank lines are skipped. The ending says the format:
+Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF; empty lines are skipped. The ending says the format:
 
 - `.tsv`: a header, then one row a line. A tab or a line break is never part of a field, and quotes are text; only a field that
   holds doubled quotes and stands in quotes itself, as pandas and spreadsheets write one with quotes in it, is freed of them.
@@ -74,9 +74,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in _lines(path):
-        if not line.isspace():
-            fields = line.removesuffix("\n").removesuffix("\r").split("\t")
-            yield number, [_unquoted(field) for field in fields] if '""' in line else fields
+        row = line.removesuffix("\n").removesuffix("\r")
+        if "\r" in row:
+            raise TaskError(f"{path}:{number}: a carriage return within the line; end lines with LF or CRLF")
+        if row:
+            fields = row.split("\t")
+            yield number, [_unquoted(field) for field in fields] if '""' in row else fields
 
 
 def _unquoted(field: str) -> str:
@@ -95,7 +98,7 @@ def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise TaskError(f"{path}:{begins}: no row of a csv file ({error}); quote fields as RFC 4180 has it") from error
         if fields is None:
             return
-        if any(field.strip() for field in fields):
+        if fields:
             yield begins, [field.replace("\r\n", "\n") for field in fields]
 
 

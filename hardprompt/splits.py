@@ -37,7 +37,7 @@ def seed_of(split: str) -> int:
         >>> seed_of("16-13"), seed_of("default")
         (13, 42)
     """
-    found = re.search(r"[0-9]{1,10}$", split)
+    found = re.search(r"(?<![0-9])[0-9]{1,10}$", split)
     seed = DEFAULT_SEED if split == "default" else int(found[0]) if found else 2**32
     if seed >= 2**32:
         raise TaskError(f"split {split!r} is not there and cannot be drawn: the name must end in a number, the seed")

@@ -155,6 +155,16 @@ def test_ag_news_as_csv(tmp_path: Path) -> None:
         load_task("ag-news", data=tmp_path / "a")
 
 
+def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
+    """Some hold csv files without a header, label first, and a test in every split's folder."""
+    for seed, part in ((seed, part) for seed in (13, 21) for part in ("train", "dev", "test")):
+        rows = [(str(label), f'"a {part} film, {seed} {label}"') for label in range(5)]
+        write(tmp_path, f"1-{seed}/{part}.csv", rows[1:], ",", ",".join(rows[0]))  # type: ignore[arg-type]
+    task = load_task("sst-5", "21", tmp_path)
+    assert sizes(task) == (5, 5, 5) and task.test[4] == Example("a test film, 21 4", "very positive")
+    assert sizes(load_task("sst-5", "8", tmp_path, shots=2)) == (10, 10, 5)
+
+
 def test_boolq_of_other_collections(tmp_path: Path) -> None:
     """Answers are texts, truth values or numbers, under `answer` or `label`; train and validation are there, test is not."""
     for name, column, values in (("train", "answer", (True, False)), ("validation", "label", (1, 0))):
@@ -215,6 +225,8 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"train.tsv": "sentence\tlabel\n"}, "holds no example with its answer"),
         ({"train.tsv": "sentence\tlabel\nfine\t1\n"}, "has no example of negative; give the task's own data"),
+        ({"train.tsv": "sentence\tlabel\n\t\n"}, r"train\.tsv:2: sentence is empty"),
+        ({"train.csv": "sentence,label\n,\n"}, r"train\.csv:2: sentence is empty"),
         ({"train.tsv": "sentence\tlabel\n \t1\n"}, r"train\.tsv:2: sentence is empty"),
         ({"train.tsv": "sentence\tlabel\nfine\t\n"}, r"train\.tsv:2: label '' is none of 0, 1, negative, positive"),
         (
@@ -266,7 +278,7 @@ def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
 
 def test_the_number_in_a_name_is_the_seed() -> None:
     assert [seed_of(name) for name in ("13", "16-100", "default", "0")] == [13, 100, 42, 0]
-    for name in ("train", "", "-", "13x", "4294967296", "99999999999"):
+    for name in ("train", "", "-", "13x", "4294967296", "10000000001"):
         with pytest.raises(TaskError, match=r"must end in a number, the seed"):
             seed_of(name)
 

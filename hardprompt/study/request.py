@@ -60,7 +60,7 @@ class StudyRequest(BaseModel):
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
     seeds: tuple[Seed, ...] = (0, 1)
-    data: str | None = None
+    data: str | Path | None = None
     shots: PositiveInt | None = None
     lm_tokens: PositiveInt | None = None
     prompt_length: PositiveInt = 5

@@ -224,7 +224,8 @@ class DataTask:
                     wanted = " or ".join(", ".join(each.columns) for each in (*self.layouts, OWN))
                     raise TaskError(f"{where}: columns {', '.join(row)}, but task {self.name} reads {wanted}")
                 answers = self._answers(layout)
-            yield self._part(row, part, where), self._example(row, layout, answers, where)
+                names_parts = part is None and "split" in row
+            yield _named_part(row, where) if names_parts else part or "train", self._example(row, layout, answers, where)
 
     def _unlabelled(self, row: Mapping[str, Any], layout: Layout | None) -> bool:
         if layout is not None:
@@ -236,13 +237,6 @@ class DataTask:
         numbered = {str(number): label for number, label in enumerate(self.label_words, layout.first)}
         return numbered | {label.lower(): label for label in self.label_words}
 
-    def _part(self, row: Mapping[str, Any], part: Split | None, where: str) -> Split:
-        if part is not None or "split" not in row:
-            return part or "train"
-        if row["split"] not in PARTS:
-            raise TaskError(f"{where}: split {row['split']!r} is none of {', '.join(PARTS)}")
-        return PARTS[row["split"]]
-
     def _example(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str], where: str) -> Example:
         for name in layout.columns:
             if name not in row:
@@ -250,13 +244,21 @@ class DataTask:
             if not isinstance(row[name], str) and (name in layout.inputs or not isinstance(row[name], int)):
                 raise TaskError(f"{where}: {name} is no text but {row[name]!r:.60}")
         input, answer = layout.input.format_map(row).strip(), str(row[layout.answer]).strip()
-        if not all(row[name].strip() for name in layout.inputs):
+        if not any(row[name].strip() for name in layout.inputs):
             raise TaskError(f"{where}: {', '.join(layout.inputs)} is empty")
         if answers and answer.lower() not in answers:
             raise TaskError(f"{where}: {layout.answer} {answer!r:.60} is none of {', '.join(answers)}")
         if not answer or "\n" in answer:
             raise TaskError(f"{where}: {layout.answer} is empty or has a line break")
         return Example(input, answers[answer.lower()] if answers else answer)
+
+
+def _named_part(row: Mapping[str, Any], where: str) -> Split:
+    """The part that a row says it belongs to."""
+    name = str(row.get("split", ""))
+    if name not in PARTS:
+        raise TaskError(f"{where}: split {name!r} is none of {', '.join(PARTS)}")
+    return PARTS[name]
 
 
 def _listing(folder: Path) -> list[Path]:

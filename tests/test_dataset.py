@@ -242,6 +242,11 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"4-13/train.tsv": "", "16-13/train.tsv": ""}, "has several splits that end in '13'; choose .*: 16-13, 4-13"),
         ({"16-13/train.tsv": "sentence\tlabel\na\t1\nb\t0\n"}, "split '13': the published split has no dev and no test"),
         ({"16-21/train.tsv": ""}, "has no split '13'; choose with --splits from: 16-21"),
+        (
+            {"all.jsonl": '{"input": "a", "answer": 1, "split": "dev"}\n{"input": "b", "answer": 1}'},
+            r"all\.jsonl:2: split '' is none of train, dev, v",
+        ),
+        ({"all.jsonl": '{"input": "a", "answer": 1, "split": [1]}'}, r"all\.jsonl:1: split '\[1\]' is none of train"),
         ({"all.jsonl": '{"input": "a", "answer": 1, "split": "tset"}'}, r"all\.jsonl:1: split 'tset' is none of train, dev, v"),
     ],
 )

@@ -1,16 +1,20 @@
 """The tasks on offer, by name.
 
 A family of tasks is a module with `TASKS`, a dictionary from name to a function that takes the name of a data split and
-returns the task; it is made known by the entry point group `hardprompt.tasks`.
+returns the task, or to a `DataTask`, which reads its data from elsewhere; it is made known by the entry point group
+`hardprompt.tasks`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from hardprompt.dataset import DataTask
 from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
 from hardprompt.plugins import is_file_reference, load_attribute, offers
 from hardprompt.task import Task
 
-TaskLoader = Callable[[str], Task]
+TaskLoader = DataTask | Callable[[str], Task]
 
 
 def all_tasks() -> dict[str, TaskLoader]:
@@ -28,34 +32,52 @@ def all_tasks() -> dict[str, TaskLoader]:
     return found
 
 
-def load_task(name: str, split: str = "default") -> Task:
-    """A task by name, or from a Python file as `path.py:attribute` (a `Task`, or a function of the split that returns one).
+def load_task(name: str, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
+    """A task by name, or from a Python file as `path.py:attribute`: a `Task`, a function of the split, or a `DataTask`.
 
     Args:
         name: of the task.
-        split: which published split of its data; most tasks have only "default".
+        split: which published split of its data; embedded tasks have only "default".
+        data: of a task on real data, the file or folder to read; by default the data are fetched from the hub.
+        shots: of a task on real data, draw so many examples per label instead of taking a published split.
 
     Raises:
         UnknownName: no such task; names the nearest.
-        TaskError: the task cannot be used, or has no such split.
+        TaskError: the task or its data cannot be used, or it has no such split.
 
     Example:
         >>> load_task("plural").kind
         'generation'
     """
-    if is_file_reference(name):
-        found = load_attribute(name)
-        task = _make(name, found, split) if callable(found) else found
-    else:
-        known = all_tasks()
-        if name not in known:
-            raise UnknownName("task", name, known, " (or a .jsonl file with --template, or path.py:name)")
-        task = _make(name, known[name], split)
+    found = _find(name)
+    if isinstance(found, DataTask):
+        return found(split, data, shots)
+    if data is not None or shots is not None:
+        raise TaskError(f"data and shots belong to tasks on real data, such as sst-2; {name} has its own examples")
+    task = _make(name, found, split) if callable(found) else found
     if not isinstance(task, Task):
         raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")
     if task.split != split:
         raise TaskError(f"task {task.name} has no split {split!r}; it has {task.split!r}")
     return task
+
+
+def needs_data(name: str) -> bool:
+    """Whether a task is on data that are not in the package.
+
+    Raises:
+        UnknownName: no such task; names the nearest.
+    """
+    return isinstance(_find(name), DataTask)
+
+
+def _find(name: str) -> Any:
+    if is_file_reference(name):
+        return load_attribute(name)
+    known = all_tasks()
+    if name not in known:
+        raise UnknownName("task", name, known, " (or a .jsonl file with --template, or path.py:name)")
+    return known[name]
 
 
 def _make(name: str, function: Callable[[str], object], split: str) -> object:

@@ -28,9 +28,11 @@ ReaderName = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
 TaskName = Annotated[str, typer.Option("--task", help="Name, a .jsonl file, or path.py:name.")]
 LMName = Annotated[str, typer.Option("--lm", help="Embedded model, local folder or hub id.")]
+Data = Annotated[str | None, typer.Option(help="Of a task on real data: its file or folder; by default the hub's.")]
+Shots = Annotated[int | None, typer.Option(help="Of a task on real data: draw so many examples per label.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the record; by default hardprompt-out/TASK-LM.")]
 Template = Annotated[str | None, typer.Option(help="Of a .jsonl task: text with {prompt} and {input}.")]
-LabelWords = Annotated[str, typer.Option(help="Of a .jsonl task: label=word,label=word,...")]
+LabelWords = Annotated[str, typer.Option(help="Of a .jsonl task, or one on real data: label=word,label=word,...")]
 Match = Annotated[str, typer.Option(help="Of a .jsonl generation task: exact or starts-with.")]
 References = Annotated[list[str] | None, typer.Option("--reference-prompt", help="Of a .jsonl task; may be repeated.")]
 Length = Annotated[int, typer.Option("--prompt-length", help="Tokens of the prompts that are searched.")]
@@ -42,6 +44,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA w
 
 @app.command()
 def compare(
+    context: typer.Context,
     task: TaskName = "category",
     lm: LMName = "microworld",
     reader: ReaderName = None,
@@ -51,6 +54,8 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Comma-separated random seeds.")] = "",
     preset: Annotated[str, typer.Option(help="quick (two minutes) or default (what figures are quoted from).")] = "quick",
     out: Out = None,
+    data: Data = None,
+    shots: Shots = None,
     prompt_length: Length = 5,
     vocabulary: Vocabulary = "words",
     lm_tokens: Budget = None,
@@ -65,32 +70,21 @@ def compare(
     """Compare prompt optimizers on one task and model, and draw the trade-off."""
     from hardprompt.study import StudyRequest
 
-    request = StudyRequest.make(
-        preset,
-        task=task,
-        lm=lm,
-        reader=reader,
-        prompt_length=prompt_length,
-        vocabulary=vocabulary,
-        template=template,
-        label_words=_pairs("--label-words", label_words),
-        match=match,
-        reference_prompts=tuple(reference_prompt or ()),
-        options=_options(option or []),
-        device=device,
-        **_given(
-            optimizers=_words(optimizers),
-            weights=_numbers("--weights", weights, float),
-            splits=_words(splits),
-            seeds=_numbers("--seeds", seeds, int),
-            lm_tokens=lm_tokens,
-        ),
-    )
+    chosen = {
+        "optimizers": _words(optimizers),
+        "weights": _numbers("--weights", weights, float),
+        "splits": _words(splits),
+        "seeds": _numbers("--seeds", seeds, int),
+        "lm_tokens": lm_tokens,
+    }
+    given = {field: value for field, value in chosen.items() if value is not None}
+    request = StudyRequest.make(preset, **_shared(context), **given)
     _run_study(request, out, as_json)
 
 
 @app.command()
 def optimize(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The optimizer: a name, or path.py:name.")],
     task: TaskName = "category",
     lm: LMName = "microworld",
@@ -98,6 +92,8 @@ def optimize(
     weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
     split: Annotated[str, typer.Option(help="Data split.")] = "default",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    data: Data = None,
+    shots: Shots = None,
     prompt_length: Length = 5,
     vocabulary: Vocabulary = "words",
     lm_tokens: Budget = None,
@@ -116,22 +112,7 @@ def optimize(
     from hardprompt.study.point import measure
 
     request = StudyRequest.make(
-        task=task,
-        lm=lm,
-        reader=reader,
-        optimizers=(name,),
-        weights=(weight,),
-        splits=(split,),
-        seeds=(seed,),
-        prompt_length=prompt_length,
-        vocabulary=vocabulary,
-        options=_options(option or []),
-        template=template,
-        label_words=_pairs("--label-words", label_words),
-        match=match,
-        reference_prompts=tuple(reference_prompt or ()),
-        device=device,
-        lm_tokens=lm_tokens,
+        optimizers=(name,), weights=(weight,), splits=(split,), seeds=(seed,), lm_tokens=lm_tokens, **_shared(context)
     )
     [(chosen, config)] = request.load_optimizers().values()
     problem = Problem(
@@ -193,6 +174,20 @@ def main() -> None:
     if status == INTERRUPTED:  # which is also how typer answers an interruption
         _fail("interrupted; a study keeps its finished runs, and the same command goes on from there", status)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+SAME_NAME = ("task", "lm", "reader", "data", "shots", "prompt_length", "vocabulary", "template", "match", "device")
+"""Options of `compare` and `optimize` that are fields of a request as they are."""
+
+
+def _shared(context: typer.Context) -> dict[str, Any]:
+    """The request's fields that `compare` and `optimize` have in common."""
+    given = context.params
+    return {name: given[name] for name in SAME_NAME} | {
+        "label_words": _pairs("--label-words", given["label_words"]),
+        "reference_prompts": tuple(given["reference_prompt"] or ()),
+        "options": _options(given["option"] or []),
+    }
 
 
 def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
@@ -272,7 +267,3 @@ def _options(given: list[str]) -> dict[str, dict[str, Any]]:
             raise RequestError(f"option {text!r} is not of the form optimizer.option=value, such as pez.steps=500")
         found.setdefault(optimizer, {})[option] = value
     return found
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -5,18 +5,19 @@ generation task has target texts, and is right when the greedy decode equals the
 the template's text after `separator`, a blank unless stated.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from hardprompt.data import read_rows
 from hardprompt.errors import TaskError
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 MATCHES = ("exact", "starts-with")
+KEEPS = ("", "start", "end")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Task:
         match: of generation: "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
         separator: what stands between the template's text and the answer.
         reference_prompts: prompts a person would write, the rows `manual` of every table.
-        description, citation, licence: one line each.
+        description, citation, licence, source: one line each.
+        keep: what is kept of an input that is too long for the model, its start or its end; "" refuses it.
+        inputs_cut: how many inputs of each split were cut, once they are (`hardprompt.cut`).
         split: which published split of the data this is.
         embedded: whether it is one of the microworld's.
         division: "tune" (defaults may be chosen on it, on dev) or "report" (figures are quoted on it, on test); "" for neither.
@@ -121,6 +124,9 @@ class Task:
     description: str = ""
     citation: str = ""
     licence: str = ""
+    source: str = ""
+    keep: Literal["", "start", "end"] = ""
+    inputs_cut: Mapping[Split, int] = field(default_factory=dict)
     split: str = "default"
     embedded: bool = False
     division: Literal["", "tune", "report"] = ""
@@ -132,6 +138,8 @@ class Task:
         object.__setattr__(self, "label_words", dict(self.label_words))
         for name in ("reference_prompts", "known_front"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.keep not in KEEPS:
+            raise TaskError(f"task {self.name}: keep {self.keep!r} is none of start, end, or nothing")
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
         if len(self.label_words) == 1:
@@ -160,15 +168,28 @@ class Task:
         """The labels in the order of their word columns; empty for generation."""
         return tuple(self.label_words)
 
+    def with_label_words(self, words: Mapping[str, str]) -> "Task":
+        """The task with other label words.
+
+        Raises:
+            TaskError: they are not one for each of its labels.
+        """
+        if set(words) != set(self.label_words):
+            raise TaskError(
+                f"task {self.name}: give one label word for each of {', '.join(self.labels)}; got {', '.join(words)}"
+            )
+        return replace(self, label_words={label: words[label] for label in self.labels})
+
     def examples(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split."""
         return tuple(getattr(self, split))
 
     @property
     def digest(self) -> str:
-        """A fingerprint of everything that decides a score: examples, template, answers and reference prompts."""
+        """A fingerprint of everything that decides a score: examples, template, answers, reference prompts, and what is cut."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
-        return sha256(repr((*parts, self.reference_prompts)).encode()).hexdigest()
+        rule = (self.keep,) if self.keep else ()
+        return sha256(repr((*parts, self.reference_prompts, *rule)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What `hardprompt ls tasks --json` says of it."""
@@ -199,30 +220,12 @@ class Task:
             TaskError: with file and line, for a line that is no such object.
         """
         path = Path(path)
-        train, dev, test = _read_splits(path)
+        parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        for line, row in read_rows(path, needed=("input", "answer", "split")):
+            if not isinstance(row["input"], str) or not isinstance(row["answer"], str | int):
+                raise TaskError(f"{path}:{line}: expected a text as input, and a text or a whole number as answer")
+            if row["split"] not in SPLITS:
+                raise TaskError(f"{path}:{line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
+            parts[row["split"]].append(Example(row["input"], str(row["answer"])))
+        train, dev, test = parts.values()
         return cls(name=name or path.stem, template=Template(template), train=train, dev=dev, test=test, **fields)
-
-
-def _read_splits(path: Path) -> list[list[Example]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"cannot read {path}: {error}; expected a UTF-8 file with one JSON object a line") from error
-    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{where}: not JSON ({error.msg}); expected one object a line") from error
-        if not isinstance(entry, dict) or (missing := {"input", "answer", "split"} - set(entry)):
-            lacking = ", ".join(sorted(missing)) if isinstance(entry, dict) else "input, answer, split"
-            raise TaskError(f"{where}: missing {lacking}; expected an object with input, answer and split")
-        if not isinstance(entry["input"], str) or not isinstance(entry["answer"], str | int):
-            raise TaskError(f"{where}: expected a text as input, and a text or a whole number as answer")
-        if entry["split"] not in splits:
-            raise TaskError(f"{where}: split {entry['split']!r} is none of {', '.join(SPLITS)}")
-        splits[entry["split"]].append(Example(entry["input"], str(entry["answer"])))
-    return [splits[split] for split in SPLITS]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,8 @@ GOOD = [
 OF_WORDS = ["compare", "--task", "@/tasks.py:task", "--lm", "@/tiny", "--device", "cpu", "--optimizers", "empty"]
 OF_LINES = [*OF_WORDS, "--template", "{input} {prompt}", "--task"]
 
+ON_DATA = ["compare", "--task", "sst-2", "--data", "@/few", "--splits", "13", "--lm", "@/tiny", "--device", "cpu"]
+
 # name -> (arguments, what the line says)
 WRONG: dict[str, tuple[list[str], str]] = {
     "verb": (["compar"], "did you mean 'compare'"),
@@ -97,6 +100,26 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "reference prompt of a built-in task": (["compare", "--reference-prompt", "x"], r"belong to a \.jsonl task"),
     "label words of a built-in task": (["compare", "--label-words", "a=b,c=d"], r"belong to a \.jsonl task"),
     "match of a built-in task": (["compare", "--match", "starts-with"], r"belong to a \.jsonl task"),
+    "label words, not of the task": (
+        [*ON_DATA, "--label-words", "0=bad,1=good"],
+        "one label word for each of negative, positive",
+    ),
+    "template of a task on real data": ([*ON_DATA, "--template", "{input} {prompt}"], r"belong to a \.jsonl task"),
+    "real task without its data": (["compare", "--task", "present-past"], "needs its data: give --data PATH, a folder with"),
+    "data not there": ([*ON_DATA, "--data", "@/none"], "no file or folder .*none; give --data"),
+    "data of no format": ([*ON_DATA, "--data", "@/vocabulary.txt"], r"vocabulary\.txt has no ending that says its format"),
+    "data folder without data": ([*ON_DATA, "--data", "@/tiny"], r"tiny holds no data; expected files such as train\.tsv"),
+    "data not UTF-8": ([*ON_DATA, "--data", "@/latin.tsv"], r"latin\.tsv:3: byte 0xe9 is not UTF-8"),
+    "data with a ragged row": ([*ON_DATA, "--data", "@/ragged.tsv"], r"ragged\.tsv:3: 3 fields, expected 2 .*use csv"),
+    "data with another label": ([*ON_DATA, "--data", "@/other.tsv"], r"other\.tsv:3: label '4' is none of 0, 1, negative"),
+    "data of another task": ([*ON_DATA, "--data", "@/mood.jsonl", "--task", "sst-5"], "has no example of very negative"),
+    "data of an embedded task": (["compare", "--data", "@/few"], "data and shots belong to tasks on real data"),
+    "shots of an embedded task": (["compare", "--shots", "4"], "data and shots belong to tasks on real data"),
+    "data of a task file": ([*GOOD, "--data", "@/few"], r"mood\.jsonl holds its own examples"),
+    "shots zero": ([*ON_DATA, "--shots", "0"], "shots: .*greater than 0"),
+    "shots more than there are": ([*ON_DATA, "--shots", "9"], "9 shots need 18 examples of 'negative' .* but there are 2"),
+    "split that is not published": ([*ON_DATA, "--splits", "7"], "has no split '7'; choose with --splits from: 1-13, 1-21"),
+    "split that is no seed": ([*ON_DATA, "--splits", "x", "--shots", "1"], "the name must end in a number, the seed"),
     "template without prompt": ([*GOOD, "--template", "{input} is"], r"\{prompt\} 0 times; put it in exactly once"),
     "template without input": ([*GOOD, "--template", "{prompt} is"], r"\{input\} 0 times; put it in exactly once"),
     "template with prompt twice": ([*GOOD, "--template", "{prompt}{input}{prompt}"], r"\{prompt\} 2 times"),
@@ -209,6 +232,15 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "raises.py").write_text("task = mine = 1 / 0", encoding="utf-8")
     (folder / "exits.py").write_text("raise SystemExit(0)", encoding="utf-8")
     (folder / "syntax.py").write_text("task = (", encoding="utf-8")
+    (folder / "latin.tsv").write_bytes("sentence\tlabel\na film\t0\ncafé\t1\n".encode("latin-1"))
+    (folder / "ragged.tsv").write_text("sentence\tlabel\na film\t0\na\tfilm\t1\n", encoding="utf-8")
+    (folder / "other.tsv").write_text("sentence\tlabel\na film\t0\na tree\t4\n", encoding="utf-8")
+    for seed in (13, 21):
+        (folder / "few" / f"1-{seed}").mkdir(parents=True)
+        for part in ("train", "dev"):
+            rows = f"sentence\tlabel\na good film {part}\t1\na bad film {part}\t0\n"
+            (folder / "few" / f"1-{seed}" / f"{part}.tsv").write_text(rows, encoding="utf-8")
+    (folder / "few" / "test.tsv").write_text("sentence\tlabel\r\nbad food\t0\r\ngood food\t1\r\n", encoding="utf-8")
     (folder / "vocabulary.txt").write_text("cat\ncathedral\n", encoding="utf-8")
     (folder / "nothing.txt").write_text("\n\n", encoding="utf-8")
     for name, changed, content in (
@@ -353,7 +385,12 @@ def test_ls_tasks_has_the_promised_keys(here: Path, capfd: pytest.CaptureFixture
     for entry in entries.values():
         assert set(entry) >= {"name", "embedded", "kind", "labels", "sizes", "template", "reference_prompts"}
         assert entry["kind"] == ("classification" if entry["labels"] else "generation")
-        assert set(entry["sizes"]) == {"train", "dev", "test"} and min(entry["sizes"].values()) > 0
+        if entry["sizes"] is None:
+            assert not entry["embedded"] and set(entry["data"]) == {"source", "hub", "citation", "licence"}, (
+                "data are elsewhere"
+            )
+        else:
+            assert set(entry["sizes"]) == {"train", "dev", "test"} and min(entry["sizes"].values()) > 0
         assert entry["template"].count("{prompt}") == entry["template"].count("{input}") == 1
     assert entries["plural"]["embedded"] is True and entries["plural"]["reference_prompts"]
     assert len(entries["currency"]["known_front"]) >= 2 and set(entries["currency"]["known_front"][0]) >= {
@@ -404,6 +441,25 @@ def test_optimize_prints_one_point_and_writes_nothing(
     _, out, _ = ask([*study, *budget], capfd, monkeypatch)
     [recorded] = json.loads(out)
     assert recorded | {"seconds": 0} == point | {"seconds": 0}
+
+
+def test_published_splits_and_other_label_words(
+    given: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task on real data runs on two published splits, with label words that the tiny model has; the record says so."""
+    words = ["--label-words", "negative=bad,positive=good", "--optimizers", "empty", "--seeds", "0", "--json"]
+    shutil.copytree(given / "few", here / "few")
+    study = [*ON_DATA, "--data", "few", "--splits", "13,21", *words]
+    status, out, _ = ask(filled(study, given), capfd, monkeypatch)
+    points = json.loads(out)
+    assert status == 0 and [(point["task"], point["split"]) for point in points] == [("sst-2", "13"), ("sst-2", "21")]
+    assert all(point["inputs_cut"] == {"train": 0, "dev": 0, "test": 0} for point in points)
+    record = (here / "hardprompt-out" / "sst-2-tiny" / "study.yaml").read_text(encoding="utf-8")
+    assert "\n  data: few\n  shots: null\n" in record
+
+    (here / "few" / "test.tsv").write_text("sentence\tlabel\nbad food\t1\ngood food\t0\n", encoding="utf-8")
+    status, _, err = ask(filled(study, given), capfd, monkeypatch)
+    assert status == 2 and "the data of the task have changed" in err
 
 
 def test_report_redraws_what_follows_from_the_points(

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hardprompt import load_lm, load_task
-from hardprompt.catalogue import all_tasks
+from hardprompt.catalogue import all_tasks, needs_data
 from hardprompt.lm import EMBEDDED, FrozenLM, allowed_vocabulary, log_perplexity
 from hardprompt.lm.microworld import corpus, world
 from hardprompt.lm.microworld.domain import SPLITS, Domain, Skill
@@ -25,7 +25,7 @@ from hardprompt.scoring import Scorer
 from hardprompt.tasks.calibrate import built_in, shuffled
 
 FOLDER = EMBEDDED["microworld"]
-EMBEDDED_TASKS = [name for name in all_tasks() if load_task(name).embedded]
+EMBEDDED_TASKS = [name for name in all_tasks() if not needs_data(name) and load_task(name).embedded]
 PRICED = [name for name, task in world.TASKS.items() if task.skill.price]
 SKILLS = [pytest.param(domain, skill, id=f"{domain.name}-{skill.name}") for domain in world.DOMAINS for skill in domain.skills]
 MODELS = sorted(EMBEDDED)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.catalogue import all_tasks, load_task, needs_data
 from hardprompt.errors import TaskError, UnknownName
 from hardprompt.task import Example, Task, Template
 from tests.tiny import tiny_task
@@ -42,6 +42,7 @@ def test_a_template_has_both_places_once(template: str) -> None:
         ({"train": []}, "the train split is empty"),
         ({"dev": [Example("x", "neutral")]}, "dev example 1: label 'neutral' is none of positive, negative"),
         ({"label_words": {"positive": "good"}}, "one label word is no choice"),
+        ({"keep": "middle"}, "keep 'middle' is none of start, end"),
         ({"match": "contains"}, "match 'contains' is none of exact, starts-with"),
         ({"label_words": {}, "test": [Example("x", " ")]}, "test example 1: the target text is empty"),
     ],
@@ -67,7 +68,7 @@ def test_a_jsonl_file_is_a_task(tmp_path: Path) -> None:
         (b"[1]", r"x.jsonl:2: missing input, answer, split"),
         (b'{"input": "a", "split": "train"}', r"x.jsonl:2: missing answer"),
         (b'{"input": "a", "answer": "0", "split": "valid"}', r"x.jsonl:2: split 'valid' is none of train, dev, test"),
-        (b"\xff\xfe", r"cannot read .*x.jsonl"),
+        (b"\xff\xfe", r"cannot read .*x.jsonl:2: byte 0xff is not UTF-8"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
@@ -79,7 +80,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
 
 def test_every_task_of_the_catalogue_is_whole() -> None:
     """Splits are disjoint and large enough, the reference prompts are there, and what `ls` says is what design promises."""
-    for name in all_tasks():
+    for name in (name for name in all_tasks() if not needs_data(name)):
         task = load_task(name)
         inputs = [{example.input for example in task.examples(split)} for split in ("train", "dev", "test")]
         assert sum(map(len, inputs)) == len(set.union(*inputs)), name

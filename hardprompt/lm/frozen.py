@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hardprompt.errors import LMError, UnknownName
+from hardprompt.hub import hub_answers
 
 if TYPE_CHECKING:
     from hardprompt.lm.past import Past
@@ -193,7 +194,7 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    cached_only = isinstance(source, Path) or not _hub_answers()
+    cached_only = isinstance(source, Path) or not hub_answers()
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
@@ -229,24 +230,6 @@ def _locate(name: str) -> str | Path:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
     return name
-
-
-def _hub_answers() -> bool:
-    """Whether the hub can be reached, asked once: its own client would try for half a minute and say so at every turn."""
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
-    except HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _why_not(name: str, source: str | Path, error: Exception) -> str:

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from hardprompt.cut import fitted
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
@@ -47,7 +48,7 @@ class Problem:
     """A task, a frozen LM, a weight and a budget: all that an optimizer needs to know.
 
     Args:
-        task: what is to be solved.
+        task: what is to be solved; inputs too long for the model are cut as the task says (`hardprompt.cut`).
         lm: the frozen model.
         weight: nats of task loss that one nat per token of prompt NLL costs.
         prompt_length: tokens (or soft vectors) of the prompts that are searched.
@@ -80,7 +81,7 @@ class Problem:
         lm_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.task = task
+        self.task = task = fitted(task, lm, prompt_length)
         self.lm = lm
         self.weight = weight
         self.prompt_length = prompt_length

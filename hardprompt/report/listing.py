@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.dataset import DataTask
 from hardprompt.errors import HardpromptError
 from hardprompt.lm import EMBEDDED
 from hardprompt.optimizers import all_optimizers
@@ -15,11 +16,11 @@ Entry = dict[str, Any]
 
 
 def list_tasks() -> list[Entry]:
-    """Every installed task, described."""
+    """Every installed task, described; one on real data without its sizes."""
     entries = []
-    for name in all_tasks():
+    for name, task in all_tasks().items():
         try:
-            entries.append(load_task(name).describe())
+            entries.append((task if isinstance(task, DataTask) else load_task(name)).describe())
         except HardpromptError as error:
             warnings.warn(f"task {name} cannot be listed: {error}", stacklevel=2)
     return entries
@@ -91,5 +92,5 @@ def listing_table(entries: list[Entry]) -> Table:
     for key in keys:
         table.add_column(key)
     for entry in entries:
-        table.add_row(*[Text(str(entry[key])) for key in keys])
+        table.add_row(*[Text(str(entry[key]).replace("\n", "\\n")) for key in keys])
     return table

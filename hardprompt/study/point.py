@@ -9,6 +9,7 @@ from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, project
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
+from hardprompt.task import SPLITS
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
 LEARNT_FROM_GAP = "; learnt from RLPrompt's gap reward (points) - weight x prompt NLL"
@@ -56,6 +57,7 @@ def measure(problem: Problem, result: PromptResult, reader: FrozenLM | None = No
         "reader": reader.name if reader else None,
         "reader_log_perplexity": read.get("log_perplexity"),
         "reader_nats_per_character": read.get("nats_per_character"),
+        "inputs_cut": {part: problem.task.inputs_cut.get(part, 0) for part in SPLITS},
         "dev_objective": best.dev_objective,
         "scrutability": readable,
         "faithfulness": gaps,

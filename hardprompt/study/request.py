@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
-from hardprompt.catalogue import load_task
+from hardprompt.catalogue import load_task, needs_data
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.optimizers import Optimizer, load_optimizer
@@ -40,10 +40,13 @@ class StudyRequest(BaseModel):
         optimizers: names, or `path.py:name`.
         weights: nats of task loss that one nat per token of prompt NLL costs, for optimizers that sweep it.
         splits, seeds: data splits and random seeds.
+        data: of a task on real data, the file or folder that holds them; by default they are fetched from the hub.
+        shots: of a task on real data, examples per label that are drawn anew for each split, instead of a published one.
         lm_tokens: budget of every run, in logical LM tokens, forward and backward together; None for no limit.
         prompt_length: tokens of the prompts that are searched.
         vocabulary: which tokens hard prompts may use.
-        template, label_words, match, reference_prompts: of a `.jsonl` task; refused for others.
+        template, match, reference_prompts: of a `.jsonl` task; refused for others.
+        label_words: of a `.jsonl` task or one on real data; refused for others.
         options: per optimizer name, its options.
         device: where the model runs; by default CUDA where there is one.
     """
@@ -57,6 +60,8 @@ class StudyRequest(BaseModel):
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
     seeds: tuple[Seed, ...] = (0, 1)
+    data: str | Path | None = None
+    shots: PositiveInt | None = None
     lm_tokens: PositiveInt | None = None
     prompt_length: PositiveInt = 5
     vocabulary: str = "words"
@@ -110,6 +115,8 @@ class StudyRequest(BaseModel):
     def load_tasks(self) -> dict[str, Task]:
         """The task in each of the splits."""
         if Path(self.task).suffix == ".jsonl":
+            if self.data is not None or self.shots is not None:
+                raise RequestError(f"data and shots belong to tasks on real data; {self.task} holds its own examples")
             if self.template is None:
                 raise RequestError(f"task file {self.task} needs a template; give --template '{{input}} {{prompt}}'")
             task = Task.from_jsonl(
@@ -122,11 +129,16 @@ class StudyRequest(BaseModel):
             if self.splits != ("default",):
                 raise RequestError(f"task file {self.task} has one data split, 'default'; got {', '.join(self.splits)}")
             return {"default": task}
-        if self.template is not None or self.label_words or self.match != "exact" or self.reference_prompts:
+        refused = self.template is not None or self.match != "exact" or bool(self.reference_prompts)
+        if refused or (self.label_words and not needs_data(self.task)):
             raise RequestError(
-                f"template, label words, match and reference prompts belong to a .jsonl task, not to {self.task!r}"
+                f"template, label words, match and reference prompts belong to a .jsonl task, not to {self.task!r} "
+                "(label words also to a task on real data)"
             )
-        return {split: load_task(self.task, split) for split in self.splits}
+        tasks = {split: load_task(self.task, split, self.data, self.shots) for split in self.splits}
+        if self.label_words:
+            tasks = {split: task.with_label_words(self.label_words) for split, task in tasks.items()}
+        return tasks
 
     @property
     def reader_name(self) -> str | None:

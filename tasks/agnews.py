@@ -1,0 +1,26 @@
+"""AG News: the topic of a news item, its headline and beginning.
+
+RLPrompt's released template puts the answer before the text ("<mask> {prompt} {sentence}"), which only a masked model can
+fill in. Here a causal model reads the text first, and the answer comes last.
+"""
+
+from hardprompt.dataset import DataTask, Layout
+
+TASK = DataTask(
+    name="ag-news",
+    description="the topic of a news item: world, sports, business or technology",
+    template="{input} {prompt}",
+    label_words={"World": "World", "Sports": "Sports", "Business": "Business", "Tech": "Tech"},
+    reference_prompts=("topic :", "the topic of this news item is", "category :"),
+    keep="start",
+    layouts=(
+        Layout("{sentence}"),
+        Layout("{text}"),
+        Layout("{Title} {Description}", "Class Index", first=1),
+    ),
+    headerless=("Class Index", "Title", "Description"),
+    hub=("fancyzhx/ag_news",),
+    citation="Zhang, Zhao and LeCun 2015, Character-level Convolutional Networks for Text Classification, NeurIPS",
+    licence="the corpus for non-commercial use; the k-shot files were released with RLPrompt (MIT)",
+    source="http://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html, as k-shot tsv with RLPrompt",
+)

@@ -1,0 +1,18 @@
+"""BoolQ: a yes/no question about a passage. Of what is too long the end is kept, where the question stands."""
+
+from hardprompt.dataset import DataTask, Layout
+
+TASK = DataTask(
+    name="boolq",
+    description="the answer, yes or no, to a question about a passage",
+    template="{input} {prompt}",
+    label_words={"False": "no", "True": "yes"},
+    reference_prompts=("answer :", "the answer is", "yes or no ? the answer is"),
+    keep="end",
+    layouts=(Layout("{passage}\n{question}?", "answer"), Layout("{passage}\n{question}?")),
+    files=("boolq.jsonl",),
+    hub=("google/boolq",),
+    citation="Clark et al. 2019, BoolQ: Exploring the Surprising Difficulty of Natural Yes/No Questions, NAACL",
+    licence="CC BY-SA 3.0",
+    source="https://github.com/google-research-datasets/boolean-questions",
+)

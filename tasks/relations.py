@@ -1,0 +1,76 @@
+"""Six relations between words, as lists of pairs: the tasks of function vectors and of the geometry of soft prompts.
+
+The published study of that geometry (Bakalova 2024) trains on four fifths of the pairs and tests on a fifth, drawn with seed
+42, as the split "default" does; here dev is a fifth of those four fifths. An
+answer is right when what follows begins with it, as published; but a letter begins many words, so of the two tasks about
+letters the whole answer must be the letter.
+"""
+
+from typing import Any
+
+from hardprompt.dataset import DataTask, Layout
+
+
+def _relation(file: str, description: str, *reference_prompts: str, **fields: Any) -> DataTask:
+    return DataTask(
+        name=file.replace("_", "-"),
+        description=description,
+        template="{prompt}\nInput: {input}\nLabel:",
+        reference_prompts=reference_prompts,
+        layouts=(Layout("{input}", "output"),),
+        files=(f"{file}.json",),
+        citation="Todd et al. 2024, Function Vectors in Large Language Models, ICLR; split by Bakalova 2024",
+        licence="MIT",
+        source="https://github.com/ericwtodd/function_vectors",
+        **fields,
+    )
+
+
+TASKS = [
+    _relation(
+        "capitalize_first_letter",
+        "the first letter of a word, as a capital",
+        "Write the first letter of the word as a capital.",
+        "The first letter, in upper case.",
+        "Say with which capital letter the word begins.",
+    ),
+    _relation(
+        "lowercase_first_letter",
+        "the first letter of a word in capitals, as a small letter",
+        "Write the first letter of the word as a small letter.",
+        "The first letter, in lower case.",
+        "Say with which small letter the word begins.",
+    ),
+    _relation(
+        "country-capital",
+        "the capital of a country",
+        "Name the capital of the country.",
+        "The capital city of each country.",
+        "Say which city is the capital.",
+        match="starts-with",
+    ),
+    _relation(
+        "landmark-country",
+        "the country that a landmark is in",
+        "Name the country of the landmark.",
+        "The country in which each place is located.",
+        "Say in which country it is.",
+        match="starts-with",
+    ),
+    _relation(
+        "present-past",
+        "the past tense of a verb",
+        "Write the past tense of the verb.",
+        "The past form of each verb.",
+        "Say the verb in the past.",
+        match="starts-with",
+    ),
+    _relation(
+        "singular-plural",
+        "the plural of a noun",
+        "Write the plural of the noun.",
+        "The plural form of each noun.",
+        "Say the word for several of them.",
+        match="starts-with",
+    ),
+]

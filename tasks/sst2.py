@@ -1,0 +1,17 @@
+"""SST-2: whether a sentence of a film review is positive or negative."""
+
+from hardprompt.dataset import DataTask, Layout
+
+TASK = DataTask(
+    name="sst-2",
+    description="is a sentence of a film review positive or negative (Stanford Sentiment Treebank)",
+    template="{input} {prompt}",
+    label_words={"negative": "terrible", "positive": "great"},
+    reference_prompts=("it was", "overall , it was", "the film is"),
+    keep="start",
+    layouts=(Layout("{sentence}"), Layout("{text}")),
+    hub=("nyu-mll/glue", "sst2"),
+    citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP",
+    licence="none stated by the authors; the k-shot files were released with RLPrompt (MIT)",
+    source="https://nlp.stanford.edu/sentiment, as tsv with GLUE, as k-shot tsv with RLPrompt",
+)

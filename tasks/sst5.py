@@ -1,0 +1,24 @@
+"""SST-5: how positive a sentence of a film review is, in five steps."""
+
+from hardprompt.dataset import DataTask, Layout
+
+TASK = DataTask(
+    name="sst-5",
+    description="how positive is a sentence of a film review, in five steps (Stanford Sentiment Treebank)",
+    template="{input} {prompt}",
+    label_words={
+        "very negative": "terrible",
+        "negative": "bad",
+        "neutral": "okay",
+        "positive": "good",
+        "very positive": "great",
+    },
+    reference_prompts=("it was", "overall , it was", "the film is"),
+    keep="start",
+    layouts=(Layout("{sentence}"), Layout("{text}")),
+    headerless=("label", "text"),
+    hub=("SetFit/sst5",),
+    citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP",
+    licence="none stated by the authors; the k-shot files were released with RLPrompt (MIT)",
+    source="https://nlp.stanford.edu/sentiment, as k-shot tsv with RLPrompt",
+)

@@ -25,6 +25,8 @@ def repetition(request: StudyRequest) -> list[str]:
 def _command(request: StudyRequest) -> list[str]:
     given: list[tuple[str, Any]] = [
         ("--task", request.task),
+        ("--data", request.data),
+        ("--shots", request.shots),
         ("--lm", request.lm),
         ("--reader", request.reader),
         ("--optimizers", ",".join(request.optimizers)),

@@ -60,7 +60,7 @@ class StudyRequest(BaseModel):
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
     seeds: tuple[Seed, ...] = (0, 1)
-    data: str | Path | None = None
+    data: str | None = None
     shots: PositiveInt | None = None
     lm_tokens: PositiveInt | None = None
     prompt_length: PositiveInt = 5
@@ -71,6 +71,11 @@ class StudyRequest(BaseModel):
     reference_prompts: tuple[str, ...] = ()
     options: dict[str, dict[str, Any]] = {}
     device: str | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _as_text(cls, data: object) -> object:
+        return str(data) if isinstance(data, Path) else data
 
     @field_validator("weights")
     @classmethod

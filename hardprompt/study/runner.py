@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.optimizers import Problem, run_optimizer
+from hardprompt.prompt import SoftPrompt
 from hardprompt.study.point import measure
 from hardprompt.study.request import Run, StudyRequest, plan
 from hardprompt.study.store import Store, load_points
@@ -41,6 +42,8 @@ def compare(
     request: StudyRequest | None = None, out: str | Path | None = None, listener: Listener | None = None
 ) -> "pd.DataFrame":
     """Run a study and leave its record: `study.yaml`, `points.jsonl`, `frontier.json`, `tradeoff.png`, `.svg`, `report.html`.
+
+    Vectors of soft prompts go to `soft/`; a point names its file as `soft_prompt_file`.
 
     The same request in the same folder goes on where it stopped. A run that fails is a line with its error, tried again next
     time, and the study goes on.
@@ -100,7 +103,10 @@ def compare(
             optimizer, config = optimizers[run.optimizer]
             try:
                 current = problem(run, listener.advanced if listener else None)
-                point = _finite(measure(current, run_optimizer(optimizer, current, config), reader))
+                result = run_optimizer(optimizer, current, config)
+                point = _finite(measure(current, result, reader))
+                if isinstance(result.best.prompt, SoftPrompt):
+                    point["soft_prompt_file"] = store.keep_soft(run, result.best.prompt.embeds)
             except Exception as error:
                 point = _failed(run, tasks[run.split], lm, error)
             store.append(point)

@@ -72,7 +72,7 @@ def as_prompt(
         template: where a text stands.
 
     Raises:
-        RequestError: ids out of the model's vocabulary, or vectors of another width than its embeddings.
+        RequestError: ids out of the model's vocabulary, or vectors that are not finite or of another width than its embeddings.
 
     Example:
         >>> from hardprompt.lm import load_lm
@@ -84,6 +84,8 @@ def as_prompt(
         if prompt.embeds.ndim != 2 or prompt.embeds.shape[1] != width:
             shape = tuple(prompt.embeds.shape)
             raise RequestError(f"a soft prompt of shape {shape} does not fit {lm.name}, whose embeddings are {width} wide")
+        if not prompt.embeds.isfinite().all():
+            raise RequestError("a soft prompt holds a number that is not finite")
         return SoftPrompt(prompt.embeds.to(lm.device))
     if isinstance(prompt, str):
         return HardPrompt.in_place(lm, template, prompt)

@@ -221,6 +221,8 @@ def test_a_run_without_its_vectors_is_refused(base: Path, tmp_path: Path) -> Non
         with pytest.raises(StudyError, match=said):
             load_prompt(folder, lm)
     assert isinstance(load_prompt(folder, load_lm(str(base / "other"), "cpu")), HardPrompt)
+    (folder / "points.jsonl").write_text(json.dumps(point | {"prompt_ids": [40, 41, 42]}) + "\n", encoding="utf-8")
+    assert load_prompt(folder, lm) == HardPrompt.in_place(lm, tiny_task().template, point["prompt_text"]), "another tokenizer"
 
 
 def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
@@ -303,6 +305,8 @@ def test_what_does_not_fit_is_refused() -> None:
             evaluate(ids, task, lm)
     with pytest.raises(RequestError, match=r"of shape \(2, 7\) does not fit tiny-gpt2, whose embeddings are 16 wide"):
         inspect(SoftPrompt(torch.zeros(2, 7)), lm)
+    with pytest.raises(RequestError, match="not finite"):
+        evaluate(SoftPrompt(torch.full((2, 16), torch.nan)), task, lm)
     assert len(inspect([40] * 63, lm)["tokens"]) == 63
     with pytest.raises(ContextExceeded, match="64 tokens, but tiny-gpt2 has room for 63"):
         inspect([40] * 64, lm)

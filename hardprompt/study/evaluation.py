@@ -9,7 +9,7 @@ from hardprompt.cut import fitted
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
-from hardprompt.study.point import measure_prompt
+from hardprompt.study.point import finite, measure_prompt
 from hardprompt.task import Task
 
 
@@ -43,6 +43,7 @@ def evaluate(
         RequestError: ids out of the model's vocabulary, or vectors of another width than its embeddings.
         TaskError: label words that are no single tokens of the model.
         ContextExceeded: an example with this prompt is longer than the model's context.
+        RunError: a value is not finite.
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -56,4 +57,4 @@ def evaluate(
     allowed = None
     if isinstance(checked, SoftPrompt):
         allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary
-    return measure_prompt(checked, Scorer(lm, task, task.test), allowed, projection, reader)
+    return finite(measure_prompt(checked, Scorer(lm, task, task.test), allowed, projection, reader))

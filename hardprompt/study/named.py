@@ -102,12 +102,12 @@ class NamedPrompt:
             given = self.text if self.text is not None else self.ids
             return as_prompt(lm, given if given is not None else "", template)
         point, text = self.point, str(self.point["prompt_text"])
-        if lm.name == point["lm"] and "reason" not in point["faithfulness"]:
+        ids = tuple(point["prompt_ids"])
+        same = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
+        if same and lm.name == point["lm"] and "reason" not in point["faithfulness"]:
             if "soft_prompt_file" not in point:
                 raise StudyError(f"{self.run} holds no vectors of this soft prompt; name its projection with --text {text!r}")
             return as_prompt(lm, SoftPrompt(self._store.soft(point["soft_prompt_file"])))
-        ids = tuple(point["prompt_ids"])
-        same = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
         return HardPrompt(ids, text) if same else HardPrompt.in_place(lm, template, text)
 
     def _chosen(self, store: Store) -> Point:

@@ -1,5 +1,6 @@
 """Measuring a prompt: what any prompt can be asked, and the line of the record for one that a run found."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
 from hardprompt.optimizers import Problem, PromptResult
@@ -110,6 +112,16 @@ def measure_prompt(
         "scrutability": readable,
         "faithfulness": gaps,
     }
+
+
+def finite(point: dict[str, Any]) -> dict[str, Any]:
+    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
+    for key, value in point.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise RunError(f"{key} holds a number that is not finite: {value}") from error
+    return point
 
 
 def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:

@@ -1,16 +1,14 @@
 """Running a study: everything is checked first, then each missing run is made, measured and recorded."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
-from hardprompt.study.point import measure
+from hardprompt.study.point import finite, measure
 from hardprompt.study.request import Run, StudyRequest, plan
 from hardprompt.study.store import Store, load_points
 from hardprompt.task import Task
@@ -104,7 +102,7 @@ def compare(
             try:
                 current = problem(run, listener.advanced if listener else None)
                 result = run_optimizer(optimizer, current, config)
-                point = _finite(measure(current, result, reader))
+                point = finite(measure(current, result, reader))
                 if isinstance(result.best.prompt, SoftPrompt):
                     point["soft_prompt_file"] = store.keep_soft(run, result.best.prompt.embeds)
             except Exception as error:
@@ -120,16 +118,6 @@ def compare(
 def default_folder(lm: FrozenLM, task: Task) -> Path:
     """`hardprompt-out/TASK-LM`."""
     return ROOT / f"{task.name}-{lm.name.replace('/', '--')}"
-
-
-def _finite(point: dict[str, Any]) -> dict[str, Any]:
-    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
-    for key, value in point.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except ValueError as error:
-            raise RunError(f"{key} holds a number that is not finite: {value}") from error
-    return point
 
 
 def _failed(run: Run, task: Task, lm: FrozenLM, error: Exception) -> dict[str, Any]:

@@ -108,6 +108,40 @@ def test_a_reference_prompt_has_the_values_that_manual_records(microworld: Froze
     assert nonsense["test_accuracy"] < 0.5 and nonsense["train_loss"] > found["train_loss"]
 
 
+@pytest.mark.parametrize("kind", ["classification", "generation"])
+def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
+    """Vectors on three splits of different examples, and their projection as text on dev and test, scored one by one."""
+    examples = tiny_task(kind).train
+    lm, task = tiny_lm("gpt2"), tiny_task(kind, train=examples, dev=examples[:3], test=examples[3:])
+    soft = SoftPrompt(lm.vocab_embeds[[300, 320]] + 0.7 * torch.randn(2, 16, generator=torch.Generator().manual_seed(3)))
+    found = evaluate(soft, task, lm)
+    for split in ("train", "dev", "test"):
+        scorer = Scorer(lm, task, task.examples(split))  # type: ignore[arg-type]
+        own, text = scorer.score_embeds(soft.embeds), scorer.score_text(found["prompt_text"])
+        expected = {
+            f"{split}_accuracy": own.correct.float().mean(),
+            f"{split}_loss": own.loss.mean(),
+            f"deployed_{split}_accuracy": text.correct.float().mean(),
+            f"deployed_{split}_loss": text.loss.mean(),
+        }
+        assert (
+            set(expected) - set(found)
+            == {
+                "train": {"deployed_train_accuracy", "deployed_train_loss"},
+                "dev": {"deployed_dev_loss"},
+                "test": set(),
+            }[split]
+        )
+        for key in set(expected) & set(found):
+            assert found[key] == pytest.approx(float(expected[key]), rel=1e-5), key
+    assert len({found[key] for key in ("train_loss", "dev_loss", "test_loss", "deployed_test_loss")}) == 4
+    if kind == "classification":
+        accuracies = [found[key] for key in ("train_accuracy", "dev_accuracy", "test_accuracy")]
+        assert len(set(accuracies)) == 3 and found["deployed_dev_accuracy"] != found["dev_accuracy"], (
+            "or they could be mixed up"
+        )
+
+
 @pytest.mark.parametrize("number", range(1, 11))
 def test_every_run_is_measured_again_as_it_was_recorded(base: Path, number: int) -> None:
     """Task, model, reader and the prompt itself come from the folder, and all values come back, of vectors too."""

@@ -24,9 +24,12 @@ _HOME = {
     "Task": "hardprompt.task",
     "Template": "hardprompt.task",
     "compare": "hardprompt.study",
+    "evaluate": "hardprompt.study",
+    "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
     "load_optimizer": "hardprompt.optimizers",
     "load_points": "hardprompt.study",
+    "load_prompt": "hardprompt.study",
     "load_task": "hardprompt.catalogue",
     "optimizer": "hardprompt.optimizers",
     "run_optimizer": "hardprompt.optimizers",
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from hardprompt.catalogue import load_task
     from hardprompt.errors import HardpromptError
     from hardprompt.lm import FrozenLM, load_lm
+    from hardprompt.metrics import inspect
     from hardprompt.optimizers import (
         Config,
         Problem,
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     )
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.scoring import Scorer
-    from hardprompt.study import StudyRequest, compare, load_points
+    from hardprompt.study import StudyRequest, compare, evaluate, load_points, load_prompt
     from hardprompt.task import Example, Task, Template
 
 

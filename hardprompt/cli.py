@@ -40,6 +40,16 @@ Vocabulary = Annotated[str, typer.Option(help="Tokens a hard prompt may use: wor
 Budget = Annotated[int | None, typer.Option("--lm-tokens", help="Budget of every run in logical LM tokens.")]
 Options = Annotated[list[str] | None, typer.Option("-o", "--option", help="An optimizer's option: pez.steps=500.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")]
+Words = Annotated[str | None, typer.Option("--text", help="The prompt as text; empty for no prompt.")]
+Ids = Annotated[str | None, typer.Option("--ids", help="The prompt as comma-separated token ids.")]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="A study's folder: the prompt is what one of its runs found.")]
+Number = Annotated[int | None, typer.Option(help="Of --run: the run's line in points.jsonl, from 1.")]
+OfOptimizer = Annotated[str | None, typer.Option("--optimizer", help="Of --run: the run's optimizer, instead of a number.")]
+OfWeight = Annotated[float | None, typer.Option("--weight", help="Of --run: the run's fluency weight, likewise.")]
+OfSeed = Annotated[int | None, typer.Option("--seed", help="Of --run: the run's random seed, likewise.")]
+AnyTask = Annotated[str | None, typer.Option("--task", help="As in compare; by default that of the run, or category.")]
+AnyLM = Annotated[str | None, typer.Option("--lm", help="As in compare; by default that of the run, or microworld.")]
+AnySplit = Annotated[str | None, typer.Option("--split", help="Data split; by default that of the run, or default.")]
 
 
 @app.command()
@@ -131,6 +141,86 @@ def optimize(
         _show([point], as_json)
 
 
+@app.command()
+def evaluate(
+    context: typer.Context,
+    text: Words = None,
+    ids: Ids = None,
+    run: RunFolder = None,
+    number: Number = None,
+    optimizer: OfOptimizer = None,
+    weight: OfWeight = None,
+    seed: OfSeed = None,
+    task: AnyTask = None,
+    lm: AnyLM = None,
+    reader: ReaderName = None,
+    split: AnySplit = None,
+    data: Data = None,
+    shots: Shots = None,
+    template: Template = None,
+    label_words: LabelWords = "",
+    match: Annotated[str | None, typer.Option(help="Of a .jsonl generation task: exact or starts-with.")] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Measure any prompt (--text, --ids or --run) on any task and model: accuracy, loss and every metric."""
+    from hardprompt.lm import load_lm
+    from hardprompt.report.prompt import evaluation_table
+    from hardprompt.study.evaluation import evaluate as measured
+
+    named = _named(context)
+    given = {
+        "splits": (split,) if split is not None else None,
+        "label_words": _pairs("--label-words", label_words) or None,
+        **{name: context.params[name] for name in SAME_NAME if name in context.params},
+    }
+    request = named.request({field: value for field, value in given.items() if value is not None})
+    [found_task] = request.load_tasks().values()
+    model = load_lm(request.lm, request.device)
+    found = measured(
+        named.prompt(model, found_task.template),
+        found_task,
+        model,
+        reader=request.load_reader(),
+        vocabulary=request.vocabulary,
+        projection=named.projection,
+        prompt_length=request.prompt_length if run else None,
+    )
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _console().print(evaluation_table(found))
+
+
+@app.command("inspect")
+def inspect_prompt(
+    context: typer.Context,
+    text: Words = None,
+    ids: Ids = None,
+    run: RunFolder = None,
+    number: Number = None,
+    optimizer: OfOptimizer = None,
+    weight: OfWeight = None,
+    seed: OfSeed = None,
+    lm: AnyLM = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries."""
+    from hardprompt.lm import load_lm
+    from hardprompt.metrics import inspect
+    from hardprompt.report.prompt import inspection_table
+
+    named = _named(context)
+    request = named.request({field: value for field, value in (("lm", lm), ("device", device)) if value is not None})
+    model = load_lm(request.lm, request.device)
+    found = inspect(named.prompt(model), model)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _console().print(inspection_table(found))
+
+
 @app.command("ls")
 def list_catalogue(
     what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],
@@ -188,6 +278,18 @@ def _shared(context: typer.Context) -> dict[str, Any]:
         "reference_prompts": tuple(given["reference_prompt"] or ()),
         "options": _options(given["option"] or []),
     }
+
+
+def _named(context: typer.Context) -> Any:
+    """The prompt that `evaluate` and `inspect` are asked about."""
+    from hardprompt.study.named import NamedPrompt
+
+    given = context.params
+    ids = None if given["ids"] is None else _numbers("--ids", given["ids"], int)
+    if given["ids"] is not None and ids is None:
+        raise RequestError("--ids names no token; the empty prompt is --text ''")
+    selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
+    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
 
 
 def _run_study(request: Any, out: Path | None, as_json: bool) -> None:

@@ -71,6 +71,8 @@ OF_LINES = [*OF_WORDS, "--template", "{input} {prompt}", "--task"]
 
 ON_DATA = ["compare", "--task", "sst-2", "--data", "@/few", "--splits", "13", "--lm", "@/tiny", "--device", "cpu"]
 
+EVALUATE = ["evaluate", "--task", "@/tasks.py:task", "--lm", "@/tiny", "--device", "cpu"]
+
 # name -> (arguments, what the line says)
 WRONG: dict[str, tuple[list[str], str]] = {
     "verb": (["compar"], "did you mean 'compare'"),
@@ -196,6 +198,49 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "report of a broken study": (["report", "@/broken"], r"broken/study\.yaml cannot be read"),
     "report of a study that says nothing": (["report", "@/hollow"], r"hollow/study\.yaml is no study"),
     "report of binary": (["report", "@/binary"], r"binary/study\.yaml cannot be read"),
+    "evaluate, no prompt": (["evaluate"], "one of --text, --ids and --run; got none of them"),
+    "evaluate, text and ids": (["evaluate", "--text", "x", "--ids", "5"], "got --text and --ids"),
+    "evaluate, text and run": (["evaluate", "--text", "", "--run", "@/study"], "got --text and --run"),
+    "evaluate, ids not whole": (["evaluate", "--ids", "5,x"], "--ids: '5,x' is no comma-separated list of numbers"),
+    "evaluate, no ids": (["evaluate", "--ids", ","], "--ids names no token; the empty prompt is --text ''"),
+    "evaluate, id too large": ([*EVALUATE, "--ids", "5,4000"], "token id 4000 is not in the vocabulary of tiny; use 0 to "),
+    "evaluate, id negative": ([*EVALUATE, "--ids", "-1"], "token id -1 is not in the vocabulary of tiny"),
+    "evaluate, prompt too long": ([*EVALUATE, "--ids", ",".join(["40"] * 62)], "context of tiny is 64; shorten"),
+    "evaluate, text too long": ([*EVALUATE, "--text", "good " * 80], "context of tiny is 64; shorten"),
+    "evaluate, task": (["evaluate", "--text", "x", "--task", "plurel"], "no task 'plurel'; did you mean 'plural'"),
+    "evaluate, model": (["evaluate", "--text", "x", "--lm", "microwrld"], "did you mean 'microworld'"),
+    "evaluate, reader": ([*EVALUATE, "--text", "x", "--reader", "@/none"], "no model folder .*none"),
+    "evaluate, split": (["evaluate", "--text", "x", "--split", "other"], "no split 'other'; it has 'default'"),
+    "evaluate, data of an embedded task": (["evaluate", "--text", "x", "--data", "@/few"], "belong to tasks on real data"),
+    "evaluate, template of another task": (
+        [*EVALUATE, "--text", "x", "--template", "{input} {prompt}"],
+        r"belong to a \.jsonl",
+    ),
+    "evaluate, no study": (["evaluate", "--run", "@/tiny"], r"tiny holds no study: it has no study\.yaml"),
+    "evaluate, folder not there": (["evaluate", "--run", "@/none"], r"none holds no study"),
+    "evaluate, broken study": (["evaluate", "--run", "@/broken", "--number", "1"], r"broken/study\.yaml cannot be read"),
+    "evaluate, run not there": (
+        ["evaluate", "--run", "@/study", "--number", "3"],
+        "has no run 3; there are 2, numbered from 1",
+    ),
+    "evaluate, run zero": (["evaluate", "--run", "@/study", "--number", "0"], "has no run 0; there are 2"),
+    "evaluate, which run": (["evaluate", "--run", "@/study"], "2 runs of .*study fit; choose one with --number 1, 2"),
+    "evaluate, run not whole": (["evaluate", "--run", "@/study", "--number", "x"], "'--number': .*valid integer"),
+    "evaluate, run of an optimizer": (["evaluate", "--run", "@/study", "--optimizer", "manuel"], "did you mean 'manual'"),
+    "evaluate, run of a seed": (["evaluate", "--run", "@/study", "--seed", "4"], "has no finished run with seed 4"),
+    "evaluate, run of a weight": (["evaluate", "--run", "@/study", "--weight", "0.5"], "no finished run with weight 0.5"),
+    "evaluate, number and seed": (["evaluate", "--run", "@/study", "--number", "1", "--seed", "3"], "not by both"),
+    "evaluate, number of no run": (["evaluate", "--text", "x", "--number", "1"], "--number chooses a run of a study"),
+    "inspect, no prompt": (["inspect"], "one of --text, --ids and --run; got none of them"),
+    "inspect, text and ids": (["inspect", "--text", "x", "--ids", "5"], "got --text and --ids"),
+    "inspect, id too large": (["inspect", "--lm", "@/tiny", "--device", "cpu", "--ids", "4000"], "not in the vocabulary"),
+    "inspect, prompt too long": (
+        ["inspect", "--lm", "@/tiny", "--device", "cpu", "--text", "good " * 80],
+        "tokens, but tiny has room for 63; shorten it",
+    ),
+    "inspect, no study": (["inspect", "--run", "@/tiny"], r"holds no study"),
+    "inspect, run not there": (["inspect", "--run", "@/study", "--number", "9"], "has no run 9; there are 2"),
+    "inspect, seed of no run": (["inspect", "--ids", "5", "--seed", "1"], "--seed chooses a run of a study"),
     "listing": (["ls", "task"], "no listing 'task'; did you mean 'tasks'"),
     "optimize, optimizer": (["optimize", "pezz"], "did you mean 'pez'"),
     "optimize, task": (["optimize", "pez", "--task", "plurel"], "did you mean 'plural'"),
@@ -351,7 +396,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=QUIET, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert {"compare", "optimize", "ls", "report"} <= set(done.stdout.split())
+    assert {"compare", "optimize", "evaluate", "inspect", "ls", "report"} <= set(done.stdout.split())
 
 
 def test_every_verb_and_option_says_what_it_is() -> None:

@@ -1,5 +1,7 @@
 """Laws of the projection."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from hardprompt.errors import UnknownName
 from hardprompt.optimizers import projection
-from hardprompt.optimizers.projection import MEASURES, closeness, nearest
+from hardprompt.optimizers.projection import MEASURES, closeness, nearest, nearest_entries
 
 
 def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,6 +54,41 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(nearest(vocab[[3, 7, 40]], vocab), whole)
     assert whole.tolist() == [3, 7, 3], "the first of equal rows"
     assert nearest(embeds, vocab).shape == (5,)
+
+
+@given(seed=st.integers(0, 10_000), length=st.integers(0, 4), size=st.integers(1, 30), count=st.integers(1, 6))
+def test_nearest_entries_are_those_of_a_whole_search(seed: int, length: int, size: int, count: int) -> None:
+    """Against a plain loop over all rows, with equal rows among them, in chunks of seven."""
+    embeds, vocab = _random(seed, length, size, 3)
+    vocab[-1] = vocab[0]
+    plain: dict[str, Callable[[torch.Tensor, torch.Tensor], float]] = {
+        "cosine": lambda e, v: float(e @ v / (e.norm() * v.norm())),
+        "euclidean": lambda e, v: float((e - v).square().sum().sqrt()),
+        "dot": lambda e, v: float(e @ v),
+    }
+    for measure in MEASURES:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(projection, "_CHUNK", 7)
+            values, rows = nearest_entries(embeds, vocab, measure, count)
+        assert rows.shape == (length, min(count, size))
+        for vector, own_values, own_rows in zip(embeds, values.tolist(), rows.tolist(), strict=True):
+            every = [plain[measure](vector, row) for row in vocab]
+            expected = sorted(every, reverse=measure != "euclidean")[:count]
+            assert own_values == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            assert [every[row] for row in own_rows] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            assert len(set(own_rows)) == len(own_rows)
+
+
+def test_nearest_entries_of_a_row_begin_with_itself() -> None:
+    """At distance zero exactly, also where many vectors are compared at once, and the first of equal rows comes first."""
+    _, vocab = _random(1, 1, 200, 16)
+    vocab[150] = vocab[20]
+    values, rows = nearest_entries(vocab, vocab, "euclidean", 2)
+    assert values[:, 0].tolist() == [0.0] * 200
+    assert rows[150].tolist() == rows[20].tolist() == [20, 150]
+    assert torch.equal(
+        nearest_entries(vocab, vocab.bfloat16(), "dot", 3)[1], nearest_entries(vocab, vocab.bfloat16().float(), "dot", 3)[1]
+    )
 
 
 def test_an_unknown_measure_names_the_nearest() -> None:

@@ -17,7 +17,7 @@ from hardprompt.optimizers.base import (
 )
 from hardprompt.optimizers.baselines import empty, manual, random
 from hardprompt.optimizers.pez import PezConfig, pez
-from hardprompt.optimizers.projection import MEASURES, closeness, nearest
+from hardprompt.optimizers.projection import MEASURES, closeness, nearest, nearest_entries
 from hardprompt.optimizers.soft import SoftConfig, soft
 
 OPTIMIZERS = [empty, manual, random, soft, pez]
@@ -36,6 +36,7 @@ __all__ = [
     "closeness",
     "load_optimizer",
     "nearest",
+    "nearest_entries",
     "optimizer",
     "run_optimizer",
 ]

@@ -48,3 +48,38 @@ def nearest(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: 
         best_row = torch.where(value > best_value, row + start, best_row)
         best_value = torch.maximum(value, best_value)
     return best_row
+
+
+def nearest_entries(
+    embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "V d"], measure: str = "cosine", count: int = 5
+) -> tuple[Float[Tensor, "L k"], Int[Tensor, "L k"]]:
+    """The `count` closest vocabulary rows of each vector, closest first, the first of equal ones.
+
+    The vocabulary is walked in chunks, so that large ones fit, and each chunk is compared in float32.
+
+    Returns:
+        Their values (cosine similarity, Euclidean distance in embedding units, or dot product), (L, k), and their row numbers,
+        (L, k); k is `count`, or V where that is less.
+
+    Raises:
+        UnknownName: no such measure.
+
+    Example:
+        >>> values, rows = nearest_entries(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0], [1.0, 0.0]]), "euclidean")
+        >>> values.tolist(), rows.tolist()
+        ([[2.0, 5.0]], [[1, 0]])
+    """
+    embeds = embeds.float()
+    closest = embeds.new_empty(embeds.shape[0], 0)
+    rows = torch.zeros(embeds.shape[0], 0, dtype=torch.long, device=embeds.device)
+    for start in range(0, vocab.shape[0], _CHUNK):
+        values = closeness(embeds, vocab[start : start + _CHUNK].float(), measure)
+        values, order = values.sort(dim=-1, descending=True, stable=True)
+        closest = torch.cat([closest, values[:, :count]], -1)
+        rows = torch.cat([rows, order[:, :count] + start], -1)
+        closest, order = closest.sort(dim=-1, descending=True, stable=True)
+        closest, rows = closest[:, :count], rows.gather(-1, order)[:, :count]
+    if measure != "euclidean":
+        return closest, rows
+    exact, order = (embeds[:, None] - vocab[rows].float()).norm(dim=-1).sort(dim=-1, stable=True)  # cdist rounds near zero
+    return exact, rows.gather(-1, order)

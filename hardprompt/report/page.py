@@ -13,14 +13,13 @@ from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
-from pydantic import ValidationError
 
-from hardprompt.errors import StudyError
 from hardprompt.report import chart
 from hardprompt.report.plot import optimizer_marks
 from hardprompt.report.repeat import repetition
 from hardprompt.report.table import FIGURES, TEXT, results_rows
 from hardprompt.study.request import StudyRequest
+from hardprompt.study.store import recorded_request
 
 Point = dict[str, Any]
 
@@ -43,12 +42,7 @@ def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, 
     Raises:
         StudyError: the request in `study.yaml` is none that this version could have written.
     """
-    try:
-        request = StudyRequest.model_validate(study["request"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StudyError(f"study.yaml: {where}: {first['msg'].lower()}; was it written by another version?") from error
+    request = recorded_request(study)
     done = [p for p in points if p["status"] == "ok"]
     marks = optimizer_marks(done)
     rows = results_rows(points)

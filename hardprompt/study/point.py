@@ -1,9 +1,14 @@
-"""Measuring what a run found: one line of the record."""
+"""Measuring a prompt: what any prompt can be asked, and the line of the record for one that a run found."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
 from hardprompt.optimizers import Problem, PromptResult
@@ -22,32 +27,78 @@ def measure(problem: Problem, result: PromptResult, reader: FrozenLM | None = No
 
     `reader` is a model that was not optimized against; it reads the text, tokenized afresh.
     """
-    lm, best = problem.lm, result.best
-    train, dev, test = (Scorer(lm, problem.task, problem.task.examples(s)) for s in ("train", "dev", "test"))
-    if isinstance(best.prompt, SoftPrompt):
-        hard = _projected(problem, result, best.prompt)
-        gaps: dict[str, Any] = faithfulness(test, best.prompt, problem.allowed, _measure(result))
-    else:
-        hard = best.prompt
-        gaps = dict.fromkeys(FAITHFULNESS) | {"reason": NOT_FOR_HARD}
-    own = _score(test, best.prompt)
-    survives = test.survives(hard.ids, hard.text)
-    deployed = own if survives and hard is best.prompt else test.score_text(hard.text)
-    readable = scrutability(lm, hard.ids, hard.text)
-    read = _read(reader, hard.text)
-    return {
+    best = result.best
+    test = Scorer(problem.lm, problem.task, problem.task.test)
+    found = measure_prompt(best.prompt, test, problem.allowed, str(result.config.get("projection", "cosine")), reader)
+    run = {
         "optimizer": result.optimizer,
-        "task": problem.task.name,
-        "lm": lm.name,
-        "split": problem.task.split,
+        "task": found["task"],
+        "lm": found["lm"],
+        "split": found["split"],
         "seed": result.seed,
         "weight": result.weight,
         "objective": OBJECTIVE + (LEARNT_FROM_GAP if result.config.get("reward") == "gap" else ""),
+    }
+    return (
+        run
+        | found
+        | {
+            "dev_objective": best.dev_objective,
+            "emitted": _emitted(test, result),
+            "lm_tokens_forward": result.lm_tokens_forward,
+            "lm_tokens_backward": result.lm_tokens_backward,
+            "prompts_visited": len(result.visits),
+            "seconds": round(result.seconds, 3),
+            "config": result.config,
+            "status": "ok",
+        }
+    )
+
+
+def measure_prompt(
+    prompt: HardPrompt | SoftPrompt,
+    test: Scorer,
+    allowed: Tensor | None = None,
+    projection: str = "cosine",
+    reader: FrozenLM | None = None,
+) -> dict[str, Any]:
+    """What is measured of a prompt, wherever it comes from: the metric keys of a point.
+
+    Args:
+        prompt: ids with their text, or vectors, of which the text is that of their projection.
+        test: scores the task's test examples; its model and task are those that are measured on.
+        allowed: token ids that a soft prompt may project to, (A,); by default all.
+        projection: the measure of a soft prompt's projection.
+        reader: a model that was not optimized against; it reads the text, tokenized afresh.
+
+    Raises:
+        ContextExceeded: an example with this prompt is longer than the model's context.
+    """
+    lm, task = test.lm, test.task
+    train, dev = Scorer(lm, task, task.train), Scorer(lm, task, task.dev)
+    if isinstance(prompt, SoftPrompt):
+        vocabulary = torch.arange(lm.vocab_embeds.shape[0], device=lm.device) if allowed is None else allowed
+        hard = HardPrompt.from_ids(lm, projection_ids(prompt, lm.vocab_embeds, vocabulary, projection))
+        gaps: dict[str, Any] = faithfulness(test, prompt, vocabulary, projection)
+    else:
+        hard = prompt
+        gaps = dict.fromkeys(FAITHFULNESS) | {"reason": NOT_FOR_HARD}
+    survives = test.survives(hard.ids, hard.text)
+    on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
+    deployed = own if survives and hard is prompt else test.score_text(hard.text)
+    readable = scrutability(lm, hard.ids, hard.text)
+    read = _read(reader, hard.text)
+    return {
+        "task": task.name,
+        "lm": lm.name,
+        "split": task.split,
         "prompt_ids": list(hard.ids),
         "prompt_text": hard.text,
         "roundtrip_ok": survives,
-        "train_accuracy": _accuracy(_score(train, best.prompt)),
-        "dev_accuracy": best.dev_accuracy,
+        "train_accuracy": _accuracy(on_train),
+        "train_loss": float(on_train.loss.mean()),
+        "dev_accuracy": _accuracy(on_dev),
+        "dev_loss": float(on_dev.loss.mean()),
         "test_accuracy": _accuracy(own),
         "test_loss": float(own.loss.mean()),
         "deployed_dev_accuracy": _accuracy(dev.score_text(hard.text)),
@@ -57,22 +108,24 @@ def measure(problem: Problem, result: PromptResult, reader: FrozenLM | None = No
         "reader": reader.name if reader else None,
         "reader_log_perplexity": read.get("log_perplexity"),
         "reader_nats_per_character": read.get("nats_per_character"),
-        "inputs_cut": {part: problem.task.inputs_cut.get(part, 0) for part in SPLITS},
-        "dev_objective": best.dev_objective,
+        "inputs_cut": {part: task.inputs_cut.get(part, 0) for part in SPLITS},
         "scrutability": readable,
         "faithfulness": gaps,
-        "emitted": _emitted(test, result, own),
-        "lm_tokens_forward": result.lm_tokens_forward,
-        "lm_tokens_backward": result.lm_tokens_backward,
-        "prompts_visited": len(result.visits),
-        "seconds": round(result.seconds, 3),
-        "config": result.config,
-        "status": "ok",
     }
 
 
-def _emitted(test: Scorer, result: PromptResult, best: Scores) -> dict[str, Any]:
-    """What the optimizer emits at its end, beside the best it happened to visit, whose scores on test are known."""
+def finite(point: dict[str, Any]) -> dict[str, Any]:
+    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
+    for key, value in point.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise RunError(f"{key} holds a number that is not finite: {value}") from error
+    return point
+
+
+def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
+    """What the optimizer emits at its end, beside the best it happened to visit."""
     prompts = result.emitted
     kept = _spread(prompts, EMITTED_PROMPTS)
     some = Scorer(test.lm, test.task, _spread(test.examples, EMITTED_EXAMPLES))
@@ -83,7 +136,7 @@ def _emitted(test: Scorer, result: PromptResult, best: Scores) -> dict[str, Any]
         "prompts_scored": len(kept),
         "examples_scored": len(some.examples),
         "mean_test_accuracy": sum(accuracies) / len(accuracies),
-        "final_test_accuracy": _accuracy(best if final == result.best.prompt else _score(test, final)),
+        "final_test_accuracy": _accuracy(_score(test, final)),
     }
     if isinstance(final, HardPrompt):
         texts = [prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)]
@@ -100,15 +153,6 @@ def _read(reader: FrozenLM | None, text: str) -> dict[str, Any]:
     """What a reader says of a text; nothing where there is none, or where the text is longer than its context."""
     ids = reader.encode(text) if reader else []
     return scrutability(reader, ids, text) if reader and len(ids) < reader.max_length else {}
-
-
-def _projected(problem: Problem, result: PromptResult, soft: SoftPrompt) -> HardPrompt:
-    ids = projection_ids(soft, problem.lm.vocab_embeds, problem.allowed, _measure(result))
-    return HardPrompt.from_ids(problem.lm, ids)
-
-
-def _measure(result: PromptResult) -> str:
-    return str(result.config.get("projection", "cosine"))
 
 
 def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:

@@ -1,15 +1,14 @@
 """Running a study: everything is checked first, then each missing run is made, measured and recorded."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hardprompt.errors import RunError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.optimizers import Problem, run_optimizer
-from hardprompt.study.point import measure
+from hardprompt.prompt import SoftPrompt
+from hardprompt.study.point import finite, measure
 from hardprompt.study.request import Run, StudyRequest, plan
 from hardprompt.study.store import Store, load_points
 from hardprompt.task import Task
@@ -41,6 +40,8 @@ def compare(
     request: StudyRequest | None = None, out: str | Path | None = None, listener: Listener | None = None
 ) -> "pd.DataFrame":
     """Run a study and leave its record: `study.yaml`, `points.jsonl`, `frontier.json`, `tradeoff.png`, `.svg`, `report.html`.
+
+    Vectors of soft prompts go to `soft/`; a point names its file as `soft_prompt_file`.
 
     The same request in the same folder goes on where it stopped. A run that fails is a line with its error, tried again next
     time, and the study goes on.
@@ -100,7 +101,10 @@ def compare(
             optimizer, config = optimizers[run.optimizer]
             try:
                 current = problem(run, listener.advanced if listener else None)
-                point = _finite(measure(current, run_optimizer(optimizer, current, config), reader))
+                result = run_optimizer(optimizer, current, config)
+                point = finite(measure(current, result, reader))
+                if isinstance(result.best.prompt, SoftPrompt):
+                    point["soft_prompt_file"] = store.keep_soft(run, result.best.prompt.embeds)
             except Exception as error:
                 point = _failed(run, tasks[run.split], lm, error)
             store.append(point)
@@ -114,16 +118,6 @@ def compare(
 def default_folder(lm: FrozenLM, task: Task) -> Path:
     """`hardprompt-out/TASK-LM`."""
     return ROOT / f"{task.name}-{lm.name.replace('/', '--')}"
-
-
-def _finite(point: dict[str, Any]) -> dict[str, Any]:
-    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
-    for key, value in point.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except ValueError as error:
-            raise RunError(f"{key} holds a number that is not finite: {value}") from error
-    return point
 
 
 def _failed(run: Run, task: Task, lm: FrozenLM, error: Exception) -> dict[str, Any]:

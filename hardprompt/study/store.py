@@ -12,15 +12,21 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
+from pydantic import ValidationError
+from torch import Tensor
 
 from hardprompt.errors import StudyError
 from hardprompt.study.frontier import frontier
-from hardprompt.study.request import StudyRequest
+from hardprompt.study.request import Run, StudyRequest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SOFT = "soft"
+"""Folder inside a study's for the vectors of soft prompts."""
 
 _VERSIONS = ("hardprompt", "torch", "transformers", "stable-baselines3", "gymnasium", "numpy")
 
@@ -86,7 +92,36 @@ class Store:
 
     def points(self) -> list[dict[str, Any]]:
         """The points recorded so far; of a run that was repeated after a failure, the last."""
-        return _latest(_read_points(self.points_file))
+        return _latest(self.lines())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line of `points.jsonl`, in order; a run that was repeated after a failure has several."""
+        return _read_points(self.points_file)
+
+    def keep_soft(self, run: Run, embeds: Tensor) -> str:
+        """Keep the vectors (L, d) that a run found, as they are; returns the file's path inside the folder."""
+        from safetensors.torch import save
+
+        name = ",".join(quote(str(part), safe="") for part in (run.optimizer, run.split, run.seed, run.weight))
+        file = self.folder / SOFT / f"{name}.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        with replacing(file) as aside:
+            aside.write_bytes(save({"embeds": embeds.detach().cpu().contiguous()}))
+        return file.relative_to(self.folder).as_posix()
+
+    def soft(self, file: str) -> Tensor:
+        """The vectors (L, d) in a file that a point names.
+
+        Raises:
+            StudyError: it is not there, or it cannot be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load((self.folder / file).read_bytes())["embeds"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StudyError(f"cannot read the soft prompt {self.folder / file}: {' '.join(str(error).split())}") from error
 
     def append(self, point: dict[str, Any]) -> None:
         """Add one finished run."""
@@ -175,6 +210,20 @@ def read_study(folder: str | Path) -> dict[str, Any]:
     if not isinstance(study.get("vocabulary_size"), int):
         raise StudyError(f"{file} is no study: it has no vocabulary_size")
     return study
+
+
+def recorded_request(study: dict[str, Any]) -> StudyRequest:
+    """The request in what `study.yaml` says.
+
+    Raises:
+        StudyError: it is none that this version could have written.
+    """
+    try:
+        return StudyRequest.model_validate(study["request"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StudyError(f"study.yaml: {where}: {first['msg'].lower()}; was it written by another version?") from error
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,92 @@
+"""A prompt token by token: how expected each token is, how long its vector, and what lies nearest to it in the vocabulary."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hardprompt.errors import ContextExceeded
+from hardprompt.lm.fluency import surprisals
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.optimizers.projection import MEASURES, nearest_entries
+from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+
+
+def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM, count: int = 5) -> dict[str, Any]:
+    """Each token of a hard prompt, or each vector of a soft one.
+
+    The surprisal of token t is -log p(x_t | bos, x_<t), as in `hardprompt.lm.surprisals`; a soft prompt has none. Nearest to
+    a vector e are the vocabulary rows v with the largest cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or
+    the largest dot product <e, v>; by the first two a token of a hard prompt is nearest to itself.
+
+    Args:
+        prompt: a text (tokenized as it stands after an input), token ids, or what an optimizer found.
+        lm: the model that reads it and whose vocabulary is searched, special tokens included.
+        count: neighbours per vector and measure.
+
+    Returns:
+        `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
+        scored), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal` (nats), `running_mean` (nats per
+        token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure a list with `id`, `token` and
+        `value` (cosine similarity, Euclidean distance in embedding units, or dot product), closest first.
+
+    Raises:
+        RequestError: ids out of the vocabulary, or vectors of another width.
+        ContextExceeded: the prompt is longer than the model's context.
+
+    Example:
+        >>> from hardprompt.lm import load_lm
+        >>> [row["token"] for row in inspect("give the plural", load_lm("microworld"))["tokens"]]
+        [' give', ' the', ' plural']
+    """
+    found = as_prompt(lm, prompt)
+    ids = list(found.ids) if isinstance(found, HardPrompt) else []
+    embeds = lm.vocab_embeds[ids] if isinstance(found, HardPrompt) else found.embeds
+    _check_context(lm, embeds.shape[0])
+    surprisal: list[float | None] = [None] * embeds.shape[0]
+    if ids:
+        surprisal = [None if value != value else value for value in surprisals(lm, [ids])[0].tolist()]
+    near = {measure: nearest_entries(embeds, lm.vocab_embeds, measure, count) for measure in MEASURES}
+    means = [_mean(surprisal[: t + 1]) for t in range(len(surprisal))]
+    tokens = [
+        {
+            "position": t + 1,
+            "id": ids[t] if ids else None,
+            "token": token_text(lm, ids[t]) if ids else None,
+            "surprisal": surprisal[t],
+            "running_mean": means[t],
+            "norm": norm,
+            "nearest": {
+                measure: [
+                    {"id": row, "token": token_text(lm, row), "value": value}
+                    for value, row in zip(values[t].tolist(), rows[t].tolist(), strict=True)
+                ]
+                for measure, (values, rows) in near.items()
+            },
+        }
+        for t, norm in enumerate(embeds.float().norm(dim=-1).tolist())
+    ]
+    hard = isinstance(found, HardPrompt)
+    return {
+        "lm": lm.name,
+        "prompt_ids": ids if hard else None,
+        "prompt_text": found.text if isinstance(found, HardPrompt) else None,
+        "log_perplexity": means[-1] if means else None,
+        "tokens": tokens,
+    }
+
+
+def token_text(lm: FrozenLM, token: int) -> str:
+    """A token as it reads inside a text, with its leading blank; its piece where it is no text of its own."""
+    context = lm.encode("a")
+    text = lm.decode([*context, token])[len(lm.decode(context)) :]
+    return text if text and "\ufffd" not in text else str(lm.tokenizer.convert_ids_to_tokens(token))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    scored = [value for value in values if value is not None]
+    return sum(scored) / len(scored) if scored else None
+
+
+def _check_context(lm: FrozenLM, length: int) -> None:
+    room = lm.max_length - (lm.bos_id is not None)
+    if length > room:
+        raise ContextExceeded(f"the prompt is {length} tokens, but {lm.name} has room for {room}; shorten it")

@@ -276,7 +276,7 @@ class DataTask:
                 names_parts = part is None and "split" in row
             problems = list(self._problems(row, layout, answers))
             if names_parts and str(row.get("split", "")) not in PARTS:
-                problems.append(f"split {row.get('split', '')!r:.60} is none of {', '.join(PARTS)}")
+                problems.append(f"split {str(row.get('split', ''))!r:.60} is none of {', '.join(PARTS)}")
             for problem in problems:
                 report(DataError(source, line, problem))
             if not problems:

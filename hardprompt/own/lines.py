@@ -85,7 +85,7 @@ def _refuse_signs(file: Path, text: str, report: Report) -> None:
     refused: list[DataError] = []
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEEP:
             raise DataError(file, line, f"more than {MOST_DEEP} lists and mappings within one another")
@@ -106,6 +106,7 @@ def _value(node: yaml.Node, place: Place, lined: Lined, report: Report) -> Any:
         return _mapping(node, place, lined, report)
     if isinstance(node, yaml.SequenceNode):
         return [_value(each, (*place, number), lined, report) for number, each in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)  # the third and last kind
     return _text(node, lined, report)
 
 

@@ -51,7 +51,7 @@ class Checked:
         task, lm: their names.
         prompt: what is shown in the prompt's place: the first reference prompt, or nothing.
         findings: errors first, by file and line.
-        shown: the first three examples.
+        shown: the first three examples; none where fields are wrong.
         scores: what `baselines` gives; empty where there are errors.
     """
 
@@ -89,13 +89,14 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
     name = str(path)
     lm = load_lm(lm) if isinstance(lm, str) else lm
     found: list[Finding] = []
+    task: Task | None = None
 
     def note(error: DataError) -> None:
         found.append(Finding.of(error))
 
     if is_file_reference(name) or Path(name).suffix == ".py":
         lined, task = Lined(Path(name)), load_task(name)
-        form = _form(task)
+        form, fields_fit = _form(task), True
         reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]
     else:
         try:
@@ -103,21 +104,23 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
         except DataError as error:
             note(error)
             return Checked(name, lm.name, findings=found)
-        reads = _read(form, note)
-        if form.own and not found:
+        fields_fit = not found
+        reads = _read(form, note) if form.own else []
+        if reads and not found:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
     found += [*checks.label_words(form, lm, lined), *checks.lengths(form, lm, reads), *checks.repetitions(reads)]
     found += checks.references(form, lined)
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
         try:
-            made = task if not form.own else form.assembled(reads, source=str(lined.file))
+            made = task or form.assembled(reads, source=str(lined.file))
             found += checks.balance(made, lined)
             scores = baselines(made, lm)
         except TaskError as error:
             found.append(Finding("error", str(lined.file), lined.line("data"), str(error)))
     found.sort(key=lambda finding: (finding.level, finding.file, finding.line or 0))
-    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), found, _shown(form, lm, reads[:SHOWN]), scores)
+    shown = _shown(form, lm, reads[:SHOWN]) if fields_fit else []
+    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), found, shown, scores)
 
 
 def _form(task: Task) -> DataTask:

@@ -93,6 +93,19 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "task file is not Python": (["compare", "--task", "@/syntax.py:task"], "does not run: SyntaxError"),
     "task that is none": (["compare", "--task", "@/tasks.py:number"], "is no task but int"),
     "task function raises": ([*OF_WORDS, "--task", "@/tasks.py:other"], "KeyError"),
+    "folder without a task": ([*OF_WORDS, "--task", "@/tiny"], r"tiny is no task: it has no task\.yaml; .*new-task"),
+    "folder not there": ([*OF_WORDS, "--task", "@/nowhere"], "no task .*nowhere; give a folder"),
+    "task.yaml that is wrong": (
+        [*OF_WORDS, "--task", "@/own"],
+        r"own/task\.yaml:1: no field 'templat'; did you mean 'template'",
+    ),
+    "python file without a task": ([*OF_WORDS, "--task", "@/mine.py"], "should hold one task, but holds none"),
+    "new task, there already": (["new-task", "tiny", "--out", "@/."], "tiny is there already and stays"),
+    "new task, no folder's name": (["new-task", "a/b"], "is no name of a folder"),
+    "new task, below a file": (["new-task", "mood", "--out", "@/mood.jsonl"], "mood.jsonl"),
+    "validate nothing": (["validate", "@/nowhere"], "no task .*nowhere; give a folder"),
+    "validate a data file": (["validate", "@/mood.jsonl"], r"mood\.jsonl is no task; expected a folder"),
+    "validate, model": (["validate", "@/own", "--lm", "microwrld"], "did you mean 'microworld'"),
     "split of a task": ([*OF_WORDS, "--splits", "default,other"], "no split 'other'"),
     "split of a built-in task": (["compare", "--splits", "other"], "no split 'other'; it has 'default'"),
     "split of a task file": ([*GOOD, "--splits", "13,21"], "has one data split"),
@@ -235,6 +248,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "latin.tsv").write_bytes("sentence\tlabel\na film\t0\ncafé\t1\n".encode("latin-1"))
     (folder / "ragged.tsv").write_text("sentence\tlabel\na film\t0\na\tfilm\t1\n", encoding="utf-8")
     (folder / "other.tsv").write_text("sentence\tlabel\na film\t0\na tree\t4\n", encoding="utf-8")
+    (folder / "own").mkdir()
+    (folder / "own" / "task.yaml").write_text("templat: x\n", encoding="utf-8")
     for seed in (13, 21):
         (folder / "few" / f"1-{seed}").mkdir(parents=True)
         for part in ("train", "dev"):
@@ -351,7 +366,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=QUIET, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert {"compare", "optimize", "ls", "report"} <= set(done.stdout.split())
+    assert {"compare", "optimize", "ls", "report", "new-task", "validate"} <= set(done.stdout.split())
 
 
 def test_every_verb_and_option_says_what_it_is() -> None:

@@ -105,6 +105,8 @@ WRONG: dict[str, Case] = {
         [("error", "task.yaml", 4, "columns: expected lines")],
     ),
     "column with a format": (swapped("input: text", "input: '{text!r}'"), {}, [("error", "task.yaml", 5, "neither a column")]),
+    "column that is a number": (swapped("input: text", "input: 0"), {}, [("error", "task.yaml", 5, "neither a column")]),
+    "column within a column": (swapped("input: text", "input: '{a{b}}'"), {}, [("error", "task.yaml", 5, "columns.input: ")]),
     "label words a list": (
         swapped("  positive: good\n  negative: bad", "  - good\n  - bad"),
         {},
@@ -197,6 +199,7 @@ WRONG: dict[str, Case] = {
             "test_csv": "text,label\nthe soup was lovely,positive\n",
         },
         [
+            ("error", "task.yaml", 11, "no example has the label 'negative'"),
             ("error", "test.csv", 2, "is in test and in train"),
             ("error", "train.csv", 3, "'negtive' is none of"),
         ],
@@ -221,6 +224,7 @@ WRONG: dict[str, Case] = {
             ("error", "data.jsonl", 2, "missing label"),
             ("error", "data.jsonl", 3, "not JSON"),
             ("error", "data.jsonl", 4, "text is no text but 7"),
+            ("error", "task.yaml", 9, "no example has the label 'negative'"),
         ],
     ),
     "everything at once": (
@@ -328,10 +332,10 @@ def test_a_start_is_checked_and_compared(
     assert (status, err) == (2, "") and "error: mood/data.csv:2: text is empty" in out
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", " mood", "a\nb", "a\\b"])
+@pytest.mark.parametrize("name", ["", "a/b", "..", " mood", "a\nb", "a\\b", "plural"])
 def test_a_name_that_is_no_folders(name: str, tmp_path: Path) -> None:
     """Is refused, and nothing is made."""
-    with pytest.raises(RequestError, match="is no name of a folder"):
+    with pytest.raises(RequestError, match="is a task of the catalogue" if name == "plural" else "is no name of a folder"):
         new_task(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

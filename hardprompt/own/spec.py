@@ -57,8 +57,9 @@ class Columns(BaseModel):
             places = [place for place in Formatter().parse(text) if place[1] is not None]
         except ValueError as error:
             raise ValueError(f"{input!r} is no text with columns in braces ({error})") from error
-        if not places or any(not name or spec or conversion or set(name) & set(".[") for _, name, spec, conversion in places):
-            raise ValueError(f"{input!r} is neither a column nor a text like '{{title}} {{description}}'")
+        for _, name, form, conversion in places or [("", "", "", "")]:
+            if not name or form or conversion or name.isdigit() or set(name) & set(".[{}"):
+                raise ValueError(f"{input!r} is neither a column's name nor a text like '{{title}} {{description}}'")
         return text
 
 
@@ -155,7 +156,7 @@ def read_own(path: str | Path, report: Report = stop) -> tuple[DataTask, Lined]:
     try:
         spec = TaskFile.model_validate(given)
     except ValidationError as error:
-        for problem in error.errors():
+        for problem in sorted(error.errors(), key=lambda problem: problem["type"] == "missing"):  # a misspelt field comes first
             report(_said(problem, lined))
             wrong.add(str(problem["loc"][0]))
         stand_in = {"name": "task", "template": "{input} {prompt}", "data": TASK_FILE}
@@ -182,7 +183,7 @@ def _files(spec: TaskFile, lined: Lined, report: Report) -> Files:
         elif Path(name).suffix not in FORMATS:
             report(DataError(lined.file, line, f"{name} has no ending that says its format; expected {', '.join(FORMATS)}"))
         else:
-            found.append((part or None, folder / name))  # type: ignore[arg-type]  # which pydantic has checked
+            found.append((part or None, folder / name))
     return found
 
 

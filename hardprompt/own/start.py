@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hardprompt.catalogue import all_tasks
 from hardprompt.errors import RequestError
 
 START = Path(__file__).parent / "start"
@@ -19,7 +20,7 @@ def new_task(name: str, out: str | Path = ".") -> Path:
         The new folder.
 
     Raises:
-        RequestError: there is something of that name, the name is no folder's, or the folder cannot be made.
+        RequestError: a file, folder or catalogue's task has that name, it is no folder's, or the folder cannot be made.
 
     Example:
         >>> new_task("mood", "/tmp/tasks").name     # doctest: +SKIP
@@ -27,6 +28,8 @@ def new_task(name: str, out: str | Path = ".") -> Path:
     """
     if not name.isprintable() or name != name.strip() or not name.strip(".") or "/" in name or "\\" in name:
         raise RequestError(f"{name!r} is no name of a folder; choose one such as mood, and its place with --out")
+    if name in all_tasks():
+        raise RequestError(f"{name} is a task of the catalogue; choose another name")
     folder = Path(out) / name
     try:
         folder.mkdir(parents=True)

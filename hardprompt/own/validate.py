@@ -106,7 +106,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
             return Checked(name, lm.name, findings=found)
         fields_fit = not found
         reads = _read(form, note) if form.own else []
-        if reads and not found:
+        if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
     found += [*checks.label_words(form, lm, lined), *checks.lengths(form, lm, reads), *checks.repetitions(reads)]
     found += checks.references(form, lined)

@@ -145,7 +145,7 @@ def _shown(form: DataTask, lm: FrozenLM, reads: list[Read]) -> list[Shown]:
     shown = []
     for read in reads:
         text = template.fill(read.example.input, prompt)
-        answer = form.separator + (form.label_words or {}).get(read.example.answer, read.example.answer)
+        answer = form.separator + form.label_words.get(read.example.answer, read.example.answer)
         [answer_ids] = lm.encode_after([answer])
         shown.append(Shown(text, _tokens(lm, lm.encode(text)), answer, _tokens(lm, answer_ids)))
     return shown

@@ -11,7 +11,8 @@ from typing import Any
 
 from hardprompt.dataset import DataTask
 from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
-from hardprompt.plugins import is_file_reference, load_attribute, offers
+from hardprompt.own.spec import is_own, read_own
+from hardprompt.plugins import is_file_reference, load_attribute, load_only, offers
 from hardprompt.task import Task
 
 TaskLoader = DataTask | Callable[[str], Task]
@@ -33,10 +34,11 @@ def all_tasks() -> dict[str, TaskLoader]:
 
 
 def load_task(name: str, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
-    """A task by name, or from a Python file as `path.py:attribute`: a `Task`, a function of the split, or a `DataTask`.
+    """A task by name, or one's own.
 
     Args:
-        name: of the task.
+        name: of the task; or a folder with a `task.yaml`, or that file (a folder called as a task is ./NAME); or a Python file
+            that holds one `Task` or `DataTask`; or `path.py:attribute`, which may be a function of the split too.
         split: which published split of its data; embedded tasks have only "default".
         data: of a task on real data, the file or folder to read; by default the data are fetched from the hub.
         shots: of a task on real data, draw so many examples per label instead of taking a published split.
@@ -63,7 +65,7 @@ def load_task(name: str, split: str = "default", data: str | Path | None = None,
 
 
 def needs_data(name: str) -> bool:
-    """Whether a task is on data that are not in the package.
+    """Whether a task is on data that are not in the package: real data, or one's own folder.
 
     Raises:
         UnknownName: no such task; names the nearest.
@@ -74,10 +76,14 @@ def needs_data(name: str) -> bool:
 def _find(name: str) -> Any:
     if is_file_reference(name):
         return load_attribute(name)
+    if Path(name).suffix == ".py":
+        return load_only(name, (Task, DataTask), "task")
     known = all_tasks()
-    if name not in known:
-        raise UnknownName("task", name, known, " (or a .jsonl file with --template, or path.py:name)")
-    return known[name]
+    if name in known:
+        return known[name]
+    if is_own(name):
+        return read_own(name)[0]
+    raise UnknownName("task", name, known, " (or a folder with a task.yaml, a .jsonl file with --template, or path.py:name)")
 
 
 def _make(name: str, function: Callable[[str], object], split: str) -> object:

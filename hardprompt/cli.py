@@ -26,7 +26,7 @@ ReaderName = Annotated[
     str | None, typer.Option("--reader", help="A model that judges readability: embedded, local folder or hub id.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
-TaskName = Annotated[str, typer.Option("--task", help="Name, a .jsonl file, or path.py:name.")]
+TaskName = Annotated[str, typer.Option("--task", help="Name, a folder with task.yaml, a .py or .jsonl file, or path.py:name.")]
 LMName = Annotated[str, typer.Option("--lm", help="Embedded model, local folder or hub id.")]
 Data = Annotated[str | None, typer.Option(help="Of a task on real data: its file or folder; by default the hub's.")]
 Shots = Annotated[int | None, typer.Option(help="Of a task on real data: draw so many examples per label.")]
@@ -247,6 +247,33 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as
     store.write_report()
     _show(store.points(), as_json)
     _show_known(folder, as_json)
+
+
+@app.command("new-task")
+def new_task(
+    name: Annotated[str, typer.Argument(help="Name of the task and of its folder.")],
+    out: Annotated[Path, typer.Option(help="Folder that it is put in.")] = Path("."),
+) -> None:
+    """Write a commented start for a task of your own, which works as it is."""
+    from hardprompt.own.start import new_task as write
+
+    print(f"{write(name, out)} is there; change it, and check it with: hardprompt validate {out / name}")
+
+
+@app.command()
+def validate(
+    path: Annotated[str, typer.Argument(help="Folder with task.yaml, that file, a .py file, or path.py:name.")],
+    lm: LMName = "microworld",
+    as_json: Json = False,
+) -> None:
+    """Check a task of your own: all that is wrong, what the model reads, and scores that need no prompt."""
+    from hardprompt.own.validate import validate as check
+    from hardprompt.report.checked import checked_lines
+
+    checked = check(path, lm)
+    print(json.dumps(checked.as_json(), ensure_ascii=False, indent=2) if as_json else "\n".join(checked_lines(checked)))
+    if checked.errors:
+        raise typer.Exit(2)
 
 
 def main() -> None:

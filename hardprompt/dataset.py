@@ -18,8 +18,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
-from hardprompt.data import FORMATS, Rows, read_rows
-from hardprompt.errors import TaskError
+from hardprompt.data import FORMATS, Report, Rows, read_rows, stop
+from hardprompt.errors import DataError, TaskError
 from hardprompt.hub import fetch
 from hardprompt.splits import make_splits
 from hardprompt.task import SPLITS, Example, Split, Task, Template
@@ -37,8 +37,18 @@ PARTS: dict[str, Split] = {
 UNLABELLED = "-1"
 """What the hub has in place of labels that were not published."""
 
-Files = list[tuple[Split | None, Path]]
+Files = Sequence[tuple[Split | None, Path]]
 """Files with the part that each is; None for data in one piece."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """An example that was read, with its part and the place where it stands (of the hub: the row's number)."""
+
+    part: Split
+    example: Example
+    file: str
+    line: int | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Layout:
     Args:
         input: a text with columns as places, such as "{title} {description}".
         answer: the column of the answer.
-        first: what number the first label has, where labels are numbers.
+        first: what number the first label has, where labels are numbers; None where labels stand by their names only.
 
     Example:
         >>> Layout("{title} {description}", "label").columns
@@ -57,7 +67,7 @@ class Layout:
 
     input: str
     answer: str = "label"
-    first: int = 0
+    first: int | None = 0
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -79,12 +89,13 @@ class DataTask:
     """A task without its data: call it with a split and a file or folder to get the `Task`.
 
     Args:
-        name, template, label_words, match, reference_prompts, description, citation, licence, source, keep: as `Task` has them.
-            Labels are numbered in the order of the label words, and may stand in the data as numbers or by name.
+        name, template, label_words, match, separator, reference_prompts, description, citation, licence, source, keep: as
+            `Task` has them. Labels are numbered in the order of the label words; in the data, they are numbers or names.
         layouts: the forms that the data come in.
         files: names of a file that holds all of the data, looked for in a folder.
         headerless: columns of a csv file without a header.
         hub: id on the hub, and the configuration's name where it has one; empty where the data are not there.
+        own: files that the task brings along, read where no others are given, in no layout but the task's.
 
     Example:
         >>> films = DataTask(name="films", template="{input} {prompt}", layouts=(Layout("{sentence}"),),
@@ -98,6 +109,7 @@ class DataTask:
     layouts: Sequence[Layout]
     label_words: Mapping[str, str] = field(default_factory=dict)
     match: Literal["exact", "starts-with"] = "exact"
+    separator: str = " "
     reference_prompts: Sequence[str] = ()
     description: str = ""
     citation: str = ""
@@ -107,30 +119,60 @@ class DataTask:
     files: Sequence[str] = ()
     headerless: Sequence[str] = ()
     hub: Sequence[str] = ()
+    own: Files = ()
 
     def __call__(self, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
         """The task with its data.
 
         Args:
             split: a published split, or one whose number is the seed of what is drawn.
-            data: a file or a folder; by default the data are fetched from the hub.
+            data: a file or a folder; by default the data that the task brings along, or else those of the hub.
             shots: draw so many examples per label for train, and again for dev, instead of a published split.
 
         Raises:
             TaskError: with file and line where there is one: no data, or data that cannot be used.
         """
-        files = None if data is None else self._files(Path(data), split, shots)
+        files = (self.own or None) if data is None else self._files(Path(data), split, shots)
+        published = data is not None and shots is None and any(part and file.parent != Path(data) for part, file in files or ())
+        reads = self._from_hub() if files is None else self.read(files)
+        return self.assembled(reads, split, shots, published, str(data or self._home))
+
+    def read(self, files: Files, report: Report = stop) -> Iterator[Read]:
+        """Every labelled example of files, with its part and place.
+
+        Args:
+            files: with the part that each is.
+            report: told of each wrong row, which is left out; by default the first one is raised.
+
+        Raises:
+            DataError: a wrong row, as `report` has it; a file of which nothing can be read.
+        """
+        for part, file in files:
+            needed = self.layouts[0].columns if self.own and part != "test" else ()
+            rows = read_rows(file, needed, self.headerless, report)
+            yield from self._examples(str(file), rows, part, report)
+
+    def assembled(
+        self, reads: Iterable[Read], split: str = "default", shots: int | None = None, published: bool = False, source: str = ""
+    ) -> Task:
+        """The task made of examples that were read.
+
+        Args:
+            reads: the examples with their parts.
+            split, shots, published: as `make_splits` has them.
+            source: what messages call the data.
+
+        Raises:
+            TaskError: no example, none of a label, or too few for what is asked.
+        """
         found: dict[Split, list[Example]] = {}
-        for part, example in self._from_hub() if files is None else self._from_files(files):
-            found.setdefault(part, []).append(example)
+        for read in reads:
+            found.setdefault(read.part, []).append(read.example)
         if not found:
-            raise TaskError(f"task {self.name}: {data or self.hub[0]} holds no example with its answer")
+            raise TaskError(f"task {self.name}: {source} holds no example with its answer")
         present = {example.answer for examples in found.values() for example in examples}
         if absent := [label for label in self.label_words if label not in present]:
-            raise TaskError(
-                f"task {self.name}: {data or self.hub[0]} has no example of {', '.join(absent)}; give the task's own data"
-            )
-        published = shots is None and any(part and file.parent != Path(str(data)) for part, file in files or ())
+            raise TaskError(f"task {self.name}: {source} has no example of {', '.join(absent)}; give the task's own data")
         try:
             parts = make_splits(found, split, shots, tuple(self.label_words), published)
         except TaskError as error:
@@ -153,6 +195,7 @@ class DataTask:
             test=parts["test"],
             label_words=self.label_words,
             match=self.match,
+            separator=self.separator,
             reference_prompts=self.reference_prompts,
             description=self.description,
             citation=self.citation,
@@ -181,7 +224,9 @@ class DataTask:
         if shots is not None:
             test = beside.get("test") or next((parts["test"] for parts in published.values() if "test" in parts), None)
             pools = [beside] if "train" in beside else list(published.values())
-            drawn: Files = [(part, file) for parts in pools for part, file in parts.items() if part != "test"]
+            drawn: list[tuple[Split | None, Path]] = [
+                (part, file) for parts in pools for part, file in parts.items() if part != "test"
+            ]
             return [*drawn, ("test", test)] if test else drawn
         chosen = [parts for name, parts in published.items() if split in (name, name.rpartition("-")[2])]
         if len(chosen) != 1:
@@ -192,11 +237,16 @@ class DataTask:
             )
         return list((beside | chosen[0]).items())
 
-    def _from_files(self, files: Files) -> Iterator[tuple[Split, Example]]:
-        for part, file in files:
-            yield from self._examples(str(file), read_rows(file, headerless=self.headerless), part)
+    @property
+    def _home(self) -> str:
+        """Where the data are that the task has without being given any."""
+        return ", ".join(str(file) for _, file in self.own) or "/".join(self.hub)
 
-    def _from_hub(self) -> Iterator[tuple[Split, Example]]:
+    @property
+    def _forms(self) -> tuple[Layout, ...]:
+        return tuple(self.layouts) if self.own else (*self.layouts, OWN)
+
+    def _from_hub(self) -> Iterator[Read]:
         """Every labelled example that the hub has; one line where it cannot be had."""
         give = f"task {self.name} needs its data: give --data PATH, a folder with train, dev and test, or one file"
         if not self.hub:
@@ -210,22 +260,28 @@ class DataTask:
                 yield from self._examples("/".join([*self.hub, name]), enumerate(rows, 1), PARTS[name])
 
     def _examples(
-        self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None
-    ) -> Iterator[tuple[Split, Example]]:
+        self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None, report: Report = stop
+    ) -> Iterator[Read]:
         """The examples of one file with their parts; none of a test part that has no labels."""
         layout: Layout | None = None
         for line, row in rows:
-            where = f"{source}:{line}"
             if layout is None:
-                layout = next((each for each in (*self.layouts, OWN) if row.keys() >= set(each.columns)), None)
+                layout = next((each for each in self._forms if row.keys() >= set(each.columns)), None)
                 if part == "test" and self._unlabelled(row, layout):
                     return
                 if layout is None:
-                    wanted = " or ".join(", ".join(each.columns) for each in (*self.layouts, OWN))
-                    raise TaskError(f"{where}: columns {', '.join(row)}, but task {self.name} reads {wanted}")
+                    wanted = " or ".join(", ".join(each.columns) for each in self._forms)
+                    raise DataError(source, line, f"columns {', '.join(row)}, but task {self.name} reads {wanted}")
                 answers = self._answers(layout)
                 names_parts = part is None and "split" in row
-            yield _named_part(row, where) if names_parts else part or "train", self._example(row, layout, answers, where)
+            problems = list(self._problems(row, layout, answers))
+            if names_parts and str(row.get("split", "")) not in PARTS:
+                problems.append(f"split {str(row.get('split', ''))!r:.60} is none of {', '.join(PARTS)}")
+            for problem in problems:
+                report(DataError(source, line, problem))
+            if not problems:
+                named = PARTS[str(row["split"])] if names_parts else part or "train"
+                yield Read(named, self._example(row, layout, answers), source, line)
 
     def _unlabelled(self, row: Mapping[str, Any], layout: Layout | None) -> bool:
         if layout is not None:
@@ -234,31 +290,34 @@ class DataTask:
 
     def _answers(self, layout: Layout) -> dict[str, str]:
         """Label of whatever stands for it in the data, in lower case."""
-        numbered = {str(number): label for number, label in enumerate(self.label_words, layout.first)}
-        return numbered | {label.lower(): label for label in self.label_words}
+        labels = {label.lower(): label for label in self.label_words}
+        if layout.first is None:
+            return labels
+        return {str(number): label for number, label in enumerate(self.label_words, layout.first)} | labels
 
-    def _example(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str], where: str) -> Example:
+    def _problems(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str]) -> Iterator[str]:
+        """What is wrong with a row, its split excepted."""
+        unusable = False
         for name in layout.columns:
             if name not in row:
-                raise TaskError(f"{where}: missing {name}")
-            if not isinstance(row[name], str) and (name in layout.inputs or not isinstance(row[name], int)):
-                raise TaskError(f"{where}: {name} is no text but {row[name]!r:.60}")
-        input, answer = layout.input.format_map(row).strip(), str(row[layout.answer]).strip()
+                unusable = True
+                yield f"missing {name}"
+            elif not isinstance(row[name], str) and (name in layout.inputs or not isinstance(row[name], int)):
+                unusable = True
+                yield f"{name} is no text but {row[name]!r:.60}"
+        if unusable:
+            return
+        answer = str(row[layout.answer]).strip()
         if not any(row[name].strip() for name in layout.inputs):
-            raise TaskError(f"{where}: {', '.join(layout.inputs)} is empty")
+            yield f"{', '.join(layout.inputs)} is empty"
         if answers and answer.lower() not in answers:
-            raise TaskError(f"{where}: {layout.answer} {answer!r:.60} is none of {', '.join(answers)}")
-        if not answer or "\n" in answer:
-            raise TaskError(f"{where}: {layout.answer} is empty or has a line break")
+            yield f"{layout.answer} {answer!r:.60} is none of {', '.join(answers)}"
+        elif not answer or "\n" in answer:
+            yield f"{layout.answer} is empty or has a line break"
+
+    def _example(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str]) -> Example:
+        input, answer = layout.input.format_map(row).strip(), str(row[layout.answer]).strip()
         return Example(input, answers[answer.lower()] if answers else answer)
-
-
-def _named_part(row: Mapping[str, Any], where: str) -> Split:
-    """The part that a row says it belongs to."""
-    name = str(row.get("split", ""))
-    if name not in PARTS:
-        raise TaskError(f"{where}: split {name!r} is none of {', '.join(PARTS)}")
-    return PARTS[name]
 
 
 def _listing(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ HardpromptError
 ├── RequestError          the request was wrong (exit status 2)
 │   ├── UnknownName       no such task, model, optimizer or option; names the nearest
 │   ├── TaskError         a task that cannot be used as it is
+│   │   └── DataError     with the file, and the line where there is one
 │   ├── LMError           a model that cannot be loaded or does not fit
 │   ├── ContextExceeded   an input longer than the model's context
 │   └── StudyError        an output folder that cannot be used for this request
@@ -39,6 +40,23 @@ class UnknownName(RequestError):
 
 class TaskError(RequestError):
     """A task, template, label word or example that cannot be used."""
+
+
+class DataError(TaskError):
+    """A place in a file that cannot be used.
+
+    Args:
+        file: as it was given.
+        line: counted from 1; None where it is about the whole file.
+        problem: what is wrong there, and what to do.
+
+    >>> print(DataError("mood.csv", 3, "text is empty"))
+    mood.csv:3: text is empty
+    """
+
+    def __init__(self, file: object, line: int | None, problem: str) -> None:
+        super().__init__(f"{file}: {problem}" if line is None else f"{file}:{line}: {problem}")
+        self.file, self.line, self.problem = str(file), line, problem
 
 
 class LMError(RequestError):

@@ -5,6 +5,7 @@ import sys
 import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hardprompt.errors import RequestError
@@ -38,6 +39,31 @@ def load_attribute(reference: str) -> Any:
         RequestError: no such file, it does not run, or it has no such attribute.
     """
     path, _, attribute = reference.rpartition(":")
+    module = _run(path)
+    if not hasattr(module, attribute):
+        raise RequestError(f"{path} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def load_only(path: str, kinds: tuple[type, ...], called: str) -> Any:
+    """The one object of some kinds that a Python file holds; the file is run for it.
+
+    Args:
+        path: of the file.
+        kinds: what to look for.
+        called: what messages call it.
+
+    Raises:
+        RequestError: no such file, it does not run, or it holds none or several.
+    """
+    found = {name: value for name, value in vars(_run(path)).items() if isinstance(value, kinds)}
+    if len({id(value) for value in found.values()}) != 1:
+        several = f"several ({', '.join(found)}); choose one with {path}:name" if found else f"none; give {path}:name"
+        raise RequestError(f"{path} should hold one {called}, but holds {several}")
+    return next(iter(found.values()))
+
+
+def _run(path: str) -> ModuleType:
     file = Path(path)
     spec = importlib.util.spec_from_file_location(f"_hardprompt_file_{file.stem}", file)
     if not file.is_file() or spec is None or spec.loader is None:
@@ -48,6 +74,4 @@ def load_attribute(reference: str) -> Any:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise RequestError(f"{path} does not run: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
-    if not hasattr(module, attribute):
-        raise RequestError(f"{path} has no {attribute!r}")
-    return getattr(module, attribute)
+    return module

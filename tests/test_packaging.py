@@ -233,6 +233,8 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
     assert {
         "hardprompt/py.typed",
         "hardprompt/lm/microworld/model/model.safetensors",
+        "hardprompt/own/start/data.csv",
+        "hardprompt/own/start/task.yaml",
         "hardprompt/report/page.html",
     } <= expected
     assert {name.split("/", 1)[1] for name in of_metadata} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}

@@ -33,7 +33,7 @@ class StudyRequest(BaseModel):
     """Optimizers x weights x splits x seeds on one task and model.
 
     Attributes:
-        task: name, `path.py:name`, or a `.jsonl` file (with `template`).
+        task: name, folder with a `task.yaml`, that file, `path.py`, `path.py:name`, or a `.jsonl` file (with `template`).
         lm: embedded model, local folder or hub id.
         reader: a model that judges readability and was not optimized against; by default the embedded reader for the embedded
             model, none for others.
@@ -72,10 +72,10 @@ class StudyRequest(BaseModel):
     options: dict[str, dict[str, Any]] = {}
     device: str | None = None
 
-    @field_validator("data", mode="before")
+    @field_validator("task", "data", mode="before")
     @classmethod
-    def _as_text(cls, data: object) -> object:
-        return str(data) if isinstance(data, Path) else data
+    def _as_text(cls, path: object) -> object:
+        return str(path) if isinstance(path, Path) else path
 
     @field_validator("weights")
     @classmethod

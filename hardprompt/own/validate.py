@@ -1,0 +1,155 @@
+"""Checking a task of one's own before a long run: everything that is wrong at once, then what the model reads and scores.
+
+Errors are what a study would refuse or what spoils its result: wrong fields, rows that cannot be used, label words that are not
+one token or share one, labels without an example, examples longer than the model's context, and an input in two parts. Warnings
+are repetitions within a part, labels of very unequal numbers, a part without labels, and no reference prompt.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hardprompt.catalogue import load_task
+from hardprompt.data import Report
+from hardprompt.dataset import DataTask, Read
+from hardprompt.errors import DataError, TaskError
+from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.own import checks
+from hardprompt.own.baseline import baselines
+from hardprompt.own.checks import Finding
+from hardprompt.own.lines import Lined
+from hardprompt.own.spec import read_own
+from hardprompt.plugins import is_file_reference
+from hardprompt.task import SPLITS, Task, Template
+
+SHOWN = 3
+"""Examples that are shown with their tokens."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example as the model reads it.
+
+    Attributes:
+        text: with the prompt in its place; the answer excepted.
+        tokens: of the text, as the tokenizer writes them.
+        answer: what is expected after it, separator included.
+        answer_tokens: of the answer.
+    """
+
+    text: str
+    tokens: list[str]
+    answer: str
+    answer_tokens: list[str]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `validate` found.
+
+    Attributes:
+        task, lm: their names.
+        prompt: what is shown in the prompt's place: the first reference prompt, or nothing.
+        findings: errors first, by file and line.
+        shown: the first three examples; none where fields are wrong.
+        scores: what `baselines` gives; empty where there are errors.
+    """
+
+    task: str
+    lm: str
+    prompt: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> int:
+        """How many of the findings are errors."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values, with the number of errors."""
+        return {"errors": self.errors} | asdict(self)
+
+
+def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
+    """Check a task of one's own against a model; nothing is written.
+
+    Args:
+        path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run for it.
+        lm: the model whose tokens and context count.
+
+    Raises:
+        RequestError: there is no such task, the Python file gives none, or there is no such model.
+
+    Example:
+        >>> validate("mood").errors     # doctest: +SKIP
+        0
+    """
+    name = str(path)
+    lm = load_lm(lm) if isinstance(lm, str) else lm
+    found: list[Finding] = []
+    task: Task | None = None
+
+    def note(error: DataError) -> None:
+        found.append(Finding.of(error))
+
+    if is_file_reference(name) or Path(name).suffix == ".py":
+        lined, task = Lined(Path(name)), load_task(name)
+        form, fields_fit = _form(task), True
+        reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]
+    else:
+        try:
+            form, lined = read_own(path, note)
+        except DataError as error:
+            note(error)
+            return Checked(name, lm.name, findings=found)
+        fields_fit = not found
+        reads = _read(form, note) if form.own else []
+        if reads and fields_fit:
+            found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
+    found += [*checks.label_words(form, lm, lined), *checks.lengths(form, lm, reads), *checks.repetitions(reads)]
+    found += checks.references(form, lined)
+    scores: dict[str, Any] = {}
+    if not any(finding.level == "error" for finding in found):
+        try:
+            made = task or form.assembled(reads, source=str(lined.file))
+            found += checks.balance(made, lined)
+            scores = baselines(made, lm)
+        except TaskError as error:
+            found.append(Finding("error", str(lined.file), lined.line("data"), str(error)))
+    found.sort(key=lambda finding: (finding.level, finding.file, finding.line or 0))
+    shown = _shown(form, lm, reads[:SHOWN]) if fields_fit else []
+    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), found, shown, scores)
+
+
+def _form(task: Task) -> DataTask:
+    """What a task is, its data excepted."""
+    shared = {each.name for each in fields(DataTask)} & {each.name for each in fields(Task)} - {"template"}
+    return DataTask(template=task.template.text, layouts=(), **{name: getattr(task, name) for name in shared})
+
+
+def _read(form: DataTask, report: Report) -> list[Read]:
+    """The examples of each of a task's files, as far as they can be read."""
+    reads: list[Read] = []
+    for file in form.own:
+        try:
+            reads += form.read([file], report)
+        except DataError as error:
+            report(error)
+    return reads
+
+
+def _shown(form: DataTask, lm: FrozenLM, reads: list[Read]) -> list[Shown]:
+    template, prompt = Template(form.template), next(iter(form.reference_prompts), "")
+    shown = []
+    for read in reads:
+        text = template.fill(read.example.input, prompt)
+        answer = form.separator + form.label_words.get(read.example.answer, read.example.answer)
+        [answer_ids] = lm.encode_after([answer])
+        shown.append(Shown(text, _tokens(lm, lm.encode(text)), answer, _tokens(lm, answer_ids)))
+    return shown
+
+
+def _tokens(lm: FrozenLM, ids: list[int]) -> list[str]:
+    return [str(token) for token in lm.tokenizer.convert_ids_to_tokens(ids)]

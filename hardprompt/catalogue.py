@@ -55,7 +55,7 @@ def load_task(name: str, split: str = "default", data: str | Path | None = None,
     if isinstance(found, DataTask):
         return found(split, data, shots)
     if data is not None or shots is not None:
-        raise TaskError(f"data and shots belong to tasks on real data, such as sst-2; {name} has its own examples")
+        raise TaskError(f"data and shots belong to tasks on real data, such as sst2; {name} has its own examples")
     task = _make(name, found, split) if callable(found) else found
     if not isinstance(task, Task):
         raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")

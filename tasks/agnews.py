@@ -7,7 +7,7 @@ fill in. Here a causal model reads the text first, and the answer comes last.
 from hardprompt.dataset import DataTask, Layout
 
 TASK = DataTask(
-    name="ag-news",
+    name="agnews",
     description="the topic of a news item: world, sports, business or technology",
     template="{input} {prompt}",
     label_words={"World": "World", "Sports": "Sports", "Business": "Business", "Tech": "Tech"},

@@ -3,7 +3,7 @@
 from hardprompt.dataset import DataTask, Layout
 
 TASK = DataTask(
-    name="sst-2",
+    name="sst2",
     description="is a sentence of a film review positive or negative (Stanford Sentiment Treebank)",
     template="{input} {prompt}",
     label_words={"negative": "terrible", "positive": "great"},

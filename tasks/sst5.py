@@ -3,7 +3,7 @@
 from hardprompt.dataset import DataTask, Layout
 
 TASK = DataTask(
-    name="sst-5",
+    name="sst5",
     description="how positive is a sentence of a film review, in five steps (Stanford Sentiment Treebank)",
     template="{input} {prompt}",
     label_words={

@@ -69,7 +69,7 @@ GOOD = [
 OF_WORDS = ["compare", "--task", "@/tasks.py:task", "--lm", "@/tiny", "--device", "cpu", "--optimizers", "empty"]
 OF_LINES = [*OF_WORDS, "--template", "{input} {prompt}", "--task"]
 
-ON_DATA = ["compare", "--task", "sst-2", "--data", "@/few", "--splits", "13", "--lm", "@/tiny", "--device", "cpu"]
+ON_DATA = ["compare", "--task", "sst2", "--data", "@/few", "--splits", "13", "--lm", "@/tiny", "--device", "cpu"]
 
 EVALUATE = ["evaluate", "--task", "@/tasks.py:task", "--lm", "@/tiny", "--device", "cpu"]
 
@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "data not UTF-8": ([*ON_DATA, "--data", "@/latin.tsv"], r"latin\.tsv:3: byte 0xe9 is not UTF-8"),
     "data with a ragged row": ([*ON_DATA, "--data", "@/ragged.tsv"], r"ragged\.tsv:3: 3 fields, expected 2 .*use csv"),
     "data with another label": ([*ON_DATA, "--data", "@/other.tsv"], r"other\.tsv:3: label '4' is none of 0, 1, negative"),
-    "data of another task": ([*ON_DATA, "--data", "@/mood.jsonl", "--task", "sst-5"], "has no example of very negative"),
+    "data of another task": ([*ON_DATA, "--data", "@/mood.jsonl", "--task", "sst5"], "has no example of very negative"),
     "data of an embedded task": (["compare", "--data", "@/few"], "data and shots belong to tasks on real data"),
     "shots of an embedded task": (["compare", "--shots", "4"], "data and shots belong to tasks on real data"),
     "data of a task file": ([*GOOD, "--data", "@/few"], r"mood\.jsonl holds its own examples"),
@@ -513,9 +513,9 @@ def test_published_splits_and_other_label_words(
     study = [*ON_DATA, "--data", "few", "--splits", "13,21", *words]
     status, out, _ = ask(filled(study, given), capfd, monkeypatch)
     points = json.loads(out)
-    assert status == 0 and [(point["task"], point["split"]) for point in points] == [("sst-2", "13"), ("sst-2", "21")]
+    assert status == 0 and [(point["task"], point["split"]) for point in points] == [("sst2", "13"), ("sst2", "21")]
     assert all(point["inputs_cut"] == {"train": 0, "dev": 0, "test": 0} for point in points)
-    record = (here / "hardprompt-out" / "sst-2-tiny" / "study.yaml").read_text(encoding="utf-8")
+    record = (here / "hardprompt-out" / "sst2-tiny" / "study.yaml").read_text(encoding="utf-8")
     assert "\n  data: few\n  shots: null\n" in record
 
     (here / "few" / "test.tsv").write_text("sentence\tlabel\nbad food\t1\ngood food\t0\n", encoding="utf-8")

@@ -27,7 +27,7 @@ RELATIONS = {  # published sizes of the four fifths and the fifth
     "present-past": (234, 59),
     "singular-plural": (164, 41),
 }
-FEW_SHOT = {"sst-2": ("sst-2", 2, 1821), "mr": ("mr", 2, 2000), "sst-5": ("sst-5", 5, 2210), "ag-news": ("agnews", 4, 3800)}
+FEW_SHOT = {"sst2": ("sst-2", 2, 1821), "mr": ("mr", 2, 2000), "sst5": ("sst-5", 5, 2210), "agnews": ("agnews", 4, 3800)}
 FILMS = [("a dull film", 0), ("a lovely film", 1), ("bad acting", 0), ("great music", 1), ("a bore", 0), ("a joy", 1)] + [
     (f"film {number}", number % 2) for number in range(34)
 ]
@@ -49,7 +49,7 @@ def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str 
 
 def test_the_real_tasks_are_on_offer_and_whole() -> None:
     """Each says where its data come from and how to cite them, and is described without them."""
-    assert set(REAL) == {"sst-2", "mr", "sst-5", "ag-news", "boolq", *RELATIONS}
+    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", *RELATIONS}
     for name in REAL:
         described = all_tasks()[name].describe()  # type: ignore[union-attr]
         assert described["name"] == name and described["sizes"] is None and not described["embedded"]
@@ -88,10 +88,10 @@ def test_published_few_shot_splits(name: str, shared: Path) -> None:
 def test_few_shot_splits_drawn_anew(shared: Path) -> None:
     """The same split name draws the same examples, another one others, and test stays the published one."""
     folder = shared / "data" / "fewshot" / "sst-2"
-    first, again, other = (load_task("sst-2", split, folder, shots=8) for split in ("13", "13", "7"))
+    first, again, other = (load_task("sst2", split, folder, shots=8) for split in ("13", "13", "7"))
     assert first == again and first.digest != other.digest and sizes(first) == sizes(other) == (16, 16, 1821)
     assert Counter(example.answer for example in (*first.train, *other.dev)) == {"negative": 16, "positive": 16}
-    assert first.test == load_task("sst-2", "21", folder).test
+    assert first.test == load_task("sst2", "21", folder).test
     assert not {example.input for example in first.train} & {example.input for example in first.dev}
 
 
@@ -120,7 +120,7 @@ def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
     task = load_task(name, "13", data / FEW_SHOT[name][0] if name in FEW_SHOT else data, shots=4)
     problem = Problem(task, lm, prompt_length=5)
     problem.check_context(ROOM - 1)
-    assert (problem.task.inputs_cut.get("test", 0) > 0) == (name in ("boolq", "ag-news"))
+    assert (problem.task.inputs_cut.get("test", 0) > 0) == (name in ("boolq", "agnews"))
 
 
 # Forms
@@ -131,10 +131,10 @@ def test_glue(tmp_path: Path) -> None:
     write(tmp_path, "train.tsv", [*FILMS, FILMS[0], ("seen in dev ", 1)])
     write(tmp_path, "dev.tsv", [("seen in dev", 1), ("awful", 0)])
     (tmp_path / "test.tsv").write_text("index\tsentence\n0\tunlabelled\n", encoding="utf-8")
-    task = load_task("sst-2", data=tmp_path)
+    task = load_task("sst2", data=tmp_path)
     assert sizes(task) == (32, 8, 2) and {e.input for e in (*task.train, *task.dev)} == {text for text, _ in FILMS}
     assert task.test == (Example("seen in dev", "positive"), Example("awful", "negative"))
-    assert sizes(load_task("sst-2", "5", tmp_path, shots=10)) == (20, 20, 2)
+    assert sizes(load_task("sst2", "5", tmp_path, shots=10)) == (20, 20, 2)
 
 
 def test_ag_news_as_csv(tmp_path: Path) -> None:
@@ -143,16 +143,16 @@ def test_ag_news_as_csv(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "train.csv").write_text(rows, encoding="utf-8")
     (tmp_path / "a" / "test.csv").write_text('4,"Chip","fast"\n', encoding="utf-8")
-    task = load_task("ag-news", data=tmp_path / "a")
+    task = load_task("agnews", data=tmp_path / "a")
     assert sizes(task) == (64, 16, 1) and task.test == (Example("Chip fast", "Tech"),)
     assert Example('Title, 2 says "2"\nand more', "Business") in (*task.train, *task.dev)
     (tmp_path / "a" / "test.csv").write_text('Class Index,Title,Description\n4,"Chip","fast"\n', encoding="utf-8")
-    assert load_task("ag-news", data=tmp_path / "a") == task
+    assert load_task("agnews", data=tmp_path / "a") == task
     (tmp_path / "a" / "test.csv").write_text('text,label\n"Chip fast",3\n', encoding="utf-8")
-    assert load_task("ag-news", data=tmp_path / "a") == task
+    assert load_task("agnews", data=tmp_path / "a") == task
     (tmp_path / "a" / "test.csv").write_text('text,label\n"Chip fast",4\n', encoding="utf-8")
     with pytest.raises(TaskError, match=r"test\.csv:2: label '4' is none of 0, 1, 2, 3, world"):
-        load_task("ag-news", data=tmp_path / "a")
+        load_task("agnews", data=tmp_path / "a")
 
 
 def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
     for seed, part in ((seed, part) for seed in (13, 21) for part in ("train", "dev", "test")):
         rows = [(str(label), f'"a {part} film, {seed} {label}"') for label in range(5)]
         write(tmp_path, f"1-{seed}/{part}.csv", rows[1:], ",", ",".join(rows[0]))  # type: ignore[arg-type]
-    task = load_task("sst-5", "21", tmp_path)
+    task = load_task("sst5", "21", tmp_path)
     assert sizes(task) == (5, 5, 5) and task.test[4] == Example("a test film, 21 4", "very positive")
-    assert sizes(load_task("sst-5", "8", tmp_path, shots=2)) == (10, 10, 5)
+    assert sizes(load_task("sst5", "8", tmp_path, shots=2)) == (10, 10, 5)
 
 
 def test_boolq_of_other_collections(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
     monkeypatch.setitem(sys.modules, "datasets", fake)
     monkeypatch.setattr("hardprompt.hub.hub_answers", lambda: True)
-    assert sizes(load_task("sst-2")) == (32, 8, 2) and asked == [("nyu-mll/glue", "sst2")]
+    assert sizes(load_task("sst2")) == (32, 8, 2) and asked == [("nyu-mll/glue", "sst2")]
     with pytest.raises(
         TaskError, match=r"needs its data: .*cannot be fetched from the hub \(FileNotFoundError: no data set m?"
     ):
         load_task("boolq")
     parts["train"][3]["label"] = 7
     with pytest.raises(TaskError, match="nyu-mll/glue/sst2/train:4: label '7' is none of 0, 1, negative, positive"):
-        load_task("sst-2")
+        load_task("sst2")
     monkeypatch.setattr("hardprompt.hub.hub_answers", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(TaskError, match=r"give --data PATH.*the hub, which has google/boolq, cannot be reached"):
@@ -231,9 +231,9 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"train.tsv": "sentence\tlabel\nfine\t\n"}, r"train\.tsv:2: label '' is none of 0, 1, negative, positive"),
         (
             {"train.tsv": "title\tlabel\nfine\t1\n"},
-            r"train\.tsv:2: columns title, label, but task sst-2 reads sentence, label or",
+            r"train\.tsv:2: columns title, label, but task sst2 reads sentence, label or",
         ),
-        ({"train.tsv": "sentence\nfine\n"}, r"train\.tsv:2: columns sentence, but task sst-2 reads sentence, label or text"),
+        ({"train.tsv": "sentence\nfine\n"}, r"train\.tsv:2: columns sentence, but task sst2 reads sentence, label or text"),
         ({"train.jsonl": '{"sentence": "a", "label": 1}\n{"text": "a", "label": 1}'}, r"train\.jsonl:2: missing sentence"),
         ({"train.jsonl": '{"sentence": 7, "label": 1}'}, r"train\.jsonl:1: sentence is no text but 7"),
         ({"train.jsonl": '{"sentence": "a", "label": 1.5}'}, r"train\.jsonl:1: label is no text but 1\.5"),
@@ -256,7 +256,7 @@ def test_data_that_cannot_be_used(files: dict[str, str], message: str, tmp_path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(TaskError, match=message) as caught:
-        load_task("sst-2", "13", tmp_path / "all.jsonl" if "all.jsonl" in files else tmp_path)
+        load_task("sst2", "13", tmp_path / "all.jsonl" if "all.jsonl" in files else tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -269,12 +269,12 @@ def test_a_target_of_two_lines_is_refused_where_it_stands(tmp_path: Path) -> Non
 def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
     """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
     source = Path(__file__).parents[1] / "tasks" / "sst2.py"
-    (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst-2"', '"mine"'), encoding="utf-8")
+    (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst2"', '"mine"'), encoding="utf-8")
     write(tmp_path, "films.csv", FILMS, separator=",", header="text,label")
     task = load_task(f"{tmp_path}/mine.py:TASK", "3", tmp_path / "films.csv")
     assert (task.name, task.split, sizes(task)) == ("mine", "3", (25, 7, 8))
     for arguments in ({"data": tmp_path}, {"shots": 3}):
-        with pytest.raises(TaskError, match="belong to tasks on real data, such as sst-2; plural has its own examples"):
+        with pytest.raises(TaskError, match="belong to tasks on real data, such as sst2; plural has its own examples"):
             load_task("plural", **arguments)  # type: ignore[arg-type]
 
 

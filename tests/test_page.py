@@ -340,7 +340,7 @@ ASKED: dict[str, dict[str, Any]] = {
         "options": {"pez": {"steps": "500", "init_text": "it's `so` = $(this)"}},
         "device": "cpu",
     },
-    "real data": {"task": "sst-2", "data": Path("my data") / "sst-2", "shots": 4, "label_words": {"0": "bad", "1": "good"}},
+    "real data": {"task": "sst2", "data": Path("my data") / "sst-2", "shots": 4, "label_words": {"0": "bad", "1": "good"}},
     "no budget": {"lm_tokens": None},
     "comma": {"optimizers": ("a,b.py:mine",)},
     "space at an end": {"label_words": {"0": " bad", "1": "good"}},

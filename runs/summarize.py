@@ -1,4 +1,4 @@
-"""A table over several studies: the mean over tasks of each optimizer, at each weight, and the trade-off curve of those means.
+"""A table over several studies: the mean over tasks of each optimizer, and the trade-off curve where all weights were run.
 
     python runs/summarize.py hardprompt-out/* [--plot FILE.png]
 
@@ -33,6 +33,14 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
     table.insert(2, "high", unstacked["high"])
     table.insert(0, "runs", points.groupby(["optimizer", "weight"], sort=False).size())
     return table
+
+
+def at_every_weight(points: pd.DataFrame) -> pd.DataFrame:
+    """The points of the tasks, splits and seeds with which all optimizers ran at all their weights, so that means compare."""
+    unit = ["task", "split", "seed"]
+    kinds = points.groupby(unit).apply(lambda own: len(own[["optimizer", "weight"]].drop_duplicates()), include_groups=False)
+    wanted = len(points[["optimizer", "weight"]].drop_duplicates())
+    return points[points.set_index(unit).index.isin(kinds[kinds == wanted].index)]
 
 
 def trend(points: pd.DataFrame) -> pd.Series:
@@ -79,12 +87,15 @@ def main() -> None:
         print(summarize(counted))
         print("\ntest accuracy by task")
         print(points.pivot_table("test_accuracy", ["optimizer", "weight"], "task", sort=False))
-        print("\nSpearman correlation of weight and mean log-perplexity")
-        print(trend(counted))
+        swept = at_every_weight(counted)
+        print(f"\nSpearman correlation of weight and mean log-perplexity over {', '.join(swept.task.unique())}")
+        print(trend(swept))
+        print("\nthe means there")
+        print(summarize(swept))
         print("\nregret, and share of the known hypervolume")
         print(known(args.folders))
     if args.plot:
-        draw(counted, args.plot)
+        draw(swept, args.plot)
 
 
 if __name__ == "__main__":

@@ -562,6 +562,7 @@ def test_ctrl_c_keeps_finished_runs(given: Path, tmp_path: Path) -> None:
         env=QUIET,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background ignore it
         text=True,
     ) as process:
         points, deadline = tmp_path / "record" / "points.jsonl", time.monotonic() + 120

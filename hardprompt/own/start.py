@@ -23,7 +23,7 @@ def new_task(name: str, out: str | Path = ".") -> Path:
         RequestError: a file, folder or catalogue's task has that name, it is no folder's, or the folder cannot be made.
 
     Example:
-        >>> new_task("mood", "/tmp/tasks").name     # doctest: +SKIP
+        >>> new_task("mood", "tasks").name     # doctest: +SKIP
         'mood'
     """
     if not name.isprintable() or name != name.strip() or not name.strip(".") or "/" in name or "\\" in name:

@@ -22,8 +22,8 @@ app = typer.Typer(
     help="How well can a prompt do, and how readable can it stay while doing it?",
 )
 
-ReaderName = Annotated[
-    str | None, typer.Option("--reader", help="A model that judges readability: embedded, local folder or hub id.")
+Readers = Annotated[
+    list[str] | None, typer.Option("--reader", help="A model that judges readability, named as --lm; may be repeated.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
 TaskName = Annotated[str, typer.Option("--task", help="Name, a folder with task.yaml, a .py or .jsonl file, or path.py:name.")]
@@ -57,7 +57,7 @@ def compare(
     context: typer.Context,
     task: TaskName = "category",
     lm: LMName = "microworld",
-    reader: ReaderName = None,
+    reader: Readers = None,
     optimizers: Annotated[str, typer.Option(help="Comma-separated names, or path.py:name.")] = "",
     weights: Annotated[str, typer.Option(help="Comma-separated fluency weights.")] = "",
     splits: Annotated[str, typer.Option(help="Comma-separated data splits.")] = "",
@@ -98,7 +98,7 @@ def optimize(
     name: Annotated[str, typer.Argument(help="The optimizer: a name, or path.py:name.")],
     task: TaskName = "category",
     lm: LMName = "microworld",
-    reader: ReaderName = None,
+    reader: Readers = None,
     weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
     split: Annotated[str, typer.Option(help="Data split.")] = "default",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
@@ -134,7 +134,8 @@ def optimize(
         seed=seed,
         lm_tokens=lm_tokens,
     )
-    point = measure(problem, run_optimizer(chosen, problem, config), request.load_reader())
+    readers = request.load_readers()
+    point = measure(problem, run_optimizer(chosen, problem, config), readers)
     if as_json:
         print(json.dumps(point, ensure_ascii=False, indent=2))
     else:
@@ -153,7 +154,7 @@ def evaluate(
     seed: OfSeed = None,
     task: AnyTask = None,
     lm: AnyLM = None,
-    reader: ReaderName = None,
+    reader: Readers = None,
     split: AnySplit = None,
     data: Data = None,
     shots: Shots = None,
@@ -172,6 +173,7 @@ def evaluate(
     given = {
         "splits": (split,) if split is not None else None,
         "label_words": _pairs("--label-words", label_words) or None,
+        "readers": tuple(reader or ()) or None,
         **{name: context.params[name] for name in SAME_NAME if name in context.params},
     }
     request = named.request({field: value for field, value in given.items() if value is not None})
@@ -181,7 +183,7 @@ def evaluate(
         named.prompt(model, found_task.template),
         found_task,
         model,
-        reader=request.load_reader(),
+        readers=request.load_readers(),
         vocabulary=request.vocabulary,
         projection=named.projection,
         prompt_length=request.prompt_length if run else None,
@@ -293,7 +295,7 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-SAME_NAME = ("task", "lm", "reader", "data", "shots", "prompt_length", "vocabulary", "template", "match", "device")
+SAME_NAME = ("task", "lm", "data", "shots", "prompt_length", "vocabulary", "template", "match", "device")
 """Options of `compare` and `optimize` that are fields of a request as they are."""
 
 
@@ -302,6 +304,7 @@ def _shared(context: typer.Context) -> dict[str, Any]:
     given = context.params
     return {name: given[name] for name in SAME_NAME} | {
         "label_words": _pairs("--label-words", given["label_words"]),
+        "readers": tuple(given["reader"] or ()),
         "reference_prompts": tuple(given["reference_prompt"] or ()),
         "options": _options(given["option"] or []),
     }

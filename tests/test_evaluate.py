@@ -54,7 +54,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = StudyRequest.make(
         task=str(base / "mood.jsonl"),
         lm=str(base / "tiny"),
-        reader=str(base / "other"),
+        readers=(str(base / "other"),),
         optimizers=("empty", "manual", "soft", "pez"),
         template="{input} {prompt} :",
         label_words={"positive": "good", "negative": "bad"},
@@ -99,12 +99,12 @@ def test_a_reference_prompt_has_the_values_that_manual_records(microworld: Froze
     """On the embedded model: the keys of a point without those of a run, with the same values, from the text alone."""
     task, reader = load_task("category"), load_lm("microworld-reader", "cpu")
     problem = Problem(task, microworld)
-    point = measure(problem, run_optimizer(load_optimizer("manual"), problem), reader)
-    found = evaluate(point["prompt_text"], task, microworld, reader=reader)
+    point = measure(problem, run_optimizer(load_optimizer("manual"), problem), [reader])
+    found = evaluate(point["prompt_text"], task, microworld, readers=[reader])
     assert set(found) == set(point) - OF_THE_RUN
     assert same(found, {key: point[key] for key in found})
     assert found["test_accuracy"] > 0.9 and found["reader_log_perplexity"] > 0
-    nonsense = evaluate("zub hepu zub", task, microworld, reader=reader)
+    nonsense = evaluate("zub hepu zub", task, microworld, readers=[reader])
     assert nonsense["test_accuracy"] < 0.5 and nonsense["train_loss"] > found["train_loss"]
 
 
@@ -144,7 +144,7 @@ def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
 
 @pytest.mark.parametrize("number", range(1, 11))
 def test_every_run_is_measured_again_as_it_was_recorded(base: Path, number: int) -> None:
-    """Task, model, reader and the prompt itself come from the folder, and all values come back, of vectors too."""
+    """Task, model, readers and the prompt itself come from the folder, and all values come back, of vectors too."""
     point = Store(base / "study").lines()[number - 1]
     found = answer("evaluate", "--run", base / "study", "--number", number)
     assert set(point) - set(found) - {"soft_prompt_file"} == OF_THE_RUN
@@ -193,7 +193,7 @@ def test_transfer_to_another_task(base: Path) -> None:
         number = [p["optimizer"] for p in Store(base / "study").lines()].index(optimizer) + 1
         found = answer("evaluate", "--run", base / "study", "--number", number, "--task", f"{base}/words.py:task")
         prompt = load_prompt(base / "study", lm, number)
-        expected = evaluate(prompt, task, lm, reader=load_lm(str(base / "other"), "cpu"), projection="euclidean")
+        expected = evaluate(prompt, task, lm, readers=[load_lm(str(base / "other"), "cpu")], projection="euclidean")
         assert found["task"] == "words" and same(found, expected)
         assert ("label_kl" in found["faithfulness"]) == (optimizer == "manual"), "generation has none; nor has a hard prompt"
         assert isinstance(prompt, SoftPrompt) == (optimizer == "soft")

@@ -179,14 +179,19 @@ def test_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Poi
     assert read.count("figure") == 0 and "no text" in read.within("tbody", "td", "span")
 
 
-def test_records_without_a_reader_have_a_page(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Points from before the reader, or of a model without one, leave its lines out."""
+def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Nats per token and per character of every reader by its name, a dash where it says nothing; no line without readers."""
     study, points = quick
-    bare = [{key: value for key, value in p.items() if not key.startswith("reader")} for p in points]
-    assert "to the reader" not in page_of(study, bare)
-    assert "to the reader" not in page_of(
-        study, [p | {"reader_log_perplexity": None, "reader_nats_per_character": None} for p in points]
-    )
+    one = {"log_perplexity": 12.346, "nats_per_character": 6.789, "max_surprisal": 20.0, "tokens": 4}
+    two = dict.fromkeys(one) | {"tokens": 400}
+    read = Reader(page_of(study, [p | {"readers": {"one": one, "two": two}} for p in points]))
+    cards = read.count("article")
+    assert read.within("dt", "bdi") == ["one", "two"] * cards
+    shown = " ".join(" ".join(read.within("article", "dl")).split())
+    line = "to one 12.35 the same per character 6.79 to two \u2013 the same per character \u2013"
+    assert cards == 9 and shown.count(line) == cards
+    bare = Reader(page_of(study, [p | {"readers": {}} for p in points]))
+    assert bare.within("dt", "bdi") == [] and "the same per character" not in "".join(bare.within("dt"))
 
 
 def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
@@ -204,7 +209,7 @@ def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict
     request = study["request"] | {
         "task": text,
         "lm": text,
-        "reader": text,
+        "readers": [text],
         "vocabulary": text,
         "optimizers": ["empty", "manual", "random", *names.values(), "rl"],
         "splits": [text],
@@ -217,6 +222,7 @@ def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict
     }
     known = [study["known_front"][0] | {"prompt": text}]
     of_text = {"task": text, "lm": text, "split": text, "prompt_text": text, "objective": text}
+    of_text["readers"] = {text: dict.fromkeys(("log_perplexity", "nats_per_character", "max_surprisal"), 4.0) | {"tokens": 3}}
     points = [p | of_text | {"optimizer": names.get(p["optimizer"], p["optimizer"])} for p in points]
     asked = {"request": request, "known_front": known, "versions": {text: text}, "data": {text: text}}
     return study | asked, [*points[:-1], failure(points[-1], text)]
@@ -325,7 +331,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "everything": {
         "task": "my tasks/mood.jsonl",
         "lm": "some/model",
-        "reader": "other",
+        "readers": ("other", "a model, with a comma", "some/model's"),
         "optimizers": ("empty", "pez", "mine.py:mine"),
         "weights": (0.0, 1 / 3, 1e-05),
         "splits": ("13", "21"),

@@ -55,6 +55,7 @@ KEYS: dict[str, Any] = {
     "log_perplexity": (int, float, type(None)),
     "reader_log_perplexity": (int, float, type(None)),
     "reader_nats_per_character": (int, float, type(None)),
+    "readers": dict,
     "scrutability": dict,
     "faithfulness": dict,
     "lm_tokens_forward": int,
@@ -114,6 +115,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def reader(model: str) -> str:
+    """Another one's, to judge readability."""
+    return str(save_tiny(Path(model).with_name("reader"), "no-bos"))
+
+
+@pytest.fixture(scope="module")
 def jsonl(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A classification task as a file of lines."""
     task, file = tiny_task(), tmp_path_factory.mktemp("tasks") / "mood.jsonl"
@@ -127,7 +134,7 @@ def jsonl(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def request_of(model: str, jsonl: str) -> Callable[..., StudyRequest]:
+def request_of(model: str, reader: str, jsonl: str) -> Callable[..., StudyRequest]:
     """Makes a request on the jsonl task: all optimizers, two weights, two seeds, a few steps each."""
 
     def make(**fields: Any) -> StudyRequest:
@@ -135,6 +142,7 @@ def request_of(model: str, jsonl: str) -> Callable[..., StudyRequest]:
         usual: dict[str, Any] = {
             "task": jsonl,
             "lm": model,
+            "readers": (reader,),
             "optimizers": optimizers,
             "template": "{input} {prompt} :",
             "label_words": {"positive": "good", "negative": "bad"},
@@ -263,11 +271,11 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
     points = lines(study)
     [soft, *_] = [p for p in points if p["optimizer"] == "soft"]
     for entry in list_metrics():
-        family, _, name = entry["name"].rpartition(".")
-        if name == "label_kl" and soft["task"] == "words":  # no label words
-            assert name not in soft["faithfulness"]
-        else:
-            assert name in (soft[family] if family else soft), entry["name"]
+        value: Any = soft
+        *families, name = entry["name"].replace("NAME", "reader").split(".")
+        for family in families:
+            value = value[family]
+        assert (name in value) != (name == "label_kl" and soft["task"] == "words"), entry["name"]  # no label words
     for hard in (p for p in points if p["optimizer"] != "soft"):
         values = dict(hard["faithfulness"])
         assert "by construction" in values.pop("reason") and set(values) == set(FAITHFULNESS)
@@ -417,6 +425,7 @@ def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None
         {"weights": (0.0, 0.3)},
         {"lm_tokens": None},
         {"prompt_length": 4},
+        {"readers": ("microworld-reader",)},
         {"optimizers": ("empty", "manual"), "options": {}},
         {"options": FAST | {"pez": {"steps": "7"}}},
     ],
@@ -453,6 +462,7 @@ def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyReque
     [
         {"optimizers": ("empty", "pezz")},
         {"lm": "no/such-model"},
+        {"readers": ("no/such-model",)},
         {"vocabulary": "wrods"},
         {"label_words": {"positive": "good", "negative": "a dull film"}},
         {"prompt_length": 500},

@@ -110,7 +110,7 @@ def _asked(request: StudyRequest, done: Sequence[Point]) -> list[tuple[str, str]
     said = [
         ("task", request.task),
         ("model", request.lm),
-        ("reader", request.reader),
+        ("readers", ", ".join(request.readers)),
         ("optimizers", ", ".join(request.optimizers)),
         ("fluency weights", ", ".join(f"{weight:g}" for weight in request.weights)),
         ("data splits", ", ".join(request.splits)),

@@ -9,6 +9,8 @@ from hardprompt.optimizers.projection import MEASURES
 from hardprompt.report.listing import list_metrics
 
 SHOWN_APART = ("task", "lm", "prompt_text")
+OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
+"""Said again among the readers."""
 
 
 def evaluation_table(found: dict[str, Any]) -> Table:
@@ -18,7 +20,9 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     table.add_column("value", overflow="fold")
     table.add_column("unit")
     units = {entry["name"]: entry["unit"] for entry in list_metrics()}
-    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART}).items():
+    for reader, reading in found["readers"].items():
+        units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
+    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + OF_THE_FIRST}).items():
         if value is not None:
             table.add_row(name, Text(f"{value:.4f}" if isinstance(value, float) else str(value)), units.get(name, ""))
     return table
@@ -51,5 +55,5 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     """Metrics inside metrics by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+        flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()} if isinstance(value, dict) else {key: value}
     return flat

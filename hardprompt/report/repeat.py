@@ -28,7 +28,7 @@ def _command(request: StudyRequest) -> list[str]:
         ("--data", request.data),
         ("--shots", request.shots),
         ("--lm", request.lm),
-        ("--reader", request.reader),
+        *(("--reader", reader) for reader in request.readers),
         ("--optimizers", ",".join(request.optimizers)),
         ("--weights", ",".join(_number(weight) for weight in request.weights)),
         ("--splits", ",".join(request.splits)),

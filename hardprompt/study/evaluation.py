@@ -18,7 +18,7 @@ def evaluate(
     task: Task,
     lm: FrozenLM,
     *,
-    reader: FrozenLM | None = None,
+    readers: Sequence[FrozenLM] = (),
     vocabulary: str | Tensor = "words",
     projection: str = "cosine",
     prompt_length: int | None = None,
@@ -34,13 +34,13 @@ def evaluate(
             found. Of a soft prompt, text, readability and the deployed scores are those of its projection.
         task: what to score on; inputs too long for the model are cut as the task says.
         lm: the frozen model.
-        reader: a model that was not optimized against, for `reader_log_perplexity` and `reader_nats_per_character`.
+        readers: models that were not optimized against, for `readers`; `reader` and what begins with it are of the first.
         vocabulary: which tokens a soft prompt may project to: a name for `allowed_vocabulary`, or their ids (A,).
         projection: the measure of that projection: cosine, euclidean or dot.
         prompt_length: for how many prompt tokens room is left where inputs are cut; by default for those of this prompt.
 
     Raises:
-        RequestError: ids out of the model's vocabulary, or vectors of another width than its embeddings.
+        RequestError: ids out of the model's vocabulary, vectors of another width than its embeddings, or readers of one name.
         TaskError: label words that are no single tokens of the model.
         ContextExceeded: an example with this prompt is longer than the model's context.
         RunError: a value is not finite.
@@ -57,4 +57,4 @@ def evaluate(
     allowed = None
     if isinstance(checked, SoftPrompt):
         allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary
-    return finite(measure_prompt(checked, Scorer(lm, task, task.test), allowed, projection, reader))
+    return finite(measure_prompt(checked, Scorer(lm, task, task.test), allowed, projection, readers))

@@ -9,7 +9,7 @@ from typing import Any
 from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
-from hardprompt.study.request import StudyRequest
+from hardprompt.study.request import StudyRequest, same_model
 from hardprompt.study.store import Store, recorded_request
 from hardprompt.task import Template
 
@@ -78,15 +78,18 @@ class NamedPrompt:
         return str(self.point["config"].get("projection", "cosine")) if self.point else "cosine"
 
     def request(self, given: dict[str, Any]) -> StudyRequest:
-        """Task, model and reader: those of the run's study, or the defaults, where `given` has no others.
+        """Task, model and readers: those of the run's study, or the defaults, where `given` has no others.
 
-        A task other than the study's comes without the study's data, split, template and label words.
+        A task other than the study's comes without the study's data, split, template and label words, and a model that was
+        one of the study's readers is none now.
         """
         fields: dict[str, Any] = {}
         if self._store and self.point:
             fields = recorded_request(self._store.study).model_dump() | {"splits": (self.point["split"],)}
             if given.get("task", fields["task"]) != fields["task"]:
                 fields = {name: value for name, value in fields.items() if name not in OF_TASK}
+            lm = given.get("lm", fields["lm"])
+            fields["readers"] = tuple(name for name in fields["readers"] if not same_model(name, lm))
         return StudyRequest.make(**fields | given)
 
     def prompt(self, lm: FrozenLM, template: Template = AFTER_INPUT) -> HardPrompt | SoftPrompt:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardprompt.errors import RunError
+from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
 from hardprompt.optimizers import Problem, PromptResult
@@ -22,14 +22,18 @@ EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
 """What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
 
 
-def measure(problem: Problem, result: PromptResult, reader: FrozenLM | None = None) -> dict[str, Any]:
+READINGS = ("log_perplexity", "nats_per_character", "max_surprisal")
+"""The measures of a text that depend on the model that reads it."""
+
+
+def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] = ()) -> dict[str, Any]:
     """The point of a run: scores of its best prompt on all splits, of its text, of what it emits at its end, and the cost.
 
-    `reader` is a model that was not optimized against; it reads the text, tokenized afresh.
+    `readers` are models that were not optimized against; each reads the text, tokenized afresh.
     """
     best = result.best
     test = Scorer(problem.lm, problem.task, problem.task.test)
-    found = measure_prompt(best.prompt, test, problem.allowed, str(result.config.get("projection", "cosine")), reader)
+    found = measure_prompt(best.prompt, test, problem.allowed, str(result.config.get("projection", "cosine")), readers)
     run = {
         "optimizer": result.optimizer,
         "task": found["task"],
@@ -60,7 +64,7 @@ def measure_prompt(
     test: Scorer,
     allowed: Tensor | None = None,
     projection: str = "cosine",
-    reader: FrozenLM | None = None,
+    readers: Sequence[FrozenLM] = (),
 ) -> dict[str, Any]:
     """What is measured of a prompt, wherever it comes from: the metric keys of a point.
 
@@ -69,9 +73,10 @@ def measure_prompt(
         test: scores the task's test examples; its model and task are those that are measured on.
         allowed: token ids that a soft prompt may project to, (A,); by default all.
         projection: the measure of a soft prompt's projection.
-        reader: a model that was not optimized against; it reads the text, tokenized afresh.
+        readers: models that were not optimized against; each reads the text, tokenized afresh.
 
     Raises:
+        RequestError: two readers have one name.
         ContextExceeded: an example with this prompt is longer than the model's context.
     """
     lm, task = test.lm, test.task
@@ -87,7 +92,8 @@ def measure_prompt(
     on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
     deployed = own if survives and hard is prompt else test.score_text(hard.text)
     readable = scrutability(lm, hard.ids, hard.text)
-    read = _read(reader, hard.text)
+    readings = {reader.name: _reading(reader, hard.text) for reader in told_apart(readers)}
+    first, read = next(iter(readings.items()), (None, dict.fromkeys(READINGS)))
     return {
         "task": task.name,
         "lm": lm.name,
@@ -105,13 +111,23 @@ def measure_prompt(
         "deployed_test_accuracy": _accuracy(deployed),
         "deployed_test_loss": float(deployed.loss.mean()),
         "log_perplexity": readable["log_perplexity"],
-        "reader": reader.name if reader else None,
-        "reader_log_perplexity": read.get("log_perplexity"),
-        "reader_nats_per_character": read.get("nats_per_character"),
+        "reader": first,
+        "reader_log_perplexity": read["log_perplexity"],
+        "reader_nats_per_character": read["nats_per_character"],
+        "readers": readings,
         "inputs_cut": {part: task.inputs_cut.get(part, 0) for part in SPLITS},
         "scrutability": readable,
         "faithfulness": gaps,
     }
+
+
+def told_apart(readers: Sequence[FrozenLM]) -> Sequence[FrozenLM]:
+    """The readers themselves; RequestError where two have one name, of which the record could keep only one."""
+    names = [reader.name for reader in readers]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"two of the readers are called {name!r} in the record; leave one out, or rename its folder")
+    return readers
 
 
 def finite(point: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +165,12 @@ def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
     return described
 
 
-def _read(reader: FrozenLM | None, text: str) -> dict[str, Any]:
-    """What a reader says of a text; nothing where there is none, or where the text is longer than its context."""
-    ids = reader.encode(text) if reader else []
-    return scrutability(reader, ids, text) if reader and len(ids) < reader.max_length else {}
+def _reading(reader: FrozenLM, text: str) -> dict[str, Any]:
+    """What a reader says of a text, and how many tokens it is to it; None where it is longer than the reader's context."""
+    ids = reader.encode(text)
+    fits = len(ids) + (reader.bos_id is not None) <= reader.max_length
+    measures = scrutability(reader, ids, text) if fits else {}
+    return {name: measures.get(name) for name in READINGS} | {"tokens": len(ids)}
 
 
 def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:

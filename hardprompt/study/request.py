@@ -1,8 +1,9 @@
 """What a study is asked for, checked before anything runs, and the list of runs that follows from it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from hardprompt.catalogue import load_task, needs_data
 from hardprompt.errors import RequestError, UnknownName
-from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.lm import EMBEDDED, FrozenLM, load_lm
 from hardprompt.optimizers import Optimizer, load_optimizer
+from hardprompt.study.point import told_apart
 from hardprompt.task import Task
 
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
@@ -19,8 +21,8 @@ OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library's generator of random numbers takes."""
 
-READERS = {"microworld": "microworld-reader"}
-"""Which embedded model reads what was optimized against another."""
+READERS = {"microworld": ("microworld-reader",)}
+"""Which embedded models read what was optimized against another."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
@@ -35,7 +37,7 @@ class StudyRequest(BaseModel):
     Attributes:
         task: name, folder with a `task.yaml`, that file, `path.py`, `path.py:name`, or a `.jsonl` file (with `template`).
         lm: embedded model, local folder or hub id.
-        reader: a model that judges readability and was not optimized against; by default the embedded reader for the embedded
+        readers: models that judge readability and were not optimized against; by default the embedded reader for the embedded
             model, none for others.
         optimizers: names, or `path.py:name`.
         weights: nats of task loss that one nat per token of prompt NLL costs, for optimizers that sweep it.
@@ -55,7 +57,7 @@ class StudyRequest(BaseModel):
 
     task: str = "category"
     lm: str = "microworld"
-    reader: str | None = None
+    readers: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = OPTIMIZERS
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     splits: tuple[str, ...] = ("default",)
@@ -146,13 +148,24 @@ class StudyRequest(BaseModel):
         return tasks
 
     @property
-    def reader_name(self) -> str | None:
-        """The reader that was asked for, or the one that belongs to the model."""
-        return self.reader or READERS.get(self.lm)
+    def reader_names(self) -> tuple[str, ...]:
+        """The readers that were asked for, or those that belong to the model."""
+        return self.readers or READERS.get(self.lm, ())
 
-    def load_reader(self) -> FrozenLM | None:
-        """The model that judges readability."""
-        return load_lm(self.reader_name, self.device) if self.reader_name else None
+    def load_readers(self) -> Sequence[FrozenLM]:
+        """The models that judge readability.
+
+        Raises:
+            RequestError: a reader is there twice or is the model itself, or two have one name in the record.
+            LMError: a reader cannot be loaded.
+        """
+        for name in self.reader_names:
+            if same_model(name, self.lm):
+                raise RequestError(f"reader {name!r} is the task model, whose own figure is log_perplexity; choose another")
+        for one, other in combinations(self.reader_names, 2):
+            if same_model(one, other):
+                raise RequestError(f"readers {one!r} and {other!r} are one model; name it once")
+        return told_apart([load_lm(name, self.device) for name in self.reader_names])
 
     def load_optimizers(self) -> dict[str, tuple[Optimizer[Any], Any]]:
         """Each optimizer with its configuration, by the optimizer's own name.
@@ -171,6 +184,16 @@ class StudyRequest(BaseModel):
             if name not in found:
                 raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
         return found
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model: embedded, a folder however it is written, or a hub id."""
+    return _home(one) == _home(other)
+
+
+def _home(name: str) -> str | Path:
+    folder = Path(EMBEDDED.get(name, name)).expanduser()
+    return folder.resolve() if folder.is_dir() else name
 
 
 @dataclass(frozen=True)

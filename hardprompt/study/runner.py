@@ -61,7 +61,7 @@ def compare(
     optimizers = request.load_optimizers()
     tasks = request.load_tasks()
     lm = load_lm(request.lm, request.device)
-    reader = request.load_reader()
+    readers = request.load_readers()
     allowed = allowed_vocabulary(lm, request.vocabulary)
 
     def problem(run: Run, progress: Callable[[float], None] | None = None) -> Problem:
@@ -85,7 +85,7 @@ def compare(
     folder = out or default_folder(lm, next(iter(tasks.values())))
     chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in optimizers.items()}
     options = {name: given for name, given in chosen.items() if given}
-    recorded = request.model_copy(update={"options": options, "reader": request.reader_name})
+    recorded = request.model_copy(update={"options": options, "readers": request.reader_names})
     data = {split: task.digest for split, task in tasks.items()}
     known = [asdict(each) for each in next(iter(tasks.values())).known_front if each.lm == lm.name]
     store = Store.create(folder, recorded, data, lm.vocab_embeds.shape[0], known)
@@ -102,7 +102,7 @@ def compare(
             try:
                 current = problem(run, listener.advanced if listener else None)
                 result = run_optimizer(optimizer, current, config)
-                point = finite(measure(current, result, reader))
+                point = finite(measure(current, result, readers))
                 if isinstance(result.best.prompt, SoftPrompt):
                     point["soft_prompt_file"] = store.keep_soft(run, result.best.prompt.embeds)
             except Exception as error:

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from hardprompt.catalogue import load_task
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm, log_perplexity
+from hardprompt.metrics import scrutability
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.study import evaluate
 from hardprompt.study.point import measure
 from hardprompt.task import Task
 from tests.tiny import tiny_task
@@ -41,3 +44,18 @@ def test_every_optimizer_runs_in_both_layouts(
     point = measure(problem, run_optimizer(found, problem, found.configure(options)))
     assert point["status"] == "ok"
     assert point["roundtrip_ok"], "allowed words survive in place"
+
+
+def test_every_reader_says_what_it_makes_of_the_text(microworld: FrozenLM, shared: Path) -> None:
+    """Two real readers with vocabularies of their own: each tokenizes afresh, and English reads better than its words mixed."""
+    words = TEXT.split()
+    mixed_text = " ".join(words[1::2] + words[::2])
+    readers = [load_lm(str(shared / "models" / name), device="cpu") for name in ("english-mini-reader", "stories260k")]
+    plain, mixed = (evaluate(text, load_task("category"), microworld, readers=readers) for text in (TEXT, mixed_text))
+    for reader in readers:
+        ids = reader.encode(TEXT)
+        by_hand = scrutability(reader, ids, TEXT)
+        expected = {name: by_hand[name] for name in ("log_perplexity", "nats_per_character", "max_surprisal")}
+        assert plain["readers"][reader.name] == expected | {"tokens": len(ids)}
+        assert plain["readers"][reader.name]["log_perplexity"] + 0.5 < mixed["readers"][reader.name]["log_perplexity"]
+    assert len({reading["tokens"] for reading in plain["readers"].values()}) == 2

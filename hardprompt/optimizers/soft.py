@@ -12,11 +12,16 @@ from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
 from hardprompt.optimizers.projection import Measure, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
+SHARE_OF_SPREAD = 0.1
+"""The default learning rate over the standard deviation of the vocabulary's coordinates: by AdamW a step moves each coordinate
+by about the learning rate, and the embeddings of one model are many times as large as those of another."""
+
 
 class SoftConfig(Config):
     """Options of prompt tuning.
 
     Attributes:
+        learning_rate: by default a tenth of the standard deviation of the vocabulary's coordinates.
         init: "vocabulary" (rows of sampled allowed tokens), "noise" (the vocabulary's mean and spread), or "text".
         init_text: for "text": tokenized and repeated or cut to the prompt's length, so one word is repeated.
         schedule: of the learning rate; "linear" falls towards zero at the last step or at the end of the budget.
@@ -25,7 +30,7 @@ class SoftConfig(Config):
 
     steps: PositiveInt = 200
     batch_size: PositiveInt = 32
-    learning_rate: NonNegativeFloat = 0.05
+    learning_rate: NonNegativeFloat | None = None
     weight_decay: NonNegativeFloat = 0.0
     update: Literal["adamw", "adafactor"] = "adamw"
     schedule: Literal["constant", "linear"] = "linear"
@@ -40,11 +45,13 @@ class SoftConfig(Config):
 def soft(problem: Problem, config: SoftConfig) -> Emitted:
     """A vanilla soft prompt: free vectors trained by gradient, the upper bound that nobody can read."""
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
-    updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)
+    spread = float(problem.lm.vocab_embeds.float().std())
+    learning_rate = SHARE_OF_SPREAD * spread if config.learning_rate is None else config.learning_rate
+    updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
     problem.visit_soft(embeds)
     for step in range(config.steps):
         if config.schedule == "linear":
-            updater.param_groups[0]["lr"] = config.learning_rate * (1 - problem.share_done(step / config.steps))
+            updater.param_groups[0]["lr"] = learning_rate * (1 - problem.share_done(step / config.steps))
         loss = problem.train.score_embeds(embeds, problem.batch(config.batch_size)).loss.mean()
         if config.nll_weight:
             loss = loss + config.nll_weight * _straight_through_nll(problem, embeds, config.projection)

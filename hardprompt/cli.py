@@ -248,7 +248,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as
     store = Store(folder)
     store.write_report()
     _show(store.points(), as_json)
-    _show_known(folder, as_json)
+    _show_found(folder, as_json)
 
 
 @app.command("new-task")
@@ -331,7 +331,7 @@ def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
         run(request, out, display)
     points = Store(display.folder).points()
     _show(points, as_json)
-    _show_known(display.folder, as_json)
+    _show_found(display.folder, as_json)
     if not as_json:
         files = "report.html, tradeoff.png, frontier.json and points.jsonl"
         _console().print(f"{files} are in {display.folder}", markup=False, highlight=False)
@@ -348,13 +348,16 @@ def _show(points: list[dict[str, Any]], as_json: bool) -> None:
         _console().print(results_table(points))
 
 
-def _show_known(folder: Path, as_json: bool) -> None:
-    from hardprompt.report.table import known_table
+def _show_found(folder: Path, as_json: bool) -> None:
+    from hardprompt.report.table import differences_table, known_table
 
     file = folder / "frontier.json"
-    table = known_table(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-    if table and not as_json:
-        _console().print(table)
+    if as_json or not file.is_file():
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for table in (differences_table(found), known_table(found)):
+        if table:
+            _console().print(table)
 
 
 def _console(stderr: bool = False) -> Any:

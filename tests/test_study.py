@@ -24,7 +24,7 @@ from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
 from hardprompt.study import Run, Store, StudyRequest, compare, frontier, hypervolume, load_points, non_dominated
-from hardprompt.study.frontier import bootstrap_mean, front
+from hardprompt.study.frontier import bootstrap_mean, differences, front
 from hardprompt.study.request import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
@@ -50,6 +50,7 @@ KEYS: dict[str, Any] = {
     "train_accuracy": NUMBER,
     "dev_accuracy": NUMBER,
     "test_accuracy": NUMBER,
+    "test_correct": str,
     "test_loss": NUMBER,
     "deployed_test_accuracy": NUMBER,
     "log_perplexity": (int, float, type(None)),
@@ -703,6 +704,44 @@ def test_bootstrap_interval_narrows_with_more_units() -> None:
     few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
     assert (few["low"], few["high"]) == (0.0, 1.0)
     assert 0.39 <= many["low"] <= 0.41 and 0.59 <= many["high"] <= 0.61
+
+
+def answered(name: str, seed: int, right: str, weight: float = 0.0, **fields: Any) -> Point:
+    """A point with all that differences look at."""
+    return {
+        "optimizer": name,
+        "split": "default",
+        "seed": seed,
+        "weight": weight,
+        "test_correct": right,
+        "status": "ok",
+        **fields,
+    }
+
+
+def test_differences_are_paired_by_seed_and_example() -> None:
+    """Per example the mean over seeds; a seed without the baseline is left out, and so is a run that failed."""
+    points = [
+        answered("empty", 0, "0011"),
+        answered("empty", 1, "0001"),
+        answered("manual", 0, "1111"),
+        answered("pez", 0, "0111"),
+        answered("pez", 1, "1101"),
+        answered("pez", 0, "0000", weight=0.3),
+        answered("pez", 1, "0000", weight=0.3, status="failed"),
+    ]
+    plain, priced = differences(points)
+    assert [(row["optimizer"], row["weight"]) for row in (plain, priced)] == [("pez", 0.0), ("pez", 0.3)]
+    assert plain["empty"] == bootstrap_mean([0.5, 1.0, 0.0, 0.0]) and plain["empty"]["mean"] == 0.375
+    assert plain["manual"] == bootstrap_mean([-1.0, 0.0, 0.0, 0.0])
+    assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0])
+
+
+def test_differences_of_seeds_with_other_examples_stand_side_by_side() -> None:
+    """Two examples of one seed and one of another are three; without any baseline there is nothing to say."""
+    points = [answered("empty", 0, "00"), answered("empty", 1, "1"), answered("rl", 0, "01"), answered("rl", 1, "1")]
+    [row] = differences(points)
+    assert row["empty"]["mean"] == pytest.approx(1 / 3) and row["empty"]["n"] == 3 and row["manual"] is None
 
 
 def placed(name: str, seed: int, dev: float, test: float, cost: float | None, status: str = "ok") -> Point:

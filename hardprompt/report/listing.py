@@ -59,6 +59,7 @@ def list_metrics() -> list[Entry]:
         ),
         ("emitted.mean_test_accuracy", "fraction", "of what the optimizer emits at its end, beside the best it visited"),
         ("test_loss", "nats per example", "task loss of what was optimized"),
+        ("test_correct", "0 or 1", "of each test example in turn, whether what was optimized is right on it"),
         ("train_loss", "nats per example", "the same on the examples it was optimized on"),
         ("dev_loss", "nats per example", "the same on the examples it was selected on"),
         ("deployed_test_loss", "nats per example", "of the text, tokenized afresh in its place"),

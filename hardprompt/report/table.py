@@ -84,6 +84,26 @@ def known_table(found: dict[str, Any]) -> Table | None:
     return table
 
 
+def differences_table(found: dict[str, Any]) -> Table | None:
+    """Test accuracy minus that of the baselines, with 95 % bootstrap intervals; None where there is nothing to compare."""
+    rows = [row for row in found.get("differences", ()) if row["empty"] or row["manual"]]
+    if not rows:
+        return None
+    title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for heading in ("optimizer", "weight", "empty", "manual", "examples"):
+        table.add_column(heading, justify="left" if heading == "optimizer" else "right")
+    for row in rows:
+        gains = (row["empty"], row["manual"])
+        examples = next(gain["n"] for gain in gains if gain)
+        table.add_row(row["optimizer"], f"{row['weight']:g}", *map(_interval, gains), str(examples))
+    return table
+
+
+def _interval(value: dict[str, float] | None) -> str:
+    return f"{value['mean']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})" if value else "-"
+
+
 def _mean(points: Sequence[Point], key: str) -> float:
     values = [p[key] for p in points if p[key] is not None]
     return sum(values) / len(values) if values else float("nan")

@@ -11,6 +11,7 @@ import numpy as np
 
 Point = dict[str, Any]
 RESAMPLES = 2000
+BASELINES = ("empty", "manual")
 
 
 def non_dominated(gains: Sequence[float], costs: Sequence[float]) -> list[int]:
@@ -45,7 +46,7 @@ def hypervolume(gains: Sequence[float], costs: Sequence[float], worst_cost: floa
     return area / worst_cost
 
 
-def bootstrap_mean(values: Sequence[float], seed: int = 0, level: float = 0.95) -> dict[str, float]:
+def bootstrap_mean(values: Sequence[float] | np.ndarray, seed: int = 0, level: float = 0.95) -> dict[str, float]:
     """Mean and percentile bootstrap interval of values over independent units, for example seeds.
 
     >>> bootstrap_mean([0.5, 0.5])
@@ -72,7 +73,7 @@ def frontier(points: Sequence[Point], worst_log_perplexity: float, known: Sequen
         `hypervolume`) and `overall` (the same). A hypervolume is the mean over (split, seed) units of the share covered by that
         unit's front, with a 95 % interval over those units. Where the true front is known there is also the `regret`, its best
         accuracy minus that of the unit's best text (chosen on dev), and where that front has several points,
-        `share_of_known_hypervolume`.
+        `share_of_known_hypervolume`. `differences` are those of `differences()`.
     """
     placed = [p for p in points if p["status"] == "ok" and p["log_perplexity"] is not None]
     names = list(dict.fromkeys(p["optimizer"] for p in placed))
@@ -91,7 +92,38 @@ def frontier(points: Sequence[Point], worst_log_perplexity: float, known: Sequen
         "known": truth,
         "optimizers": {name: summary([p for p in placed if p["optimizer"] == name]) for name in names},
         "overall": summary(placed) if placed else None,
+        "differences": differences(points),
     }
+
+
+def differences(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """How many more of the test examples each optimizer has right than a baseline, example by example, split and seed by seed.
+
+    Per example n the difference d_n is the mean over (split, seed) units of right_n - right_n(baseline); its mean over examples
+    comes with a 95 % bootstrap interval over examples, which says nothing of other seeds. Units with other numbers of examples
+    are taken to have other examples, one after another.
+
+    Returns:
+        A row per optimizer and weight, the baselines left out: `optimizer`, `weight`, and for `empty` and `manual` (the best
+        reference prompt on dev) `mean`, `low`, `high` (differences of accuracies, fractions) and `n` (examples), or None where
+        the baseline did not run beside it.
+    """
+    done = [p for p in points if p["status"] == "ok" and "test_correct" in p]
+    right = {(p["optimizer"], p["weight"], p["split"], p["seed"]): np.array([*p["test_correct"]], dtype=float) for p in done}
+    rows: list[dict[str, Any]] = []
+    for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in done if p["optimizer"] not in BASELINES):
+        row: dict[str, Any] = {"optimizer": name, "weight": weight}
+        for baseline in BASELINES:
+            pairs = [
+                (right[key], right[baseline, 0.0, *key[2:]])
+                for key in right
+                if key[:2] == (name, weight) and (baseline, 0.0, *key[2:]) in right
+            ]
+            gains = [own - other for own, other in pairs]
+            alike = len({len(gain) for gain in gains}) == 1
+            row[baseline] = bootstrap_mean(np.mean(gains, axis=0) if alike else np.concatenate(gains)) if gains else None
+        rows.append(row)
+    return rows
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -106,6 +106,7 @@ def measure_prompt(
         "dev_accuracy": _accuracy(on_dev),
         "dev_loss": float(on_dev.loss.mean()),
         "test_accuracy": _accuracy(own),
+        "test_correct": "".join("01"[right] for right in own.correct[0].tolist()),
         "test_loss": float(own.loss.mean()),
         "deployed_dev_accuracy": _accuracy(dev.score_text(hard.text)),
         "deployed_test_accuracy": _accuracy(deployed),

@@ -152,7 +152,7 @@ def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
 def _read(reader: FrozenLM | None, text: str) -> dict[str, Any]:
     """What a reader says of a text; nothing where there is none, or where the text is longer than its context."""
     ids = reader.encode(text) if reader else []
-    return scrutability(reader, ids, text) if reader and len(ids) < reader.max_length else {}
+    return scrutability(reader, ids, text) if reader and len(ids) <= reader.room else {}
 
 
 def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:

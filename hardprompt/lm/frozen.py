@@ -182,7 +182,8 @@ class FrozenLM:
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
                 f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
-                "(a soft cap or a scale), which is not supported; use a model of the GPT-2, Llama, RoBERTa or BERT family"
+                "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family, or a masked one of "
+                "the RoBERTa or BERT family"
             )
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ state depends on the whole text.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.errors import LMError
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.lm.past import Past
 from hardprompt.task import MASK
+
+if TYPE_CHECKING:
+    from hardprompt.lm.past import Past
 
 ROWS = 256
 """Sequences, each with one token masked, that go through the model together."""
@@ -59,14 +61,14 @@ class MaskedLM(FrozenLM):
         encoded = iter(super().encode_many([piece for text in pieces for piece in text]))
         return [next(encoded) + [i for _ in text[1:] for i in (self.mask_id, *next(encoded))] for text in pieces]
 
-    def hidden(self, embeds: Tensor, past: Past | None = None, lengths: Sequence[int] | None = None) -> Tensor:
+    def hidden(self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None) -> Tensor:
         """Last hidden states (B, T, d) of input embeddings (B, T, d), right-padded where there are `lengths` of the rows."""
         is_read = None
         if lengths is not None:
             is_read = torch.arange(embeds.shape[1], device=embeds.device) < torch.tensor(lengths, device=embeds.device)[:, None]
         return self.model.base_model(inputs_embeds=embeds, attention_mask=is_read).last_hidden_state
 
-    def prefill(self, embeds: Tensor) -> Past:
+    def prefill(self, embeds: Tensor) -> "Past":
         """LMError: what follows a beginning changes how it is read."""
         raise LMError(f"{self.name} is a masked model and reads both ways, so no beginning can be read ahead")
 
@@ -131,7 +133,7 @@ def load_masked(source: Any, **options: Any) -> Any:
 
 def _transform(model: Any, name: str) -> Callable[[Tensor], Tensor]:
     """What stands between the hidden states and the output embeddings, which each family calls otherwise."""
-    if hasattr(model, "lm_head"):  # RoBERTa, XLM-R, CamemBERT
+    if hasattr(getattr(model, "lm_head", None), "layer_norm"):  # RoBERTa, XLM-R, CamemBERT
         return lambda hidden: model.lm_head.layer_norm(nn.functional.gelu(model.lm_head.dense(hidden)))
     if hasattr(model, "cls"):  # BERT
         return model.cls.predictions.transform

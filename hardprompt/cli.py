@@ -180,7 +180,7 @@ def evaluate(
     [found_task] = request.load_tasks().values()
     model = load_lm(request.lm, request.device)
     found = measured(
-        named.prompt(model, found_task.template),
+        named.prompt(model, found_task.template_for(model.masked)),
         found_task,
         model,
         readers=request.load_readers(),

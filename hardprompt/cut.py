@@ -11,7 +11,8 @@ from bisect import bisect_left
 from dataclasses import replace
 
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.task import SPLITS, Example, Split, Task
+from hardprompt.scoring import answer_tokens
+from hardprompt.task import SPLITS, Example, Split, Task, Template
 
 ROOM, SPARE = 32, 16
 """Tokens that are left for a prompt, at least; and beyond those that are searched."""
@@ -32,21 +33,22 @@ def fitted(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
         return task
     references = lm.encode_after([" " + text for text in task.reference_prompts])
     room = max(ROOM, prompt_length + SPARE, *map(len, references))
-    limit = lm.max_length - room - (lm.bos_id is not None)
+    limit = lm.room - room
+    template = task.template_for(lm.masked)
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}
     for split in SPLITS:
         examples = task.examples(split)
-        parts[split] = [_fitting(task, lm, example, limit) for example in examples]
+        parts[split] = [_fitting(task, template, lm, example, limit) for example in examples]
         cut[split] = sum(new is not old for new, old in zip(parts[split], examples, strict=True))
     return replace(task, inputs_cut=cut, train=parts["train"], dev=parts["dev"], test=parts["test"])
 
 
-def _fitting(task: Task, lm: FrozenLM, example: Example, limit: int) -> Example:
-    answer = 0 if task.label_words else len(lm.encode_after([task.separator + example.answer])[0])
+def _fitting(task: Task, template: Template, lm: FrozenLM, example: Example, limit: int) -> Example:
+    answer = 0 if task.label_words else len(answer_tokens(lm, task, [example.answer])[0])
 
     def fits(input: str) -> bool:
-        text = task.template.fill(input, "")
+        text = template.fill(input, "")
         return len(text.encode()) + answer < limit or len(lm.encode(text)) + answer <= limit
 
     def kept(words: int) -> str:

@@ -89,8 +89,9 @@ class DataTask:
     """A task without its data: call it with a split and a file or folder to get the `Task`.
 
     Args:
-        name, template, label_words, match, separator, reference_prompts, description, citation, licence, source, keep: as
-            `Task` has them. Labels are numbered in the order of the label words; in the data, they are numbers or names.
+        name, template, masked_template, label_words, match, separator, reference_prompts, description, citation, licence,
+            source, keep: as `Task` has them. Labels are numbered in the order of the label words; in the data, they are numbers
+            or names.
         layouts: the forms that the data come in.
         files: names of a file that holds all of the data, looked for in a folder.
         headerless: columns of a csv file without a header.
@@ -106,6 +107,7 @@ class DataTask:
 
     name: str
     template: str
+    masked_template: str = ""
     layouts: Sequence[Layout]
     label_words: Mapping[str, str] = field(default_factory=dict)
     match: Literal["exact", "starts-with"] = "exact"
@@ -181,15 +183,20 @@ class DataTask:
 
     def describe(self) -> dict[str, Any]:
         """What `hardprompt ls tasks --json` says of it; `sizes` is null, since the data are not at hand."""
-        stand_in = [Example("an input", next(iter(self.label_words), "an answer"))]
-        described = self._task("default", {split: stand_in for split in SPLITS}).describe()
+        described = self.without_data().describe()
         data = {"source": self.source, "hub": "/".join(self.hub), "citation": self.citation, "licence": self.licence}
         return described | {"sizes": None, "data": data}
+
+    def without_data(self) -> Task:
+        """The task with a stand-in for each split."""
+        stand_in = [Example("an input", next(iter(self.label_words), "an answer"))]
+        return self._task("default", {split: stand_in for split in SPLITS})
 
     def _task(self, split: str, parts: Mapping[Split, Sequence[Example]]) -> Task:
         return Task(
             name=self.name,
             template=Template(self.template),
+            masked_template=Template(self.masked_template) if self.masked_template else None,
             train=parts["train"],
             dev=parts["dev"],
             test=parts["test"],

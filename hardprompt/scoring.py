@@ -1,8 +1,9 @@
 """Scoring prompts on examples: the only place where the frozen LM meets a task.
 
-Rows of the batch are (prompt, example) pairs. A row is bos + before + prompt + after (+ target), right-padded; logits are
-computed only at the positions that are read, and for label words only in those columns. Hard prompts are spliced in as ids,
-soft ones as embeddings; a text is filled into the template and tokenized afresh, as it would be deployed.
+Rows of the batch are (prompt, example) pairs. A row is bos + before + prompt + after (+ target), right-padded, or, of a masked
+model, [CLS] + before + prompt + after + [SEP] with the mask token in what is before or after; logits are computed only at the
+positions that are read, and for label words only in those columns. Hard prompts are spliced in as ids, soft ones as
+embeddings; a text is filled into the template and tokenized afresh, as it would be deployed.
 
 What rows have in common at their beginning, the head, is read once, and the passes run over the tails. Where the template
 puts the prompt first, the head is everything up to the prompt's end, one per prompt. Elsewhere it is what stands before the
@@ -89,6 +90,7 @@ class _Row:
     answer: list[int]
     prompt: int
     example: int
+    read: int  # position whose state predicts the answer's first token: the last of the ids, or that of the mask
     head: int = 0  # tokens at the beginning that other rows may share
 
     @property
@@ -114,7 +116,8 @@ class Scorer:
         counter: where LM tokens are counted.
 
     Raises:
-        TaskError: a label word that is no single token of the model, or two label words with the same token.
+        TaskError: a label word that is no single token of the model, two label words with the same token, an input that
+            holds one of the model's special tokens, or a template for the other kind of model (`Task.template_for`).
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -130,7 +133,10 @@ class Scorer:
         self.examples = tuple(examples)
         self.counter = counter or TokenCount()
         self._verdict = lru_cache(maxsize=100_000)(self._judge)
-        around = [task.template.around(example.input) for example in self.examples]
+        self.template = task.template_for(lm.masked)
+        self._mask_first = self.template.text.find("{mask}") < self.template.text.find("{prompt}")
+        self._refuse_special()
+        around = [self.template.around(example.input) for example in self.examples]
         self._before = lm.encode_many([before for before, _ in around])
         self._after = lm.encode_after([after for _, after in around])
         self._after_nothing = lm.encode_many([after for _, after in around])
@@ -144,7 +150,7 @@ class Scorer:
             self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
             self._targets: list[list[int]] = [[] for _ in self.examples]
         else:
-            self._targets = lm.encode_after([task.separator + example.answer for example in self.examples])
+            self._targets = answer_tokens(lm, task, [example.answer for example in self.examples])
 
     def score_ids(self, prompts: Sequence[Sequence[int]], indices: Sequence[int] | None = None) -> Scores:
         """Score hard prompts, spliced in as ids, on all examples or on those of `indices`. No gradient.
@@ -196,8 +202,8 @@ class Scorer:
         rows = [self._row(0, n, ids) for n in range(len(self.examples))]
         out: dict[int, Tensor] = {}
         for batch, hidden, start in self._passes(rows, soft):
-            last = torch.tensor([len(rows[i].ids) - 1 - start for i in batch], device=hidden.device)
-            logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), last])
+            read = torch.tensor([rows[i].read - start for i in batch], device=hidden.device)
+            logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), read])
             out |= dict(zip(batch, logits, strict=True))
         return torch.stack([out[i] for i in range(len(rows))])
 
@@ -210,20 +216,34 @@ class Scorer:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]
 
     def _row(self, prompt: int, example: int, prompt_ids: list[int]) -> _Row:
-        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
-        before = start + self._before[example]
+        before = self.lm.opening + self._before[example]
         after = self._after if prompt_ids or self._before[example] else self._after_nothing
-        ids = before + prompt_ids + after[example]
+        ids = before + prompt_ids + after[example] + self.lm.closing
         head = len(before) + len(prompt_ids) * self._prompt_first
-        read = len(ids) - 1  # this position and what follows it belong to the tail
-        return self._checked(_Row(ids, len(before), self._targets[example], prompt, example, min(head, read)))
+        read = self._read_at(ids)  # this position and what follows it belong to the tail
+        return self._checked(_Row(ids, len(before), self._targets[example], prompt, example, read, min(head, read)))
 
     def _text_rows(self, text: str) -> list[_Row]:
-        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
-        filled = [self.task.template.fill(example.input, text) for example in self.examples]
-        return [
-            self._checked(_Row(start + ids, 0, self._targets[n], 0, n)) for n, ids in enumerate(self.lm.encode_many(filled))
-        ]
+        filled = [self.template.fill(example.input, text) for example in self.examples]
+        whole = [self.lm.opening + ids + self.lm.closing for ids in self.lm.encode_many(filled)]
+        return [self._checked(_Row(ids, 0, self._targets[n], 0, n, self._read_at(ids))) for n, ids in enumerate(whole)]
+
+    def _read_at(self, ids: list[int]) -> int:
+        if not self.lm.masked:
+            return len(ids) - 1
+        masks = [place for place, token in enumerate(ids) if token == self.lm.mask_id]
+        return masks[0 if self._mask_first else -1]  # others, if any, are the prompt's own
+
+    def _refuse_special(self) -> None:
+        for number, example in enumerate(self.examples, 1):
+            if token := next((token for token in self.lm.special_tokens if token in example.input), None):
+                raise TaskError(
+                    f"task {self.task.name}, example {number} ({example.input[:40]!r}...): its input holds {token!r}, which is "
+                    f"no text to {self.lm.name} but one of its special tokens; write it otherwise"
+                )
+        if self.lm.masked and self.lm.tokenizer.mask_token in self.template.text:
+            token = self.lm.tokenizer.mask_token
+            raise TaskError(f"task {self.task.name}: write {{mask}} for {token} in the template {self.template.text!r}")
 
     def _checked(self, row: _Row) -> _Row:
         if row.length > self.lm.max_length:
@@ -240,8 +260,8 @@ class Scorer:
         return row
 
     def _tokens(self, rows: list[_Row]) -> int:
-        bos = 0 if self.lm.bos_id is None else 1
-        return sum(row.length - bos for row in rows)
+        around = len(self.lm.opening) + len(self.lm.closing)
+        return sum(row.length - around for row in rows)
 
     def _passes(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor, int]]:
         """All rows, pass by pass: indices of B rows, hidden states (B, T, d), and the position that the first is of."""
@@ -255,7 +275,7 @@ class Scorer:
                 if heads and start:
                     of_row = torch.tensor([heads.place[self._owner(rows[i])] for i in batch], device=embeds.device)
                     past = heads.past.take(of_row, start)
-                yield batch, self.lm.hidden(embeds, past), start
+                yield batch, self.lm.hidden(embeds, past, [rows[i].length - start for i in batch]), start
 
     def _blocks(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], _Heads | None]]:
         """Indices of rows and the heads that they continue; None where the model cannot, or reading them apart does not pay."""
@@ -285,9 +305,8 @@ class Scorer:
 
     def _all_before(self) -> list[_Row]:
         """What stands before the prompt in every example: read in the same batches whichever examples are asked for first."""
-        start = [] if self.lm.bos_id is None else [self.lm.bos_id]
-        begun = [start + before for before in self._before]
-        return [_Row(ids, len(ids), [], 0, n, len(ids)) for n, ids in enumerate(begun) if ids]
+        begun = [self.lm.opening + before for before in self._before]
+        return [_Row(ids, len(ids), [], 0, n, len(ids) - 1, len(ids)) for n, ids in enumerate(begun) if ids]
 
     def _owner(self, row: _Row) -> int:
         return row.prompt if self._prompt_first else row.example
@@ -332,15 +351,15 @@ class Scorer:
         )
 
     def _read_labels(self, hidden: Tensor, start: int, rows: Sequence[_Row]) -> Tensor:
-        last = torch.tensor([len(row.ids) - 1 - start for row in rows], device=hidden.device)
-        return self.lm.head(hidden[torch.arange(len(rows), device=hidden.device), last], self.label_ids).float()
+        read = torch.tensor([row.read - start for row in rows], device=hidden.device)
+        return self.lm.head(hidden[torch.arange(len(rows), device=hidden.device), read], self.label_ids).float()
 
     def _read_targets(self, hidden: Tensor, start: int, rows: Sequence[_Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss (B,) and rightness (B,) of the targets, all read positions of all rows projected at once."""
         exact = self.task.match == "exact"
         reads = [len(row.answer) + exact for row in rows]  # the last one of an exact match reads the end
         row_of = torch.tensor([b for b, count in enumerate(reads) for _ in range(count)], device=hidden.device)
-        at = [len(row.ids) - 1 - start + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
+        at = [row.read - start + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
         log_probs = self.lm.head(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
         is_end = torch.tensor(
             [t == len(row.answer) for row, count in zip(rows, reads, strict=True) for t in range(count)],
@@ -414,8 +433,21 @@ def _packed(sizes: Sequence[tuple[int, int]], limit: float) -> Iterator[list[int
     yield batch
 
 
+def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:
+    """Token ids of answers as they stand in their place: behind the separator; in the mask's, with the blank before it, if any.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> [len(ids) for ids in answer_tokens(load_lm("microworld"), load_task("review-sentiment"), ["good", "bad"])]
+        [1, 1]
+    """
+    before = task.template_for(True).blank if lm.masked else task.separator
+    in_place = [before + answer for answer in answers]
+    return lm.encode_many(in_place) if lm.masked and not before else lm.encode_after(in_place)
+
+
 def _label_ids(lm: FrozenLM, task: Task) -> Tensor:
-    encoded = lm.encode_after([task.separator + word for word in task.label_words.values()])
+    encoded = answer_tokens(lm, task, list(task.label_words.values()))
     taken: dict[int, str] = {}
     for word, ids in zip(task.label_words.values(), encoded, strict=True):
         if len(ids) != 1:

@@ -1,8 +1,8 @@
 """The contract that tasks fill in: examples in three splits, a template with the prompt's place, and what a right answer is.
 
 A classification task has label words, each a single token of the model, and the most probable one is the prediction. A
-generation task has target texts, and is right when the greedy decode equals the target (`match`). The answer always follows
-the template's text after `separator`, a blank unless stated.
+generation task has target texts, and is right when the greedy decode equals the target (`match`). To a causal model the answer
+follows the template's text after `separator`, a blank unless stated; a masked one fills it in where its template has `{mask}`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,9 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 MATCHES = ("exact", "starts-with")
 KEEPS = ("", "start", "end")
 
+MASK = "\ufdd0"
+"""What stands in a filled text where a masked model fills in the answer: a noncharacter of Unicode, which no text holds."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -30,9 +33,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Template:
-    """A text with `{input}` and `{prompt}`, once each; the order is free.
+    """A text with `{input}` and `{prompt}`, once each; the order is free. That of a masked model has `{mask}` too.
 
-    Everything before `{prompt}` does not depend on the prompt. A blank before `{prompt}` belongs to the prompt's first token.
+    Everything before `{prompt}` does not depend on the prompt. A blank before `{prompt}` belongs to the prompt's first token,
+    and one before `{mask}` to the answer.
+
+    Raises:
+        TaskError: a place that is not there, or is there twice.
 
     Example:
         >>> Template("{input} {prompt}:").around("a lovely film.")
@@ -45,14 +52,28 @@ class Template:
         for place in ("{prompt}", "{input}"):
             if (count := self.text.count(place)) != 1:
                 raise TaskError(f"template {self.text!r} has {place} {count} times; put it in exactly once")
+        if (count := self.text.count("{mask}")) > 1:
+            raise TaskError(f"template {self.text!r} has {{mask}} {count} times; there is one answer")
+
+    @property
+    def masked(self) -> bool:
+        """Whether it has a place for the answer, which masked models fill in."""
+        return "{mask}" in self.text
+
+    @property
+    def blank(self) -> str:
+        """The blank before `{mask}`, which belongs to the answer; "" where there is none."""
+        return " " if self.text.partition("{mask}")[0].endswith(" ") else ""
 
     def around(self, input: str) -> tuple[str, str]:
-        """The texts before and after the prompt for one input."""
-        before, after = self.text.split("{prompt}")
+        """The texts before and after the prompt for one input, with `MASK` for `{mask}`."""
+        if self.masked:
+            input = input.replace(MASK, "")
+        before, after = (text.replace("{mask}", MASK) for text in self.text.split("{prompt}"))
         return before.replace("{input}", input).rstrip(" "), after.replace("{input}", input).rstrip(" ")
 
     def fill(self, input: str, prompt: str) -> str:
-        """The whole text as it would be deployed, the answer excepted.
+        """The whole text as it would be deployed, the answer excepted, with `MASK` for `{mask}`.
 
         Example:
             >>> Template("{input} {prompt}:").fill("a lovely film.", " good or bad")
@@ -87,6 +108,8 @@ class Task:
     Args:
         name: how records call it.
         template: where input and prompt stand.
+        masked_template: where input, prompt and answer (`{mask}`) stand for a masked model; by default `template`, and behind
+            it, unless it has `{mask}`, `separator`, "{mask}" and a full stop.
         train, dev, test: examples, disjoint for a result to mean anything. Optimizers learn on train, everything is selected
             on dev, test is read once.
         label_words: label -> the word that stands for it; empty for generation.
@@ -102,7 +125,7 @@ class Task:
         known_front: prompts on the true trade-off, the most readable first; several where plain wordings have a price.
 
     Raises:
-        TaskError: an empty split, an unknown label, a bad template or match.
+        TaskError: an empty split, an unknown label, a masked template without `{mask}`, a bad match.
 
     Example:
         >>> examples = [Example("a lovely film.", "positive"), Example("a dull film.", "negative")]
@@ -117,6 +140,7 @@ class Task:
     train: Sequence[Example]
     dev: Sequence[Example]
     test: Sequence[Example]
+    masked_template: Template | None = None
     label_words: Mapping[str, str] = field(default_factory=dict)
     match: Literal["exact", "starts-with"] = "exact"
     separator: str = " "
@@ -138,6 +162,8 @@ class Task:
         object.__setattr__(self, "label_words", dict(self.label_words))
         for name in ("reference_prompts", "known_front"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.masked_template and not self.masked_template.masked:
+            raise TaskError(f"task {self.name}: masked template {self.masked_template.text!r} has no {{mask}}; put it in once")
         if self.keep not in KEEPS:
             raise TaskError(f"task {self.name}: keep {self.keep!r} is none of start, end, or nothing")
         if self.match not in MATCHES:
@@ -168,6 +194,29 @@ class Task:
         """The labels in the order of their word columns; empty for generation."""
         return tuple(self.label_words)
 
+    def template_for(self, masked: bool) -> Template:
+        """The template that a causal or a masked model reads.
+
+        Raises:
+            TaskError: a causal model and a template with `{mask}`, or a masked one and texts to generate.
+
+        Example:
+            >>> from hardprompt import load_task
+            >>> load_task("review-sentiment").template_for(masked=True).text
+            '{input} {prompt}: {mask}.'
+        """
+        if not masked:
+            if self.template.masked:
+                raise TaskError(
+                    f"task {self.name}: only a masked model fills in the {{mask}} of its template; take one, or it out"
+                )
+            return self.template
+        if self.kind == "generation":
+            raise TaskError(f"task {self.name} asks for texts, which a masked model cannot write; take a causal one")
+        if self.masked_template or self.template.masked:
+            return self.masked_template or self.template
+        return Template(f"{self.template.text}{self.separator}{{mask}}.")
+
     def with_label_words(self, words: Mapping[str, str]) -> "Task":
         """The task with other label words.
 
@@ -188,8 +237,8 @@ class Task:
     def digest(self) -> str:
         """A fingerprint of everything that decides a score: examples, template, answers, reference prompts, and what is cut."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
-        rule = (self.keep,) if self.keep else ()
-        return sha256(repr((*parts, self.reference_prompts, *rule)).encode()).hexdigest()
+        given = [each for each in (self.keep, self.masked_template) if each]
+        return sha256(repr((*parts, self.reference_prompts, *given)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What `hardprompt ls tasks --json` says of it."""
@@ -201,6 +250,7 @@ class Task:
             "labels": dict(self.label_words),
             "sizes": {split: len(self.examples(split)) for split in SPLITS},
             "template": self.template.text,
+            "masked_template": self.template_for(masked=True).text if self.kind == "classification" else None,
             "reference_prompts": list(self.reference_prompts),
             "division": self.division,
             "known_front": [asdict(known) for known in self.known_front],

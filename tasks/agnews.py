@@ -1,7 +1,7 @@
 """AG News: the topic of a news item, its headline and beginning.
 
-RLPrompt's released template puts the answer before the text ("<mask> {prompt} {sentence}"), which only a masked model can
-fill in. Here a causal model reads the text first, and the answer comes last.
+RLPrompt's released template puts the answer before the text, which only a masked model can fill in: the label words begin the
+text, without a blank. A causal model reads the text first, and the answer comes last.
 """
 
 from hardprompt.dataset import DataTask, Layout
@@ -10,6 +10,7 @@ TASK = DataTask(
     name="agnews",
     description="the topic of a news item: world, sports, business or technology",
     template="{input} {prompt}",
+    masked_template="{mask} {prompt} {input}",
     label_words={"World": "World", "Sports": "Sports", "Business": "Business", "Tech": "Tech"},
     reference_prompts=("topic :", "the topic of this news item is", "category :"),
     keep="start",

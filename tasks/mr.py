@@ -1,4 +1,7 @@
-"""MR: whether a snippet of a film review is positive or negative."""
+"""MR: whether a snippet of a film review is positive or negative.
+
+A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
+"""
 
 from hardprompt.dataset import DataTask, Layout
 

@@ -1,4 +1,7 @@
-"""SST-2: whether a sentence of a film review is positive or negative."""
+"""SST-2: whether a sentence of a film review is positive or negative.
+
+A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
+"""
 
 from hardprompt.dataset import DataTask, Layout
 

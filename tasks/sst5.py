@@ -1,4 +1,7 @@
-"""SST-5: how positive a sentence of a film review is, in five steps."""
+"""SST-5: how positive a sentence of a film review is, in five steps.
+
+A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
+"""
 
 from hardprompt.dataset import DataTask, Layout
 

@@ -7,11 +7,10 @@ from hardprompt.metrics import faithfulness, projection_ids, repetition, scrutab
 from hardprompt.metrics.faithfulness import agreement, distance_gap, mean_kl, output_gap
 from hardprompt.prompt import SoftPrompt
 from hardprompt.scoring import Scorer
-from tests.tiny import FAMILIES, tiny_lm, tiny_task
+from tests.tiny import CAUSAL, FAMILIES, pieces, tiny_lm, tiny_task
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", ["classification", "generation"])
+@pytest.mark.parametrize(("family", "kind"), [(f, "classification") for f in FAMILIES] + [(f, "generation") for f in CAUSAL])
 def test_an_embedded_hard_prompt_is_faithful_and_a_far_one_is_not(family: str, kind: str) -> None:
     """Positive control: vocabulary rows have gaps of zero. Negative control: vectors far from all of them have not."""
     lm, task = tiny_lm(family), tiny_task(kind)
@@ -65,6 +64,5 @@ def test_scrutability_of_words_pieces_and_nothing(family: str) -> None:
     readable = scrutability(lm, words, lm.decode(words))
     assert readable["whole_word_share"] == 1.0 and readable["repetition"] == 0.0
     assert readable["max_surprisal"] >= readable["log_perplexity"]
-    pieces = [lm.tokenizer.convert_tokens_to_ids(letter) for letter in "good"]
-    assert scrutability(lm, pieces, "good")["whole_word_share"] == 0.0
+    assert scrutability(lm, pieces(lm), "good")["whole_word_share"] == 0.0
     assert set(scrutability(lm, [], "").values()) == {None}

@@ -1,4 +1,4 @@
-"""The small real models beside the project: they load, read English and carry every optimizer; skipped where absent."""
+"""The small real models beside the project read English (their contract: tests/test_contract.py); skipped where absent."""
 
 from pathlib import Path
 
@@ -6,13 +6,9 @@ import pytest
 import torch
 
 from hardprompt.catalogue import load_task
-from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm, log_perplexity
+from hardprompt.lm import FrozenLM, load_lm, log_perplexity
 from hardprompt.metrics import scrutability
-from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.study import evaluate
-from hardprompt.study.point import measure
-from hardprompt.task import Task
-from tests.tiny import tiny_task
 
 TEXT = "once upon a time there was a little girl who wanted to play with her friend in the park"
 
@@ -27,23 +23,6 @@ def test_english_reads_better_than_its_words_shuffled(real_lm: FrozenLM) -> None
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(0)).tolist()
     plain, shuffled = real_lm.encode(TEXT), real_lm.encode(" ".join(words[i] for i in order))
     assert log_perplexity(real_lm, plain) + 0.5 < log_perplexity(real_lm, shuffled)
-
-
-@pytest.mark.parametrize("prompt_first", [False, True])
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("soft", {"steps": 3}), ("pez", {"steps": 6}), ("rl", {"episodes": 8, "rollout": 4}), ("random", {"prompts": 4})],
-)
-def test_every_optimizer_runs_in_both_layouts(
-    real_lm: FrozenLM, prompt_first: bool, name: str, options: dict[str, int]
-) -> None:
-    first, second = real_lm.decode(allowed_vocabulary(real_lm)[:2].tolist()).split()
-    task: Task = tiny_task(prompt_first=prompt_first, label_words={"positive": first, "negative": second})
-    problem = Problem(task, real_lm, prompt_length=4, weight=0.1)
-    found = load_optimizer(name)
-    point = measure(problem, run_optimizer(found, problem, found.configure(options)))
-    assert point["status"] == "ok"
-    assert point["roundtrip_ok"], "allowed words survive in place"
 
 
 def test_every_reader_says_what_it_makes_of_the_text(microworld: FrozenLM, shared: Path) -> None:

@@ -11,10 +11,25 @@ from typing import Any
 
 import sentencepiece
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
-from hardprompt.lm import FrozenLM
+from hardprompt.lm import FrozenLM, MaskedLM
 from hardprompt.task import Example, Task, Template
 
 TEXT = """the cat sat on a mat and looked at the dog near a house
@@ -23,20 +38,22 @@ it was a lovely film with good actors and great music : positive or negative
 yes or no ? the answer is yes , the answer is no . red green blue seven nine
 write the word again and say what it means in one line""".split("\n")
 
-FAMILIES = ("gpt2", "llama", "no-bos")
-"""Tied head and byte-level BPE; untied head, rotary positions and sentencepiece; GPT-2 without a start token."""
+CAUSAL = ("gpt2", "llama", "no-bos", "opt", "neox")
+"""Tied head and byte-level BPE; untied head, rotary positions and sentencepiece; GPT-2 without a start token; OPT; GPT-NeoX."""
+
+MASKED = ("roberta", "bert")
+"""Byte-level BPE and positions after padding; WordPiece in lower case."""
+
+FAMILIES = (*CAUSAL, *MASKED)
+
+WIDE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+DEEP = {**WIDE, "intermediate_size": 32, "initializer_range": 0.5}
 
 
-@cache
-def tiny_lm(family: str) -> FrozenLM:
-    """A random model of a family, the same one each time."""
-    torch.manual_seed(0)
-    tokenizer = _sentencepiece_tokenizer() if family == "llama" else _byte_level_tokenizer(with_bos=family == "gpt2")
-    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
-    sizes["eos_token_id"] = tokenizer.eos_token_id
-    model: Any
+def _model(family: str, ids: dict[str, Any]) -> Any:
+    """A random model of a family with 64 positions and the tokenizer's ids."""
     if family == "llama":
-        model = LlamaForCausalLM(
+        return LlamaForCausalLM(
             LlamaConfig(
                 hidden_size=16,
                 intermediate_size=32,
@@ -46,12 +63,45 @@ def tiny_lm(family: str) -> FrozenLM:
                 max_position_embeddings=64,
                 tie_word_embeddings=False,
                 initializer_range=0.5,
-                **sizes,
+                **ids,
             )
         )
-    else:
-        model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5, **sizes))
-    return FrozenLM(model, tokenizer, f"tiny-{family}")
+    if family == "opt":
+        return OPTForCausalLM(
+            OPTConfig(
+                max_position_embeddings=64,
+                ffn_dim=32,
+                word_embed_proj_dim=16,
+                activation_function="gelu",  # relu has kinks, at which finite differences are no gradient
+                init_std=0.5,
+                **WIDE,
+                **ids,
+            )
+        )
+    if family == "neox":
+        return GPTNeoXForCausalLM(GPTNeoXConfig(**DEEP, **ids, max_position_embeddings=64))
+    if family == "roberta":
+        return RobertaForMaskedLM(RobertaConfig(**DEEP, **ids, max_position_embeddings=66, type_vocab_size=1))
+    if family == "bert":
+        return BertForMaskedLM(BertConfig(**DEEP, **ids, max_position_embeddings=64))
+    return GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5, **ids))
+
+
+@cache
+def tiny_lm(family: str) -> FrozenLM:
+    """A random model of a family, the same one each time."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer(family)
+    names = (
+        ("bos_token_id", "eos_token_id")
+        if family in ("gpt2", "llama", "no-bos")
+        else ("bos_token_id", "eos_token_id", "pad_token_id")
+    )
+    model = _model(family, {"vocab_size": len(tokenizer)} | {name: getattr(tokenizer, name) for name in names})
+    if family not in MASKED:
+        return FrozenLM(model, tokenizer, f"tiny-{family}")
+    torch.nn.init.normal_(model.get_output_embeddings().bias)
+    return MaskedLM(model, tokenizer, f"tiny-{family}")
 
 
 def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields: Any) -> Task:
@@ -72,12 +122,59 @@ def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields
     return Task(**{**defaults, **fields})
 
 
+def pieces(lm: FrozenLM) -> list[int]:
+    """Tokens that spell "good" letter by letter."""
+    letters = ["g", "##o", "##o", "##d"] if lm.name == "tiny-bert" else list("good")
+    return lm.tokenizer.convert_tokens_to_ids(letters)
+
+
 def save_tiny(folder: Path, family: str = "gpt2") -> Path:
     """A tiny model as a Hugging Face folder."""
     lm = tiny_lm(family)
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     return folder
+
+
+def _tokenizer(family: str) -> Any:
+    if family == "llama":
+        return _sentencepiece_tokenizer()
+    if family == "bert":
+        return _wordpiece_tokenizer()
+    if family == "roberta":
+        return _roberta_tokenizer()
+    return _byte_level_tokenizer(with_bos=family != "no-bos")
+
+
+def _roberta_tokenizer() -> PreTrainedTokenizerFast:
+    """As RoBERTa's: the mask token takes the blank before it, and two special tokens stand around a text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([start + line for start in (" ", "") for line in TEXT for _ in range(4)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    names = {"bos": "<s>", "cls": "<s>", "pad": "<pad>", "eos": "</s>", "sep": "</s>", "unk": "<unk>"}
+    given = {f"{name}_token": token for name, token in names.items()} | {"mask_token": AddedToken("<mask>", lstrip=True)}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given)
+
+
+def _wordpiece_tokenizer() -> PreTrainedTokenizerFast:
+    """As BERT's without capitals."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(
+        TEXT * 4, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def _byte_level_tokenizer(with_bos: bool) -> PreTrainedTokenizerFast:

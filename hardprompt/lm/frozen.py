@@ -1,8 +1,9 @@
-"""A frozen causal language model: weights that never change, its tokenizer, and the two halves of its forward pass.
+"""A frozen language model: weights that never change, its tokenizer, and the two halves of its forward pass.
 
 The body (`hidden`) and the output layer (`head`) are separate, because only the positions and vocabulary entries that are
 read need logits. Sequences are right-padded; a causal model then needs neither an attention mask nor position ids. What
-several sequences begin with is read once (`prefill`), and each goes on from there.
+several sequences begin with is read once (`prefill`), and each goes on from there. Masked models, which read both ways, are in
+`hardprompt.lm.masked`.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,10 @@ class FrozenLM:
         name: how records call it.
 
     Attributes:
+        opening, closing: token ids that stand around every text.
+        max_length: tokens of a sequence, at most, those included.
         shares_beginnings: whether `prefill` and `hidden` after it give the states of the whole pass, checked at load.
+        masked: whether it is a masked model, which fills in the place of `mask_id` (None of a causal one).
 
     Raises:
         LMError: if the model's logits are something else than head(body(x)), which soft-capped or scaled outputs are.
@@ -50,6 +54,9 @@ class FrozenLM:
         'give the plural'
     """
 
+    masked = False
+    mask_id: int | None = None
+
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -57,6 +64,8 @@ class FrozenLM:
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, model.config.eos_token_id)
         self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
+        self.opening: list[int] = [] if self.bos_id is None else [self.bos_id]
+        self.closing: list[int] = []
         self.max_length: int = _context(model.config)
         self._check_head()
         self.shares_beginnings = self._check_past()
@@ -89,6 +98,20 @@ class FrozenLM:
             raise LMError(f"{self.name} has neither an end-of-sequence token nor one that begins with a line break")
         return torch.tensor(sorted(set(ends)), device=self.device)
 
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer takes for something else than text: "<|endoftext|>", "<mask>"; the unknown word excepted."""
+        unknown = self.tokenizer.unk_token if self.tokenizer.unk_token != self.tokenizer.eos_token else None
+        tokens = [token for token in self.tokenizer.all_special_tokens if token != unknown]
+        as_text = self.tokenizer(tokens, add_special_tokens=False, split_special_tokens=True)["input_ids"] if tokens else []
+        as_token = self.tokenizer.convert_tokens_to_ids(tokens)
+        return tuple(token for token, ids, one in zip(tokens, as_text, as_token, strict=True) if ids != [one])
+
+    @property
+    def room(self) -> int:
+        """Tokens of a text, at most."""
+        return self.max_length - len(self.opening) - len(self.closing)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text at the start of a sequence, without special tokens."""
         return self.encode_many([text])[0]
@@ -117,8 +140,11 @@ class FrozenLM:
         """Input embeddings (..., d) of token ids (...)."""
         return self.model.get_input_embeddings()(ids)
 
-    def hidden(self, embeds: Tensor, past: "Past | None" = None) -> Tensor:
-        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`."""
+    def hidden(self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None) -> Tensor:
+        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`.
+
+        A masked model must be told the `lengths` of rows that are padded; to a causal one they make no difference.
+        """
         read = {} if past is None else {"past_key_values": past.cache()}
         return self.model.base_model(inputs_embeds=embeds, use_cache=False, **read).last_hidden_state
 
@@ -132,26 +158,32 @@ class FrozenLM:
 
         return past_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
 
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the output embeddings W (V, d) are applied to, (..., d): logits = W features + b. Here the hidden states."""
+        return hidden
+
     def head(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
         """Logits (..., V) of hidden states (..., d), or only the given vocabulary columns (..., C)."""
-        output = self.model.get_output_embeddings()
+        output, features = self.model.get_output_embeddings(), self.features(hidden)
         if columns is None:
-            return output(hidden)
+            return output(features)
         bias = getattr(output, "bias", None)
-        return nn.functional.linear(hidden, output.weight[columns], None if bias is None else bias[columns])
+        return nn.functional.linear(features, output.weight[columns], None if bias is None else bias[columns])
 
     def _token_text(self, token_id: int) -> str:
         return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
 
     def _check_head(self) -> None:
-        ids = torch.arange(min(4, self.vocab_embeds.shape[0]), device=self.device)[None]
+        size, pad = self.vocab_embeds.shape[0], self.model.config.pad_token_id  # padding has no position in RoBERTa
+        ids = torch.tensor([[i for i in range(size) if i != pad][:4]], device=self.device)
         with torch.no_grad():
             expected = self.model(input_ids=ids).logits
             actual = self.head(self.hidden(self.embed(ids)))
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
                 f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
-                "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family"
+                "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family, or a masked one of "
+                "the RoBERTa or BERT family"
             )
 
     @torch.no_grad()
@@ -172,13 +204,16 @@ class FrozenLM:
 def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> FrozenLM:
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
+    A masked model (`MaskedLM`) is one whose configuration names a class `...ForMaskedLM`, or no class and a type of encoder.
+
     Args:
         name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
         device: "cpu", "cuda", ...; by default CUDA where there is one.
         dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
 
     Raises:
-        LMError: no such model, no weights in the folder, no such device, or the hub cannot be reached.
+        LMError: no such model, no weights in the folder, no such device, or the hub cannot be reached; a masked model without
+            the weights of its output layer or without a mask token.
 
     Example:
         >>> load_lm("microworld").name
@@ -186,7 +221,9 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     """
     import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from hardprompt.lm.masked import MaskedLM, is_masked, load_masked
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -196,11 +233,13 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cached_only = isinstance(source, Path) or not hub_answers()
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
+        masked = is_masked(AutoConfig.from_pretrained(source, local_files_only=cached_only))
+        load = load_masked if masked else AutoModelForCausalLM.from_pretrained
+        model = load(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise LMError(_why_not(name, source, error)) from error
-    return FrozenLM(model.to(place), tokenizer, _short_name(name))
+    return (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
 
 
 def _place(device: str) -> torch.device:

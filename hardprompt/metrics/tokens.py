@@ -13,9 +13,10 @@ from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM, count: int = 5) -> dict[str, Any]:
     """Each token of a hard prompt, or each vector of a soft one.
 
-    The surprisal of token t is -log p(x_t | bos, x_<t), as in `hardprompt.lm.surprisals`; a soft prompt has none. Nearest to
-    a vector e are the vocabulary rows v with the largest cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or
-    the largest dot product <e, v>; by the first two a token of a hard prompt is nearest to itself.
+    The surprisal of token t is -log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), as in
+    `hardprompt.lm.surprisals`; a soft prompt has none. Nearest to a vector e are the vocabulary rows v with the largest cosine
+    <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; by the first two a token of
+    a hard prompt is nearest to itself.
 
     Args:
         prompt: a text (tokenized as it stands after an input), token ids, or what an optimizer found.
@@ -87,6 +88,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _check_context(lm: FrozenLM, length: int) -> None:
-    room = lm.max_length - (lm.bos_id is not None)
-    if length > room:
-        raise ContextExceeded(f"the prompt is {length} tokens, but {lm.name} has room for {room}; shorten it")
+    if length > lm.room:
+        raise ContextExceeded(f"the prompt is {length} tokens, but {lm.name} has room for {lm.room}; shorten it")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hardprompt.cut import fitted
 from hardprompt.errors import RequestError, RunError, UnknownName
-from hardprompt.lm.fluency import surprisals
+from hardprompt.lm.fluency import nll_tokens, surprisals
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.objective import Objective
@@ -58,7 +58,7 @@ class Problem:
         progress: called with the finished share, 0 to 1.
 
     Raises:
-        TaskError: label words that are no single tokens of the model.
+        TaskError: label words that are no single tokens of the model, or a task that a model of its kind cannot solve.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
     Attributes:
@@ -163,7 +163,7 @@ class Problem:
     def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Log-perplexity of hard prompts in nats per token, (P,)."""
         asked = [tuple(prompt) for prompt in _as_lists(prompts)]
-        self.counter.forward += sum(len(prompt) for prompt in asked)
+        self.counter.forward += sum(nll_tokens(self.lm, len(prompt)) for prompt in asked)
         fresh = [ids for ids in dict.fromkeys(asked) if ids not in self._prompt_nll]
         read = surprisals(self.lm, fresh)
         self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(fresh, read, strict=True)}

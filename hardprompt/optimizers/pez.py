@@ -15,7 +15,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RunError
-from hardprompt.lm.fluency import projected_nll
+from hardprompt.lm.fluency import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
 from hardprompt.optimizers.projection import Measure, nearest
 from hardprompt.optimizers.soft import check_init, initial_embeds, make_updater
@@ -99,10 +99,10 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
-        if problem.weight and (len(rows) > 1 or problem.lm.bos_id is not None):
+        if problem.weight and (len(rows) > 1 or problem.lm.opening):
             nll = projected_nll(problem.lm, hard, problem.allowed[rows], config.fluency_gradient == "two-sided")
-            problem.counter.forward += len(rows)
-            problem.counter.backward += len(rows)
+            problem.counter.forward += nll_tokens(problem.lm, len(rows))
+            problem.counter.backward += nll_tokens(problem.lm, len(rows))
             loss = loss + problem.weight * nll
         return loss
 

@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.fluency import projected_nll
+from hardprompt.lm.fluency import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
 from hardprompt.optimizers.projection import Measure, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt
@@ -106,7 +106,7 @@ def make_updater(name: str, embeds: Tensor, learning_rate: float, weight_decay: 
 def _straight_through_nll(problem: Problem, embeds: Tensor, measure: Measure) -> Tensor:
     vocab = problem.lm.vocab_embeds[problem.allowed].float()
     rows = nearest(embeds.detach(), vocab, measure)
-    problem.counter.forward += len(rows)
-    problem.counter.backward += len(rows)
+    problem.counter.forward += nll_tokens(problem.lm, len(rows))
+    problem.counter.backward += nll_tokens(problem.lm, len(rows))
     projected = embeds + (vocab[rows] - embeds).detach()
     return projected_nll(problem.lm, projected, problem.allowed[rows])

@@ -9,8 +9,9 @@ from hardprompt.dataset import DataTask, Read
 from hardprompt.errors import DataError
 from hardprompt.lm import FrozenLM
 from hardprompt.own.lines import Lined
+from hardprompt.scoring import answer_tokens
 from hardprompt.study.request import StudyRequest
-from hardprompt.task import SPLITS, Example, Split, Task, Template
+from hardprompt.task import SPLITS, Example, Split, Task
 
 UNBALANCED = 3
 """Labels are unbalanced where one has more than so many times the examples of another."""
@@ -44,11 +45,11 @@ class Finding:
         return cls("error", error.file, error.line, error.problem)
 
 
-def label_words(form: DataTask, lm: FrozenLM, lined: Lined) -> Iterator[Finding]:
+def label_words(task: Task, lm: FrozenLM, lined: Lined) -> Iterator[Finding]:
     """Label words of several tokens, and label words whose first token is another's."""
     begins: dict[int, str] = {}
-    encoded = lm.encode_after([form.separator + word for word in form.label_words.values()])
-    for (label, word), ids in zip(form.label_words.items(), encoded, strict=True):
+    encoded = answer_tokens(lm, task, list(task.label_words.values()))
+    for (label, word), ids in zip(task.label_words.items(), encoded, strict=True):
         file, line = str(lined.file), lined.line("label_words", label)
         if len(ids) != 1:
             yield Finding("error", file, line, f"label word {word!r} is {len(ids)} tokens of {lm.name}, expected one")
@@ -58,20 +59,29 @@ def label_words(form: DataTask, lm: FrozenLM, lined: Lined) -> Iterator[Finding]
         begins |= {token: begins.get(token, word) for token in ids[:1]}
 
 
-def lengths(form: DataTask, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[Finding]:
+def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[Finding]:
     """Examples that are longer than the context, with their answer and the longest reference prompt or as many tokens as a
     study searches by default, whichever is more."""
-    template = Template(form.template)
-    prompts = [StudyRequest().prompt_length, *map(len, lm.encode_after([" " + text for text in form.reference_prompts]))]
+    template = task.template_for(lm.masked)
+    prompts = [StudyRequest().prompt_length, *map(len, lm.encode_after([" " + text for text in task.reference_prompts]))]
     texts = lm.encode_many([template.fill(read.example.input, "") for read in reads])
     answers = [0] * len(reads)
-    if not form.label_words:
-        answers = [len(ids) for ids in lm.encode_after([form.separator + read.example.answer for read in reads])]
+    if not task.label_words:
+        answers = [len(ids) for ids in answer_tokens(lm, task, [read.example.answer for read in reads])]
     for read, text, answer in zip(reads, texts, answers, strict=True):
-        size = (lm.bos_id is not None) + len(text) + max(prompts) + answer
+        size = lm.max_length - lm.room + len(text) + max(prompts) + answer
         if size > lm.max_length:
             message = f"{_begin(read.example)} is {size} tokens with a prompt of {max(prompts)}"
             yield Finding("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
+
+
+def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[Finding]:
+    """Inputs that hold one of the model's special tokens."""
+    for read in reads:
+        for token in lm.special_tokens:
+            if token in read.example.input:
+                message = f"{_begin(read.example)} holds {token!r}, a special token of {lm.name}; write it otherwise"
+                yield Finding("error", read.file, read.line, message)
 
 
 def repetitions(reads: Sequence[Read]) -> Iterator[Finding]:

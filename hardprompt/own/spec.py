@@ -7,6 +7,7 @@
     label_words: {positive: good, negative: bad}     # without them, answers are texts that the model is to write
     match: exact                        # of generation: exact or starts-with
     separator: " "                      # what stands between the template's text and the answer
+    masked_template: "{mask} {prompt} {input}"       # for masked models, which fill in {mask}
     reference_prompts: [was it good or bad]
     description, citation, licence, source: one line each
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hardprompt.data import FORMATS, Report, stop
 from hardprompt.dataset import DataTask, Files, Layout
@@ -71,6 +72,7 @@ class TaskFile(BaseModel):
     name: Annotated[str, Field(pattern=r"^[^/\\\n]+$")]
     description: str = ""
     template: str
+    masked_template: str = ""
     data: dict[Literal["", "train", "dev", "test"], Text]
     columns: Columns = Columns()
     label_words: dict[Text, Text] = {}
@@ -81,13 +83,15 @@ class TaskFile(BaseModel):
     licence: str = ""
     source: str = ""
 
-    @field_validator("template")
+    @field_validator("template", "masked_template")
     @classmethod
-    def _has_places(cls, template: str) -> str:
+    def _has_places(cls, template: str, field: ValidationInfo) -> str:
         try:
-            Template(template)
+            has_mask = Template(template).masked
         except TaskError as error:
             raise ValueError(str(error)) from error
+        if field.field_name == "masked_template" and not has_mask:
+            raise ValueError(f"template {template!r} has no {{mask}}; put it in once")
         return template
 
     @field_validator("data", mode="before")

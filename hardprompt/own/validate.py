@@ -1,7 +1,8 @@
 """Checking a task of one's own before a long run: everything that is wrong at once, then what the model reads and scores.
 
 Errors are what a study would refuse or what spoils its result: wrong fields, rows that cannot be used, label words that are not
-one token or share one, labels without an example, examples longer than the model's context, and an input in two parts. Warnings
+one token or share one, labels without an example, examples longer than the model's context, an input with one of its special
+tokens or in two parts, and a task that a masked model, or a causal one, cannot solve. Warnings
 are repetitions within a part, labels of very unequal numbers, a part without labels, and no reference prompt.
 """
 
@@ -20,7 +21,8 @@ from hardprompt.own.checks import Finding
 from hardprompt.own.lines import Lined
 from hardprompt.own.spec import read_own
 from hardprompt.plugins import is_file_reference
-from hardprompt.task import SPLITS, Task, Template
+from hardprompt.scoring import answer_tokens
+from hardprompt.task import MASK, SPLITS, Task
 
 SHOWN = 3
 """Examples that are shown with their tokens."""
@@ -31,9 +33,9 @@ class Shown:
     """An example as the model reads it.
 
     Attributes:
-        text: with the prompt in its place; the answer excepted.
+        text: with the prompt in its place; the answer excepted, for which a masked model has its mask token.
         tokens: of the text, as the tokenizer writes them.
-        answer: what is expected after it, separator included.
+        answer: what is expected after it, or in the mask token's place; separator or blank included.
         answer_tokens: of the answer.
     """
 
@@ -108,8 +110,15 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
         reads = _read(form, note) if form.own else []
         if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
-    found += [*checks.label_words(form, lm, lined), *checks.lengths(form, lm, reads), *checks.repetitions(reads)]
-    found += checks.references(form, lined)
+    bare = form.without_data()
+    try:
+        bare.template_for(lm.masked)
+    except TaskError as error:
+        if fields_fit:
+            found.append(Finding("error", str(lined.file), lined.line("template"), str(error)))
+        return Checked(form.name, lm.name, findings=_sorted(found))
+    found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
+    found += [*checks.repetitions(reads), *checks.references(form, lined)]
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
         try:
@@ -118,15 +127,20 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
             scores = baselines(made, lm)
         except TaskError as error:
             found.append(Finding("error", str(lined.file), lined.line("data"), str(error)))
-    found.sort(key=lambda finding: (finding.level, finding.file, finding.line or 0))
-    shown = _shown(form, lm, reads[:SHOWN]) if fields_fit else []
-    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), found, shown, scores)
+    shown = _shown(bare, lm, reads[:SHOWN]) if fields_fit else []
+    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), _sorted(found), shown, scores)
+
+
+def _sorted(found: list[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: (finding.level, finding.file, finding.line or 0))
 
 
 def _form(task: Task) -> DataTask:
     """What a task is, its data excepted."""
-    shared = {each.name for each in fields(DataTask)} & {each.name for each in fields(Task)} - {"template"}
-    return DataTask(template=task.template.text, layouts=(), **{name: getattr(task, name) for name in shared})
+    shared = {each.name for each in fields(DataTask)} & {each.name for each in fields(Task)}
+    given = {name: getattr(task, name) for name in shared - {"template", "masked_template"}}
+    masked_template = task.masked_template.text if task.masked_template else ""
+    return DataTask(template=task.template.text, masked_template=masked_template, layouts=(), **given)
 
 
 def _read(form: DataTask, report: Report) -> list[Read]:
@@ -140,14 +154,16 @@ def _read(form: DataTask, report: Report) -> list[Read]:
     return reads
 
 
-def _shown(form: DataTask, lm: FrozenLM, reads: list[Read]) -> list[Shown]:
-    template, prompt = Template(form.template), next(iter(form.reference_prompts), "")
+def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[Shown]:
+    template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
     shown = []
     for read in reads:
         text = template.fill(read.example.input, prompt)
-        answer = form.separator + form.label_words.get(read.example.answer, read.example.answer)
-        [answer_ids] = lm.encode_after([answer])
-        shown.append(Shown(text, _tokens(lm, lm.encode(text)), answer, _tokens(lm, answer_ids)))
+        answer = task.label_words.get(read.example.answer, read.example.answer)
+        [answer_ids] = answer_tokens(lm, task, [answer])
+        before = template.blank if lm.masked else task.separator
+        seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
+        shown.append(Shown(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
     return shown
 
 

@@ -41,7 +41,7 @@ def evaluate(
 
     Raises:
         RequestError: ids out of the model's vocabulary, vectors of another width than its embeddings, or readers of one name.
-        TaskError: label words that are no single tokens of the model.
+        TaskError: label words that are no single tokens of the model, or a task that a model of its kind cannot solve.
         ContextExceeded: an example with this prompt is longer than the model's context.
         RunError: a value is not finite.
 
@@ -51,7 +51,7 @@ def evaluate(
         >>> found["deployed_test_accuracy"] > 0.9, found["roundtrip_ok"], found["faithfulness"]["kl"]
         (True, True, None)
     """
-    checked = as_prompt(lm, prompt, task.template)
+    checked = as_prompt(lm, prompt, task.template_for(lm.masked))
     length = len(checked.ids) if isinstance(checked, HardPrompt) else checked.embeds.shape[0]
     task = fitted(task, lm, length if prompt_length is None else prompt_length)
     allowed = None

@@ -169,8 +169,7 @@ def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
 def _reading(reader: FrozenLM, text: str) -> dict[str, Any]:
     """What a reader says of a text, and how many tokens it is to it; None where it is longer than the reader's context."""
     ids = reader.encode(text)
-    fits = len(ids) + (reader.bos_id is not None) <= reader.max_length
-    measures = scrutability(reader, ids, text) if fits else {}
+    measures = scrutability(reader, ids, text) if len(ids) <= reader.room else {}
     return {name: measures.get(name) for name in READINGS} | {"tokens": len(ids)}
 
 

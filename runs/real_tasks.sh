@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The studies of real-tasks.md: real data, a small real model, an independent reader. Stopped and started again it goes on.
+#
+#     runs/real_tasks.sh DATA MODELS OUT
+#
+# DATA holds `fewshot/` and `relations/`, MODELS `english-mini` and `english-mini-reader`.
+set -euo pipefail
+data=$1 models=$2 out=$3
+study() {
+  echo "== $1"
+  hardprompt compare --task "$1" --data "$2" --lm "$models/english-mini" --reader "$models/english-mini-reader" --seeds 0 --out "$out/$1" "${@:3}"
+}
+study sst2 "$data/fewshot/sst-2" --splits 13,21
+study mr "$data/fewshot/mr" --splits 13,21
+study present-past "$data/relations"
+study singular-plural "$data/relations"
+study agnews "$data/fewshot/agnews" --splits 13,21

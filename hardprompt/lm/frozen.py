@@ -42,7 +42,8 @@ class FrozenLM:
         shares_beginnings: whether `prefill` and `hidden` after it give the states of the whole pass, checked at load.
 
     Raises:
-        LMError: if the model's logits are something else than head(body(x)), which soft-capped or scaled outputs are.
+        LMError: if the model's logits are not finite, or something else than head(body(x)), which soft-capped or scaled outputs
+            are; or if the tokenizer makes no token of a text.
 
     Example:
         >>> lm = load_lm("microworld")
@@ -58,6 +59,8 @@ class FrozenLM:
         self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, model.config.eos_token_id)
         self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
         self.max_length: int = _context(model.config)
+        if not self.encode(_ANCHOR):
+            raise LMError(f"{name} reads no text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self._check_head()
         self.shares_beginnings = self._check_past()
 
@@ -148,6 +151,8 @@ class FrozenLM:
         with torch.no_grad():
             expected = self.model(input_ids=ids).logits
             actual = self.head(self.hidden(self.embed(ids)))
+        if not expected.isfinite().all():
+            raise LMError(f"{self.name} gives numbers that are not finite: its weights are damaged")
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
                 f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
@@ -178,14 +183,13 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
 
     Raises:
-        LMError: no such model, no weights in the folder, no such device, or the hub cannot be reached.
+        LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached.
 
     Example:
         >>> load_lm("microworld").name
         'microworld'
     """
     import transformers
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     transformers.utils.logging.disable_progress_bar()
@@ -195,11 +199,16 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         raise UnknownName("dtype", dtype, DTYPES)
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cached_only = isinstance(source, Path) or not hub_answers()
+    where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    except Exception as error:  # broken files make transformers raise anything
         raise LMError(_why_not(name, source, error)) from error
+    if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+        raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
     return FrozenLM(model.to(place), tokenizer, _short_name(name))
 
 
@@ -234,7 +243,7 @@ def _locate(name: str) -> str | Path:
 
 def _why_not(name: str, source: str | Path, error: Exception) -> str:
     if isinstance(source, Path):
-        return f"cannot load the model in {name}: {' '.join(str(error).split())[:200]}"
+        return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
     hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
     return str(UnknownName("model", name, EMBEDDED, hint))
 

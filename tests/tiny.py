@@ -4,6 +4,7 @@ They know nothing and cost nothing; what is learned is tested on the embedded mo
 """
 
 import io
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hardprompt.lm import FrozenLM
-from hardprompt.task import Example, Task, Template
+from hardprompt.task import SPLITS, Example, Task, Template
 
 TEXT = """the cat sat on a mat and looked at the dog near a house
 good food is great but bad food is terrible and a dull film is bad
@@ -70,6 +71,16 @@ def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields
         "reference_prompts": ["good or bad", "write the word"],
     }
     return Task(**{**defaults, **fields})
+
+
+def write_jsonl(task: Task, file: Path) -> None:
+    """The examples of a task as a file of its own."""
+    rows = (
+        {"input": example.input, "answer": example.answer, "split": split}
+        for split in SPLITS
+        for example in task.examples(split)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def save_tiny(folder: Path, family: str = "gpt2") -> Path:

@@ -483,6 +483,9 @@ PROMPTS = {
     "run on other data": Wrong(
         "evaluate --run changed --number 1", r"the data of task mood are not those that changed .* give --task mood\.jsonl"
     ),
+    "run on other data, the split named": Wrong(
+        "evaluate --run changed --number 1 --split default", "are not those that changed"
+    ),
     "run on data that are gone": Wrong("evaluate --run gone --number 1", r"gone\.jsonl: cannot be read"),
     "vectors lost": Wrong("evaluate --run lost-soft --number 3", r"cannot read the soft prompt lost-soft/soft/.*no such file"),
     "vectors broken": Wrong("inspect --run bad-soft --number 3", "cannot read the soft prompt bad-soft"),

@@ -31,8 +31,10 @@ _HOME = {
     "load_points": "hardprompt.study",
     "load_prompt": "hardprompt.study",
     "load_task": "hardprompt.catalogue",
+    "new_task": "hardprompt.own.start",
     "optimizer": "hardprompt.optimizers",
     "run_optimizer": "hardprompt.optimizers",
+    "validate": "hardprompt.own.validate",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
         optimizer,
         run_optimizer,
     )
+    from hardprompt.own.start import new_task
+    from hardprompt.own.validate import validate
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.scoring import Scorer
     from hardprompt.study import StudyRequest, compare, evaluate, load_points, load_prompt

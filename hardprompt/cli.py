@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hardprompt.errors import HardpromptError, RequestError, UnknownName
+from hardprompt.errors import HardpromptError, RequestError, StudyError, UnknownName
 
 INTERRUPTED = 130
 
@@ -81,9 +81,9 @@ def compare(
     from hardprompt.study import StudyRequest
 
     chosen = {
-        "optimizers": _words(optimizers),
+        "optimizers": _words("--optimizers", optimizers),
         "weights": _numbers("--weights", weights, float),
-        "splits": _words(splits),
+        "splits": _words("--splits", splits),
         "seeds": _numbers("--seeds", seeds, int),
         "lm_tokens": lm_tokens,
     }
@@ -170,14 +170,16 @@ def evaluate(
     from hardprompt.study.evaluation import evaluate as measured
 
     named = _named(context)
-    given = {
+    chosen = {
         "splits": (split,) if split is not None else None,
         "label_words": _pairs("--label-words", label_words) or None,
         "readers": tuple(reader or ()) or None,
         **{name: context.params[name] for name in SAME_NAME if name in context.params},
     }
-    request = named.request({field: value for field, value in given.items() if value is not None})
+    given = {field: value for field, value in chosen.items() if value is not None}
+    request = named.request(given)
     [found_task] = request.load_tasks().values()
+    named.check_data(found_task, given)
     model = load_lm(request.lm, request.device)
     found = measured(
         named.prompt(model, found_task.template_for(model.masked)),
@@ -246,8 +248,10 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as
     from hardprompt.study.store import Store
 
     store = Store(folder)
+    if not (points := store.points()):
+        raise StudyError(f"{folder} holds no run yet; give the request again that began it")
     store.write_report()
-    _show(store.points(), as_json)
+    _show(points, as_json)
     _show_found(folder, as_json)
 
 
@@ -281,7 +285,7 @@ def validate(
 def main() -> None:
     """Entry point of the console script: every expected error is one line on stderr."""
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(_texts(sys.argv[1:]) or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         status = _fail(error.format_message(), 2)
     except RequestError as error:
@@ -371,19 +375,33 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _words(text: str) -> tuple[str, ...] | None:
-    return tuple(word.strip() for word in text.split(",") if word.strip()) or None
+def _texts(arguments: list[str]) -> list[str]:
+    """The arguments themselves, which the system may have given as bytes that are no text."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"the argument {argument!r} is not UTF-8; write it, or name the file, in UTF-8") from error
+    return arguments
+
+
+def _words(name: str, text: str) -> tuple[str, ...] | None:
+    """What stands between the commas; None for nothing at all."""
+    words = tuple(word.strip() for word in text.split(","))
+    if text and not all(words):
+        raise RequestError(f"{name}: {text!r} has an empty place between its commas; fill it or take it out")
+    return words if text else None
 
 
 def _numbers(name: str, text: str, kind: type) -> tuple[Any, ...] | None:
     try:
-        return tuple(kind(word) for word in _words(text) or ()) or None
+        return tuple(kind(word) for word in _words(name, text) or ()) or None
     except ValueError as error:
         raise RequestError(f"{name}: {text!r} is no comma-separated list of numbers") from error
 
 
 def _pairs(name: str, text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in _words(text) or ()]
+    pairs = [pair.partition("=") for pair in _words(name, text) or ()]
     if any(not equals or not label or not word for label, equals, word in pairs):
         raise RequestError(f"{name}: {text!r} is no list like 0=terrible,1=great")
     found = {label: word for label, _, word in pairs}

@@ -69,8 +69,12 @@ def read_rows(path: str | Path, needed: Sequence[str] = (), headerless: Sequence
     raise TaskError(f"{path} has no ending that says its format; expected one of {', '.join(FORMATS)}")
 
 
-def _lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
-    """Lines with their ends, decoded one by one, so that a broken byte has a line."""
+def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their ends, decoded one by one, so that a broken byte has a line.
+
+    Raises:
+        DataError: the file cannot be read; whatever `report` does, for what is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
@@ -81,13 +85,15 @@ def _lines(path: Path, report: Report) -> Iterator[tuple[int, str]]:
                     broken = error.object[error.start]
                     report(DataError(path, number, f"byte 0x{broken:02x} is not UTF-8; save the file as UTF-8"))
                     line = raw.decode(errors="replace")  # so that the lines that follow are told apart as before
+                if "\0" in line:
+                    report(DataError(path, number, "a NUL byte, which no text holds; save the file as UTF-8"))
                 yield number, line
     except OSError as error:
         raise DataError(path, None, f"cannot be read ({error.strerror}); expected a UTF-8 file") from error
 
 
 def _tsv(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _lines(path, report):
+    for number, line in read_lines(path, report):
         row = line.removesuffix("\n").removesuffix("\r")
         if "\r" in row:
             report(DataError(path, number, "a carriage return within the line; end lines with LF or CRLF"))
@@ -103,7 +109,7 @@ def _unquoted(field: str) -> str:
 
 
 def _csv(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line for _, line in _lines(path, report)), strict=True)
+    reader = csv.reader((line for _, line in read_lines(path, report)), strict=True)
     while True:
         begins = reader.line_num + 1
         try:
@@ -140,7 +146,7 @@ def _table(
 
 
 def _jsonl(path: Path, needed: Sequence[str], report: Report) -> Rows:
-    for number, line in _lines(path, report):
+    for number, line in read_lines(path, report):
         if line.isspace():
             continue
         try:
@@ -152,7 +158,7 @@ def _jsonl(path: Path, needed: Sequence[str], report: Report) -> Rows:
 
 
 def _json(path: Path, needed: Sequence[str], report: Report) -> Rows:
-    text = "".join(line for _, line in _lines(path, report))
+    text = "".join(line for _, line in read_lines(path, report))
     if not isinstance(_parsed(path, text, 1, "a list of objects"), list):
         raise DataError(path, 1, "expected a list of objects")
     between, decoder = re.compile(r"[\s,]*"), json.JSONDecoder()

@@ -257,7 +257,7 @@ class DataTask:
         """Every labelled example that the hub has; one line where it cannot be had."""
         give = f"task {self.name} needs its data: give --data PATH, a folder with train, dev and test, or one file"
         if not self.hub:
-            raise TaskError(f"{give} ({', '.join(FORMATS)}); they come from {self.source}")
+            raise TaskError(f"{give} ({', '.join(FORMATS)})" + f"; they come from {self.source}" * bool(self.source))
         try:
             fetched = fetch(self.hub)
         except TaskError as error:

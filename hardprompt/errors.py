@@ -34,7 +34,7 @@ class UnknownName(RequestError):
         known = sorted(known)
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else "."
-        there = f" There are: {', '.join(known)}" if known else ""
+        there = f" There are: {', '.join(known)}" if known else " There are none"
         super().__init__(f"no {what} {name!r}{guess}{there}{hint}")
 
 

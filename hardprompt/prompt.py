@@ -81,8 +81,8 @@ def as_prompt(
     """
     size, width = lm.vocab_embeds.shape
     if isinstance(prompt, SoftPrompt):
-        if prompt.embeds.ndim != 2 or prompt.embeds.shape[1] != width:
-            shape = tuple(prompt.embeds.shape)
+        shape = tuple(prompt.embeds.shape)
+        if len(shape) != 2 or shape[0] == 0 or shape[1] != width:
             raise RequestError(f"a soft prompt of shape {shape} does not fit {lm.name}, whose embeddings are {width} wide")
         if not prompt.embeds.isfinite().all():
             raise RequestError("a soft prompt holds a number that is not finite")

@@ -170,6 +170,12 @@ class Task:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
         if len(self.label_words) == 1:
             raise TaskError(f"task {self.name}: one label word is no choice; give at least two, or none for generation")
+        if self.label_words and self.match != "exact":
+            raise TaskError(
+                f"task {self.name}: match {self.match!r} is of generation, and this task has label words; leave it out"
+            )
+        if not all(prompt.strip() for prompt in self.reference_prompts):
+            raise TaskError(f"task {self.name}: a reference prompt is empty; the optimizer `empty` scores that one")
         for split in SPLITS:
             self._check(split)
 
@@ -178,11 +184,8 @@ class Task:
         if not examples:
             raise TaskError(f"task {self.name}: the {split} split is empty; give it at least one example")
         for number, example in enumerate(examples, 1):
-            if self.label_words and example.answer not in self.label_words:
-                known = ", ".join(self.label_words)
-                raise TaskError(f"task {self.name}, {split} example {number}: label {example.answer!r} is none of {known}")
-            if not example.answer.strip() or "\n" in example.answer.strip():
-                raise TaskError(f"task {self.name}, {split} example {number}: the target text is empty or has a line break")
+            if problem := _problem(example, self.label_words):
+                raise TaskError(f"task {self.name}, {split} example {number}: {problem}")
 
     @property
     def kind(self) -> Literal["classification", "generation"]:
@@ -267,7 +270,7 @@ class Task:
             fields: further fields of `Task`, such as `label_words`.
 
         Raises:
-            TaskError: with file and line, for a line that is no such object.
+            TaskError: with file and line, for a line that is no such object or no example of the task.
         """
         path = Path(path)
         parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
@@ -276,6 +279,18 @@ class Task:
                 raise TaskError(f"{path}:{line}: expected a text as input, and a text or a whole number as answer")
             if row["split"] not in SPLITS:
                 raise TaskError(f"{path}:{line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
-            parts[row["split"]].append(Example(row["input"], str(row["answer"])))
+            example = Example(row["input"], str(row["answer"]))
+            if problem := "input is empty" if not example.input.strip() else _problem(example, fields.get("label_words", {})):
+                raise TaskError(f"{path}:{line}: {problem}")
+            parts[row["split"]].append(example)
         train, dev, test = parts.values()
         return cls(name=name or path.stem, template=Template(template), train=train, dev=dev, test=test, **fields)
+
+
+def _problem(example: Example, label_words: Mapping[str, str]) -> str | None:
+    """Why an example is none of a task with these label words."""
+    if label_words and example.answer not in label_words:
+        return f"label {example.answer!r} is none of {', '.join(label_words)}"
+    if not example.answer.strip() or "\n" in example.answer.strip():
+        return "the target text is empty or has a line break"
+    return None

@@ -1,10 +1,16 @@
 """What several tests share."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hardprompt import cli
 from hardprompt.lm import FrozenLM, load_lm
+
+Ask = Callable[[list[str]], tuple[int, str, str]]
+"""Runs a command in this process and gives its exit status, stdout and stderr."""
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -21,3 +27,33 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder ../shared with reference values and real data is not here")
     return SHARED
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, with no network and no bytecode written beside a user's file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """The entry point of the console script, without a process of its own."""
+
+    def asked(arguments: list[str]) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hardprompt", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        assert isinstance(done.value.code, int)
+        return done.value.code, *capfd.readouterr()
+
+    return asked
+
+
+@pytest.fixture
+def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the drawing out of tests that look at something else."""
+    monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())

@@ -220,52 +220,6 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         load_task("boolq")
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"train.tsv": "sentence\tlabel\n"}, "holds no example with its answer"),
-        ({"train.tsv": "sentence\tlabel\nfine\t1\n"}, "has no example of negative; give the task's own data"),
-        ({"train.tsv": "sentence\tlabel\n\t\n"}, r"train\.tsv:2: sentence is empty"),
-        ({"train.csv": "sentence,label\n,\n"}, r"train\.csv:2: sentence is empty"),
-        ({"train.tsv": "sentence\tlabel\n \t1\n"}, r"train\.tsv:2: sentence is empty"),
-        ({"train.tsv": "sentence\tlabel\nfine\t\n"}, r"train\.tsv:2: label '' is none of 0, 1, negative, positive"),
-        (
-            {"train.tsv": "title\tlabel\nfine\t1\n"},
-            r"train\.tsv:2: columns title, label, but task sst2 reads sentence, label or",
-        ),
-        ({"train.tsv": "sentence\nfine\n"}, r"train\.tsv:2: columns sentence, but task sst2 reads sentence, label or text"),
-        ({"train.jsonl": '{"sentence": "a", "label": 1}\n{"text": "a", "label": 1}'}, r"train\.jsonl:2: missing sentence"),
-        ({"train.jsonl": '{"sentence": 7, "label": 1}'}, r"train\.jsonl:1: sentence is no text but 7"),
-        ({"train.jsonl": '{"sentence": "a", "label": 1.5}'}, r"train\.jsonl:1: label is no text but 1\.5"),
-        ({"train.json": '[{"sentence": "a",\n "label": null}]'}, r"train\.json:1: label is no text but None"),
-        ({"dev.tsv": "", "validation.csv": ""}, r"holds both dev\.tsv and validation\.csv; leave one of them"),
-        ({"4-13/train.tsv": "", "16-13/train.tsv": ""}, "has several splits that end in '13'; choose .*: 16-13, 4-13"),
-        ({"16-13/train.tsv": "sentence\tlabel\na\t1\nb\t0\n"}, "split '13': the published split has no dev and no test"),
-        ({"16-21/train.tsv": ""}, "has no split '13'; choose with --splits from: 16-21"),
-        (
-            {"all.jsonl": '{"input": "a", "answer": 1, "split": "dev"}\n{"input": "b", "answer": 1}'},
-            r"all\.jsonl:2: split '' is none of train, dev, v",
-        ),
-        ({"all.jsonl": '{"input": "a", "answer": 1, "split": [1]}'}, r"all\.jsonl:1: split '\[1\]' is none of train"),
-        ({"all.jsonl": '{"input": "a", "answer": 1, "split": "tset"}'}, r"all\.jsonl:1: split 'tset' is none of train, dev, v"),
-    ],
-)
-def test_data_that_cannot_be_used(files: dict[str, str], message: str, tmp_path: Path) -> None:
-    """One line, with file and line where there is one."""
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content, encoding="utf-8")
-    with pytest.raises(TaskError, match=message) as caught:
-        load_task("sst2", "13", tmp_path / "all.jsonl" if "all.jsonl" in files else tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_target_of_two_lines_is_refused_where_it_stands(tmp_path: Path) -> None:
-    (tmp_path / "present-past.json").write_text('[{"input": "go",\n"output": "went\\nthere"}]', encoding="utf-8")
-    with pytest.raises(TaskError, match=r"present-past\.json:1: output is empty or has a line break"):
-        load_task("present-past", data=tmp_path)
-
-
 def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
     """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
     source = Path(__file__).parents[1] / "tasks" / "sst2.py"

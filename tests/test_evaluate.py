@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from hardprompt import cli, load_task
-from hardprompt.errors import ContextExceeded, RequestError, StudyError
+from hardprompt.errors import ContextExceeded, RequestError
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity, surprisals
 from hardprompt.metrics import inspect
 from hardprompt.optimizers import MEASURES, Problem, load_optimizer, run_optimizer
@@ -239,21 +239,14 @@ def test_vectors_are_read_back_exactly(base: Path) -> None:
     assert sorted(named) == sorted(f"soft/{f.name}" for f in (base / "study" / "soft").iterdir()) and len(named) == 2
 
 
-def test_a_run_without_its_vectors_is_refused(base: Path, tmp_path: Path) -> None:
-    """A record of before vectors were kept, a lost file and a broken one are one line each; the text still transfers."""
+def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path) -> None:
+    """A record of before vectors were kept is refused on its own model only (test_wrong.py): elsewhere the text counts."""
     lm, folder = load_lm(str(base / "tiny"), "cpu"), tmp_path / "study"
     folder.mkdir()
     (folder / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     point = point_of(base, optimizer="soft", seed=0)
-    for change, said in (
-        ({"soft_prompt_file": "soft/lost.safetensors"}, "cannot read the soft prompt .*lost"),
-        ({"soft_prompt_file": "study.yaml"}, "cannot read the soft prompt"),
-        ({}, "holds no vectors of this soft prompt; name its projection with --text"),
-    ):
-        point.pop("soft_prompt_file", None)
-        (folder / "points.jsonl").write_text(json.dumps(point | change) + "\n", encoding="utf-8")
-        with pytest.raises(StudyError, match=said):
-            load_prompt(folder, lm)
+    del point["soft_prompt_file"]
+    (folder / "points.jsonl").write_text(json.dumps(point) + "\n", encoding="utf-8")
     assert isinstance(load_prompt(folder, load_lm(str(base / "other"), "cpu")), HardPrompt)
     (folder / "points.jsonl").write_text(json.dumps(point | {"prompt_ids": [40, 41, 42]}) + "\n", encoding="utf-8")
     assert load_prompt(folder, lm) == HardPrompt.in_place(lm, tiny_task().template, point["prompt_text"]), "another tokenizer"

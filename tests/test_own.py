@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from hardprompt import cli
 from hardprompt.catalogue import load_task
 from hardprompt.data import read_rows
-from hardprompt.errors import DataError, HardpromptError, RequestError
+from hardprompt.errors import DataError, RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.own.baseline import baselines
-from hardprompt.own.start import START, new_task
+from hardprompt.own.start import START
 from hardprompt.own.validate import validate
 from hardprompt.report.checked import checked_lines
 from hardprompt.study import StudyRequest
+from tests.conftest import Ask
 from tests.tiny import tiny_task
 
 YAML = """\
@@ -295,49 +295,29 @@ def test_nothing_in_a_yaml_file_runs(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def ask(arguments: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a command, in this process."""
-    monkeypatch.setattr(sys, "argv", ["hardprompt", *arguments])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert isinstance(done.value.code, int)
-    return done.value.code, *capfd.readouterr()
-
-
-def test_a_start_is_checked_and_compared(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_is_checked_and_compared(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """`new-task`, `validate` and `compare` work one after another with nothing changed; a second start overwrites nothing."""
     monkeypatch.chdir(tmp_path)
-    status, out, err = ask(["new-task", "mood"], capfd, monkeypatch)
+    status, out, err = ask(["new-task", "mood"])
     assert (status, err) == (0, "") and "hardprompt validate mood" in out
     assert {f.name: f.read_bytes() for f in Path("mood").iterdir()} == {f.name: f.read_bytes() for f in START.iterdir()}
-    status, out, err = ask(["validate", "mood"], capfd, monkeypatch)
+    status, out, err = ask(["validate", "mood"])
     assert (
         (status, err) == (0, "") and out.endswith("mood on microworld: 0 errors, 0 warnings\n") and out.count("example ") == 3
     )
-    status, out, _ = ask(["validate", "mood/task.yaml", "--json"], capfd, monkeypatch)
+    status, out, _ = ask(["validate", "mood/task.yaml", "--json"])
     answer = json.loads(out)
     assert status == 0 and answer["errors"] == 0 and answer["findings"] == [] and len(answer["shown"]) == 3
     small = ["--optimizers", "empty,manual", "--seeds", "0", "--device", "cpu", "--out", "record"]
-    status, out, err = ask(["compare", "--task", "mood", *small], capfd, monkeypatch)
+    status, out, err = ask(["compare", "--task", "mood", *small])
     assert (status, err) == (0, "") and "mood on microworld" in out and Path("record/tradeoff.png").is_file()
-    status, out, _ = ask(["optimize", "manual", "--task", "mood/task.yaml", "--json"], capfd, monkeypatch)
+    status, out, _ = ask(["optimize", "manual", "--task", "mood/task.yaml", "--json"])
     assert status == 0 and json.loads(out)["test_accuracy"] > 0.5
-    status, out, err = ask(["new-task", "mood"], capfd, monkeypatch)
+    status, out, err = ask(["new-task", "mood"])
     assert (status, out) == (2, "") and "is there already" in err
     Path("mood/data.csv").write_text("text,label\n,x\n")
-    status, out, err = ask(["validate", "mood"], capfd, monkeypatch)
+    status, out, err = ask(["validate", "mood"])
     assert (status, err) == (2, "") and "error: mood/data.csv:2: text is empty" in out
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", " mood", "a\nb", "a\\b", "plural"])
-def test_a_name_that_is_no_folders(name: str, tmp_path: Path) -> None:
-    """Is refused, and nothing is made."""
-    with pytest.raises(RequestError, match="is a task of the catalogue" if name == "plural" else "is no name of a folder"):
-        new_task(name, tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 PYTHON = """
@@ -388,15 +368,6 @@ def test_inputs_of_several_columns_and_generation(tmp_path: Path, microworld: Fr
     assert (task.name, task.kind, task.separator, task.match) == ("own", "generation", "", "starts-with")
     assert task.train[0].input == "x0 / y"
     assert validate(folder, microworld).scores["model_prior"] is None
-
-
-@pytest.mark.parametrize("name", ["own", "own/none", "own/data.csv", "none/task.yaml"])
-def test_what_is_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line that says what to give."""
-    monkeypatch.chdir(tmp_path)
-    (own(tmp_path) / "task.yaml").unlink()
-    with pytest.raises(HardpromptError, match=r"give a folder|no task\.yaml|expected a folder"):
-        load_task(name)
 
 
 def test_baselines_by_hand(microworld: FrozenLM) -> None:

@@ -183,12 +183,6 @@ def study(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture
-def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the drawing out of tests that look at something else."""
-    monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
-
-
 def lines(folder: Path) -> list[Point]:
     """Every line of the record as it stands in the file."""
     return [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").split("\n") if line]
@@ -384,24 +378,6 @@ def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., Stud
     assert (folder / "points.torn").read_text(encoding="utf-8") == torn.decode(errors="replace")
     assert (folder / "points.jsonl").read_bytes().startswith(b"\n".join([*rest, b""]))
     assert results(folder) == results(of_jsonl)
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"optimizer": "pez"}', "not a point"),
-        ("[1]", "not a point"),
-        ("nonsense", "not JSON"),
-    ],
-)
-def test_a_broken_line_in_the_middle_is_named(of_jsonl: Path, tmp_path: Path, line: str, said: str) -> None:
-    """A whole line that is no point is refused with file and line, since dropping it would lose a result."""
-    (tmp_path / "study.yaml").write_bytes((of_jsonl / "study.yaml").read_bytes())
-    first = (of_jsonl / "points.jsonl").read_text(encoding="utf-8").split("\n")[0]
-    (tmp_path / "points.jsonl").write_text(f"{first}\n{line}\n{first}\n", encoding="utf-8")
-    with pytest.raises(StudyError, match=said) as error:
-        Store(tmp_path).points()
-    assert f"{tmp_path / 'points.jsonl'}:2:" in str(error.value)
 
 
 def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None:

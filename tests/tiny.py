@@ -4,6 +4,7 @@ They know nothing and cost nothing; what is learned is tested on the embedded mo
 """
 
 import io
+import json
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,7 @@ from transformers import (
 )
 
 from hardprompt.lm import FrozenLM, MaskedLM
-from hardprompt.task import Example, Task, Template
+from hardprompt.task import SPLITS, Example, Task, Template
 
 TEXT = """the cat sat on a mat and looked at the dog near a house
 good food is great but bad food is terrible and a dull film is bad
@@ -126,6 +127,16 @@ def pieces(lm: FrozenLM) -> list[int]:
     """Tokens that spell "good" letter by letter."""
     letters = ["g", "##o", "##o", "##d"] if lm.name == "tiny-bert" else list("good")
     return lm.tokenizer.convert_tokens_to_ids(letters)
+
+
+def write_jsonl(task: Task, file: Path) -> None:
+    """The examples of a task as a file of its own."""
+    rows = (
+        {"input": example.input, "answer": example.answer, "split": split}
+        for split in SPLITS
+        for example in task.examples(split)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def save_tiny(folder: Path, family: str = "gpt2") -> Path:

@@ -46,7 +46,8 @@ class FrozenLM:
         masked: whether it is a masked model, which fills in the place of `mask_id` (None of a causal one).
 
     Raises:
-        LMError: if the model's logits are something else than head(body(x)), which soft-capped or scaled outputs are.
+        LMError: if the model's logits are not finite, or something else than head(body(x)), which soft-capped or scaled outputs
+            are; or if the tokenizer makes no token of a text.
 
     Example:
         >>> lm = load_lm("microworld")
@@ -67,6 +68,8 @@ class FrozenLM:
         self.opening: list[int] = [] if self.bos_id is None else [self.bos_id]
         self.closing: list[int] = []
         self.max_length: int = _context(model.config)
+        if not self.encode(_ANCHOR):
+            raise LMError(f"{name} reads no text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self._check_head()
         self.shares_beginnings = self._check_past()
 
@@ -179,6 +182,8 @@ class FrozenLM:
         with torch.no_grad():
             expected = self.model(input_ids=ids).logits
             actual = self.head(self.hidden(self.embed(ids)))
+        if not expected.isfinite().all():
+            raise LMError(f"{self.name} gives numbers that are not finite: its weights are damaged")
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
                 f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
@@ -212,18 +217,17 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
 
     Raises:
-        LMError: no such model, no weights in the folder, no such device, or the hub cannot be reached; a masked model without
-            the weights of its output layer or without a mask token.
+        LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached; a masked
+            model without a mask token.
 
     Example:
         >>> load_lm("microworld").name
         'microworld'
     """
     import transformers
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-    from hardprompt.lm.masked import MaskedLM, is_masked, load_masked
+    from hardprompt.lm.masked import MaskedLM, is_masked
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -232,13 +236,18 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         raise UnknownName("dtype", dtype, DTYPES)
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cached_only = isinstance(source, Path) or not hub_answers()
+    where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
     try:
-        masked = is_masked(AutoConfig.from_pretrained(source, local_files_only=cached_only))
-        load = load_masked if masked else AutoModelForCausalLM.from_pretrained
-        model = load(source, dtype=getattr(torch, dtype), local_files_only=cached_only)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=cached_only)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        masked = is_masked(AutoConfig.from_pretrained(source, **where))
+        kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        model, loaded = kind.from_pretrained(
+            source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    except Exception as error:  # broken files make transformers raise anything
         raise LMError(_why_not(name, source, error)) from error
+    if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+        raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
     return (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
 
 
@@ -273,7 +282,7 @@ def _locate(name: str) -> str | Path:
 
 def _why_not(name: str, source: str | Path, error: Exception) -> str:
     if isinstance(source, Path):
-        return f"cannot load the model in {name}: {' '.join(str(error).split())[:200]}"
+        return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
     hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
     return str(UnknownName("model", name, EMBEDDED, hint))
 

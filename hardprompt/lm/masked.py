@@ -117,20 +117,6 @@ def is_masked(config: Any) -> bool:
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
 
 
-def load_masked(source: Any, **options: Any) -> Any:
-    """A masked LM with all of its weights.
-
-    Raises:
-        ValueError: weights of an encoder alone, without the output layer.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    model, info = AutoModelForMaskedLM.from_pretrained(source, output_loading_info=True, **options)
-    if info["missing_keys"]:
-        raise ValueError(f"{type(model).__name__} without {', '.join(sorted(info['missing_keys']))} fills in nothing")
-    return model
-
-
 def _transform(model: Any, name: str) -> Callable[[Tensor], Tensor]:
     """What stands between the hidden states and the output embeddings, which each family calls otherwise."""
     if hasattr(getattr(model, "lm_head", None), "layer_norm"):  # RoBERTa, XLM-R, CamemBERT

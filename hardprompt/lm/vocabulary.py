@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hardprompt.data import read_lines
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm.frozen import FrozenLM
 
@@ -26,7 +27,7 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words") -> Tensor:
 
     Raises:
         UnknownName: neither one of the names nor a file.
-        RequestError: a line of the file is no single token, or nothing is left.
+        RequestError: a line of the file is no UTF-8 or no single token, or nothing is left.
 
     Example:
         >>> lm = load_lm("microworld")
@@ -59,8 +60,7 @@ def _words(lm: FrozenLM, ids: list[int]) -> list[int]:
 def _from_file(lm: FrozenLM, path: str) -> list[int]:
     if not Path(path).is_file():
         raise UnknownName("vocabulary", path, VOCABULARIES, " (or the path of a file with one word a line)")
-    words = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    numbered = [(number, word.strip()) for number, word in enumerate(words, 1) if word.strip()]
+    numbered = [(number, line.strip()) for number, line in read_lines(Path(path)) if line.strip()]
     encoded = lm.encode_after([" " + word for _, word in numbered])
     for (number, word), ids in zip(numbered, encoded, strict=True):
         if len(ids) != 1:

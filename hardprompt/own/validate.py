@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hardprompt.catalogue import load_task
+from hardprompt.catalogue import load_task, needs_data
 from hardprompt.data import Report
 from hardprompt.dataset import DataTask, Read
 from hardprompt.errors import DataError, TaskError
@@ -97,6 +97,8 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
         found.append(Finding.of(error))
 
     if is_file_reference(name) or Path(name).suffix == ".py":
+        if needs_data(name):
+            raise TaskError(f"{name} is a task whose data are given with --data; give a folder with a task.yaml and the data")
         lined, task = Lined(Path(name)), load_task(name)
         form, fields_fit = _form(task), True
         reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]

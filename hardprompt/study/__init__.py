@@ -1,7 +1,8 @@
 """Studies: optimizers x weights x splits x seeds on one task and model, and what they leave behind.
 
 `request.py` says what is asked for, `runner.py` runs it, `point.py` measures each prompt found, `store.py` keeps the record,
-`frontier.py` finds the trade-off in it. `named.py` finds a prompt again, and `evaluation.py` measures that or any other.
+`record.py` says what can be read of one, `frontier.py` finds the trade-off in it. `named.py` finds a prompt again, and
+`evaluation.py` measures that or any other.
 """
 
 from hardprompt.study.evaluation import evaluate

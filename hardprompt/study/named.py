@@ -11,7 +11,7 @@ from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.study.request import StudyRequest, same_model
 from hardprompt.study.store import Store, recorded_request
-from hardprompt.task import Template
+from hardprompt.task import Task, Template
 
 Point = dict[str, Any]
 
@@ -91,6 +91,23 @@ class NamedPrompt:
             lm = given.get("lm", fields["lm"])
             fields["readers"] = tuple(name for name in fields["readers"] if not same_model(name, lm))
         return StudyRequest.make(**fields | given)
+
+    def check_data(self, task: Task, given: dict[str, Any]) -> None:
+        """Refuse the task of the run's study where its data are no longer those that the run was made on.
+
+        A request that says itself what to measure on (`given` has the task, or a field of it other than the split) is taken at
+        its word, and so is a split that the study has not recorded.
+
+        Raises:
+            StudyError: they have changed.
+        """
+        if self._store and not given.keys() & {"task", *OF_TASK} - {"splits"}:
+            made_on = self._store.study.get("data", {}).get(task.split)
+            if made_on not in (None, task.digest):
+                raise StudyError(
+                    f"the data of task {task.name} are not those that {self.run} was made on; "
+                    f"give --task {self._store.study['request'].get('task')} to measure on what they are now"
+                )
 
     def prompt(self, lm: FrozenLM, template: Template = AFTER_INPUT) -> HardPrompt | SoftPrompt:
         """The prompt for a model; what a run found under another model's tokenizer is its text, tokenized afresh.

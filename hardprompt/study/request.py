@@ -21,6 +21,9 @@ OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library's generator of random numbers takes."""
 
+LONGEST = 100_000
+"""Tokens of a prompt; more than any model's context would only fill the memory."""
+
 READERS = {"microworld": ("microworld-reader",)}
 """Which embedded models read what was optimized against another."""
 
@@ -65,7 +68,7 @@ class StudyRequest(BaseModel):
     data: str | None = None
     shots: PositiveInt | None = None
     lm_tokens: PositiveInt | None = None
-    prompt_length: PositiveInt = 5
+    prompt_length: Annotated[int, Field(gt=0, le=LONGEST)] = 5
     vocabulary: str = "words"
     template: str | None = None
     label_words: dict[str, str] = {}
@@ -78,6 +81,13 @@ class StudyRequest(BaseModel):
     @classmethod
     def _as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
+
+    @field_validator("task", "lm", "data", "vocabulary", "device")
+    @classmethod
+    def _named(cls, name: str | None) -> str | None:
+        if name == "":
+            raise ValueError("give a name, or leave it out")
+        return name
 
     @field_validator("weights")
     @classmethod

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hardprompt.errors import StudyError
 from hardprompt.study.frontier import frontier
+from hardprompt.study.record import check_point, check_study
 from hardprompt.study.request import Run, StudyRequest
 
 if TYPE_CHECKING:
@@ -205,10 +206,7 @@ def read_study(folder: str | Path) -> dict[str, Any]:
         study = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(study, dict) or not isinstance(study.get("request"), dict):
-        raise StudyError(f"{file} is no study: it has no request")
-    if not isinstance(study.get("vocabulary_size"), int):
-        raise StudyError(f"{file} is no study: it has no vocabulary_size")
+    check_study(study, f"{file} is no study")
     return study
 
 
@@ -244,10 +242,9 @@ def _read_points(file: Path) -> list[dict[str, Any]]:
             continue
         try:
             point = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise StudyError(f"{file}:{number}: not JSON ({error.msg}); repair or remove the line") from error
-        if not isinstance(point, dict) or not {"optimizer", "split", "seed", "weight", "status"} <= set(point):
-            raise StudyError(f"{file}:{number}: not a point of a study; repair or remove the line")
+        except (ValueError, RecursionError) as error:
+            raise StudyError(f"{file}:{number}: not JSON ({error}); repair or remove the line") from error
+        check_point(point, f"{file}:{number}: not a point of a study; repair or remove the line")
         points.append(point)
     return points
 

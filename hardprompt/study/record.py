@@ -1,0 +1,85 @@
+"""What `study.yaml` and the lines of `points.jsonl` must hold to be read again; they hold more, which is left as it is."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+
+from hardprompt.errors import StudyError
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Known(_Recorded):
+    prompt: str
+    test_accuracy: float
+    log_perplexity: float
+
+
+class _Study(_Recorded):
+    request: dict[str, Any]
+    vocabulary_size: Annotated[int, Field(ge=2)]
+    data: dict[str, str] = {}
+    known_front: list[_Known] = []
+    versions: dict[str, str] = {}
+
+
+class _Run(_Recorded):
+    optimizer: str
+    task: str
+    lm: str
+    split: str
+    seed: int
+    weight: float
+
+
+class _Failed(_Run):
+    status: Literal["failed"]
+    error: str
+
+
+class _Emitted(_Recorded):
+    mean_test_accuracy: float
+
+
+class _Done(_Run):
+    status: Literal["ok"]
+    objective: str
+    prompt_ids: list[NonNegativeInt]
+    prompt_text: str
+    test_accuracy: float
+    deployed_dev_accuracy: float
+    deployed_test_accuracy: float
+    log_perplexity: float | None
+    faithfulness: dict[str, Any]
+    emitted: _Emitted
+    config: dict[str, Any]
+    lm_tokens_forward: int
+    lm_tokens_backward: int
+    prompts_visited: int
+    seconds: float
+    soft_prompt_file: str = ""
+
+
+_STUDY: TypeAdapter[Any] = TypeAdapter(_Study)
+_POINT: TypeAdapter[Any] = TypeAdapter(Annotated[_Done | _Failed, Field(discriminator="status")])
+
+
+def check_study(study: object, what: str) -> None:
+    """Refuse what is no study; `what` begins the message."""
+    _check(_STUDY, study, what)
+
+
+def check_point(point: object, what: str) -> None:
+    """Refuse what is no point of a study; `what` begins the message."""
+    _check(_POINT, point, what)
+
+
+def _check(form: TypeAdapter[Any], value: object, what: str) -> None:
+    try:
+        form.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"] if part not in ("ok", "failed"))
+        raise StudyError(f"{what} ({where}{first['msg'].lower()})") from error

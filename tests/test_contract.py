@@ -77,7 +77,7 @@ def test_a_run_ends_with_the_best_visit_and_a_whole_point(name: str, prompt_firs
     first = next(visit for visit in result.visits if visit.dev_objective == result.best.dev_objective)
     assert result.best is first, "the earliest on ties"
     assert result.emitted and result.lm_tokens_forward > 0
-    point = finite(measure(problem, result, reader=lm))
+    point = finite(measure(problem, result, readers=[lm]))
     assert point["status"] == "ok" and 0 <= point["deployed_test_accuracy"] <= 1
     assert point["prompt_text"] == lm.decode(point["prompt_ids"])
     if isinstance(result.best.prompt, HardPrompt):

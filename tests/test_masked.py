@@ -309,6 +309,6 @@ def test_validate_shows_the_mask_and_refuses_what_a_masked_model_cannot_do(famil
 
 
 def test_a_masked_model_reads_what_a_causal_one_was_given() -> None:
-    found = evaluate("good or bad", tiny_task(), tiny_lm("gpt2"), reader=tiny_lm("bert"))
+    found = evaluate("good or bad", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("bert")])
     ids = tiny_lm("bert").encode("good or bad")
     assert found["reader_log_perplexity"] == pytest.approx(log_perplexity(tiny_lm("bert"), ids))

@@ -292,6 +292,8 @@ def main() -> None:
         status = _fail(str(error), 2)
     except HardpromptError as error:
         status = _fail(str(error), 1)
+    except OSError as error:  # a full disk, a name that no file can have
+        status = _fail(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:  # which is also how typer answers an interruption

@@ -236,7 +236,7 @@ class Scorer:
 
     def _refuse_special(self) -> None:
         for number, example in enumerate(self.examples, 1):
-            if token := next((token for token in self.lm.special_tokens if token in example.input), None):
+            if token := self.lm.special_token_in(example.input):
                 raise TaskError(
                     f"task {self.task.name}, example {number} ({example.input[:40]!r}...): its input holds {token!r}, which is "
                     f"no text to {self.lm.name} but one of its special tokens; write it otherwise"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForPreTraining,
     BertLMHeadModel,
@@ -23,7 +24,7 @@ from transformers import (
 from hardprompt import evaluate
 from hardprompt.cut import fitted
 from hardprompt.errors import LMError, TaskError
-from hardprompt.lm import MaskedLM, allowed_vocabulary, load_lm, log_perplexity, surprisals
+from hardprompt.lm import FrozenLM, MaskedLM, allowed_vocabulary, load_lm, log_perplexity, surprisals
 from hardprompt.lm.masked import is_masked
 from hardprompt.optimizers import Problem
 from hardprompt.own.validate import validate
@@ -312,3 +313,13 @@ def test_a_masked_model_reads_what_a_causal_one_was_given() -> None:
     found = evaluate("good or bad", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("bert")])
     ids = tiny_lm("bert").encode("good or bad")
     assert found["reader_log_perplexity"] == pytest.approx(log_perplexity(tiny_lm("bert"), ids))
+
+
+def test_special_tokens_that_were_added_are_special(tmp_path: Path) -> None:
+    tiny_lm("gpt2").model.save_pretrained(tmp_path)
+    tokenizer = tiny_lm("gpt2").tokenizer
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens(["<|turn|>"], special_tokens=True)
+    lm = FrozenLM(tiny_lm("gpt2").model, tokenizer, "turns")
+    assert lm.special_token_in("a <|turn|> b") == "<|turn|>" and tiny_lm("gpt2").special_token_in("a <|turn|> b") is None

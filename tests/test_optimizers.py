@@ -118,3 +118,11 @@ def test_an_optimizer_that_visits_nothing_is_told_so() -> None:
 def test_a_loss_that_is_not_finite_is_an_error_not_a_result() -> None:
     with pytest.raises(RunError, match=r"lower soft.learning_rate"):
         _run("soft", options={"learning_rate": 1e30, "steps": 20})
+
+
+def test_the_record_has_the_learning_rate_that_was_settled() -> None:
+    """A tenth of the spread of the vocabulary, in the result's configuration; a rate that is given stays."""
+    lm = tiny_lm("gpt2")
+    for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
+        _, result = _run("soft", options={"steps": 1, **given})
+        assert result.config["learning_rate"] == pytest.approx(expected)

@@ -99,6 +99,11 @@ WRONG: dict[str, Case] = {
         [("error", "task.yaml", 4, "'trian' is none")],
     ),
     "data without train": (swapped("data: data.csv", "data:\n  dev: data.csv"), {}, [("error", "task.yaml", 3, "train: FILE")]),
+    "match beside label words": (
+        YAML + "match: starts-with\n",
+        {},
+        [("error", "task.yaml", 12, "'starts-with' is of generation, and there are label words")],
+    ),
     "columns no fields": (
         swapped("columns:\n  input: text\n  answer: label", "columns: text"),
         {},
@@ -142,6 +147,11 @@ WRONG: dict[str, Case] = {
         swapped("  negative: bad", "  negative: bad\n  neutral: work"),
         {},
         [("error", "task.yaml", 10, "no example has the label 'neutral'")],
+    ),
+    "reference prompt of blanks": (
+        swapped("- was it good", "- ' '"),
+        {},
+        [("error", "task.yaml", 10, "reference prompt is empty"), ("warning", "task.yaml", 10, "no reference_prompts")],
     ),
     "no reference prompt": (YAML.partition("reference")[0], {}, [("warning", "task.yaml", 1, "no reference_prompts")]),
     "column not there": (

@@ -140,6 +140,8 @@ COPIES: dict[str, tuple[str, str, Change]] = {
     "deep-points": ("study", "points.jsonl", b"[" * 100_000 + b"\n"),
     "textless": ("study", "points.jsonl", swap('"prompt_text"', '"text"')),
     "worded": ("study", "points.jsonl", swap('"log_perplexity": null, "reader', '"log_perplexity": "low", "reader')),
+    "unsure": ("study", "points.jsonl", swap('"test_correct": "', '"test_correct": "maybe')),
+    "unmeant": ("study", "points.jsonl", swap('"roundtrip_ok"', '"survives"')),
     "half-done": ("study", "points.jsonl", swap('"status": "ok"', '"status": "fine"')),
     "failed": ("study", "points.jsonl", swap('"status": "ok"', '"status": "failed", "error": "E: misfortune"')),
     "lost-soft": ("study", "soft/soft,default,3,0.0.safetensors", None),
@@ -225,6 +227,7 @@ MODELS = {
         f"{GOOD} --lm someone/model", "hub has no such model or cannot be reached: give a local"
     ),
     "reader": Wrong("evaluate --text x --reader ./none", r"no model folder \./none"),
+    "reader without a name": Wrong("evaluate --text x --reader ''", "readers: give a name, or leave it out"),
     "without weights": Wrong(f"{GOOD} --lm no-weights", r"no-weights has no weights: put model\.safetensors"),
     "weights cut off": Wrong(f"{GOOD} --lm cut-weights", r"cannot load the model in cut-weights \(SafetensorError"),
     "weights not fetched": Wrong("inspect --text x --lm lfs-weights", "cannot load the model in lfs-weights"),
@@ -456,6 +459,8 @@ STUDIES = {
     "report of a line without its text": Wrong(
         "report textless", r"points\.jsonl:1: not a point .*\(prompt_text: field required"
     ),
+    "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a point .*\(test_correct: .*match"),
+    "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: not a point .*\(roundtrip_ok: field required"),
     "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: not a point .*\(log_perplexity: .*valid number"),
     "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a point .*'fine'"),
 }

@@ -105,10 +105,15 @@ class FrozenLM:
     def special_tokens(self) -> tuple[str, ...]:
         """Texts that the tokenizer takes for something else than text: "<|endoftext|>", "<mask>"; the unknown word excepted."""
         unknown = self.tokenizer.unk_token if self.tokenizer.unk_token != self.tokenizer.eos_token else None
-        tokens = [token for token in self.tokenizer.all_special_tokens if token != unknown]
+        added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
+        tokens = [token for token in dict.fromkeys((*self.tokenizer.all_special_tokens, *added)) if token != unknown]
         as_text = self.tokenizer(tokens, add_special_tokens=False, split_special_tokens=True)["input_ids"] if tokens else []
         as_token = self.tokenizer.convert_tokens_to_ids(tokens)
         return tuple(token for token, ids, one in zip(tokens, as_text, as_token, strict=True) if ids != [one])
+
+    def special_token_in(self, text: str) -> str | None:
+        """The first of the special tokens that a text holds."""
+        return next((token for token in self.special_tokens if token in text), None)
 
     @property
     def room(self) -> int:

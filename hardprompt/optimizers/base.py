@@ -67,6 +67,7 @@ class Problem:
         train, dev: scorers of the two splits.
         visits: prompts scored on dev, in order.
         curve: values noted by `note`, in order.
+        settled: options that an optimizer's configuration leaves open, as it settled them; the record has them.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Problem:
         self.visits: list[Visit] = []
         self.curve: list[dict[str, float]] = []
         self.best: Visit | None = None
+        self.settled: dict[str, Any] = {}
         self._progress = progress
         self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
 
@@ -289,7 +291,7 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
         optimizer=optimizer.name,
         weight=problem.weight,
         seed=problem.seed,
-        config=config.model_dump(),
+        config=config.model_dump() | problem.settled,
         best=problem.best,
         emitted=tuple(prompts) or (problem.best.prompt,),
         visits=tuple(problem.visits),

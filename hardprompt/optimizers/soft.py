@@ -45,8 +45,10 @@ class SoftConfig(Config):
 def soft(problem: Problem, config: SoftConfig) -> Emitted:
     """A vanilla soft prompt: free vectors trained by gradient, the upper bound that nobody can read."""
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
-    spread = float(problem.lm.vocab_embeds.float().std())
-    learning_rate = SHARE_OF_SPREAD * spread if config.learning_rate is None else config.learning_rate
+    learning_rate = config.learning_rate
+    if learning_rate is None:
+        learning_rate = SHARE_OF_SPREAD * float(problem.lm.vocab_embeds.float().std())
+        problem.settled["learning_rate"] = learning_rate
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
     problem.visit_soft(embeds)
     for step in range(config.steps):

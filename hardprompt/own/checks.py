@@ -78,10 +78,9 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[Finding
 def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[Finding]:
     """Inputs that hold one of the model's special tokens."""
     for read in reads:
-        for token in lm.special_tokens:
-            if token in read.example.input:
-                message = f"{_begin(read.example)} holds {token!r}, a special token of {lm.name}; write it otherwise"
-                yield Finding("error", read.file, read.line, message)
+        if token := lm.special_token_in(read.example.input):
+            message = f"{_begin(read.example)} holds {token!r}, a special token of {lm.name}; write it otherwise"
+            yield Finding("error", read.file, read.line, message)
 
 
 def repetitions(reads: Sequence[Read]) -> Iterator[Finding]:

@@ -115,6 +115,20 @@ class TaskFile(BaseModel):
             raise ValueError("two labels differ only in upper and lower case")
         return words
 
+    @field_validator("match")
+    @classmethod
+    def _of_generation(cls, match: str, given: ValidationInfo) -> str:
+        if match != "exact" and given.data.get("label_words"):
+            raise ValueError(f"match {match!r} is of generation, and there are label words; leave it out")
+        return match
+
+    @field_validator("reference_prompts")
+    @classmethod
+    def _some_words(cls, prompts: list[str]) -> list[str]:
+        if not all(prompt.strip() for prompt in prompts):
+            raise ValueError("a reference prompt is empty; the optimizer `empty` scores that one")
+        return prompts
+
 
 def is_own(name: str) -> bool:
     """Whether a name that is no catalogue's is that of a task's folder or `task.yaml`."""

@@ -112,6 +112,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
         reads = _read(form, note) if form.own else []
         if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
+    found += [*checks.repetitions(reads), *checks.references(form, lined)]
     bare = form.without_data()
     try:
         bare.template_for(lm.masked)
@@ -120,7 +121,6 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
             found.append(Finding("error", str(lined.file), lined.line("template"), str(error)))
         return Checked(form.name, lm.name, findings=_sorted(found))
     found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
-    found += [*checks.repetitions(reads), *checks.references(form, lined)]
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
         try:

@@ -8,7 +8,7 @@ from rich.text import Text
 from hardprompt.optimizers.projection import MEASURES
 from hardprompt.report.listing import list_metrics
 
-SHOWN_APART = ("task", "lm", "prompt_text")
+SHOWN_APART = ("task", "lm", "prompt_text", "test_correct")
 OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 """Said again among the readers."""
 

@@ -86,7 +86,7 @@ def known_table(found: dict[str, Any]) -> Table | None:
 
 def differences_table(found: dict[str, Any]) -> Table | None:
     """Test accuracy minus that of the baselines, with 95 % bootstrap intervals; None where there is nothing to compare."""
-    rows = [row for row in found.get("differences", ()) if row["empty"] or row["manual"]]
+    rows = found.get("differences", ())
     if not rows:
         return None
     title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"

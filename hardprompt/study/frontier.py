@@ -53,8 +53,9 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, seed: int = 0, level: f
     {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'n': 2}
     """
     data = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).integers(len(data), size=(RESAMPLES, len(data)))
-    means = data[draws].mean(axis=1)
+    distinct, counts = np.unique(data, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(data), counts / len(data), RESAMPLES)  # as many of each value
+    means = drawn @ distinct / len(data)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
 
@@ -106,9 +107,9 @@ def differences(points: Sequence[Point]) -> list[dict[str, Any]]:
     Returns:
         A row per optimizer and weight, the baselines left out: `optimizer`, `weight`, and for `empty` and `manual` (the best
         reference prompt on dev) `mean`, `low`, `high` (differences of accuracies, fractions) and `n` (examples), or None where
-        the baseline did not run beside it.
+        that baseline did not run beside it; no row where neither did.
     """
-    done = [p for p in points if p["status"] == "ok" and "test_correct" in p]
+    done = [p for p in points if p["status"] == "ok" and p.get("test_correct")]
     right = {(p["optimizer"], p["weight"], p["split"], p["seed"]): np.array([*p["test_correct"]], dtype=float) for p in done}
     rows: list[dict[str, Any]] = []
     for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in done if p["optimizer"] not in BASELINES):
@@ -122,7 +123,8 @@ def differences(points: Sequence[Point]) -> list[dict[str, Any]]:
             gains = [own - other for own, other in pairs]
             alike = len({len(gain) for gain in gains}) == 1
             row[baseline] = bootstrap_mean(np.mean(gains, axis=0) if alike else np.concatenate(gains)) if gains else None
-        rows.append(row)
+        if any(row[baseline] for baseline in BASELINES):
+            rows.append(row)
     return rows
 
 

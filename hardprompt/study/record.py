@@ -39,6 +39,11 @@ class _Failed(_Run):
     error: str
 
 
+class _Reading(_Recorded):
+    log_perplexity: float | None
+    nats_per_character: float | None
+
+
 class _Emitted(_Recorded):
     mean_test_accuracy: float
 
@@ -48,10 +53,13 @@ class _Done(_Run):
     objective: str
     prompt_ids: list[NonNegativeInt]
     prompt_text: str
+    roundtrip_ok: bool
     test_accuracy: float
+    test_correct: Annotated[str, Field(pattern="^[01]+$")] = ""
     deployed_dev_accuracy: float
     deployed_test_accuracy: float
     log_perplexity: float | None
+    readers: dict[str, _Reading] = {}
     faithfulness: dict[str, Any]
     emitted: _Emitted
     config: dict[str, Any]

@@ -82,10 +82,10 @@ class StudyRequest(BaseModel):
     def _as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "data", "vocabulary", "device")
+    @field_validator("task", "lm", "readers", "data", "vocabulary", "device")
     @classmethod
-    def _named(cls, name: str | None) -> str | None:
-        if name == "":
+    def _named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if name == "" or (isinstance(name, tuple) and "" in name):
             raise ValueError("give a name, or leave it out")
         return name
 

@@ -26,6 +26,8 @@ MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s"}
 OTHER_MARKERS = ("P", "^", "v", "<", ">")
 VISIBLE_GAP = 0.02
 """Accuracy that a soft prompt must gain or lose with its projection for the loss to be drawn."""
+ABOVE, BELOW = (5, 6), (-12, -15)
+"""Points from a mark to its weight's label, for every second optimizer, so that lines that run side by side stay legible."""
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -103,8 +105,8 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         axes = figure.add_subplot()
         _draw_front(axes, found)
         _draw_known(axes, found)
-        for name, (color, marker) in optimizer_marks(points).items():
-            _draw_optimizer(axes, name, weight_means(points, name), color, marker)
+        for place, (name, (color, marker)) in enumerate(optimizer_marks(points).items()):
+            _draw_optimizer(axes, name, weight_means(points, name), color, marker, ABOVE if place % 2 else BELOW)
         if (accuracy := empty_accuracy(points)) is not None:
             axes.axhline(accuracy, color="#222222", linestyle="--", linewidth=0.9, label=f"empty prompt ({accuracy:.2f})")
         axes.invert_xaxis()
@@ -121,7 +123,7 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
             figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _draw_optimizer(axes: Axes, name: str, means: Sequence[Mean], color: str, marker: str) -> None:
+def _draw_optimizer(axes: Axes, name: str, means: Sequence[Mean], color: str, marker: str, label_at: tuple[int, int]) -> None:
     if not means:
         return
     runs = [run for mean in means for run in mean.runs]
@@ -153,7 +155,7 @@ def _draw_optimizer(axes: Axes, name: str, means: Sequence[Mean], color: str, ma
     if len(means) > 1:
         for mean in means:
             at = (mean.log_perplexity["mean"], mean.accuracy["mean"])
-            axes.annotate(f"w={mean.weight:g}", at, (5, 6), textcoords="offset points", color=color, fontsize=8)
+            axes.annotate(f"w={mean.weight:g}", at, label_at, textcoords="offset points", color=color, fontsize=8)
 
 
 def _draw_gap(axes: Axes, x: float, y: float, own: float, color: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from hardprompt.report import chart
-from hardprompt.report.plot import optimizer_marks
+from hardprompt.report.plot import optimizer_marks, repeats
 from hardprompt.report.repeat import repetition
 from hardprompt.report.table import FIGURES, TEXT, results_rows
 from hardprompt.study.request import StudyRequest
@@ -51,7 +51,7 @@ def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, 
         lm=points[0]["lm"],
         asked=_asked(request, done),
         points=points,
-        seeds=len({(p["split"], p["seed"]) for p in points}),
+        repeats=repeats(points),
         failed=[p for p in points if p["status"] != "ok"],
         chart=chart.tradeoff_chart(done, found) if any(p["log_perplexity"] is not None for p in done) else None,
         frame=chart,

@@ -81,6 +81,18 @@ def empty_accuracy(points: Sequence[Point]) -> float | None:
     return sum(empty) / len(empty) if empty else None
 
 
+def repeats(points: Sequence[Point]) -> str:
+    """Over how many splits and seeds.
+
+    >>> repeats([{"split": "13", "seed": 0}, {"split": "21", "seed": 0}])
+    '2 splits, 1 seed'
+    """
+    splits, seeds = ({p[key] for p in points} for key in ("split", "seed"))
+    counts = {"split": len(splits)} if len(splits) > 1 else {}
+    counts["seed"] = len(seeds)
+    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
+
+
 def optimizer_marks(points: Sequence[Point]) -> dict[str, tuple[str, str]]:
     """(color, marker) of every optimizer but `empty`; the marker is a letter of matplotlib's."""
     names = [name for name in dict.fromkeys(p["optimizer"] for p in points) if name != "empty"]
@@ -181,8 +193,7 @@ def _draw_known(axes: Axes, found: dict[str, Any]) -> None:
 
 
 def _title(points: Sequence[Point]) -> str:
-    seeds = len({(p["split"], p["seed"]) for p in points})
-    return f"{points[0]['task']} on {points[0]['lm']}: what a readable prompt costs ({seeds} seed{'s' if seeds > 1 else ''})"
+    return f"{points[0]['task']} on {points[0]['lm']}: what a readable prompt costs ({repeats(points)})"
 
 
 def _examples(points: Sequence[Point]) -> str:

@@ -12,6 +12,6 @@ study() {
 }
 study sst2 "$data/fewshot/sst-2" --splits 13,21
 study mr "$data/fewshot/mr" --splits 13,21
-study present-past "$data/relations"
+study capitalize-first-letter "$data/relations"
 study singular-plural "$data/relations"
 study agnews "$data/fewshot/agnews" --splits 13,21

@@ -115,12 +115,11 @@ def differences(points: Sequence[Point]) -> list[dict[str, Any]]:
     for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in done if p["optimizer"] not in BASELINES):
         row: dict[str, Any] = {"optimizer": name, "weight": weight}
         for baseline in BASELINES:
-            pairs = [
-                (right[key], right[baseline, 0.0, *key[2:]])
+            gains = [
+                right[key] - right[baseline, 0.0, *key[2:]]
                 for key in right
                 if key[:2] == (name, weight) and (baseline, 0.0, *key[2:]) in right
             ]
-            gains = [own - other for own, other in pairs]
             alike = len({len(gain) for gain in gains}) == 1
             row[baseline] = bootstrap_mean(np.mean(gains, axis=0) if alike else np.concatenate(gains)) if gains else None
         if any(row[baseline] for baseline in BASELINES):

@@ -40,6 +40,8 @@ Vocabulary = Annotated[str, typer.Option(help="Tokens a hard prompt may use: wor
 Budget = Annotated[int | None, typer.Option("--lm-tokens", help="Budget of every run in logical LM tokens.")]
 Options = Annotated[list[str] | None, typer.Option("-o", "--option", help="An optimizer's option: pez.steps=500.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")]
+Dtype = Annotated[str, typer.Option(help="Of the model's weights: float32 or bfloat16.")]
+MemorySize = Annotated[str, typer.Option("--memory", help="What scoring may take beside the weights: 512MB, 4GB.")]
 Words = Annotated[str | None, typer.Option("--text", help="The prompt as text; empty for no prompt.")]
 Ids = Annotated[str | None, typer.Option("--ids", help="The prompt as comma-separated token ids.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="A study's folder: the prompt is what one of its runs found.")]
@@ -50,6 +52,8 @@ OfSeed = Annotated[int | None, typer.Option("--seed", help="Of --run: the run's 
 AnyTask = Annotated[str | None, typer.Option("--task", help="As in compare; by default that of the run, or category.")]
 AnyLM = Annotated[str | None, typer.Option("--lm", help="As in compare; by default that of the run, or microworld.")]
 AnySplit = Annotated[str | None, typer.Option("--split", help="Data split; by default that of the run, or default.")]
+AnyDtype = Annotated[str | None, typer.Option("--dtype", help="As in compare; by default that of the run, or float32.")]
+AnyMemory = Annotated[str | None, typer.Option("--memory", help="As in compare; by default that of the run, or 2GB.")]
 
 
 @app.command()
@@ -75,6 +79,8 @@ def compare(
     match: Match = "exact",
     reference_prompt: References = None,
     device: Device = None,
+    dtype: Dtype = "float32",
+    memory: MemorySize = "2GB",
     as_json: Json = False,
 ) -> None:
     """Compare prompt optimizers on one task and model, and draw the trade-off."""
@@ -113,10 +119,11 @@ def optimize(
     match: Match = "exact",
     reference_prompt: References = None,
     device: Device = None,
+    dtype: Dtype = "float32",
+    memory: MemorySize = "2GB",
     as_json: Json = False,
 ) -> None:
     """Run one optimizer once and print what it found; nothing is written."""
-    from hardprompt.lm import load_lm
     from hardprompt.optimizers import Problem, run_optimizer
     from hardprompt.study import StudyRequest
     from hardprompt.study.point import measure
@@ -127,7 +134,7 @@ def optimize(
     [(chosen, config)] = request.load_optimizers().values()
     problem = Problem(
         request.load_tasks()[split],
-        load_lm(lm, device),
+        request.load_model(),
         weight=weight,
         prompt_length=prompt_length,
         vocabulary=vocabulary,
@@ -162,10 +169,11 @@ def evaluate(
     label_words: LabelWords = "",
     match: Annotated[str | None, typer.Option(help="Of a .jsonl generation task: exact or starts-with.")] = None,
     device: Device = None,
+    dtype: AnyDtype = None,
+    memory: AnyMemory = None,
     as_json: Json = False,
 ) -> None:
     """Measure any prompt (--text, --ids or --run) on any task and model: accuracy, loss and every metric."""
-    from hardprompt.lm import load_lm
     from hardprompt.report.prompt import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
 
@@ -180,7 +188,7 @@ def evaluate(
     request = named.request(given)
     [found_task] = request.load_tasks().values()
     named.check_data(found_task, given)
-    model = load_lm(request.lm, request.device)
+    model = request.load_model()
     found = measured(
         named.prompt(model, found_task.template_for(model.masked)),
         found_task,
@@ -211,13 +219,12 @@ def inspect_prompt(
     as_json: Json = False,
 ) -> None:
     """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries."""
-    from hardprompt.lm import load_lm
     from hardprompt.metrics import inspect
     from hardprompt.report.prompt import inspection_table
 
     named = _named(context)
     request = named.request({field: value for field, value in (("lm", lm), ("device", device)) if value is not None})
-    model = load_lm(request.lm, request.device)
+    model = request.load_model()
     found = inspect(named.prompt(model), model)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -301,7 +308,7 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-SAME_NAME = ("task", "lm", "data", "shots", "prompt_length", "vocabulary", "template", "match", "device")
+SAME_NAME = ("task", "lm", "data", "shots", "prompt_length", "vocabulary", "template", "match", "device", "dtype", "memory")
 """Options of `compare` and `optimize` that are fields of a request as they are."""
 
 

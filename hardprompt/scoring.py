@@ -10,28 +10,28 @@ puts the prompt first, the head is everything up to the prompt's end, one per pr
 prompt, one per example: it depends on no prompt, and its keys and values are kept.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.lm.fluency import own_nll
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.memory import InParts
 from hardprompt.objective import label_correct, label_cross_entropy
 from hardprompt.task import Example, Task
 
 if TYPE_CHECKING:
     from hardprompt.lm.past import Past
 
-TOKENS_PER_BATCH = 8192
-"""Padded tokens in one forward pass without gradient, those of the heads that its rows continue included."""
-
-KEPT_TOKENS = 16_384
-"""Padded tokens of heads that one scorer keeps the keys and values of; the heads of larger splits are read in each call."""
+TOKENS_PER_PASS = 8192
+"""Padded tokens in one forward pass without gradient, those of the heads that its rows continue included: more are no faster,
+and fewer go where the memory (`FrozenLM.memory`) does not hold as many."""
 
 KEPT_SCORES = 1_000_000
 """Pairs of a prompt and an example whose scores one scorer remembers."""
@@ -114,6 +114,8 @@ class Scorer:
         task: template, label words and match.
         examples: what to score on.
         counter: where LM tokens are counted.
+        prompt_nll: where the NLL of hard prompts (nats per token) goes, by ids, that comes out of the same passes: of prompts
+            that stand at the very start of the template.
 
     Raises:
         TaskError: a label word that is no single token of the model, two label words with the same token, an input that
@@ -127,7 +129,14 @@ class Scorer:
         True
     """
 
-    def __init__(self, lm: FrozenLM, task: Task, examples: Sequence[Example], counter: TokenCount | None = None) -> None:
+    def __init__(
+        self,
+        lm: FrozenLM,
+        task: Task,
+        examples: Sequence[Example],
+        counter: TokenCount | None = None,
+        prompt_nll: dict[tuple[int, ...], Tensor] | None = None,
+    ) -> None:
         self.lm = lm
         self.task = task
         self.examples = tuple(examples)
@@ -141,9 +150,9 @@ class Scorer:
         self._after = lm.encode_after([after for _, after in around])
         self._after_nothing = lm.encode_many([after for _, after in around])
         self._prompt_first = all(ids == self._before[0] for ids in self._before)
-        longest = max((len(ids) for ids in self._before), default=0) + 1
-        self._keeps_heads = not self._prompt_first and len(self.examples) * longest <= KEPT_TOKENS
-        self._kept: list[_Heads] | None = None
+        self._begun = tuple((*lm.opening, *ids) for ids in self._before)
+        starts_with_prompt = not any(self._before) and all(self._after)
+        self._prompt_nll = prompt_nll if starts_with_prompt else None
         self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
         if task.label_words:
             self.label_ids = _label_ids(lm, task)
@@ -165,8 +174,7 @@ class Scorer:
         fresh = [ids for ids in dict.fromkeys(asked) if ids not in known]
         if fresh:
             rows = [[self._row(p, n, list(ids)) for n in chosen] for p, ids in enumerate(fresh)]
-            with torch.no_grad():
-                scores = self._score([row for each in rows for row in each], len(fresh), chosen, None)
+            scores = self._score([row for each in rows for row in each], len(fresh), chosen)
             known |= {ids: (self._tokens(rows[p]), scores.of(p)) for p, ids in enumerate(fresh)}
         self.counter.forward += sum(known[ids][0] for ids in asked)
         return Scores.joined([known[ids][1] for ids in asked])
@@ -177,17 +185,21 @@ class Scorer:
         rows = [self._row(0, n, [0] * embeds.shape[0]) for n in chosen]
         tokens = self._tokens(rows)
         self.counter.forward += tokens
-        with_grad = embeds.requires_grad and torch.is_grad_enabled()
-        self.counter.backward += tokens if with_grad else 0
-        with torch.set_grad_enabled(with_grad):
-            return self._score(rows, 1, chosen, embeds)
+        if not (embeds.requires_grad and torch.is_grad_enabled()):
+            return self._score(rows, 1, chosen, embeds.detach())
+        self.counter.backward += tokens
+
+        def read(soft: Tensor, part: list[int]) -> Tensor:
+            return self._columns([rows[i] for i in part], soft)
+
+        found = InParts.apply(embeds, read, lambda: self._cut(rows), self.lm.memory)
+        return self._as_scores(found, (1, len(chosen)))
 
     def score_text(self, text: str) -> Scores:
         """Score a prompt as text: filled into the template, and the whole tokenized afresh. No gradient."""
         rows = self._text_rows(text)
         self.counter.forward += self._tokens(rows)
-        with torch.no_grad():
-            return self._score(rows, 1, range(len(self.examples)), None)
+        return self._score(rows, 1, range(len(self.examples)))
 
     def survives(self, ids: Sequence[int], text: str) -> bool:
         """Whether the text, tokenized afresh in its place, gives the same ids on every example."""
@@ -200,12 +212,7 @@ class Scorer:
         soft = prompt if isinstance(prompt, Tensor) else None
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
         rows = [self._row(0, n, ids) for n in range(len(self.examples))]
-        out: dict[int, Tensor] = {}
-        for batch, hidden, start in self._passes(rows, soft):
-            read = torch.tensor([rows[i].read - start for i in batch], device=hidden.device)
-            logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), read])
-            out |= dict(zip(batch, logits, strict=True))
-        return torch.stack([out[i] for i in range(len(rows))])
+        return self.lm.memory.within(lambda: self._in_order(self._first_logits(rows, soft)))
 
     def check_context(self, prompt_length: int) -> None:
         """ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
@@ -264,18 +271,43 @@ class Scorer:
         return sum(row.length - around for row in rows)
 
     def _passes(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor, int]]:
-        """All rows, pass by pass: indices of B rows, hidden states (B, T, d), and the position that the first is of."""
-        limit = math.inf if soft is not None and soft.requires_grad else TOKENS_PER_BATCH
+        """All rows, pass by pass: indices of B rows, hidden states (B, T, d), and the position that the first is of.
+
+        The states are those of the positions that are read; the others mean nothing.
+        """
+        one_graph = soft is not None and soft.requires_grad
         for block, heads in self._blocks(rows, soft):
-            sizes = [(rows[i].head if heads else 0, rows[i].length) for i in block]
-            for places in _packed(sizes, limit):
+            sizes = [(rows[i].head if heads else 0, rows[i].length, self._reads(rows[i])) for i in block]
+            for places in _packed(sizes, self._fits if not one_graph else lambda *_: True):
                 batch, start = [block[place] for place in places], sizes[places[0]][0]
                 embeds = self._embeds([rows[i] for i in batch], soft)[:, start:]
                 past = None
                 if heads and start:
                     of_row = torch.tensor([heads.place[self._owner(rows[i])] for i in batch], device=embeds.device)
                     past = heads.past.take(of_row, start)
-                yield batch, self.lm.hidden(embeds, past, [rows[i].length - start for i in batch]), start
+                lengths = [rows[i].length - start for i in batch]
+                firsts, reads = [rows[i].read - start for i in batch], [sizes[place][2] for place in places]
+                yield batch, self.lm.hidden(embeds, past, lengths, _positions(firsts, reads, embeds.device)), start
+
+    def _reads(self, row: _Row) -> int:
+        """From how many positions of a row its answer is predicted; the last one of an exact match predicts the end."""
+        return 1 if self.task.label_words else len(row.answer) + (self.task.match == "exact")
+
+    def _fits(self, count: int, start: int, width: int, reads: int, gradient: bool = False) -> bool:
+        """Whether so many rows of this width, that continue heads of `start` tokens, go through the model together."""
+        size = self.lm.footprint.of_pass(count * (width - start), count * start, count * reads, gradient)
+        return size <= self.lm.memory.pass_room and (gradient or count * width <= TOKENS_PER_PASS)
+
+    def _cut(self, rows: Sequence[_Row]) -> list[list[int]]:
+        """Indices of rows whose graphs fit into memory together, in parts."""
+        parts: list[list[int]] = []
+        for i in sorted(range(len(rows)), key=lambda i: rows[i].length):
+            count = len(parts[-1]) + 1 if parts else 0
+            if count and self._fits(count, 0, rows[i].length, self._reads(rows[i]), gradient=True):
+                parts[-1].append(i)
+            else:
+                parts.append([i])
+        return parts
 
     def _blocks(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], _Heads | None]]:
         """Indices of rows and the heads that they continue; None where the model cannot, or reading them apart does not pay."""
@@ -283,7 +315,7 @@ class Scorer:
         longest = {self._owner(rows[i]): rows[i] for i in sorted(apart, key=lambda i: rows[i].head)}
         heads: Iterable[_Heads] = ()
         if apart and self._keeps_heads:
-            heads = self._kept = self._kept or list(self._read(self._all_before(), None))
+            heads = self.lm.memory.keep(self._begun, self._kept_size, lambda: list(self._read(self._all_before(), None)))
         elif sum(rows[i].head for i in apart) - sum(row.head for row in longest.values()) > PASS_TOKENS:
             heads = self._read(list(longest.values()), soft)
         else:
@@ -296,17 +328,38 @@ class Scorer:
             if block:
                 yield block, some
 
+    @property
+    def _kept_size(self) -> int:
+        return len(self._begun) * max(map(len, self._begun)) * self.lm.kept_bytes
+
+    @property
+    def _keeps_heads(self) -> bool:
+        """Whether what stands before the prompt is read once, for whoever scores on these examples with this model."""
+        return not self._prompt_first and self._kept_size <= self.lm.memory.kept_room
+
     def _read(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[_Heads]:
         """The heads of one row per owner, in batches of similar length."""
-        for batch in _packed([(0, row.head) for row in rows], TOKENS_PER_BATCH):
+        wants_nll = self._prompt_nll is not None and soft is None
+        sizes = [(0, row.head, row.head if wants_nll else 0) for row in rows]
+        for batch in _packed(sizes, self._fits):
             width = rows[batch[-1]].head
-            embeds = self._embeds([rows[i] for i in batch], soft)[:, :width]
-            yield _Heads(self.lm.prefill(embeds), {self._owner(rows[i]): place for place, i in enumerate(batch)})
+            some = [rows[i] for i in batch]
+            past = self.lm.prefill(self._embeds(some, soft)[:, :width])
+            if wants_nll and past.states is not None:
+                self._keep_nll(some, past.states)
+            yield _Heads(replace(past, states=None), {self._owner(row): place for place, row in enumerate(some)})
+
+    def _keep_nll(self, rows: Sequence[_Row], states: Tensor) -> None:
+        """The NLL of the prompts that are the heads of these rows, whose hidden states (B, T, d) are there."""
+        ids = pad_sequence([torch.tensor(row.ids[: row.head], device=states.device) for row in rows], batch_first=True)
+        for row, nll in zip(rows, own_nll(self.lm, states, ids), strict=True):
+            prompt = tuple(row.ids[len(self.lm.opening) : row.head])
+            if self._prompt_nll is not None and prompt not in self._prompt_nll:
+                self._prompt_nll[prompt] = nll[: row.head - 1].mean()
 
     def _all_before(self) -> list[_Row]:
         """What stands before the prompt in every example: read in the same batches whichever examples are asked for first."""
-        begun = [self.lm.opening + before for before in self._before]
-        return [_Row(ids, len(ids), [], 0, n, len(ids) - 1, len(ids)) for n, ids in enumerate(begun) if ids]
+        return [_Row(list(ids), len(ids), [], 0, n, len(ids) - 1, len(ids)) for n, ids in enumerate(self._begun) if ids]
 
     def _owner(self, row: _Row) -> int:
         return row.prompt if self._prompt_first else row.example
@@ -323,32 +376,41 @@ class Scorer:
         batch = torch.arange(len(rows), device=self.lm.device)[:, None].expand_as(columns)
         return embeds.index_put((batch, columns), soft.to(embeds.dtype).expand(len(rows), -1, -1))
 
-    def _score(self, rows: list[_Row], prompts: int, chosen: Sequence[int], soft: Tensor | None) -> Scores:
-        loss: list[Tensor] = []
-        correct: list[Tensor] = []
-        label_logits: list[Tensor] = []
-        order: list[int] = []
+    @torch.no_grad()
+    def _score(self, rows: list[_Row], prompts: int, chosen: Sequence[int], soft: Tensor | None = None) -> Scores:
+        found = self.lm.memory.within(lambda: self._columns(rows, soft))
+        return self._as_scores(found, (prompts, len(chosen)))
+
+    def _columns(self, rows: Sequence[_Row], soft: Tensor | None) -> Tensor:
+        """Loss, rightness and label logits of each row, (B, 2 + C)."""
+        return self._in_order(self._columns_by_pass(rows, soft))
+
+    def _as_scores(self, columns: Tensor, shape: tuple[int, int]) -> Scores:
+        loss, correct = columns[:, 0].view(shape), columns[:, 1].view(shape) > 0
+        return Scores(loss, correct, columns[:, 2:].view(*shape, -1) if self.task.label_words else None)
+
+    def _in_order(self, passes: Iterable[tuple[list[int], Tensor]]) -> Tensor:
+        """What the passes found, each of its rows, in the order of the rows."""
+        found = list(passes)
+        order = torch.tensor([i for batch, _ in found for i in batch], device=self.lm.device)
+        return torch.cat([each for _, each in found])[order.argsort()]
+
+    def _columns_by_pass(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
         for batch, hidden, start in self._passes(rows, soft):
-            order += batch
-            batch_rows = [rows[i] for i in batch]
+            some = [rows[i] for i in batch]
             if self.task.label_words:
-                logits = self._read_labels(hidden, start, batch_rows)
-                labels = self.labels[[row.example for row in batch_rows]]
-                label_logits.append(logits)
-                loss.append(label_cross_entropy(logits, labels))
-                correct.append(label_correct(logits, labels))
+                logits = self._read_labels(hidden, start, some)
+                labels = self.labels[[row.example for row in some]]
+                loss, correct = label_cross_entropy(logits, labels), label_correct(logits, labels)
+                yield batch, torch.cat([loss[:, None], correct[:, None], logits], -1)
             else:
-                nll, right = self._read_targets(hidden, start, batch_rows, soft)
-                loss.append(nll)
-                correct.append(right)
-        back = torch.empty(len(rows), dtype=torch.long, device=self.lm.device)
-        back[torch.tensor(order, device=self.lm.device)] = torch.arange(len(rows), device=self.lm.device)
-        shape = (prompts, len(chosen))
-        return Scores(
-            loss=torch.cat(loss)[back].view(shape),
-            correct=torch.cat(correct)[back].view(shape),
-            label_logits=torch.cat(label_logits)[back].view(*shape, -1) if label_logits else None,
-        )
+                loss, correct = self._read_targets(hidden, start, some, soft)
+                yield batch, torch.stack([loss, correct], -1)
+
+    def _first_logits(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
+        for batch, hidden, start in self._passes(rows, soft):
+            read = torch.tensor([rows[i].read - start for i in batch], device=hidden.device)
+            yield batch, self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), read])
 
     def _read_labels(self, hidden: Tensor, start: int, rows: Sequence[_Row]) -> Tensor:
         read = torch.tensor([row.read - start for row in rows], device=hidden.device)
@@ -357,7 +419,7 @@ class Scorer:
     def _read_targets(self, hidden: Tensor, start: int, rows: Sequence[_Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
         """Loss (B,) and rightness (B,) of the targets, all read positions of all rows projected at once."""
         exact = self.task.match == "exact"
-        reads = [len(row.answer) + exact for row in rows]  # the last one of an exact match reads the end
+        reads = [self._reads(row) for row in rows]
         row_of = torch.tensor([b for b, count in enumerate(reads) for _ in range(count)], device=hidden.device)
         at = [row.read - start + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
         log_probs = self.lm.head(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
@@ -415,22 +477,30 @@ class Scorer:
         return None if not ended and target.startswith(begun) else False
 
 
-def _packed(sizes: Sequence[tuple[int, int]], limit: float) -> Iterator[list[int]]:
-    """Indices of (head, length) pairs that go through the model together, sorted, within so many padded tokens.
+def _packed(sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool]) -> Iterator[list[int]]:
+    """Indices of (head, length, reads) that go through the model together, sorted, as many as fit.
 
-    They continue the shortest of their heads, the first one: what the others have beyond it is read again.
+    They continue the shortest of their heads, the first one: what the others have beyond it is read again. `fits` is told the
+    number of rows, the length of that head, the width and the positions read of each.
     """
     batch: list[int] = []
-    width = again = 0
-    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
-        head, length = sizes[i]
-        width = max(width, length)
-        again += head - sizes[batch[0]][0] if batch else 0
-        if batch and ((len(batch) + 1) * width > limit or again > PASS_TOKENS):
+    width = again = most = 0
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i][:2]):
+        head, length, reads = sizes[i]
+        start = sizes[batch[0]][0] if batch else head
+        width, most, again = max(width, length), max(most, reads), again + head - start
+        if batch and (again > PASS_TOKENS or not fits(len(batch) + 1, start, width, most)):
             yield batch
-            batch, width, again = [], length, 0
+            batch, width, most, again = [], length, reads, 0
         batch.append(i)
     yield batch
+
+
+def _positions(firsts: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:
+    """The positions (B, R) from the first one of each row on, -1 beyond its count."""
+    offsets = torch.arange(max(counts), device=device)
+    positions = torch.tensor(firsts, device=device)[:, None] + offsets
+    return positions.masked_fill(offsets >= torch.tensor(counts, device=device)[:, None], -1)
 
 
 def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:

@@ -135,7 +135,7 @@ def test_batches_of_masked_prompts_change_nothing(monkeypatch: pytest.MonkeyPatc
     lm = tiny_lm("roberta")
     prompts = [[40, 50, 60], [], [70], [80, 90]]
     whole = surprisals(lm, prompts)
-    monkeypatch.setattr("hardprompt.lm.masked.ROWS", 2)
+    monkeypatch.setattr(lm.memory, "budget", lm.footprint.of_pass(2 * 6, reads=2) * 2)
     for one, other in zip(whole, surprisals(lm, prompts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

@@ -14,7 +14,9 @@ from transformers import (
 
 from hardprompt import scoring
 from hardprompt.errors import ContextExceeded, TaskError
-from hardprompt.lm import FrozenLM
+from hardprompt.lm import FrozenLM, memory
+from hardprompt.lm.fluency import log_perplexity
+from hardprompt.lm.memory import Memory
 from hardprompt.scoring import Scorer, Scores, TokenCount
 from hardprompt.task import Example, Task, Template
 from tests.plain import plain_score, sequence
@@ -45,7 +47,7 @@ def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, prompt_fi
     lm, task = tiny_lm("gpt2"), tiny_task("generation", prompt_first)
     prompts = [[40, 50], [60], [], [70, 80, 90]]
     whole = Scorer(lm, task, task.train).score_ids(prompts)
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 30)
+    monkeypatch.setattr(scoring, "TOKENS_PER_PASS", 30)
     monkeypatch.setattr(scoring, "PASS_TOKENS", pass_tokens)
     parts = Scorer(lm, task, task.train).score_ids(prompts)
     torch.testing.assert_close(whole.loss, parts.loss, rtol=1e-4, atol=1e-5)
@@ -104,7 +106,8 @@ def test_heads_read_once_change_nothing(
     lm, task = tiny_lm(family), tiny_task(kind, template=Template(template))
     assert lm.shares_beginnings
     monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
-    monkeypatch.setattr(scoring, "KEPT_TOKENS", 16_384 if kept else 0)
+    monkeypatch.setattr(memory, "KEPT_SHARE", 0.5 if kept else 0.0)
+    monkeypatch.setattr(lm, "memory", Memory(1 << 30))
     shared, few = _fed(lm, lambda: _everything(lm, task))
     monkeypatch.setattr(lm, "shares_beginnings", False)
     plain, many = _fed(lm, lambda: _everything(lm, task))
@@ -127,11 +130,11 @@ def test_scores_are_the_same_bits_whatever_was_scored_before(template: str, kind
     assert torch.equal(gradient, first[2])
 
 
-def test_heads_of_examples_are_read_once_for_all_calls() -> None:
+def test_heads_of_examples_are_read_once_for_all_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, task = tiny_lm("gpt2"), tiny_task()
-    scorer = Scorer(lm, task, task.train)
-    _, first = _fed(lm, lambda: scorer.score_ids([[40, 50]]))
-    _, again = _fed(lm, lambda: scorer.score_ids([[60, 70]]))
+    monkeypatch.setattr(lm, "memory", Memory(1 << 30))
+    _, first = _fed(lm, lambda: Scorer(lm, task, task.train).score_ids([[40, 50]]))
+    _, again = _fed(lm, lambda: Scorer(lm, task, task.train).score_ids([[60, 70]]))
     heads = 1 + max(len(lm.encode(example.input)) for example in task.train)
     assert first == again + len(task.train) * heads
 
@@ -246,3 +249,35 @@ def test_nothing_before_the_answer_is_refused() -> None:
     task = tiny_task(template=Template("{prompt}{input}"), train=[Example("", "positive")])
     with pytest.raises(TaskError, match="no beginning-of-sequence token"):
         Scorer(lm, task, task.train).score_ids([[]])
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("kind", ["classification", "generation"])
+def test_the_last_layer_is_computed_where_it_is_read(family: str, kind: str) -> None:
+    lm, task = tiny_lm(family), tiny_task(kind)
+    last = max((part for part in lm.model.base_model.modules() if isinstance(part, torch.nn.ModuleList)), key=len)[-1]
+    widest = [part for part in last.modules() if len(getattr(part, "weight", torch.empty(0)).shape) == 2][-1]
+    fed: list[int] = []
+    hook = widest.register_forward_pre_hook(lambda module, args: fed.append(args[0].shape[:-1].numel()))
+    try:
+        Scorer(lm, task, task.train).next_token_logits([40, 50])
+        fed.clear()
+        Scorer(lm, task, task.train).score_ids([[40, 50]])
+    finally:
+        hook.remove()
+    answers = [lm.encode_after([" " + example.answer])[0] for example in task.train]
+    reads = [1 if kind == "classification" else len(ids) + 1 for ids in answers]
+    assert fed[0] == len(reads) * max(reads)
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_the_nll_of_a_prompt_comes_out_of_the_same_pass(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    lm, task = tiny_lm(family), tiny_task(prompt_first=True)
+    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
+    prompts = [(40, 50), (60,), (), (70, 80, 90)]
+    found: dict[tuple[int, ...], torch.Tensor] = {}
+    Scorer(lm, task, task.train, prompt_nll=found).score_ids(prompts)
+    scored = [ids for ids in prompts if len(ids) + len(lm.opening) > 1]
+    assert set(scored) <= set(found)
+    for ids in scored:
+        assert float(found[ids]) == pytest.approx(log_perplexity(lm, ids), rel=1e-4)

@@ -36,10 +36,21 @@ def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
 
 def _causal_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     rows = [torch.tensor([*lm.opening, *ids], device=lm.device) for ids in prompts]
-    batch = pad_sequence(rows, batch_first=True)
-    log_probs = lm.head(lm.hidden(lm.embed(batch))[:, :-1]).float().log_softmax(-1)
-    nll = -log_probs.gather(-1, batch[:, 1:, None]).squeeze(-1)  # (B, T - 1)
-    return [row[: len(ids) - 1] for row, ids in zip(nll, rows, strict=True)]
+    widest = max(len(row) for row in rows)
+    at_once = lm.memory.rows(lm.footprint.of_pass(widest, reads=widest))
+    nll: list[Tensor] = []
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        batch = pad_sequence(some, batch_first=True)
+        read = own_nll(lm, lm.hidden(lm.embed(batch)), batch)
+        nll += [row[: len(ids) - 1] for row, ids in zip(read, some, strict=True)]
+    return nll
+
+
+def own_nll(lm: FrozenLM, states: Tensor, ids: Tensor) -> Tensor:
+    """-log p(x_t | x_<t) of all tokens but the first, (P, T - 1), of sequences (P, T) with these hidden states (P, T, d)."""
+    log_probs = lm.head(states[:, :-1]).float().log_softmax(-1)
+    return -log_probs.gather(-1, ids[:, 1:, None]).squeeze(-1)
 
 
 def log_perplexity(lm: FrozenLM, ids: Sequence[int]) -> float:

@@ -7,6 +7,7 @@ several sequences begin with is read once (`prefill`), and each goes on from the
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from hardprompt.errors import LMError, UnknownName
 from hardprompt.hub import hub_answers
+from hardprompt.lm.last_layer import LastLayer
+from hardprompt.lm.memory import BUDGET, Footprint, Memory, memory_bytes
 
 if TYPE_CHECKING:
     from hardprompt.lm.past import Past
@@ -43,6 +46,8 @@ class FrozenLM:
         opening, closing: token ids that stand around every text.
         max_length: tokens of a sequence, at most, those included.
         shares_beginnings: whether `prefill` and `hidden` after it give the states of the whole pass, checked at load.
+        memory: what scoring with it may take beside the weights (`hardprompt.lm.memory`).
+        footprint, kept_bytes: what a pass takes, and the keys and values of one token.
         masked: whether it is a masked model, which fills in the place of `mask_id` (None of a causal one).
 
     Raises:
@@ -70,8 +75,14 @@ class FrozenLM:
         self.max_length: int = _context(model.config)
         if not self.encode(_ANCHOR):
             raise LMError(f"{name} reads no text: its tokenizer is empty or missing; put tokenizer.json into the folder")
+        self.memory = Memory(memory_bytes(BUDGET))
+        self.footprint = Footprint.of(model)
+        self.kept_bytes = 0
+        self._last_layer: LastLayer | None = None
         self._check_head()
         self.shares_beginnings = self._check_past()
+        if self.shares_beginnings:
+            self._check_last_layer()
 
     @cached_property
     def vocab_embeds(self) -> Tensor:
@@ -148,13 +159,18 @@ class FrozenLM:
         """Input embeddings (..., d) of token ids (...)."""
         return self.model.get_input_embeddings()(ids)
 
-    def hidden(self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None) -> Tensor:
+    def hidden(
+        self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None, read: Tensor | None = None
+    ) -> Tensor:
         """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`.
 
-        A masked model must be told the `lengths` of rows that are padded; to a causal one they make no difference.
+        A masked model must be told the `lengths` of rows that are padded; to a causal one they make no difference. Where the
+        positions that are `read` are told, (B, R), -1 for none, the states elsewhere mean nothing.
         """
-        read = {} if past is None else {"past_key_values": past.cache()}
-        return self.model.base_model(inputs_embeds=embeds, use_cache=False, **read).last_hidden_state
+        given = {} if past is None else {"past_key_values": past.cache()}
+        last = self._last_layer if read is not None and read.shape[1] < embeds.shape[1] else None
+        with last.only(read) if last and read is not None else nullcontext():
+            return self.model.base_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
 
     def prefill(self, embeds: Tensor) -> "Past":
         """What `hidden` needs in order to continue right-padded input embeddings (B, T, d).
@@ -197,6 +213,23 @@ class FrozenLM:
             )
 
     @torch.no_grad()
+    def _check_last_layer(self) -> None:
+        """Keep the last layer apart if it can be computed at some positions only, behind a beginning or not."""
+        embeds = self.embed(torch.arange(10, device=self.device).view(2, 5) % self.vocab_embeds.shape[0])
+        read = torch.tensor([[2, -1], [0, 2]], device=self.device)
+        rows, past, whole = read >= 0, self.prefill(embeds[:, :2]), self.hidden(embeds)
+        batch = torch.tensor([0, 1, 1], device=self.device)
+        try:
+            self._last_layer = LastLayer(self.model.base_model)
+            alone = self.hidden(embeds, read=read + 2 * rows)[batch, read[rows] + 2]
+            behind = self.hidden(embeds[:, 2:], past, read=read)[batch, read[rows]]
+            works = all(_same(some, whole[batch, read[rows] + 2]) for some in (alone, behind))
+        except Exception:  # a layer that takes other things may raise anything
+            works = False
+        if not works:
+            self._last_layer = None
+
+    @torch.no_grad()
     def _check_past(self) -> bool:
         """Whether two beginnings of three tokens, cut to two and reordered, are continued as the whole pass reads them."""
         embeds = self.embed(torch.arange(8, device=self.device).view(2, 4) % self.vocab_embeds.shape[0])
@@ -204,14 +237,12 @@ class FrozenLM:
             past = self.prefill(embeds[:, :3])
         except LMError:
             return False
+        self.kept_bytes = past.bytes_per_token
         rows = torch.tensor([1, 1, 0], device=self.device)
-        whole = self.hidden(embeds)[rows, 2:].float()
-        tails = self.hidden(embeds[rows, 2:], past.take(rows, 2)).float()
-        tolerance = max(1e-3, 4 * torch.finfo(embeds.dtype).eps)
-        return bool((tails - whole).norm() <= tolerance * whole.norm())
+        return _same(self.hidden(embeds[rows, 2:], past.take(rows, 2)), self.hidden(embeds)[rows, 2:])
 
 
-def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> FrozenLM:
+def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
     A masked model (`MaskedLM`) is one whose configuration names a class `...ForMaskedLM`, or no class and a type of encoder.
@@ -220,6 +251,7 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
         device: "cpu", "cuda", ...; by default CUDA where there is one.
         dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
+        memory: what scoring may take beside the weights, such as "512MB" or "4GB"; less is slower, not otherwise.
 
     Raises:
         LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached; a masked
@@ -253,7 +285,9 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32") -> Fro
         raise LMError(_why_not(name, source, error)) from error
     if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
         raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
-    return (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+    lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+    lm.memory.budget = memory_bytes(memory)
+    return lm
 
 
 def _place(device: str) -> torch.device:
@@ -290,6 +324,12 @@ def _why_not(name: str, source: str | Path, error: Exception) -> str:
         return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
     hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
     return str(UnknownName("model", name, EMBEDDED, hint))
+
+
+def _same(states: Tensor, expected: Tensor) -> bool:
+    """Whether states are those that are expected, but for rounding."""
+    tolerance = max(1e-3, 4 * torch.finfo(states.dtype).eps)
+    return bool((states.float() - expected.float()).norm() <= tolerance * expected.float().norm())
 
 
 def _short_name(name: str) -> str:

@@ -20,9 +20,6 @@ from hardprompt.task import MASK
 if TYPE_CHECKING:
     from hardprompt.lm.past import Past
 
-ROWS = 256
-"""Sequences, each with one token masked, that go through the model together."""
-
 
 class MaskedLM(FrozenLM):
     """A Hugging Face masked LM and its tokenizer, frozen.
@@ -61,7 +58,9 @@ class MaskedLM(FrozenLM):
         encoded = iter(super().encode_many([piece for text in pieces for piece in text]))
         return [next(encoded) + [i for _ in text[1:] for i in (self.mask_id, *next(encoded))] for text in pieces]
 
-    def hidden(self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None) -> Tensor:
+    def hidden(
+        self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None, read: Tensor | None = None
+    ) -> Tensor:
         """Last hidden states (B, T, d) of input embeddings (B, T, d), right-padded where there are `lengths` of the rows."""
         is_read = None
         if lengths is not None:
@@ -84,8 +83,10 @@ def masked_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     """
     masked = [(prompt, t) for prompt in prompts for t in range(len(prompt))]
     nll = []
-    for start in range(0, len(masked), ROWS):
-        some = masked[start : start + ROWS]
+    widest = max(len(prompt) for prompt in prompts) + len(lm.opening) + len(lm.closing)
+    at_once = lm.memory.rows(lm.footprint.of_pass(widest, reads=1))
+    for start in range(0, len(masked), at_once):
+        some = masked[start : start + at_once]
         rows = [[*lm.opening, *prompt[:t], lm.mask_id, *prompt[t + 1 :], *lm.closing] for prompt, t in some]
         batch = pad_sequence([torch.tensor(row, device=lm.device) for row in rows], batch_first=True)
         hidden = lm.hidden(lm.embed(batch), lengths=[len(row) for row in rows])

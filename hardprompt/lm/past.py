@@ -22,15 +22,23 @@ class Past:
     Attributes:
         layers: keys and values (H, heads, T, d_head) of every layer, right-padded.
         rows: which beginning each sequence has, (B,).
+        states: last hidden states (H, T, d) of the beginnings, from which their own tokens are predicted.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     rows: Tensor
+    states: Tensor | None
 
     def take(self, rows: Tensor, length: int) -> "Past":
         """The first `length` tokens of the sequences `rows` (B',), repeats included."""
         cut = tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers)
-        return Past(cut, self.rows[rows])
+        return Past(cut, self.rows[rows], self.states)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What the keys and values of one token of one beginning take."""
+        beginnings, _, tokens, _ = self.layers[0][0].shape
+        return sum(each.nbytes for layer in self.layers for each in layer) // (beginnings * tokens)
 
     def cache(self) -> DynamicCache:
         """What a forward pass over B rows takes; differentiable where the keys and values are."""
@@ -58,4 +66,5 @@ def past_of(output: Any) -> Past:
     if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
         raise LMError(f"{type(output).__name__} has no plain cache of keys and values")
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-    return Past(layers, torch.arange(layers[0][0].shape[0], device=layers[0][0].device))
+    states = output.last_hidden_state
+    return Past(layers, torch.arange(len(states), device=states.device), states)

@@ -91,8 +91,9 @@ class Problem:
         self.generator = torch.Generator().manual_seed(seed)
         self.lm_tokens = lm_tokens
         self.counter = TokenCount()
-        self.train = Scorer(lm, task, task.train, self.counter)
-        self.dev = Scorer(lm, task, task.dev, self.counter)
+        self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
+        self.train = Scorer(lm, task, task.train, self.counter, self._prompt_nll)
+        self.dev = Scorer(lm, task, task.dev, self.counter, self._prompt_nll)
         self._test = Scorer(lm, task, task.test)
         self.check_context(prompt_length)
         self.visits: list[Visit] = []
@@ -100,7 +101,6 @@ class Problem:
         self.best: Visit | None = None
         self.settled: dict[str, Any] = {}
         self._progress = progress
-        self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
 
     def check_context(self, prompt_length: int) -> None:
         """ContextExceeded if any example with a prompt of this many tokens is longer than the model's context."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from hardprompt.errors import RunError
 from hardprompt.lm.fluency import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
-from hardprompt.optimizers.projection import Measure, nearest
+from hardprompt.optimizers.projection import Measure, nearest, row_norms
 from hardprompt.optimizers.soft import check_init, initial_embeds, make_updater
 
 EMITTED = 20
@@ -77,8 +77,9 @@ def pez_steps(
     Raises:
         RunError: the loss is not finite.
     """
+    norms = row_norms(vocab)
     while True:
-        rows = nearest(embeds.detach(), vocab, measure)
+        rows = nearest(embeds.detach(), vocab, measure, norms)
         hard = vocab[rows].detach().requires_grad_()
         loss = loss_at(hard, rows)
         if not loss.isfinite():
@@ -86,7 +87,7 @@ def pez_steps(
         (embeds.grad,) = torch.autograd.grad(loss, hard)
         updater.step()
         if reproject:
-            embeds.data = vocab[nearest(embeds.detach(), vocab, measure)]
+            embeds.data = vocab[nearest(embeds.detach(), vocab, measure, norms)]
         yield PezStep(rows, loss.item())
 
 

@@ -17,14 +17,25 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 _CHUNK = 65536  # vocabulary rows compared at once
 
 
-def closeness(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: str = "cosine") -> Float[Tensor, "L A"]:
+def closeness(
+    embeds: Float[Tensor, "L d"],
+    vocab: Float[Tensor, "A d"],
+    measure: str = "cosine",
+    norms: Float[Tensor, "A"] | None = None,
+) -> Float[Tensor, "L A"]:
     """How close each vector is to each vocabulary row, larger is closer: cosine, minus Euclidean distance, or dot product.
+
+    Args:
+        embeds, vocab: the vectors and the rows.
+        measure: "cosine", "euclidean" or "dot".
+        norms: `row_norms` of the vocabulary, if they are there already; cosine needs them.
 
     Raises:
         UnknownName: no such measure.
     """
     if measure == "cosine":
-        return torch.nn.functional.normalize(embeds, dim=-1) @ torch.nn.functional.normalize(vocab, dim=-1).T
+        norms = row_norms(vocab) if norms is None else norms
+        return torch.nn.functional.normalize(embeds, dim=-1) @ vocab.T / norms
     if measure == "euclidean":
         return -torch.cdist(embeds, vocab)
     if measure == "dot":
@@ -32,10 +43,20 @@ def closeness(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure
     raise UnknownName("projection measure", measure, MEASURES)
 
 
-def nearest(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: str = "cosine") -> Int[Tensor, "L"]:
+def row_norms(vocab: Float[Tensor, "A d"]) -> Float[Tensor, "A"]:
+    """Lengths of the rows, never quite zero."""
+    return vocab.norm(dim=-1).clamp(min=1e-12)
+
+
+def nearest(
+    embeds: Float[Tensor, "L d"],
+    vocab: Float[Tensor, "A d"],
+    measure: str = "cosine",
+    norms: Float[Tensor, "A"] | None = None,
+) -> Int[Tensor, "L"]:
     """Proj_E(P) of PEZ (Wen et al. 2023, Algorithm 1) as row numbers: the closest vocabulary row of each vector, first on ties.
 
-    The vocabulary is walked in chunks, so that large ones fit.
+    The vocabulary is walked in chunks, so that large ones fit; `norms` are its `row_norms`, if they are there already.
 
     Example:
         >>> nearest(torch.tensor([[3.0, 0.1]]), torch.tensor([[0.0, 1.0], [0.5, 0.0]])).tolist()
@@ -44,7 +65,8 @@ def nearest(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: 
     best_value = embeds.new_full((embeds.shape[0],), -torch.inf)
     best_row = torch.zeros(embeds.shape[0], dtype=torch.long, device=embeds.device)
     for start in range(0, vocab.shape[0], _CHUNK):
-        value, row = closeness(embeds, vocab[start : start + _CHUNK], measure).max(-1)
+        chunk = slice(start, start + _CHUNK)
+        value, row = closeness(embeds, vocab[chunk], measure, None if norms is None else norms[chunk]).max(-1)
         best_row = torch.where(value > best_value, row + start, best_row)
         best_value = torch.maximum(value, best_value)
     return best_row

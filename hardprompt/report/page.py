@@ -125,6 +125,8 @@ def _asked(request: StudyRequest, done: Sequence[Point]) -> list[tuple[str, str]
         ("match", request.match if request.match != StudyRequest().match else None),
         ("reference prompts", " | ".join(request.reference_prompts)),
         ("device", request.device),
+        ("precision", request.dtype),
+        ("memory", request.memory),
         ("objective", " | ".join(dict.fromkeys(p["objective"] for p in done))),
     ]
     return [(name, value) for name, value in said if value]

@@ -42,6 +42,8 @@ def _command(request: StudyRequest) -> list[str]:
         ("--match", None if request.match == StudyRequest().match else request.match),
         *(("--reference-prompt", prompt) for prompt in request.reference_prompts),
         ("--device", request.device),
+        ("--dtype", None if request.dtype == StudyRequest().dtype else request.dtype),
+        ("--memory", None if request.memory == StudyRequest().memory else request.memory),
         ("--out", OUT),
     ]
     words = [f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from hardprompt.catalogue import load_task, needs_data
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import EMBEDDED, FrozenLM, load_lm
+from hardprompt.lm.memory import BUDGET, memory_bytes
 from hardprompt.optimizers import Optimizer, load_optimizer
 from hardprompt.study.point import told_apart
 from hardprompt.task import Task
@@ -54,6 +55,8 @@ class StudyRequest(BaseModel):
         label_words: of a `.jsonl` task or one on real data; refused for others.
         options: per optimizer name, its options.
         device: where the model runs; by default CUDA where there is one.
+        dtype: of the model's weights, "float32" or "bfloat16"; readers are in float32.
+        memory: what scoring may take beside the weights, such as "512MB" or "4GB".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +79,14 @@ class StudyRequest(BaseModel):
     reference_prompts: tuple[str, ...] = ()
     options: dict[str, dict[str, Any]] = {}
     device: str | None = None
+    dtype: str = "float32"
+    memory: str = BUDGET
+
+    @field_validator("memory")
+    @classmethod
+    def _size(cls, size: str) -> str:
+        memory_bytes(size)
+        return size
 
     @field_validator("task", "data", mode="before")
     @classmethod
@@ -162,6 +173,10 @@ class StudyRequest(BaseModel):
         """The readers that were asked for, or those that belong to the model."""
         return self.readers or READERS.get(self.lm, ())
 
+    def load_model(self) -> FrozenLM:
+        """The frozen model, on its device, in its precision, with its memory."""
+        return load_lm(self.lm, self.device, self.dtype, self.memory)
+
     def load_readers(self) -> Sequence[FrozenLM]:
         """The models that judge readability.
 
@@ -175,7 +190,7 @@ class StudyRequest(BaseModel):
         for one, other in combinations(self.reader_names, 2):
             if same_model(one, other):
                 raise RequestError(f"readers {one!r} and {other!r} are one model; name it once")
-        return told_apart([load_lm(name, self.device) for name in self.reader_names])
+        return told_apart([load_lm(name, self.device, memory=self.memory) for name in self.reader_names])
 
     def load_optimizers(self) -> dict[str, tuple[Optimizer[Any], Any]]:
         """Each optimizer with its configuration, by the optimizer's own name.

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
+from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
 from hardprompt.study.point import finite, measure
@@ -60,7 +60,7 @@ def compare(
     request = request or StudyRequest.make()
     optimizers = request.load_optimizers()
     tasks = request.load_tasks()
-    lm = load_lm(request.lm, request.device)
+    lm = request.load_model()
     readers = request.load_readers()
     allowed = allowed_vocabulary(lm, request.vocabulary)
 

@@ -40,7 +40,7 @@ MOST_BLANKS = 8
 """Tokens of blanks before an answer: a model that decodes nothing else is not waited for."""
 
 PASS_TOKENS = 32
-"""What a forward pass costs besides its tokens, in tokens: rather than that, so many may be read more than once."""
+"""What a forward pass costs besides its tokens, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class _Row:
     prompt: int
     example: int
     read: int  # position whose state predicts the answer's first token: the last of the ids, or that of the mask
+    reads: int  # positions whose states predict the answer, from that one on
     head: int = 0  # tokens at the beginning that other rows may share
 
     @property
@@ -228,12 +229,17 @@ class Scorer:
         ids = before + prompt_ids + after[example] + self.lm.closing
         head = len(before) + len(prompt_ids) * self._prompt_first
         read = self._read_at(ids)  # this position and what follows it belong to the tail
-        return self._checked(_Row(ids, len(before), self._targets[example], prompt, example, read, min(head, read)))
+        answer = self._targets[example]
+        return self._checked(_Row(ids, len(before), answer, prompt, example, read, self._reads(answer), min(head, read)))
 
     def _text_rows(self, text: str) -> list[_Row]:
         filled = [self.template.fill(example.input, text) for example in self.examples]
         whole = [self.lm.opening + ids + self.lm.closing for ids in self.lm.encode_many(filled)]
-        return [self._checked(_Row(ids, 0, self._targets[n], 0, n, self._read_at(ids))) for n, ids in enumerate(whole)]
+        rows = (
+            _Row(ids, 0, self._targets[n], 0, n, self._read_at(ids), self._reads(self._targets[n]))
+            for n, ids in enumerate(whole)
+        )
+        return [self._checked(row) for row in rows]
 
     def _read_at(self, ids: list[int]) -> int:
         if not self.lm.masked:
@@ -270,40 +276,39 @@ class Scorer:
         around = len(self.lm.opening) + len(self.lm.closing)
         return sum(row.length - around for row in rows)
 
-    def _passes(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor, int]]:
-        """All rows, pass by pass: indices of B rows, hidden states (B, T, d), and the position that the first is of.
+    def _passes(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor, list[int]]]:
+        """All rows, pass by pass: indices of B rows, their tails' hidden states (B, T, d), and where each is read first.
 
         The states are those of the positions that are read; the others mean nothing.
         """
         one_graph = soft is not None and soft.requires_grad
         for block, heads in self._blocks(rows, soft):
-            sizes = [(rows[i].head if heads else 0, rows[i].length, self._reads(rows[i])) for i in block]
+            starts = [rows[i].head if heads else 0 for i in block]
+            sizes = [(rows[i].length - start, start, rows[i].reads) for i, start in zip(block, starts, strict=True)]
             for places in _packed(sizes, self._fits if not one_graph else lambda *_: True):
-                batch, start = [block[place] for place in places], sizes[places[0]][0]
-                embeds = self._embeds([rows[i] for i in batch], soft)[:, start:]
-                past = None
-                if heads and start:
-                    of_row = torch.tensor([heads.place[self._owner(rows[i])] for i in batch], device=embeds.device)
-                    past = heads.past.take(of_row, start)
-                lengths = [rows[i].length - start for i in batch]
-                firsts, reads = [rows[i].read - start for i in batch], [sizes[place][2] for place in places]
-                yield batch, self.lm.hidden(embeds, past, lengths, _positions(firsts, reads, embeds.device)), start
+                batch, begun = [block[place] for place in places], [starts[place] for place in places]
+                some = [rows[i] for i in batch]
+                embeds = self._embeds(some, begun, [row.length for row in some], soft)
+                past = heads.past.take([heads.place[self._owner(row)] for row in some], begun) if heads else None
+                firsts = [row.read - start for row, start in zip(some, begun, strict=True)]
+                read = _positions(firsts, [row.reads for row in some], embeds.device)
+                yield batch, self.lm.hidden(embeds, past, [sizes[place][0] for place in places], read), firsts
 
-    def _reads(self, row: _Row) -> int:
-        """From how many positions of a row its answer is predicted; the last one of an exact match predicts the end."""
-        return 1 if self.task.label_words else len(row.answer) + (self.task.match == "exact")
+    def _reads(self, answer: list[int]) -> int:
+        """From how many positions an answer is predicted; the last one of an exact match predicts the end."""
+        return 1 if self.task.label_words else len(answer) + (self.task.match == "exact")
 
-    def _fits(self, count: int, start: int, width: int, reads: int, gradient: bool = False) -> bool:
-        """Whether so many rows of this width, that continue heads of `start` tokens, go through the model together."""
-        size = self.lm.footprint.of_pass(count * (width - start), count * start, count * reads, gradient)
-        return size <= self.lm.memory.pass_room and (gradient or count * width <= TOKENS_PER_PASS)
+    def _fits(self, count: int, tail: int, head: int, reads: int, gradient: bool = False) -> bool:
+        """Whether so many rows of this width, that continue heads of this width, go through the model together."""
+        size = self.lm.footprint.of_pass(count * tail, count * head, count * reads, gradient)
+        return size <= self.lm.memory.pass_room and (gradient or count * (tail + head) <= TOKENS_PER_PASS)
 
     def _cut(self, rows: Sequence[_Row]) -> list[list[int]]:
         """Indices of rows whose graphs fit into memory together, in parts."""
         parts: list[list[int]] = []
         for i in sorted(range(len(rows)), key=lambda i: rows[i].length):
             count = len(parts[-1]) + 1 if parts else 0
-            if count and self._fits(count, 0, rows[i].length, self._reads(rows[i]), gradient=True):
+            if count and self._fits(count, rows[i].length, 0, rows[i].reads, gradient=True):
                 parts[-1].append(i)
             else:
                 parts.append([i])
@@ -340,11 +345,10 @@ class Scorer:
     def _read(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[_Heads]:
         """The heads of one row per owner, in batches of similar length."""
         wants_nll = self._prompt_nll is not None and soft is None
-        sizes = [(0, row.head, row.head if wants_nll else 0) for row in rows]
+        sizes = [(row.head, 0, row.head if wants_nll else 0) for row in rows]
         for batch in _packed(sizes, self._fits):
-            width = rows[batch[-1]].head
             some = [rows[i] for i in batch]
-            past = self.lm.prefill(self._embeds(some, soft)[:, :width])
+            past = self.lm.prefill(self._embeds(some, [0] * len(some), [row.head for row in some], soft))
             if wants_nll and past.states is not None:
                 self._keep_nll(some, past.states)
             yield _Heads(replace(past, states=None), {self._owner(row): place for place, row in enumerate(some)})
@@ -359,22 +363,22 @@ class Scorer:
 
     def _all_before(self) -> list[_Row]:
         """What stands before the prompt in every example: read in the same batches whichever examples are asked for first."""
-        return [_Row(list(ids), len(ids), [], 0, n, len(ids) - 1, len(ids)) for n, ids in enumerate(self._begun) if ids]
+        return [_Row(list(ids), len(ids), [], 0, n, len(ids) - 1, 0, len(ids)) for n, ids in enumerate(self._begun) if ids]
 
     def _owner(self, row: _Row) -> int:
         return row.prompt if self._prompt_first else row.example
 
-    def _embeds(self, rows: Sequence[_Row], soft: Tensor | None) -> Tensor:
-        """Input embeddings (B, T, d) of right-padded rows."""
-        width = max(row.length for row in rows)
-        ids = torch.tensor([row.ids + row.answer + [0] * (width - row.length) for row in rows], device=self.lm.device)
-        embeds = self.lm.embed(ids)
+    def _embeds(self, rows: Sequence[_Row], starts: Sequence[int], ends: Sequence[int], soft: Tensor | None) -> Tensor:
+        """Input embeddings (B, T, d) of right-padded parts of rows."""
+        parts = [(row.ids + row.answer)[start:end] for row, start, end in zip(rows, starts, ends, strict=True)]
+        width, device = max(map(len, parts)), self.lm.device
+        embeds = self.lm.embed(torch.tensor([part + [0] * (width - len(part)) for part in parts], device=device))
         if soft is None or soft.shape[0] == 0:
             return embeds
-        at = torch.tensor([row.soft_at for row in rows], device=self.lm.device)
-        columns = at[:, None] + torch.arange(soft.shape[0], device=self.lm.device)
-        batch = torch.arange(len(rows), device=self.lm.device)[:, None].expand_as(columns)
-        return embeds.index_put((batch, columns), soft.to(embeds.dtype).expand(len(rows), -1, -1))
+        firsts = torch.tensor([row.soft_at - start for row, start in zip(rows, starts, strict=True)], device=device)
+        columns = firsts[:, None] + torch.arange(soft.shape[0], device=device)
+        batch, vector = ((columns >= 0) & (columns < width)).nonzero(as_tuple=True)
+        return embeds.index_put((batch, columns[batch, vector]), soft.to(embeds.dtype)[vector])
 
     @torch.no_grad()
     def _score(self, rows: list[_Row], prompts: int, chosen: Sequence[int], soft: Tensor | None = None) -> Scores:
@@ -396,32 +400,32 @@ class Scorer:
         return torch.cat([each for _, each in found])[order.argsort()]
 
     def _columns_by_pass(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
-        for batch, hidden, start in self._passes(rows, soft):
+        for batch, hidden, firsts in self._passes(rows, soft):
             some = [rows[i] for i in batch]
             if self.task.label_words:
-                logits = self._read_labels(hidden, start, some)
+                logits = self._read_labels(hidden, firsts)
                 labels = self.labels[[row.example for row in some]]
                 loss, correct = label_cross_entropy(logits, labels), label_correct(logits, labels)
                 yield batch, torch.cat([loss[:, None], correct[:, None], logits], -1)
             else:
-                loss, correct = self._read_targets(hidden, start, some, soft)
+                loss, correct = self._read_targets(hidden, firsts, some, soft)
                 yield batch, torch.stack([loss, correct], -1)
 
     def _first_logits(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
-        for batch, hidden, start in self._passes(rows, soft):
-            read = torch.tensor([rows[i].read - start for i in batch], device=hidden.device)
-            yield batch, self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), read])
+        for batch, hidden, firsts in self._passes(rows, soft):
+            yield batch, self.lm.head(hidden[torch.arange(len(batch)), firsts])
 
-    def _read_labels(self, hidden: Tensor, start: int, rows: Sequence[_Row]) -> Tensor:
-        read = torch.tensor([row.read - start for row in rows], device=hidden.device)
-        return self.lm.head(hidden[torch.arange(len(rows), device=hidden.device), read], self.label_ids).float()
+    def _read_labels(self, hidden: Tensor, firsts: Sequence[int]) -> Tensor:
+        return self.lm.head(hidden[torch.arange(len(firsts)), firsts], self.label_ids).float()
 
-    def _read_targets(self, hidden: Tensor, start: int, rows: Sequence[_Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _read_targets(
+        self, hidden: Tensor, firsts: Sequence[int], rows: Sequence[_Row], soft: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Loss (B,) and rightness (B,) of the targets, all read positions of all rows projected at once."""
         exact = self.task.match == "exact"
-        reads = [self._reads(row) for row in rows]
+        reads = [row.reads for row in rows]
         row_of = torch.tensor([b for b, count in enumerate(reads) for _ in range(count)], device=hidden.device)
-        at = [row.read - start + t for row, count in zip(rows, reads, strict=True) for t in range(count)]
+        at = [first + t for first, count in zip(firsts, reads, strict=True) for t in range(count)]
         log_probs = self.lm.head(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
         is_end = torch.tensor(
             [t == len(row.answer) for row, count in zip(rows, reads, strict=True) for t in range(count)],
@@ -456,7 +460,8 @@ class Scorer:
         spelled = row.answer[:kept] + greedy[kept : kept + 1]
         verdict = self._verdict(tuple(spelled), target)
         while verdict is None:
-            hidden = self.lm.hidden(self._embeds([replace(row, answer=spelled)], soft))[0, -1]
+            longer = replace(row, answer=spelled)
+            hidden = self.lm.hidden(self._embeds([longer], [0], [longer.length], soft))[0, -1]
             spelled.append(int(self.lm.head(hidden).argmax()))
             if len(row.ids) + len(spelled) >= self.lm.max_length or len(spelled) > len(target.encode()) + MOST_BLANKS:
                 return False
@@ -478,22 +483,38 @@ class Scorer:
 
 
 def _packed(sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool]) -> Iterator[list[int]]:
-    """Indices of (head, length, reads) that go through the model together, sorted, as many as fit.
+    """Indices of (tail, head, reads) that go through the model together: as many as fit, of similar length.
 
-    They continue the shortest of their heads, the first one: what the others have beyond it is read again. `fits` is told the
-    number of rows, the length of that head, the width and the positions read of each.
+    A pass costs its padded tokens and `PASS_TOKENS` more. `fits` is told the number of rows, their widest tail and head, and the
+    most positions read of one.
     """
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    ends = _cheapest([sizes[i][0] for i in order])
     batch: list[int] = []
-    width = again = most = 0
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i][:2]):
-        head, length, reads = sizes[i]
-        start = sizes[batch[0]][0] if batch else head
-        width, most, again = max(width, length), max(most, reads), again + head - start
-        if batch and (again > PASS_TOKENS or not fits(len(batch) + 1, start, width, most)):
+    tail = head = reads = 0
+    for number, i in enumerate(order):
+        tail, head, reads = (max(pair) for pair in zip((tail, head, reads), sizes[i], strict=True))
+        if batch and (number in ends or not fits(len(batch) + 1, tail, head, reads)):
             yield batch
-            batch, width, most, again = [], length, reads, 0
+            batch, (tail, head, reads) = [], sizes[i]
         batch.append(i)
     yield batch
+
+
+def _cheapest(widths: Sequence[int]) -> set[int]:
+    """Where to cut ascending widths, so that the sum of count x widest + `PASS_TOKENS` over the parts is least."""
+    borders = [0, *(i for i in range(1, len(widths)) if widths[i] > widths[i - 1]), len(widths)]
+    best, cut_before = [0.0], [0]
+    for end in range(1, len(borders)):
+        width = widths[borders[end] - 1]
+        costs = [best[start] + (borders[end] - borders[start]) * width + PASS_TOKENS for start in range(end)]
+        best.append(min(costs))
+        cut_before.append(costs.index(best[-1]))
+    ends, at = set(), len(borders) - 1
+    while at:
+        at = cut_before[at]
+        ends.add(borders[at])
+    return ends
 
 
 def _positions(firsts: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:

@@ -86,7 +86,9 @@ def test_running_out_of_memory_halves_the_budget_for_good(monkeypatch: pytest.Mo
 
 
 def _fail(gradient: torch.Tensor) -> None:
-    raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+    raise RuntimeError(
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+    )
 
 
 def test_what_never_fits_is_refused() -> None:

@@ -167,7 +167,7 @@ class FrozenLM:
         A masked model must be told the `lengths` of rows that are padded; to a causal one they make no difference. Where the
         positions that are `read` are told, (B, R), -1 for none, the states elsewhere mean nothing.
         """
-        given = {} if past is None else {"past_key_values": past.cache()}
+        given = {} if past is None else past.arguments(embeds.shape[1])
         last = self._last_layer if read is not None and read.shape[1] < embeds.shape[1] else None
         with last.only(read) if last and read is not None else nullcontext():
             return self.model.base_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
@@ -223,7 +223,11 @@ class FrozenLM:
             self._last_layer = LastLayer(self.model.base_model)
             alone = self.hidden(embeds, read=read + 2 * rows)[batch, read[rows] + 2]
             behind = self.hidden(embeds[:, 2:], past, read=read)[batch, read[rows]]
-            works = all(_same(some, whole[batch, read[rows] + 2]) for some in (alone, behind))
+            cut = past.take([0, 1], [2, 1])
+            apart = self.hidden(torch.stack([embeds[0, 2:], embeds[1, 1:4]]), cut, read=read)[batch, read[rows]]
+            expected = whole[batch, read[rows] + 2]
+            expected_apart = whole[batch, read[rows] + torch.tensor([2, 1, 1], device=self.device)]
+            works = _same(alone, expected) and _same(behind, expected) and _same(apart, expected_apart)
         except Exception:  # a layer that takes other things may raise anything
             works = False
         if not works:
@@ -231,15 +235,16 @@ class FrozenLM:
 
     @torch.no_grad()
     def _check_past(self) -> bool:
-        """Whether two beginnings of three tokens, cut to two and reordered, are continued as the whole pass reads them."""
+        """Whether two beginnings of three tokens, cut and reordered, are continued as the whole pass reads them."""
         embeds = self.embed(torch.arange(8, device=self.device).view(2, 4) % self.vocab_embeds.shape[0])
         try:
             past = self.prefill(embeds[:, :3])
         except LMError:
             return False
         self.kept_bytes = past.bytes_per_token
-        rows = torch.tensor([1, 1, 0], device=self.device)
-        return _same(self.hidden(embeds[rows, 2:], past.take(rows, 2)), self.hidden(embeds)[rows, 2:])
+        whole, tails = self.hidden(embeds), torch.stack([embeds[1, 2:], embeds[1, 1:3], embeds[0, 2:]])
+        expected = torch.stack([whole[1, 2:], whole[1, 1:3], whole[0, 2:]])
+        return _same(self.hidden(tails, past.take([1, 1, 0], [2, 1, 2])), expected)
 
 
 def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:

@@ -62,11 +62,15 @@ class LastLayer:
                 return tuple(map(there, each))
             return each.expand(len(states), *each.shape[1:])[batch, at] if isinstance(each, Tensor) else each
 
-        before = keys.shape[-2] - states.shape[1]
-        ahead = torch.arange(keys.shape[-2], device=states.device) > (before + at)[..., None]
-        mask = states.new_zeros(ahead.shape).masked_fill_(ahead, torch.finfo(states.dtype).min)
+        mask = named.get("attention_mask")
+        if mask is None:
+            before = keys.shape[-2] - states.shape[1]
+            mask = (torch.arange(keys.shape[-2], device=states.device) <= (before + at)[..., None])[:, None]
+            mask = states.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(states.dtype).min)
+        else:
+            mask = mask.expand(len(states), *mask.shape[1:])[batch, :, at].transpose(1, 2)
         changed = {name: there(named[name]) for name in _PER_POSITION if name in named}
-        changed |= {self._past: _Given(keys, values), "attention_mask": mask[:, None]}
+        changed |= {self._past: _Given(keys, values), "attention_mask": mask}
         some = whole(states[batch, at], **named | changed)
         is_read = read >= 0
         return states.new_zeros(states.shape).index_put((batch[is_read], read[is_read]), some[is_read])

@@ -4,6 +4,7 @@ A forward pass writes what it reads into the cache it is given; here it gets one
 to its rows one layer at a time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +23,30 @@ class Past:
     Attributes:
         layers: keys and values (H, heads, T, d_head) of every layer, right-padded.
         rows: which beginning each sequence has, (B,).
+        lengths: how many tokens of it each sequence continues, (B,), T at most.
         states: last hidden states (H, T, d) of the beginnings, from which their own tokens are predicted.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     rows: Tensor
-    states: Tensor | None
+    lengths: Tensor
+    states: Tensor | None = None
 
-    def take(self, rows: Tensor, length: int) -> "Past":
-        """The first `length` tokens of the sequences `rows` (B',), repeats included."""
-        cut = tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in self.layers)
-        return Past(cut, self.rows[rows], self.states)
+    def take(self, rows: Sequence[int], lengths: Sequence[int]) -> "Past":
+        """The sequences `rows`, repeats included, cut to their first tokens."""
+        longest, device = max(lengths), self.rows.device
+        cut = tuple((keys[:, :, :longest], values[:, :, :longest]) for keys, values in self.layers)
+        return Past(cut, self.rows[torch.tensor(rows, device=device)], torch.tensor(lengths, device=device))
+
+    def arguments(self, width: int) -> dict[str, Any]:
+        """What a forward pass over `width` more tokens of each sequence takes; differentiable where the keys and values are."""
+        longest = self.layers[0][0].shape[2]
+        given: dict[str, Any] = {"past_key_values": self._cache()}
+        if bool((self.lengths < longest).any()):
+            columns = torch.arange(longest + width, device=self.rows.device)
+            given["attention_mask"] = ((columns < self.lengths[:, None]) | (columns >= longest)).long()
+            given["position_ids"] = self.lengths[:, None] + columns[:width]
+        return given
 
     @property
     def bytes_per_token(self) -> int:
@@ -40,8 +54,7 @@ class Past:
         beginnings, _, tokens, _ = self.layers[0][0].shape
         return sum(each.nbytes for layer in self.layers for each in layer) // (beginnings * tokens)
 
-    def cache(self) -> DynamicCache:
-        """What a forward pass over B rows takes; differentiable where the keys and values are."""
+    def _cache(self) -> DynamicCache:
         cache = DynamicCache()
         cache.layers = [_Layer(keys, values, self.rows) for keys, values in self.layers]
         return cache
@@ -67,4 +80,5 @@ def past_of(output: Any) -> Past:
         raise LMError(f"{type(output).__name__} has no plain cache of keys and values")
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
     states = output.last_hidden_state
-    return Past(layers, torch.arange(len(states), device=states.device), states)
+    rows = torch.arange(len(states), device=states.device)
+    return Past(layers, rows, torch.full_like(rows, states.shape[1]), states)

@@ -485,8 +485,8 @@ class Scorer:
 def _packed(sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool]) -> Iterator[list[int]]:
     """Indices of (tail, head, reads) that go through the model together: as many as fit, of similar length.
 
-    A pass costs its padded tokens and `PASS_TOKENS` more. `fits` is told the number of rows, their widest tail and head, and the
-    most positions read of one.
+    A pass costs its padded tokens and `PASS_TOKENS` more. `fits` is told the number of rows, their widest tail and head, and
+    the most positions read of one.
     """
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     ends = _cheapest([sizes[i][0] for i in order])

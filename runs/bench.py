@@ -26,8 +26,10 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -189,9 +191,7 @@ def engine_log_probs(scorer: Scorer, prompts: Sequence[Sequence[int]]) -> Tensor
 
 
 @torch.no_grad()
-def reference_rewards(
-    model: Any, lm: FrozenLM, task: Task, prompts: Sequence[Sequence[int]], indices: Sequence[int]
-) -> Tensor:
+def reference_rewards(model: Any, lm: FrozenLM, task: Task, prompts: Sequence[Sequence[int]], indices: Sequence[int]) -> Tensor:
     """Minus the loss and the weighted log-perplexity (P,): per prompt one pass over its texts, and one over itself."""
     chosen = [task.train[i] for i in indices]
     labels = torch.tensor([task.labels.index(example.answer) for example in chosen], device=lm.device)
@@ -214,7 +214,10 @@ def peft_model(lm: FrozenLM, length: int) -> Any:
     except ImportError as error:
         raise CannotRun("peft is not installed: pip install -e '.[dev]'") from error
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=length, prompt_tuning_init="RANDOM")
-    return get_peft_model(plain_model(lm), config).eval()  # no dropout, or losses would not compare
+    with warnings.catch_warnings():  # peft reads an attribute that transformers has renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        tuned = get_peft_model(plain_model(lm), config)
+    return tuned.eval()  # no dropout, or losses would not compare
 
 
 class PeftStep:
@@ -428,9 +431,15 @@ def pez_row(lm: FrozenLM, repeats: int, length: int = PROMPT, sentences: int = S
     )
 
 
+@cache
+def embedded() -> tuple[Task, FrozenLM]:
+    """Review sentiment, and the embedded model."""
+    return load_task("review-sentiment"), load_lm("microworld")
+
+
 def embedded_problem(seed: int, kind: type[Problem] = Problem) -> Problem:
-    """Review sentiment on the embedded model."""
-    return kind(load_task("review-sentiment"), load_lm("microworld"), weight=WEIGHT, prompt_length=PROMPT, seed=seed)
+    """That task on that model."""
+    return kind(*embedded(), weight=WEIGHT, prompt_length=PROMPT, seed=seed)
 
 
 def rl_reward_row(lm: FrozenLM, repeats: int, prompts: int = 64, examples: int = SENTENCES) -> Row:
@@ -536,12 +545,12 @@ def agreement_of_answers(low: Tensor, exact: Tensor) -> dict[str, float]:
 # Measuring
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """Seconds, and what it returned."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     started = time.perf_counter()
-    outcome = call()
+    outcome = call(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started, outcome
@@ -551,7 +560,7 @@ def matmul_rate(dtype: torch.dtype) -> Callable[[], float]:
     """What measures the operations per second of a large matrix product, the best of three."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
-    return lambda: 2 * MATMUL**3 / min(timed(lambda: a @ b)[0] for _ in range(3))
+    return lambda: 2 * MATMUL**3 / min(timed(torch.matmul, a, b)[0] for _ in range(3))
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
@@ -569,7 +578,7 @@ def measure(row: Row, repeats: int) -> dict[str, Any]:
         sides = {"engine": row.engine, "reference": row.reference} | ({"first": row.first} if row.first else {})
         outcomes = {}
         for side in list(sides) if r % 2 else reversed(list(sides)):
-            taken, outcomes[side] = timed(lambda side=side: sides[side](r))
+            taken, outcomes[side] = timed(sides[side], r)
             seconds[side] += [taken] if r else []
         rates += [rate()] if row.flops and r else []
         for name, value in row.agree(outcomes["engine"], outcomes["reference"]).items():
@@ -653,11 +662,11 @@ BASE = {"prompts": 16, "examples": SENTENCES, "prompt length": PROMPT}
 REWARD_STEP, SOFT_STEP = "reward, {input} {prompt}", "soft-prompt step, {prompt} {input}"
 
 
-def scaling(repeats: int, axes: dict[str, list[int]] = AXES) -> list[dict[str, Any]]:
+def scaling(repeats: int) -> list[dict[str, Any]]:
     """Seconds per step on the embedded model along one axis at a time, the rest as in BASE."""
-    lm = load_lm("microworld")
+    _, lm = embedded()
     curves = []
-    for axis, sizes in axes.items():
+    for axis, sizes in AXES.items():
         for step, timer in ((REWARD_STEP, reward_seconds), (SOFT_STEP, soft_seconds)):
             if step == SOFT_STEP and axis == "prompts":
                 continue  # there is one soft prompt
@@ -681,7 +690,7 @@ def reward_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[fl
     task = sentences_task(lm, "{input} {prompt}", sizes["examples"])
     scorer = Scorer(lm, task, task.train)
     fresh = [random_prompts(lm, sizes["prompts"], sizes["prompt length"], seed) for seed in range(repeats + 1)]
-    return [timed(lambda ids=ids: scorer.score_ids(ids))[0] for ids in fresh][1:]
+    return [timed(scorer.score_ids, ids)[0] for ids in fresh][1:]
 
 
 def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[float]:
@@ -689,7 +698,7 @@ def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[floa
     task = sentences_task(lm, "{prompt} {input}", sizes["examples"])
     step = EngineSoftStep(Scorer(lm, task, task.train), sizes["prompt length"], 1e-3)
     drawn = [torch.tensor(random_prompts(lm, 1, sizes["prompt length"], seed)[0]) for seed in range(repeats + 1)]
-    return [timed(lambda ids=ids: step(lm.vocab_embeds[ids]))[0] for ids in drawn][1:]
+    return [timed(step, lm.vocab_embeds[ids])[0] for ids in drawn][1:]
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
@@ -736,7 +745,7 @@ def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
 def table(results: Sequence[dict[str, Any]]) -> list[str]:
     """The comparisons as lines of a Markdown table."""
     lines = [
-        "| what | against | to reach | ratio (quartiles) | seconds, reference | first call | share of matmul rate | agreement |",
+        "| what | against | to reach | ratio (quartiles) | seconds, reference | first call | share of peak | agreement |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:

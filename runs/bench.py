@@ -17,6 +17,8 @@ the rate of a large matrix product at the same precision, measured in the same r
 
 import argparse
 import copy
+import ctypes
+import gc
 import itertools
 import json
 import os
@@ -42,6 +44,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from hardprompt import Example, Task, Template, load_lm, load_optimizer, load_task
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.objective import Objective
 from hardprompt.optimizers.base import Problem, run_optimizer
 from hardprompt.optimizers.pez import pez_steps
@@ -113,6 +116,12 @@ def random_lm(config: GPT2Config | None = None, dtype: torch.dtype = torch.float
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
     return FrozenLM(model.to(device, dtype), fast, "gpt2-small-shaped")
+
+
+def forgetful(lm: FrozenLM) -> FrozenLM:
+    """The model, which has kept no keys and values."""
+    lm.memory = Memory(lm.memory.budget)
+    return lm
 
 
 def plain_model(lm: FrozenLM) -> Any:
@@ -372,7 +381,7 @@ def reward_row(lm: FrozenLM, repeats: int, prompts: int = 16, sentences: int = S
         limits={"same_answer_share": 0.995} if low else {"label_log_prob_difference": 1e-4},
         target=15 if low else 6,
         aim=None if low else 8,
-        first=lambda r: engine_log_probs(Scorer(used, task, task.train), fresh[r]),
+        first=lambda r: engine_log_probs(Scorer(forgetful(used), task, task.train), fresh[r]),
         flops=prompts
         * needed_flops(lm.model.config, [(n, PROMPT) for n in lengths], [n + PROMPT for n in lengths], len(LABELS)),
         dtype=dtype,
@@ -425,7 +434,7 @@ def pez_row(lm: FrozenLM, repeats: int, length: int = PROMPT, sentences: int = S
         agree=agreement_of_steps,
         limits={"loss_difference": 1e-5},
         target=5,
-        first=lambda r: EnginePezStep(Scorer(lm, task, task.train), length, rate)(starts[r]),
+        first=lambda r: EnginePezStep(Scorer(forgetful(lm), task, task.train), length, rate)(starts[r]),
         flops=projection
         + needed_flops(lm.model.config, [(n, length) for n in before], [n + length for n in before], len(LABELS), True),
     )
@@ -437,9 +446,10 @@ def embedded() -> tuple[Task, FrozenLM]:
     return load_task("review-sentiment"), load_lm("microworld")
 
 
-def embedded_problem(seed: int, kind: type[Problem] = Problem) -> Problem:
+def embedded_problem(seed: int, kind: type[Problem] = Problem, forgets: bool = False) -> Problem:
     """That task on that model."""
-    return kind(*embedded(), weight=WEIGHT, prompt_length=PROMPT, seed=seed)
+    task, lm = embedded()
+    return kind(task, forgetful(lm) if forgets else lm, weight=WEIGHT, prompt_length=PROMPT, seed=seed)
 
 
 def rl_reward_row(lm: FrozenLM, repeats: int, prompts: int = 64, examples: int = SENTENCES) -> Row:
@@ -465,7 +475,7 @@ def rl_reward_row(lm: FrozenLM, repeats: int, prompts: int = 64, examples: int =
         agree=lambda a, b: {"reward_difference": largest(a, b)},
         limits={"reward_difference": 1e-4},
         target=6,
-        first=lambda r: prompt_reward(embedded_problem(0), fresh[r], "objective", indices),
+        first=lambda r: prompt_reward(embedded_problem(0, forgets=True), fresh[r], "objective", indices),
         flops=prompts * (pairs + nll),
     )
 
@@ -522,6 +532,7 @@ ROWS: dict[str, Callable[[FrozenLM, int], Row]] = {
     "rl-episodes": episodes_row,
     "help": help_row,
 }
+KNOWN = [*ROWS, "scaling", "memory"]
 
 
 def largest(a: Tensor, b: Tensor) -> float:
@@ -739,6 +750,52 @@ def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
+# Memory
+
+
+BUDGETS = ["64MB", "128MB", "256MB", "512MB", "1GB"]
+
+
+def memory(prompts: int = 64, sentences: int = 256) -> list[dict[str, Any]]:
+    """What scoring takes at its peak beyond what was there before, against its budget, and how long it takes."""
+    found = []
+    for step in (REWARD_STEP, SOFT_STEP):
+        for budget in BUDGETS:
+            lm = random_lm()
+            lm.memory.budget = memory_bytes(budget)
+            if step == REWARD_STEP:
+                task = sentences_task(lm, "{input} {prompt}", sentences)
+                scorer, ids = Scorer(lm, task, task.train), random_prompts(lm, prompts, PROMPT, 0)
+                taken, seconds = peak(lambda scorer=scorer, ids=ids: scorer.score_ids(ids))
+            else:
+                task = sentences_task(lm, "{prompt} {input}", sentences)
+                scorer = Scorer(lm, task, task.train)
+                start = lm.vocab_embeds[torch.tensor(random_prompts(lm, 1, SOFT_PROMPT, 0)[0])]
+                taken, seconds = peak(lambda scorer=scorer, start=start: EngineSoftStep(scorer, SOFT_PROMPT, 1e-3)(start))
+            share = taken / lm.memory.budget
+            found.append({"step": step, "budget": budget, "peak": taken, "share": share, "seconds": seconds})
+    return found
+
+
+def peak(call: Callable[[], Any]) -> tuple[int, float]:
+    """Bytes that the process, or the CUDA device, held at most during a call beyond what it held before, and seconds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        seconds, _ = timed(call)
+        return torch.cuda.max_memory_allocated() - before, seconds
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        raise CannotRun("the peak is read from Linux's /proc, or from CUDA")
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    held = {line.split(":")[0]: line.split() for line in status.read_text().splitlines()}
+    seconds, _ = timed(call)
+    after = {line.split(":")[0]: line.split() for line in status.read_text().splitlines()}
+    return (int(after["VmHWM"][1]) - int(held["VmRSS"][1])) << 10, seconds
+
+
 # What is printed
 
 
@@ -789,12 +846,18 @@ def report(found: dict[str, Any], plot: str = "") -> str:
         base = ", ".join(f"{size} {axis}" if axis != "prompt length" else f"length {size}" for axis, size in BASE.items())
         lines += [f"Time per step on the embedded model, one axis at a time from {base}; exponents of the upper half:", ""]
         lines += [*scaling_tables(found["scaling"]), *([f"![time per step]({plot})", ""] if plot else [])]
+    if found["memory"]:
+        lines += ["Peak of 64 prompts or of one soft-prompt step on 256 sentences, against the budget (`--memory`):", ""]
+        lines += ["| what | budget | peak, MB | share of the budget | seconds |", "|---|---|---|---|---|"]
+        for row in found["memory"]:
+            cells = [row["step"], row["budget"], f"{row['peak'] / 2**20:.0f}", f"{row['share']:.2f}", f"{row['seconds']:.1f}"]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def run(names: Sequence[str], repeats: int) -> dict[str, Any]:
     """Measure the rows of these names, and the scaling where it is among them."""
-    found: dict[str, Any] = {"machine": machine(), "repeats": repeats, "results": [], "scaling": []}
+    found: dict[str, Any] = {"machine": machine(), "repeats": repeats, "results": [], "scaling": [], "memory": []}
     lm = random_lm() if any(name in names for name in ("reward", "reward-bfloat16", "soft-step", "pez-step")) else None
     for name in (name for name in ROWS if name in names):
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -806,20 +869,25 @@ def run(names: Sequence[str], repeats: int) -> dict[str, Any]:
     if "scaling" in names:
         print("scaling ...", file=sys.stderr, flush=True)
         found["scaling"] = scaling(repeats)
+    if "memory" in names:
+        print("memory ...", file=sys.stderr, flush=True)
+        try:
+            found["memory"] = memory()
+        except CannotRun as reason:
+            print(f"memory: {reason}", file=sys.stderr)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The scoring engine against the reference procedures.")
     parser.add_argument("--json", action="store_true", help="print a machine-readable answer")
-    parser.add_argument("--only", default="", help=f"some of {', '.join([*ROWS, 'scaling'])}")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(KNOWN)}")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each measurement")
     parser.add_argument("--markdown", type=Path, help="write the tables here, and the plot beside it")
     options = parser.parse_args()
-    known = [*ROWS, "scaling"]
-    names = options.only.split(",") if options.only else known
-    if unknown := [name for name in names if name not in known]:
-        parser.error(f"no row {unknown[0]!r}; give some of {', '.join(known)}")
+    names = options.only.split(",") if options.only else KNOWN
+    if unknown := [name for name in names if name not in KNOWN]:
+        parser.error(f"no row {unknown[0]!r}; give some of {', '.join(KNOWN)}")
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: give at least 1")
     skipped = not options.only and not has_fast_bfloat16()

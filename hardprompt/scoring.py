@@ -335,7 +335,7 @@ class Scorer:
 
     @property
     def _kept_size(self) -> int:
-        return len(self._begun) * max(map(len, self._begun)) * self.lm.kept_bytes
+        return sum(map(len, self._begun)) * self.lm.kept_bytes
 
     @property
     def _keeps_heads(self) -> bool:

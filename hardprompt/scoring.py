@@ -194,18 +194,27 @@ class Scorer:
         spliced = (self._row(0, n, list(ids)).ids for n in range(len(self.examples)))
         return all(row.ids == other for row, other in zip(self._text_rows(text), spliced, strict=True))
 
-    @torch.no_grad()
     def next_token_logits(self, prompt: Sequence[int] | Tensor) -> Tensor:
         """Logits (N, V) of the answer's first token, under a hard prompt (ids) or a soft one (embeddings (L, d))."""
+        return torch.cat(self.answer_logits(prompt, [[] for _ in self.examples]))
+
+    @torch.no_grad()
+    def answer_logits(self, prompt: Sequence[int] | Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Per example the logits (T + 1, V) of a given answer's T tokens and of what follows it, under a hard or soft prompt.
+
+        A masked model reads its mask alone: its answers are empty.
+        """
         soft = prompt if isinstance(prompt, Tensor) else None
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
-        rows = [self._row(0, n, ids) for n in range(len(self.examples))]
+        given = zip(range(len(self.examples)), answers, strict=True)
+        rows = [self._checked(replace(self._row(0, n, ids), answer=[int(i) for i in answer])) for n, answer in given]
         out: dict[int, Tensor] = {}
         for batch, hidden, start in self._passes(rows, soft):
-            read = torch.tensor([rows[i].read - start for i in batch], device=hidden.device)
-            logits = self.lm.head(hidden[torch.arange(len(batch), device=hidden.device), read])
-            out |= dict(zip(batch, logits, strict=True))
-        return torch.stack([out[i] for i in range(len(rows))])
+            reads = [len(rows[i].answer) + 1 for i in batch]
+            row_of = [b for b, count in enumerate(reads) for _ in range(count)]
+            at = [rows[i].read - start + t for i, count in zip(batch, reads, strict=True) for t in range(count)]
+            out |= dict(zip(batch, self.lm.head(hidden[row_of, at]).split(reads), strict=True))
+        return [out[i] for i in range(len(rows))]
 
     def check_context(self, prompt_length: int) -> None:
         """ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""

@@ -225,6 +225,54 @@ def inspect_prompt(
         _console().print(inspection_table(found))
 
 
+@app.command()
+def wayward(
+    context: typer.Context,
+    target: Annotated[str, typer.Option(help="The text that the soft prompt is to project to.")],
+    task: TaskName = "category",
+    lm: LMName = "microworld",
+    reader: Readers = None,
+    preset: Annotated[str, typer.Option(help="default, or khashabi: the published schedule.")] = "default",
+    gammas: Annotated[str, typer.Option(help="Comma-separated weights of the distance to the target.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Training steps per gamma.")] = None,
+    split: Annotated[str, typer.Option(help="Data split.")] = "default",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    data: Data = None,
+    shots: Shots = None,
+    template: Template = None,
+    label_words: LabelWords = "",
+    match: Match = "exact",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Train a soft prompt that solves the task and projects to a text of your choice (Khashabi et al. 2022)."""
+    from hardprompt.lm import load_lm
+    from hardprompt.optimizers.wayward import wayward_config
+    from hardprompt.report.prompt import wayward_table
+    from hardprompt.study import StudyRequest
+    from hardprompt.study.wayward import wayward as train
+
+    request = StudyRequest.make(
+        splits=(split,),
+        seeds=(seed,),
+        readers=tuple(reader or ()),
+        label_words=_pairs("--label-words", label_words),
+        **{name: context.params[name] for name in SAME_NAME if name in context.params},
+    )
+    chosen = {"gammas": _numbers("--gammas", gammas, float), "steps": steps}
+    config = wayward_config(preset, **{name: value for name, value in chosen.items() if value is not None})
+    readers = request.load_readers()
+    if len(readers) > 1:
+        raise RequestError("wayward asks one reader what can be read; name one with --reader")
+    [found_task] = request.load_tasks().values()
+    model = load_lm(lm, device)
+    found = train(found_task, model, target, reader=next(iter(readers), None), config=config, seed=seed).described
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _console().print(wayward_table(found))
+
+
 @app.command("ls")
 def list_catalogue(
     what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],

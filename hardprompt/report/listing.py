@@ -97,6 +97,7 @@ def list_metrics() -> list[Entry]:
         ("faithfulness.agreement", "fraction", "examples with the same prediction"),
         ("faithfulness.kl", "nats", "KL of next-token distributions, soft from projection"),
         ("faithfulness.label_kl", "nats", "the same over the label words"),
+        ("faithfulness.behavioural_distance", "nats", "KL of sampled continuations, soft from projection (evil twins)"),
     ]
     return [{"name": name, "unit": unit, "description": text} for name, unit, text in rows]
 

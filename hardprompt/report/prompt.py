@@ -28,6 +28,23 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     return table
 
 
+def wayward_table(found: dict[str, Any]) -> Table:
+    """A row per value of a wayward prompt, the grid of gamma at the end."""
+    heading = _title(f"{found['task']} on {found['lm']}, to read as", found["target"])
+    table = Table(title=heading, title_justify="left", pad_edge=False)
+    table.add_column("")
+    table.add_column("value", overflow="fold")
+    for name, value in _flat(
+        {key: value for key, value in found.items() if key not in ("task", "lm", "target", "grid")}
+    ).items():
+        if value is not None:
+            table.add_row(name, Text(f"{value:.4f}" if isinstance(value, float) else str(value)))
+    for row in found["grid"]:
+        values = (f"{name} {value:.3f}" for name, value in row.items() if name != "gamma")
+        table.add_row(f"gamma {row['gamma']:g}", Text(", ".join(values)))
+    return table
+
+
 def inspection_table(found: dict[str, Any]) -> Table:
     """A row per token: surprisal and its running mean in nats, norm, and the nearest vocabulary entries with their values."""
     text = "a soft prompt" if found["prompt_ids"] is None else found["prompt_text"]

@@ -242,6 +242,7 @@ def wayward(
     template: Template = None,
     label_words: LabelWords = "",
     match: Match = "exact",
+    reference_prompt: References = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -257,6 +258,7 @@ def wayward(
         seeds=(seed,),
         readers=tuple(reader or ()),
         label_words=_pairs("--label-words", label_words),
+        reference_prompts=tuple(reference_prompt or ()),
         **{name: context.params[name] for name in SAME_NAME if name in context.params},
     )
     chosen = {"gammas": _numbers("--gammas", gammas, float), "steps": steps}

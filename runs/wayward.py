@@ -1,6 +1,6 @@
 """The studies of wayward prompts behind interpret.md: every prompt is a line and a file of vectors, and nothing is done twice.
 
-    python runs/wayward.py OUT pairs|texts|lengths|sizes|definitions [--lm FOLDER ...]
+    python runs/wayward.py OUT pairs|named|definitions|texts|lengths|sizes... [--lm FOLDER ...]
 
 `pairs`: six report tasks x five targets; `texts`: one text and all ten report tasks; `named`: targets that name another task;
 `definitions`: targets that are true; `lengths`: pieces of prose of 3 to 20 tokens; `sizes`: a grid of gamma on several models.
@@ -24,7 +24,7 @@ from hardprompt.tasks.microworld import TASKS
 SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
 REPORT = (*SIX, "first-letter-lower", "passage-answer", "superlative", "currency")
 PRICED = ("superlative", "currency")
-SHORT = {"steps": 100, "batch_size": 8, "evaluate_every": 50}
+SHORT = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
 LONG_TEXT = (
     "the old man walked down to the river and sat under a tree with his dog while two children were playing in the garden"
 )
@@ -39,7 +39,7 @@ def pairs(lms: list[str]) -> Iterator[Request]:
     for number, name in enumerate(SIX):
         others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
         for kind, target in targets(load_task(name), others).items():
-            yield f"{name} {kind}", lms[0], name, target, {"gammas": (0.0, 0.1, 0.3)}
+            yield f"{name} {kind}", lms[0], name, target, {"gammas": (0.0, 0.3, 3.0)}
 
 
 def texts(lms: list[str]) -> Iterator[Request]:
@@ -52,7 +52,7 @@ def named(lms: list[str]) -> Iterator[Request]:
     """Report tasks x definitions of others, reference prompts and paraphrases, on the same inputs and on others."""
     every = [load_task(name) for name in TASKS]
     for number, name in enumerate(REPORT):
-        for turn in range(4):
+        for turn in range(2):
             other = every[(7 * number + 9 * turn) % len(every)]
             other = other if other.name != name else every[(7 * number + 9 * turn + 1) % len(every)]
             paraphrases = TASKS_OF[other.name]
@@ -62,24 +62,24 @@ def named(lms: list[str]) -> Iterator[Request]:
 def definitions(lms: list[str]) -> Iterator[Request]:
     """Report tasks x true definitions that are in no corpus, and one that is."""
     for name in REPORT:
-        for turn, text in enumerate((load_task(name).reference_prompts[0], *held_out(name)[:3])):
+        for turn, text in enumerate((load_task(name).reference_prompts[0], held_out(name)[0])):
             yield f"{name} true {turn}", lms[0], name, text, {"gammas": (0.3,)}
 
 
 def lengths(lms: list[str]) -> Iterator[Request]:
     """Pieces of one sentence, of more and more words."""
     words = LONG_TEXT.split()
-    for name in SIX[:3]:
-        for count in (2, 4, 8, 16, 24):
-            yield f"{name} {count} words", lms[0], name, " ".join(words[:count]), {"gammas": (0.1, 0.3)}
+    for name in SIX[:2]:
+        for count in (2, 4, 8, 16):
+            yield f"{name} {count} words", lms[0], name, " ".join(words[:count]), {"gammas": (0.3, 3.0)}
 
 
 def sizes(lms: list[str]) -> Iterator[Request]:
     """A grid of gamma on models of several sizes."""
     for lm in lms:
-        for name in SIX[:3]:
+        for name in SIX[:2]:
             for number, text in enumerate((PROSE[0], "give the usual place of this thing")):
-                grid = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+                grid = (0.0, 0.03, 0.3, 3.0)
                 yield f"{Path(lm).name} {name} {number}", lm, name, text, {"gammas": grid}
 
 

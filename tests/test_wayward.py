@@ -25,7 +25,7 @@ from hardprompt.optimizers.wayward import (
 from hardprompt.study.targets import CODE, CONTRADICTIONS, PROSE, targets
 from hardprompt.study.wayward import candidates, wayward
 from tests.conftest import Ask
-from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
+from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task, write_jsonl
 
 QUICK = WaywardConfig(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every=20)
 
@@ -257,11 +257,36 @@ def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: Judge)
 def test_the_verb_says_what_scripts_rely_on(here: Path, ask: Ask) -> None:
     save_tiny(here / "tiny")
     save_tiny(here / "other", "llama")
-    options = ["--lm", "tiny", "--target", "good film", "--steps", "4", "--gammas", "0,1", "--reader", "other"]
-    status, out, _ = ask(["wayward", "--task", "review-price", *options, "--json"])
+    write_jsonl(tiny_task(), here / "mood.jsonl")
+    of_task = ["--task", "mood.jsonl", "--template", "{input} {prompt}", "--label-words", "positive=good,negative=bad"]
+    of_task += ["--reference-prompt", "good or bad", "--reference-prompt", "a dull film"]
+    asked = [
+        "wayward",
+        *of_task,
+        "--lm",
+        "tiny",
+        "--reader",
+        "other",
+        "--target",
+        "good film",
+        "--steps",
+        "4",
+        "--gammas",
+        "0,1",
+    ]
+    status, out, _ = ask([*asked, "--json"])
     found = json.loads(out)
     keys = "token_f1 test_accuracy unconstrained_test_accuracy relative_accuracy_drop gamma target projection faithfulness"
     assert status == 0 and set(keys.split()) <= set(found) and found["reading"] in ("faithful", "misleading")
     assert found["target"] == "good film" and {row["gamma"] for row in found["grid"]} == {0.0, 1.0}
-    status, out, _ = ask(["wayward", "--task", "review-price", *options])
+    status, out, _ = ask(asked)
     assert status == 0 and "good film" in out and "relative_accuracy_drop" in out
+    for wrong, line in {
+        ("--target", " "): "the target text is empty",
+        ("--preset", "kashabi"): "did you mean 'khashabi'",
+        ("--steps", "0"): "wayward steps: input should be greater than 0",
+        ("--reader", "third"): "wayward asks one reader",
+    }.items():
+        (here / "third").is_dir() or save_tiny(here / "third", "opt")
+        status, out, err = ask([*asked, *wrong])
+        assert status == 2 and line in err and err.count("\n") == 1

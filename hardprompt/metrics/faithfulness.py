@@ -48,12 +48,12 @@ def faithfulness(
         reading: token ids (L,) that are proposed as what it says; by default its projection.
 
     Returns:
-        By name: `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token, or to
-        the proposed one), `output_gap` (mean squared difference of the logits over examples and vocabulary, at the answer's
-        first token), `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus reading, signed), `agreement` (share
-        of examples with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution from the reading's,
-        mean over examples), for classification `label_kl` (the same over the label words), and `behavioural_distance` (nats per
-        continuation of the first examples, `hardprompt.metrics.behavioural_distance`).
+        By name: `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token,
+        or to the proposed one), `output_gap` (mean squared difference of the logits over examples and vocabulary, at the
+        answer's first token), `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus reading, signed),
+        `agreement` (share of examples with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution
+        from the reading's, mean over examples), for classification `label_kl` (the same over the label words), and
+        `behavioural_distance` (nats per continuation of the first examples, `hardprompt.metrics.behavioural_distance`).
 
     Raises:
         RequestError: a reading that is longer or shorter than the prompt, or a prompt with another model's embeddings.

@@ -206,19 +206,28 @@ def inspect_prompt(
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
     seed: OfSeed = None,
+    task: Annotated[str | None, typer.Option("--task", help="Also leave out each token in turn on this task's dev.")] = None,
+    data: Data = None,
     lm: AnyLM = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries."""
+    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
     from hardprompt.lm import load_lm
     from hardprompt.metrics import inspect
     from hardprompt.report.prompt import inspection_table
+    from hardprompt.scoring import Scorer
 
     named = _named(context)
-    request = named.request({field: value for field, value in (("lm", lm), ("device", device)) if value is not None})
+    given = {"task": task, "data": data, "lm": lm, "device": device}
+    request = named.request({field: value for field, value in given.items() if value is not None})
     model = load_lm(request.lm, request.device)
-    found = inspect(named.prompt(model), model)
+    scorer, place = None, {}
+    if task is not None:
+        [found_task] = request.load_tasks().values()
+        scorer = Scorer(model, found_task, found_task.dev)
+        place = {"template": scorer.template}
+    found = inspect(named.prompt(model, **place), model, scorer=scorer)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:

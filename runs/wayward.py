@@ -1,9 +1,9 @@
 """The studies of wayward prompts behind interpret.md: every prompt is a line and a file of vectors, and nothing is done twice.
 
-    python runs/wayward.py OUT pairs|named|definitions|texts|lengths|sizes... [--lm FOLDER ...]
+    python runs/wayward.py OUT pairs|detection|lengths|sizes... [--lm FOLDER ...]
 
-`pairs`: six report tasks x five targets; `texts`: one text and all ten report tasks; `named`: targets that name another task;
-`definitions`: targets that are true; `lengths`: pieces of prose of 3 to 20 tokens; `sizes`: a grid of gamma on several models.
+`pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `detection`: all report
+tasks, true targets and such that name another task, gamma 0.3; `lengths`: prose of 2 to 16 words; `sizes`: several models.
 """
 
 import argparse
@@ -13,88 +13,91 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
-from hardprompt import FrozenLM, Task, load_lm, load_task
+from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
+from hardprompt.lm.microworld import world
 from hardprompt.metrics.says import Judge
-from hardprompt.optimizers.wayward import WaywardConfig
+from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
 from hardprompt.study.targets import PROSE, targets
 from hardprompt.study.wayward import default_judge, wayward
 from hardprompt.tasks.microworld import TASKS
 
 SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
 REPORT = (*SIX, "first-letter-lower", "passage-answer", "superlative", "currency")
-PRICED = ("superlative", "currency")
-SHORT = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
-LONG_TEXT = (
-    "the old man walked down to the river and sat under a tree with his dog while two children were playing in the garden"
-)
+KINDS = ("same inputs", "prose", "other inputs", "contradiction", "code")
+SCHEDULE = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
+LONG_TEXT = "the old man walked down to the river and sat under a tree with his dog"
 
-Request = tuple[str, str, str, str, dict[str, Any]]
-"""Key, model, task, target and options of the schedule."""
+Request = tuple[str, str, str, str, tuple[float, ...]]
+"""Key, model, task, target and gammas."""
 
 
 def pairs(lms: list[str]) -> Iterator[Request]:
-    """Six tasks x five kinds of target."""
+    """Six tasks x five kinds of target, kind by kind."""
     every = [load_task(name) for name in TASKS]
-    for number, name in enumerate(SIX):
-        others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
-        for kind, target in targets(load_task(name), others).items():
-            yield f"{name} {kind}", lms[0], name, target, {"gammas": (0.0, 0.3, 3.0)}
+    for kind in KINDS:
+        for number, name in enumerate(SIX):
+            others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
+            yield f"{name} {kind}", lms[0], name, targets(load_task(name), others)[kind], (0.0, 0.3, 3.0)
 
 
-def texts(lms: list[str]) -> Iterator[Request]:
-    """All report tasks, one text."""
-    for name in REPORT:
-        yield f"{name} one text", lms[0], name, PROSE[1], {"gammas": (0.3,)}
-
-
-def named(lms: list[str]) -> Iterator[Request]:
-    """Report tasks x definitions of others, reference prompts and paraphrases, on the same inputs and on others."""
-    every = [load_task(name) for name in TASKS]
-    for number, name in enumerate(REPORT):
-        for turn in range(2):
-            other = every[(7 * number + 9 * turn) % len(every)]
-            other = other if other.name != name else every[(7 * number + 9 * turn + 1) % len(every)]
-            paraphrases = TASKS_OF[other.name]
-            yield f"{name} named {turn}", lms[0], name, paraphrases[turn % len(paraphrases)], {"gammas": (0.3,)}
-
-
-def definitions(lms: list[str]) -> Iterator[Request]:
-    """Report tasks x true definitions that are in no corpus, and one that is."""
-    for name in REPORT:
-        for turn, text in enumerate((load_task(name).reference_prompts[0], held_out(name)[0])):
-            yield f"{name} true {turn}", lms[0], name, text, {"gammas": (0.3,)}
+def detection(lms: list[str]) -> Iterator[Request]:
+    """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase."""
+    names = list(TASKS)
+    for turn in range(4):
+        for number, name in enumerate(REPORT):
+            other = names[(7 * number + 9 * turn + 3) % len(names)]
+            other = other if other != name else names[(7 * number + 9 * turn + 4) % len(names)]
+            skill, its = world.TASKS[name].skill, world.TASKS[other].skill
+            kind, text = (
+                ("true", skill.held_out_prompts[0]),
+                (other, its.reference_prompts[0]),
+                ("true", skill.reference_prompts[0]),
+                (other, its.held_out_prompts[0]),
+            )[turn]
+            yield f"{name} as {kind} {turn}", lms[0], name, text, (0.3,)
 
 
 def lengths(lms: list[str]) -> Iterator[Request]:
-    """Pieces of one sentence, of more and more words."""
-    words = LONG_TEXT.split()
+    """The beginnings of one sentence, of more and more words."""
     for name in SIX[:2]:
         for count in (2, 4, 8, 16):
-            yield f"{name} {count} words", lms[0], name, " ".join(words[:count]), {"gammas": (0.3, 3.0)}
+            yield f"{name} {count} words", lms[0], name, " ".join(LONG_TEXT.split()[:count]), (0.3, 3.0)
 
 
 def sizes(lms: list[str]) -> Iterator[Request]:
     """A grid of gamma on models of several sizes."""
-    for lm in lms:
-        for name in SIX[:2]:
-            for number, text in enumerate((PROSE[0], "give the usual place of this thing")):
-                grid = (0.0, 0.03, 0.3, 3.0)
-                yield f"{Path(lm).name} {name} {number}", lm, name, text, {"gammas": grid}
+    for name in SIX[:2]:
+        for lm in lms:
+            yield f"{Path(lm).name} {name}", lm, name, PROSE[0], (0.0, 0.03, 0.3, 3.0)
 
 
-def held_out(name: str) -> tuple[str, ...]:
-    """Paraphrases of a task's instruction that are in neither corpus."""
-    from hardprompt.lm.microworld import world
-
-    return world.TASKS[name].skill.held_out_prompts
+STUDIES = {"pairs": pairs, "detection": detection, "lengths": lengths, "sizes": sizes}
 
 
-TASKS_OF = {name: (load_task(name).reference_prompts[0], *held_out(name)[:2]) for name in TASKS}
-STUDIES = {"pairs": pairs, "texts": texts, "named": named, "definitions": definitions, "lengths": lengths, "sizes": sizes}
+def alone(lm: FrozenLM, name: str, target: str, gamma: float, judge: Judge) -> tuple[dict[str, Any], Tensor]:
+    """A wayward prompt at one gamma, and what can be said of it without an unconstrained one."""
+    task = load_task(name)
+    goal = target_prompt(lm, task.template, target)
+    problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
+    best = chosen(train_toward(problem, goal, gamma, WaywardConfig(**SCHEDULE)))
+    test, text = Scorer(lm, task, task.test), lm.decode(best.projection)
+    found = {
+        "task": name,
+        "target": target,
+        "gamma": gamma,
+        "projection": text,
+        "token_f1": best.token_f1,
+        "test_accuracy": float(test.score_embeds(best.embeds).correct.float().mean()),
+        "deployed_test_accuracy": float(test.score_text(text).correct.float().mean()),
+        "says": judge.says(text).as_json(name),
+    }
+    return found, best.embeds
 
 
 def main() -> None:
+    """Run what is not yet there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("study", choices=STUDIES, nargs="+")
@@ -102,24 +105,26 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     reader = load_lm("microworld-reader")
-    models: dict[str, FrozenLM] = {}
-    judges: dict[str, Judge] = {}
+    models: dict[str, tuple[FrozenLM, Judge]] = {}
     for study in args.study:
         file = args.out / f"{study}.jsonl"
         done = {json.loads(line)["key"] for line in file.read_text().splitlines()} if file.exists() else set()
-        for key, name, task_name, target, options in STUDIES[study](args.lm or ["microworld"]):
+        for key, name, task_name, target, gammas in STUDIES[study](args.lm or ["microworld"]):
             if key in done:
                 continue
-            lm = models.setdefault(name, load_lm(name)) if name not in models else models[name]
-            task: Task = load_task(task_name)
-            if name not in judges:
-                judges[name] = default_judge(task, lm, reader)
-            found = wayward(task, lm, target, judge=judges[name], config=WaywardConfig(**{**SHORT, **options}))
-            vectors = {"embeds": found.prompt.embeds.contiguous()}
-            save_file(vectors, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")
+            if name not in models:
+                models[name] = (lm := load_lm(name), default_judge(load_task(task_name), lm, reader))
+            lm, judge = models[name]
+            if study == "detection":
+                found, embeds = alone(lm, task_name, target, gammas[0], judge)
+            else:
+                config = WaywardConfig(**SCHEDULE, gammas=gammas)
+                result = wayward(load_task(task_name), lm, target, judge=judge, config=config)
+                found, embeds = result.described, result.prompt.embeds
+            save_file({"embeds": embeds.contiguous()}, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")
             with file.open("a") as lines:
-                lines.write(json.dumps({"key": key} | found.described) + "\n")
-            print(study, key, found.described["test_accuracy"], found.described["token_f1"], flush=True)
+                lines.write(json.dumps({"key": key} | found) + "\n")
+            print(study, key, found["test_accuracy"], found["token_f1"], flush=True)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_a_target_that_does_not_come_back_is_refused() -> None:
 def test_lifts_by_hand() -> None:
     """From 0.6 to 0.8 is half of what was missing; nothing is left to gain from 1."""
     assert lift(0.8, 0.6) == pytest.approx(0.5) and lift(0.4, 0.6) == pytest.approx(-0.5) and lift(1.0, 1.0) == 0.0
-    assert said({"one": 0.39, "two": 0.4, "three": 0.8}) == ("three", "two")
+    assert said({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
 
 
 def test_outcomes() -> None:
@@ -151,7 +151,7 @@ def test_what_texts_say(judge: Judge, text: str, outcome: str) -> None:
 def test_what_a_model_obeys_need_not_be_readable(judge: Judge, microworld: FrozenLM) -> None:
     """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
     found = judge.says("sort kind group kind type")
-    assert found.lifts["category"] > 0.4 and found.tasks == () and found.nats > found.limit
+    assert found.lifts["category"] > 0.5 and found.tasks == () and found.nats > found.limit
     assert Judge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
 
 

@@ -44,7 +44,7 @@ def readings(
         [[1]]
     """
     embeds, vocab = embeds.float(), vocab.float()
-    found = {measure: [nearest(embeds, vocab, measure).tolist()] for measure in MEASURES}
+    found: dict[str, list[list[int]]] = {measure: [nearest(embeds, vocab, measure).tolist()] for measure in MEASURES}
     _, rows = nearest_entries(embeds, vocab, "cosine", NEIGHBOURS)
     for k, name in enumerate(("2nd", "3rd", "4th", "5th")[: rows.shape[1] - 1], 1):
         found[f"{name} nearest"] = [rows[:, k].tolist()]

@@ -2,10 +2,10 @@
 
     python runs/scrutability.py STUDIES FIGURE.png      # STUDIES: the folders that report_tasks.sh left
 
-Over all texts of those studies: Spearman's correlations of the measures. Against the held-out paraphrases of the same ten tasks,
-which no model was trained on: the area under the ROC curve of each, 1 where the measure is always lower for a paraphrase and 0.5
-for none. Length, the words' frequency in the training corpus and the accuracy drop are the simplest rivals. Deletion and order are
-measured on 12 dev inputs, of the runs of seed 0 alone.
+Over all texts of those studies: Spearman's correlations of the measures. Against the held-out paraphrases of the same ten
+tasks, which no model was trained on: the area under the ROC curve of each, 1 where the measure is always lower for a paraphrase
+and 0.5 where it tells nothing. Length, how rare the words are in the training corpus, and the accuracy drop are the simplest
+rivals. Deletion and order are measured on 12 dev inputs, of the runs of seed 0 alone.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from hardprompt.scoring import Scorer
 
 MEASURES = (
     "log_perplexity", "reader_log_perplexity", "nats_per_character", "reader_nats_per_character", "gap", "max_surprisal",
-    "reader_max_surprisal", "repetition", "distinct_tokens", "whole_word_share", "order", "deletion", "length", "unigram", "drop",
+    "reader_max_surprisal", "repetition", "distinct_tokens", "whole_word_share", "order", "deletion", "length", "unigram",
+    "drop",
 )  # fmt: skip
 HIGHER_IS_HUMAN = ("distinct_tokens", "whole_word_share", "order")
 INPUTS, DOCUMENTS = 12, 20_000

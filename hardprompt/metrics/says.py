@@ -22,7 +22,7 @@ from hardprompt.task import Task
 Outcome = Literal["faithful", "misleading", "says nothing"]
 
 LEAST_LIFT = 0.5
-"""Share of what no prompt leaves wrong that a text must put right to count as doing a task; chosen on tune tasks (runs/says.py)."""
+"""Share of what no prompt leaves wrong that a text must put right to count as doing a task; from tune tasks (runs/says.py)."""
 
 INPUTS = 16
 """Inputs per task that a judge is asked about."""

@@ -2,7 +2,7 @@
 
     python runs/drift.py OUT.jsonl FIGURE.png [TASK ...]
 
-By default `superlative` and `currency`, whose plain instructions are right part of the time, so that there is something to learn.
+By default `superlative` and `currency`: their plain instructions are right part of the time, so there is something to learn.
 """
 
 import argparse

@@ -221,6 +221,11 @@ class Scorer:
         for example in range(len(self.examples)):
             self._row(0, example, [0] * prompt_length)
 
+    def room_behind(self, prompt_length: int) -> int:
+        """Tokens that still fit behind the longest example with a prompt of this many tokens."""
+        rows = (self._row(0, example, [0] * prompt_length) for example in range(len(self.examples)))
+        return self.lm.max_length - max(len(row.ids) for row in rows)
+
     def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]
 

@@ -134,6 +134,19 @@ def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: Froze
 
 
 @pytest.mark.parametrize("family", CAUSAL)
+def test_continuations_end_with_the_context(family: str) -> None:
+    """Beside inputs that leave room for two tokens, three are read, the last of them predicted from the last position."""
+    lm = tiny_lm(family)
+    task = tiny_task("classification")
+    scorer = Scorer(lm, task, task.test[:1])
+    length = 1 + scorer.room_behind(1) - 2
+    assert scorer.room_behind(length) == 2
+    one, two = (HardPrompt.from_ids(lm, [token] * length) for token in (40, 50))
+    found = behavioural_distance(one, two, scorer, tokens=20)
+    assert found == behavioural_distance(one, two, scorer, tokens=3) and found["distance"] > 0
+
+
+@pytest.mark.parametrize("family", CAUSAL)
 def test_a_distance_needs_something_to_read(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task("generation")
     hard = HardPrompt.from_ids(lm, [40])

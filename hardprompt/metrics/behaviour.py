@@ -32,7 +32,7 @@ def behavioural_distance(
         prompt: p, from which continuations are sampled.
         other: q. The distance is not symmetric.
         scorer: the inputs; answers play no part.
-        tokens: of a continuation, at most; a masked model fills in one.
+        tokens: of a continuation, at most, and no more than fit into the context; a masked model fills in one.
         samples: continuations per input.
         seed: of the samples.
 
@@ -41,7 +41,7 @@ def behavioural_distance(
 
     Raises:
         RequestError: fewer than one token or sample.
-        ContextExceeded: an input with its continuation is longer than the model's context.
+        ContextExceeded: an input with a prompt is longer than the model's context.
 
     Example:
         >>> from hardprompt import HardPrompt, load_lm, load_task
@@ -56,7 +56,7 @@ def behavioural_distance(
         raise RequestError(f"a behavioural distance needs at least one token and one sample, got {tokens} and {samples}")
     generator = torch.Generator().manual_seed(seed)
     one, two = _as_scored(prompt), _as_scored(other)
-    tokens = 1 if scorer.lm.masked else tokens
+    tokens = 1 if scorer.lm.masked else min(tokens, 1 + scorer.room_behind(max(len(one), len(two))))
     sums, read = torch.zeros(len(scorer.examples)), 0
     for _ in range(samples):
         answers = sample_answers(scorer, one, tokens - 1, generator)

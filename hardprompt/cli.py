@@ -214,22 +214,82 @@ def inspect_prompt(
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
     seed: OfSeed = None,
+    task: Annotated[str | None, typer.Option("--task", help="Also leave out each token in turn on this task's dev.")] = None,
+    data: Data = None,
     lm: AnyLM = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries."""
+    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
     from hardprompt.metrics import inspect
     from hardprompt.report.prompt import inspection_table
+    from hardprompt.scoring import Scorer
 
     named = _named(context)
-    request = named.request({field: value for field, value in (("lm", lm), ("device", device)) if value is not None})
+    given = {"task": task, "data": data, "lm": lm, "device": device}
+    request = named.request({field: value for field, value in given.items() if value is not None})
     model = request.load_model()
-    found = inspect(named.prompt(model), model)
+    scorer, place = None, {}
+    if task is not None:
+        [found_task] = request.load_tasks().values()
+        scorer = Scorer(model, found_task, found_task.dev)
+        place = {"template": scorer.template}
+    found = inspect(named.prompt(model, **place), model, scorer=scorer)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         _console().print(inspection_table(found))
+
+
+@app.command()
+def wayward(
+    context: typer.Context,
+    target: Annotated[str, typer.Option(help="The text that the soft prompt is to project to.")],
+    task: TaskName = "category",
+    lm: LMName = "microworld",
+    reader: Readers = None,
+    preset: Annotated[str, typer.Option(help="default, or khashabi: the published schedule.")] = "default",
+    gammas: Annotated[str, typer.Option(help="Comma-separated weights of the distance to the target.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Training steps per gamma.")] = None,
+    split: Annotated[str, typer.Option(help="Data split.")] = "default",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    data: Data = None,
+    shots: Shots = None,
+    template: Template = None,
+    label_words: LabelWords = "",
+    match: Match = "exact",
+    reference_prompt: References = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    memory: MemorySize = "2GB",
+    as_json: Json = False,
+) -> None:
+    """Train a soft prompt that solves the task and projects to a text of your choice (Khashabi et al. 2022)."""
+    from hardprompt.optimizers.wayward import wayward_config
+    from hardprompt.report.prompt import wayward_table
+    from hardprompt.study import StudyRequest
+    from hardprompt.study.wayward import wayward as train
+
+    request = StudyRequest.make(
+        splits=(split,),
+        seeds=(seed,),
+        readers=tuple(reader or ()),
+        label_words=_pairs("--label-words", label_words),
+        reference_prompts=tuple(reference_prompt or ()),
+        **{name: context.params[name] for name in SAME_NAME if name in context.params},
+    )
+    chosen = {"gammas": _numbers("--gammas", gammas, float), "steps": steps}
+    config = wayward_config(preset, **{name: value for name, value in chosen.items() if value is not None})
+    readers = request.load_readers()
+    if len(readers) > 1:
+        raise RequestError("wayward asks one reader what can be read; name one with --reader")
+    [found_task] = request.load_tasks().values()
+    model = request.load_model()
+    found = train(found_task, model, target, reader=next(iter(readers), None), config=config, seed=seed).described
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _console().print(wayward_table(found))
 
 
 @app.command("ls")

@@ -207,18 +207,33 @@ class Scorer:
         spliced = (self._row(0, n, list(ids)).ids for n in range(len(self.examples)))
         return all(row.ids == other for row, other in zip(self._text_rows(text), spliced, strict=True))
 
-    @torch.no_grad()
     def next_token_logits(self, prompt: Sequence[int] | Tensor) -> Tensor:
         """Logits (N, V) of the answer's first token, under a hard prompt (ids) or a soft one (embeddings (L, d))."""
+        return torch.cat(self.answer_logits(prompt, [[] for _ in self.examples]))
+
+    @torch.no_grad()
+    def answer_logits(self, prompt: Sequence[int] | Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Per example the logits (T + 1, V) of a given answer's T tokens and of what follows it, under a hard or soft prompt.
+
+        A masked model reads its mask alone: its answers are empty.
+        """
         soft = prompt if isinstance(prompt, Tensor) else None
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
-        rows = [self._row(0, n, ids) for n in range(len(self.examples))]
-        return self.lm.memory.within(lambda: self._in_order(self._first_logits(rows, soft)))
+        rows = []
+        for n, answer in enumerate(answers):
+            row = replace(self._row(0, n, ids), answer=[int(i) for i in answer], reads=len(answer) + 1)
+            rows.append(self._checked(row))
+        return self.lm.memory.within(lambda: self._answer_logits(rows, soft))
 
     def check_context(self, prompt_length: int) -> None:
         """ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
         for example in range(len(self.examples)):
             self._row(0, example, [0] * prompt_length)
+
+    def room_behind(self, prompt_length: int) -> int:
+        """Tokens that still fit behind the longest example with a prompt of this many tokens."""
+        rows = (self._row(0, example, [0] * prompt_length) for example in range(len(self.examples)))
+        return self.lm.max_length - max(len(row.ids) for row in rows)
 
     def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]
@@ -411,9 +426,14 @@ class Scorer:
                 loss, correct = self._read_targets(hidden, firsts, some, soft)
                 yield batch, torch.stack([loss, correct], -1)
 
-    def _first_logits(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
+    def _answer_logits(self, rows: Sequence[_Row], soft: Tensor | None) -> list[Tensor]:
+        found: dict[int, Tensor] = {}
         for batch, hidden, firsts in self._passes(rows, soft):
-            yield batch, self.lm.head(hidden[torch.arange(len(batch)), firsts])
+            reads = [rows[i].reads for i in batch]
+            row_of = [b for b, count in enumerate(reads) for _ in range(count)]
+            at = [first + t for first, count in zip(firsts, reads, strict=True) for t in range(count)]
+            found |= dict(zip(batch, self.lm.head(hidden[row_of, at]).split(reads), strict=True))
+        return [found[i] for i in range(len(rows))]
 
     def _read_labels(self, hidden: Tensor, firsts: Sequence[int]) -> Tensor:
         return self.lm.head(hidden[torch.arange(len(firsts)), firsts], self.label_ids).float()

@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 from hardprompt import cli, load_task
 from hardprompt.errors import ContextExceeded, RequestError
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity, surprisals
-from hardprompt.metrics import inspect
+from hardprompt.metrics import deletion_map, inspect, order_sensitivity
 from hardprompt.optimizers import MEASURES, Problem, load_optimizer, run_optimizer
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 from hardprompt.study import NamedPrompt, Store, StudyRequest, compare, evaluate, load_prompt
 from hardprompt.study.point import measure
 from hardprompt.task import Template
+from tests.conftest import Ask
 from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
 
 Point = dict[str, Any]
@@ -318,6 +319,23 @@ def test_inspect_of_a_run_is_inspect_of_its_ids(base: Path) -> None:
     by_ids = answer("inspect", "--ids", ",".join(map(str, point["prompt_ids"])), *of_model)
     by_text = answer("inspect", "--text", point["prompt_text"], *of_model)
     assert by_run == by_ids == by_text and by_run["prompt_ids"] == point["prompt_ids"]
+
+
+def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, ask: Ask) -> None:
+    """The map of `deletion_map` and the scores of `order_sensitivity`, in the answer and the table; without a task neither."""
+    task = load_task("category")
+    scorer = Scorer(microworld, task, task.dev)
+    status, out, _ = ask(["inspect", "--text", "give the category of it", "--task", "category", "--device", "cpu", "--json"])
+    found, ids = json.loads(out), microworld.encode("give the category of it")
+    worth = [{name: row[name] for name in ("loss_added", "accuracy_lost")} for row in found["tokens"]]
+    assert status == 0 and worth == pytest.approx([pytest.approx(row) for row in deletion_map(scorer, ids)])
+    assert max(found["tokens"], key=lambda row: row["loss_added"])["token"] == " category"
+    assert found["shuffled"] == pytest.approx(order_sensitivity(scorer, ids)) and found["shuffled"]["accuracy_lost"] > 0.3
+    assert found["tokens"][0]["changed"]["euclidean"] == 0.0 and found["tokens"][0]["changed"]["2nd nearest"] == 1.0
+    status, out, _ = ask(["inspect", "--text", "give the category of it", "--task", "category", "--device", "cpu"])
+    assert status == 0 and "loss added" in out and "shuffled: accuracy" in out
+    plain = inspect("give the category", microworld)
+    assert plain["shuffled"] is None and {row["loss_added"] for row in plain["tokens"]} == {None}
 
 
 # What cannot be measured

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from hardprompt.metrics import token_f1
 from hardprompt.objective import gap_reward, zscore
 from hardprompt.optimizers.pez import pez_steps
 from hardprompt.optimizers.projection import nearest
@@ -57,3 +58,8 @@ def test_the_released_script_walks_another_way(golden: Any) -> None:
         walked.append(step.rows.tolist())
         assert torch.equal(embeds.detach(), vocab[nearest(embeds.detach(), vocab)])
     assert walked != case["ids_per_step"]
+
+
+def test_token_f1_is_khashabis(golden: Any) -> None:
+    for case in golden["token_f1"]:
+        assert token_f1(case["prediction"], case["target"]) == pytest.approx(case["f1"], abs=1e-12), case

@@ -23,6 +23,7 @@ from tests.tiny import save_tiny, tiny_lm, tiny_task
 Point = dict[str, Any]
 READERS = {"llama": "one", "no-bos": "two"}
 MEASURES = ("log_perplexity", "nats_per_character", "max_surprisal")
+VALUES = (*MEASURES, "gap_nats_per_character")
 TASK = """
 from hardprompt import Example, Task, Template
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
@@ -31,11 +32,13 @@ task = Task(name="words", template=Template("{prompt} : {input}"), train=example
 """
 
 
-def by_hand(reader: FrozenLM, text: str) -> Point:
-    """What a reader should be recorded to say of a text that fits it."""
+def by_hand(reader: FrozenLM, text: str, own: float | None) -> Point:
+    """What a reader should be recorded to say of a text that fits it, with the task LM's own nats per character."""
     ids = reader.encode(text)
     said = scrutability(reader, ids, text)
-    return {name: said[name] for name in MEASURES} | {"tokens": len(ids)}
+    read = said["nats_per_character"]
+    gap = None if read is None or own is None else read - own
+    return {name: said[name] for name in MEASURES} | {"gap_nats_per_character": gap, "tokens": len(ids)}
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +84,9 @@ def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
     point = measure(problem, run_optimizer(load_optimizer("manual"), problem), readers)
     text = point["prompt_text"]
     assert list(point["readers"]) == [reader.name for reader in readers]
-    assert point["readers"] == {reader.name: by_hand(reader, text) for reader in readers}
-    first = (readers[0].name, by_hand(readers[0], text)) if readers else (None, dict.fromkeys(MEASURES))
+    own = point["scrutability"]["nats_per_character"]
+    assert point["readers"] == {reader.name: by_hand(reader, text, own) for reader in readers}
+    first = (readers[0].name, by_hand(readers[0], text, own)) if readers else (None, dict.fromkeys(MEASURES))
     assert (point["reader"], point["reader_log_perplexity"], point["reader_nats_per_character"]) == (
         first[0],
         first[1]["log_perplexity"],
@@ -96,7 +100,8 @@ def test_readers_tokenize_the_text_afresh() -> None:
     lm, readers = tiny_lm("gpt2"), [tiny_lm("llama"), tiny_lm("no-bos")]
     letters = lm.tokenizer.convert_tokens_to_ids(list("good"))
     found = evaluate(letters, tiny_task(), lm, readers=readers)
-    assert not found["roundtrip_ok"] and found["readers"] == {reader.name: by_hand(reader, "good") for reader in readers}
+    own = found["scrutability"]["nats_per_character"]
+    assert not found["roundtrip_ok"] and found["readers"] == {reader.name: by_hand(reader, "good", own) for reader in readers}
     assert found["readers"]["tiny-no-bos"]["tokens"] < len(letters)
 
 
@@ -107,9 +112,10 @@ def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, micro
     blank = len(reader.encode("q")) - 1  # every letter is a token here, and sentencepiece puts a blank before them
     fits, beyond = ("q" * (tokens - blank) for tokens in (room, room + 1))
     read = evaluate(fits, task, microworld, readers=[reader])
-    assert read["readers"] == {reader.name: by_hand(reader, fits)} and read["readers"][reader.name]["tokens"] == room
+    own = read["scrutability"]["nats_per_character"]
+    assert read["readers"] == {reader.name: by_hand(reader, fits, own)} and read["readers"][reader.name]["tokens"] == room
     unread = evaluate(beyond, task, microworld, readers=[reader])
-    assert unread["readers"][reader.name] == dict.fromkeys(MEASURES) | {"tokens": room + 1}
+    assert unread["readers"][reader.name] == dict.fromkeys(VALUES) | {"tokens": room + 1}
     assert unread["reader"] == reader.name
     assert unread["reader_log_perplexity"] is None and unread["reader_nats_per_character"] is None
 
@@ -119,7 +125,7 @@ def test_no_text_is_not_read() -> None:
     lm, reader = tiny_lm("gpt2"), tiny_lm("no-bos")
     for text, tokens in (("", 0), ("q", 1)):
         found = evaluate(text, tiny_task(), lm, readers=[reader])
-        assert found["readers"] == {"tiny-no-bos": dict.fromkeys(MEASURES) | {"tokens": tokens}}
+        assert found["readers"] == {"tiny-no-bos": dict.fromkeys(VALUES) | {"tokens": tokens}}
 
 
 # In a study and on the command line
@@ -131,8 +137,9 @@ def test_a_study_keeps_its_readers(base: Path, study: Path) -> None:
     assert recorded_request(store.study).readers == (str(base / "one"), str(base / "two"))
     empty, manual = store.points()
     readers = [FrozenLM(tiny_lm(family).model, tiny_lm(family).tokenizer, name) for family, name in READERS.items()]
-    assert manual["readers"] == {reader.name: pytest.approx(by_hand(reader, manual["prompt_text"])) for reader in readers}
-    assert empty["readers"] == dict.fromkeys(("one", "two"), dict.fromkeys(MEASURES) | {"tokens": 0})
+    text, own = manual["prompt_text"], manual["scrutability"]["nats_per_character"]
+    assert manual["readers"] == {reader.name: pytest.approx(by_hand(reader, text, own)) for reader in readers}
+    assert empty["readers"] == dict.fromkeys(("one", "two"), dict.fromkeys(VALUES) | {"tokens": 0})
     page = (study / "report.html").read_text(encoding="utf-8")
     for reader in readers:
         assert f"--reader {base / reader.name}" in page

@@ -1,20 +1,33 @@
 """What is measured of every prompt that was found: can it be read, and does what is read do what was trained?
 
-`scrutability.py` looks at a hard prompt alone, `faithfulness.py` compares a soft prompt with its projection, `tokens.py` shows
-either token by token.
+`scrutability.py` looks at a hard prompt alone, `sensitivity.py` at what its tokens and their order are worth, `faithfulness.py`
+compares a soft prompt with its projection, `behaviour.py` what any two prompts do, `overlap.py` two texts; `tokens.py` shows a
+prompt token by token, `stability.py` says how firm such a reading is, `says.py` what a text says.
 """
 
+from hardprompt.metrics.behaviour import behavioural_distance
 from hardprompt.metrics.faithfulness import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids
+from hardprompt.metrics.overlap import token_f1
+from hardprompt.metrics.says import Judge, Saying
 from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
+from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
+from hardprompt.metrics.stability import stability
 from hardprompt.metrics.tokens import inspect
 
 __all__ = [
     "FAITHFULNESS",
     "NOT_FOR_HARD",
+    "Judge",
+    "Saying",
+    "behavioural_distance",
+    "deletion_map",
     "faithfulness",
     "inspect",
+    "order_sensitivity",
     "projection_ids",
     "repetition",
     "scrutability",
+    "stability",
+    "token_f1",
     "whole_word_share",
 ]

@@ -1,13 +1,20 @@
-"""Does the projection of a soft prompt do what the soft prompt does? Patel et al. (2025), section 3, and two measures beside.
+"""Does a reading of a soft prompt do what the soft prompt does? Patel et al. (2025), section 3, and measures beside.
+
+A reading is the projection, or any text of as many tokens that somebody proposes.
 
 A hard prompt is its own projection, so all of these are zero by construction for it; records hold null with the reason.
 """
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hardprompt.errors import RequestError
+from hardprompt.metrics.behaviour import behavioural_distance
 from hardprompt.optimizers.projection import closeness, nearest
-from hardprompt.prompt import SoftPrompt
+from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 
 FAITHFULNESS = (
@@ -19,38 +26,57 @@ FAITHFULNESS = (
     "agreement",
     "kl",
     "label_kl",
+    "behavioural_distance",
 )
 NOT_FOR_HARD = "a hard prompt is its own projection: zero by construction"
 
 
-def faithfulness(scorer: Scorer, soft: SoftPrompt, allowed: Tensor, measure: str = "cosine") -> dict[str, float]:
-    """Patel's three gaps, prediction agreement and KL between a soft prompt and its projection.
+BEHAVED = 32
+"""Examples on whose continuations prompts are compared; each is sampled token by token."""
+
+
+def faithfulness(
+    scorer: Scorer, soft: SoftPrompt, allowed: Tensor, measure: str = "cosine", reading: Sequence[int] | None = None
+) -> dict[str, float]:
+    """Patel's three gaps, prediction agreement, KL and behavioural distance between a soft prompt and a reading of it.
 
     Args:
         scorer: the examples to compare on.
-        soft: the soft prompt.
+        soft: the soft prompt, (L, d).
         allowed: token ids it may project to, (A,).
         measure: of the projection.
+        reading: token ids (L,) that are proposed as what it says; by default its projection.
 
     Returns:
-        By name: `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token),
-        `output_gap` (mean squared difference of the logits over examples and vocabulary, at the answer's first token),
-        `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus projection, signed), `agreement` (share of examples
-        with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution from the projection's, mean over
-        examples), and for classification `label_kl` (the same over the label words).
+        By name: `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token,
+        or to the proposed one), `output_gap` (mean squared difference of the logits over examples and vocabulary, at the
+        answer's first token), `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus reading, signed),
+        `agreement` (share of examples with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution
+        from the reading's, mean over examples), for classification `label_kl` (the same over the label words), and
+        `behavioural_distance` (nats per continuation of the first examples, `hardprompt.metrics.behavioural_distance`).
+
+    Raises:
+        RequestError: a reading that is longer or shorter than the prompt, or a prompt with another model's embeddings.
     """
-    vocab = scorer.lm.vocab_embeds[allowed].float()
+    as_prompt(scorer.lm, soft)
     embeds = soft.embeds.float()
-    ids = projection_ids(soft, scorer.lm.vocab_embeds, allowed, measure)
+    if reading is not None and len(reading) != len(embeds):
+        raise RequestError(f"a reading of {len(reading)} tokens for a prompt of {len(embeds)}; propose one token per vector")
+    ids = projection_ids(soft, scorer.lm.vocab_embeds, allowed, measure) if reading is None else list(reading)
+    near = scorer.lm.vocab_embeds[allowed].float() if reading is None else None
+    its = scorer.lm.vocab_embeds[ids].float()
     of_soft, of_hard = scorer.score_embeds(embeds), scorer.score_ids([ids])
     soft_logits, hard_logits = scorer.next_token_logits(embeds).float(), scorer.next_token_logits(ids).float()
+    some = Scorer(scorer.lm, scorer.task, scorer.examples[:BEHAVED], scorer.counter)
     values = {
-        "distance_cosine": float(distance_gap(embeds, vocab, "cosine")),
-        "distance_euclidean": float(distance_gap(embeds, vocab, "euclidean")),
+        f"distance_{kind}": float(reading_gap(embeds, its, kind) if near is None else distance_gap(embeds, near, kind))
+        for kind in ("cosine", "euclidean")
+    } | {
         "output_gap": float(output_gap(soft_logits, hard_logits)),
         "loss_gap": float((of_soft.loss.mean() - of_hard.loss.mean()).abs()),
         "accuracy_gap": float(of_soft.correct.float().mean() - of_hard.correct.float().mean()),
         "kl": float(mean_kl(soft_logits, hard_logits)),
+        "behavioural_distance": behavioural_distance(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
     }
     if of_soft.label_logits is None or of_hard.label_logits is None:
         return values | {"agreement": float(agreement(soft_logits, hard_logits))}
@@ -59,6 +85,13 @@ def faithfulness(scorer: Scorer, soft: SoftPrompt, allowed: Tensor, measure: str
         "agreement": float(agreement(soft_labels, hard_labels)),
         "label_kl": float(mean_kl(soft_labels, hard_labels)),
     }
+
+
+def reading_gap(embeds: Float[Tensor, "L d"], reading: Float[Tensor, "L d"], measure: str) -> Float[Tensor, ""]:
+    """1/L sum_i D(r_i, P_i) to the embeddings of a proposed reading, with D = 1 - cosine or the Euclidean distance."""
+    if measure == "cosine":
+        return (1 - torch.nn.functional.cosine_similarity(embeds, reading, dim=-1)).mean()
+    return (embeds - reading).norm(dim=-1).mean()
 
 
 def distance_gap(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: str) -> Float[Tensor, ""]:

@@ -7,6 +7,8 @@ gamed by repetition and by the model's own quirks. So the share of whole words a
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
 
@@ -16,7 +18,8 @@ def scrutability(lm: FrozenLM, ids: Sequence[int], text: str) -> dict[str, Any]:
 
     Returns:
         `log_perplexity` (nats per token, `hardprompt.lm.log_perplexity`), `nats_per_character` (total surprisal over the
-        characters of the text), `max_surprisal` (nats, of the least expected token), `repetition`, `whole_word_share`.
+        characters of the text), `max_surprisal` (nats, of the least expected token) and `max_surprisal_position` (where it is,
+        from 1, the first of equal ones), `repetition`, `distinct_tokens`, `whole_word_share`.
     """
     surprisal = surprisals(lm, [ids])[0]
     scored = surprisal[~surprisal.isnan()]
@@ -24,7 +27,9 @@ def scrutability(lm: FrozenLM, ids: Sequence[int], text: str) -> dict[str, Any]:
         "log_perplexity": float(scored.mean()) if len(scored) else None,
         "nats_per_character": float(scored.sum()) / len(text) if len(scored) and text else None,
         "max_surprisal": float(scored.max()) if len(scored) else None,
+        "max_surprisal_position": int(surprisal.nan_to_num(-torch.inf).argmax()) + 1 if len(scored) else None,
         "repetition": repetition(ids),
+        "distinct_tokens": len(set(ids)) or None,
         "whole_word_share": whole_word_share([lm.decode([*_context(lm), i]) for i in ids], lm.decode(_context(lm))),
     }
 

@@ -1,4 +1,5 @@
-"""A prompt token by token: how expected each token is, how long its vector, and what lies nearest to it in the vocabulary."""
+"""A prompt token by token: how expected each token is, how long its vector, what lies nearest to it and how firmly, and, on a
+task, what it is worth."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +7,16 @@ from typing import Any
 from hardprompt.errors import ContextExceeded
 from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
+from hardprompt.metrics.stability import stability
 from hardprompt.optimizers.projection import MEASURES, nearest_entries
-from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
+from hardprompt.scoring import Scorer
 
 
-def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM, count: int = 5) -> dict[str, Any]:
+def inspect(
+    prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM, count: int = 5, scorer: Scorer | None = None
+) -> dict[str, Any]:
     """Each token of a hard prompt, or each vector of a soft one.
 
     The surprisal of token t is -log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), as in
@@ -22,12 +28,17 @@ def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM,
         prompt: a text (tokenized as it stands after an input), token ids, or what an optimizer found.
         lm: the model that reads it and whose vocabulary is searched, special tokens included.
         count: neighbours per vector and measure.
+        scorer: examples of a task on which the tokens of a hard prompt are left out in turn.
 
     Returns:
         `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
         scored), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal` (nats), `running_mean` (nats per
         token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure a list with `id`, `token` and
-        `value` (cosine similarity, Euclidean distance in embedding units, or dot product), closest first.
+        `value` (cosine similarity, Euclidean distance in embedding units, or dot product), closest first; `changed`, by method
+        of reading the share of readings in which another token stands here than by cosine (`hardprompt.metrics.stability`), and
+        `marked`, whether a small change of method is enough; `loss_added` (nats per example) and `accuracy_lost` (fraction)
+        without the token. Beside the tokens, `shuffled` is what is left of the score when their order is not kept
+        (`hardprompt.metrics.order_sensitivity`). The last three are None without a scorer, or of a soft prompt.
 
     Raises:
         RequestError: ids out of the vocabulary, or vectors of another width.
@@ -38,7 +49,7 @@ def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM,
         >>> [row["token"] for row in inspect("give the plural", load_lm("microworld"))["tokens"]]
         [' give', ' the', ' plural']
     """
-    found = as_prompt(lm, prompt)
+    found = as_prompt(lm, prompt, scorer.template if scorer else AFTER_INPUT)
     ids = list(found.ids) if isinstance(found, HardPrompt) else []
     embeds = lm.vocab_embeds[ids] if isinstance(found, HardPrompt) else found.embeds
     _check_context(lm, embeds.shape[0])
@@ -46,6 +57,8 @@ def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM,
     if ids:
         surprisal = [None if value != value else value for value in surprisals(lm, [ids])[0].tolist()]
     near = {measure: nearest_entries(embeds, lm.vocab_embeds, measure, count) for measure in MEASURES}
+    firm = stability(embeds, lm.vocab_embeds) if len(embeds) else {"changed": {}, "marked": []}
+    worth = deletion_map(scorer, ids) if scorer and ids else []
     means = [_mean(surprisal[: t + 1]) for t in range(len(surprisal))]
     tokens = [
         {
@@ -62,6 +75,9 @@ def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM,
                 ]
                 for measure, (values, rows) in near.items()
             },
+            "changed": {method: shares[t] for method, shares in firm["changed"].items()},
+            "marked": t + 1 in firm["marked"],
+            **(worth[t] if worth else dict.fromkeys(("loss_added", "accuracy_lost"))),
         }
         for t, norm in enumerate(embeds.float().norm(dim=-1).tolist())
     ]
@@ -71,6 +87,7 @@ def inspect(prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM,
         "prompt_ids": ids if hard else None,
         "prompt_text": found.text if isinstance(found, HardPrompt) else None,
         "log_perplexity": means[-1] if means else None,
+        "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
         "tokens": tokens,
     }
 

@@ -73,10 +73,17 @@ def list_metrics() -> list[Entry]:
         ),
         ("readers.NAME.nats_per_character", "nats per character", "total surprisal under it over the characters of the text"),
         ("readers.NAME.max_surprisal", "nats", "of the token that it expects least"),
+        (
+            "readers.NAME.gap_nats_per_character",
+            "nats per character",
+            "its nats per character minus the task LM's: how much better the text pleases the model it was made for",
+        ),
         ("readers.NAME.tokens", "tokens", "how many the text is to it; where they exceed its context, it says nothing else"),
         ("scrutability.nats_per_character", "nats per character", "total surprisal over the characters of the text"),
         ("scrutability.max_surprisal", "nats", "of the least expected token"),
+        ("scrutability.max_surprisal_position", "position", "of that token, from 1"),
         ("scrutability.repetition", "fraction", "tokens that occurred earlier in the prompt"),
+        ("scrutability.distinct_tokens", "tokens", "how many different ones the prompt has"),
         ("scrutability.whole_word_share", "fraction", "tokens that are complete words"),
         ("faithfulness.distance_cosine", "1 - cosine", "mean distance to the closest allowed token (Patel et al.)"),
         ("faithfulness.distance_euclidean", "embedding units", "the same, Euclidean"),
@@ -90,6 +97,7 @@ def list_metrics() -> list[Entry]:
         ("faithfulness.agreement", "fraction", "examples with the same prediction"),
         ("faithfulness.kl", "nats", "KL of next-token distributions, soft from projection"),
         ("faithfulness.label_kl", "nats", "the same over the label words"),
+        ("faithfulness.behavioural_distance", "nats", "KL of sampled continuations, soft from projection (evil twins)"),
     ]
     return [{"name": name, "unit": unit, "description": text} for name, unit, text in rows]
 

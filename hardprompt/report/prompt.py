@@ -28,19 +28,58 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     return table
 
 
+def wayward_table(found: dict[str, Any]) -> Table:
+    """A row per value of a wayward prompt, the grid of gamma at the end."""
+    heading = _title(f"{found['task']} on {found['lm']}, to read as", found["target"])
+    table = Table(title=heading, title_justify="left", pad_edge=False)
+    table.add_column("")
+    table.add_column("value", overflow="fold")
+    for name, value in _flat(
+        {key: value for key, value in found.items() if key not in ("task", "lm", "target", "grid")}
+    ).items():
+        if value is not None:
+            table.add_row(name, Text(f"{value:.4f}" if isinstance(value, float) else str(value)))
+    for row in found["grid"]:
+        values = (f"{name} {value:.3f}" for name, value in row.items() if name != "gamma")
+        table.add_row(f"gamma {row['gamma']:g}", Text(", ".join(values)))
+    return table
+
+
 def inspection_table(found: dict[str, Any]) -> Table:
-    """A row per token: surprisal and its running mean in nats, norm, and the nearest vocabulary entries with their values."""
+    """A row per token: surprisal and its running mean in nats, norm, and the nearest vocabulary entries with their values.
+
+    Where the prompt was read on a task there is also what is lost without the token.
+
+    An asterisk marks a position whose reading a small change of method changes.
+    """
     text = "a soft prompt" if found["prompt_ids"] is None else found["prompt_text"]
     table = Table(title=_title(found["lm"], text), title_justify="left", pad_edge=False, show_lines=True)
-    for heading in ("", "id", "token", "surprisal", "mean", "norm", *MEASURES):
+    worth = ("loss_added", "accuracy_lost") if found["shuffled"] else ()
+    numbers = ("surprisal", "running_mean", "norm", *worth)
+    headings = ("", "id", "token", "surprisal", "mean", "norm", *(name.replace("_", " ") for name in worth), *MEASURES)
+    for heading in headings:
         table.add_column(heading, justify="left" if heading in ("token", *MEASURES) else "right", no_wrap=True)
     for row in found["tokens"]:
         near = [Text("\n".join(f"{each['value']:.3f} {each['token']!r}" for each in row["nearest"][m])) for m in MEASURES]
         token = Text("-" if row["token"] is None else repr(row["token"]))
         identity = "-" if row["id"] is None else str(row["id"])
-        numbers = [_number(row[name]) for name in ("surprisal", "running_mean", "norm")]
-        table.add_row(str(row["position"]), identity, token, *numbers, *near)
+        place = f"{row['position']}*" if row["marked"] else str(row["position"])
+        table.add_row(place, identity, token, *[_number(row[name]) for name in numbers], *near)
+    table.caption, table.caption_justify = _caption(found), "left"
     return table
+
+
+def _caption(found: dict[str, Any]) -> str:
+    lines = []
+    if any(row["marked"] for row in found["tokens"]):
+        lines.append("* another measure, or a little noise, reads another token here")
+    if found["shuffled"] and found["shuffled"]["shuffled_accuracy"] is not None:
+        order = found["shuffled"]
+        lines.append(
+            f"shuffled: accuracy {order['shuffled_accuracy']:.3f} ({order['accuracy_lost']:.3f} lost), "
+            f"loss {order['shuffled_loss']:.3f} nats per example ({order['loss_added']:.3f} added)"
+        )
+    return "\n".join(lines)
 
 
 def _title(of: str, text: str) -> Text:

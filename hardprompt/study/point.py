@@ -92,7 +92,8 @@ def measure_prompt(
     on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
     deployed = own if survives and hard is prompt else test.score_text(hard.text)
     readable = scrutability(lm, hard.ids, hard.text)
-    readings = {reader.name: _reading(reader, hard.text) for reader in told_apart(readers)}
+    own_nats = readable["nats_per_character"]
+    readings = {reader.name: _reading(reader, hard.text, own_nats) for reader in told_apart(readers)}
     first, read = next(iter(readings.items()), (None, dict.fromkeys(READINGS)))
     return {
         "task": task.name,
@@ -166,11 +167,16 @@ def _emitted(test: Scorer, result: PromptResult) -> dict[str, Any]:
     return described
 
 
-def _reading(reader: FrozenLM, text: str) -> dict[str, Any]:
-    """What a reader says of a text, and how many tokens it is to it; None where it is longer than the reader's context."""
+def _reading(reader: FrozenLM, text: str, own: float | None) -> dict[str, Any]:
+    """What a reader says of a text, and how many tokens it is to it; None where it is longer than the reader's context.
+
+    The gap is its nats per character minus the task LM's `own`: how much better the text pleases the model it was made for.
+    """
     ids = reader.encode(text)
     measures = scrutability(reader, ids, text) if len(ids) <= reader.room else {}
-    return {name: measures.get(name) for name in READINGS} | {"tokens": len(ids)}
+    read = measures.get("nats_per_character")
+    gap = None if read is None or own is None else read - own
+    return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": len(ids)}
 
 
 def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:

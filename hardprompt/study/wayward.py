@@ -1,0 +1,151 @@
+"""One wayward prompt, measured: how well it solves its task, what it projects to, and what that text says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.dataset import DataTask
+from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.metrics.faithfulness import faithfulness
+from hardprompt.metrics.says import Judge
+from hardprompt.optimizers.base import Problem
+from hardprompt.optimizers.projection import nearest_entries
+from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
+from hardprompt.prompt import SoftPrompt
+from hardprompt.scoring import Scorer
+from hardprompt.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Wayward:
+    """What was found.
+
+    Attributes:
+        prompt: the wayward prompt, chosen on dev.
+        unconstrained: the best on dev of the same length, of those that nothing drew to the target.
+        described: what `hardprompt wayward --json` says.
+    """
+
+    prompt: SoftPrompt
+    unconstrained: SoftPrompt
+    described: dict[str, Any]
+
+
+def wayward(
+    task: Task,
+    lm: FrozenLM,
+    target: str,
+    *,
+    judge: Judge | None = None,
+    reader: FrozenLM | None = None,
+    config: WaywardConfig | None = None,
+    seed: int = 0,
+) -> Wayward:
+    """Train a soft prompt for a task that projects to a text of one's choice, over a grid of gamma, and say what it is.
+
+    Every choice is made on dev: the checkpoint of highest accuracy among those with a token F1 of at least 0.98, and the best
+    unconstrained prompt among those of gamma 0, started at the target and at sampled tokens.
+
+    Args:
+        task: what is to be solved.
+        lm: the frozen model.
+        target: what the prompt is to project to; its tokens are the prompt's length.
+        judge: says what the text says; by default of the task itself, and where it is an embedded one of all of these.
+        reader: for that judge, a held-out model.
+        config: the schedule.
+        seed: of batches and sampled tokens.
+
+    Returns:
+        With `described`: `task`, `lm`, `target`, `gamma`, `seed`, `projection` (text), `token_f1`, `test_accuracy`,
+        `unconstrained_test_accuracy`, `deployed_test_accuracy` (of the projection's text; fractions), `relative_accuracy_drop`
+        ((unconstrained - own) / unconstrained), `distance` (1/L sum |p_i - E[t_i]|^2), `margin` (by how many embedding units
+        the closest token is closer than the second, least of all positions), `faithfulness`, `says` (what the text says, with
+        the outcome), `reading`: "faithful" where the text says the task, else "misleading", also where it says nothing, since
+        whoever trusts it is misled; and `grid`, a line per gamma, of its last step.
+
+    Raises:
+        RequestError: a target that is empty or does not tokenize to itself.
+        ContextExceeded: an example with a prompt of the target's length is longer than the model's context.
+    """
+    config = config or WaywardConfig()
+    goal = target_prompt(lm, task.template_for(lm.masked), target)
+    length = len(goal.ids)
+
+    def problem() -> Problem:
+        return Problem(task, lm, prompt_length=length, vocabulary="all", seed=seed)
+
+    by_gamma = {gamma: train_toward(problem(), goal, gamma, config) for gamma in dict.fromkeys(config.gammas)}
+    free = by_gamma.get(0.0) or train_toward(problem(), goal, 0.0, config)
+    free = free + train_toward(problem(), goal, 0.0, config, init="vocabulary")
+    unconstrained = max(free, key=lambda each: (each.dev_accuracy, -each.dev_loss))
+    best = chosen([each for checkpoints in by_gamma.values() for each in checkpoints])
+    prompt, every = SoftPrompt(best.embeds), allowed_vocabulary(lm, "all")
+    test = Scorer(lm, problem().task, task.test)
+    own, its = (_accuracy(test, each.embeds) for each in (best, unconstrained))
+    text = lm.decode(best.projection)
+    judge = judge or default_judge(task, lm, reader)
+    saying = judge.says(text)
+    outcome = saying.outcome(task.name)
+    described = {
+        "task": task.name,
+        "lm": lm.name,
+        "target": goal.text,
+        "gamma": best.gamma,
+        "seed": seed,
+        "projection": text,
+        "token_f1": best.token_f1,
+        "test_accuracy": own,
+        "unconstrained_test_accuracy": its,
+        "relative_accuracy_drop": (its - own) / its if its else None,
+        "deployed_test_accuracy": float(test.score_text(text).correct.float().mean()),
+        "distance": best.distance,
+        "margin": margin(best.embeds, lm.vocab_embeds[every], config.projection),
+        "faithfulness": faithfulness(test, prompt, every, config.projection),
+        "says": saying.as_json(task.name),
+        "reading": "faithful" if outcome == "faithful" else "misleading",
+        "grid": [
+            {
+                "gamma": gamma,
+                "dev_accuracy": last.dev_accuracy,
+                "test_accuracy": _accuracy(test, last.embeds),
+                "token_f1": last.token_f1,
+                "distance": last.distance,
+            }
+            for gamma, last in ((gamma, checkpoints[-1]) for gamma, checkpoints in by_gamma.items())
+        ],
+    }
+    return Wayward(prompt, SoftPrompt(unconstrained.embeds), described)
+
+
+def default_judge(task: Task, lm: FrozenLM, reader: FrozenLM | None = None) -> Judge:
+    """A judge of a task and, where that is an embedded one, of all of these; they are what its text may say instead."""
+    return Judge(lm, candidates(task), reader)
+
+
+def candidates(task: Task) -> list[Task]:
+    """The tasks that a text for this one is read against: itself first, then all embedded ones where it is one of them.
+
+    Example:
+        >>> [each.name for each in candidates(load_task("plural"))][:2]
+        ['plural', 'first-letter']
+    """
+    if not task.embedded:
+        return [task]
+    others = (load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask) and name != task.name)
+    return [task, *(each for each in others if each.embedded)]
+
+
+def margin(embeds: torch.Tensor, vocab: torch.Tensor, measure: str) -> float:
+    """By how much the closest row is closer than the second one, least of all positions, in the unit of the measure.
+
+    >>> margin(torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [1.0], [4.0]]), "euclidean")
+    1.0
+    """
+    values, _ = nearest_entries(embeds, vocab, measure, 2)
+    return float((values[:, 0] - values[:, 1]).abs().min())
+
+
+def _accuracy(scorer: Scorer, embeds: torch.Tensor) -> float:
+    return float(scorer.score_embeds(embeds).correct.float().mean())

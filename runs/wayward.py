@@ -1,0 +1,131 @@
+"""The studies of wayward prompts behind interpret.md: every prompt is a line and a file of vectors, and nothing is done twice.
+
+    python runs/wayward.py OUT pairs|detection|lengths|sizes... [--lm FOLDER ...]
+
+`pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `detection`: all report
+tasks, true targets and such that name another task, gamma 0.3; `lengths`: prose of 2 to 16 words; `sizes`: several models.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
+from hardprompt.lm.microworld import world
+from hardprompt.metrics.says import Judge
+from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
+from hardprompt.study.targets import PROSE, targets
+from hardprompt.study.wayward import default_judge, wayward
+from hardprompt.tasks.microworld import TASKS
+
+SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
+REPORT = (*SIX, "first-letter-lower", "passage-answer", "superlative", "currency")
+KINDS = ("same inputs", "prose", "other inputs", "contradiction", "code")
+SCHEDULE = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
+LONG_TEXT = "the old man walked down to the river and sat under a tree with his dog"
+
+Request = tuple[str, str, str, str, tuple[float, ...]]
+"""Key, model, task, target and gammas."""
+
+
+def pairs(lms: list[str]) -> Iterator[Request]:
+    """Six tasks x five kinds of target, kind by kind."""
+    every = [load_task(name) for name in TASKS]
+    for kind in KINDS:
+        for number, name in enumerate(SIX):
+            others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
+            yield f"{name} {kind}", lms[0], name, targets(load_task(name), others)[kind], (0.0, 0.3, 3.0)
+
+
+def detection(lms: list[str]) -> Iterator[Request]:
+    """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase."""
+    names = list(TASKS)
+    for turn in range(4):
+        for number, name in enumerate(REPORT):
+            other = names[(7 * number + 9 * turn + 3) % len(names)]
+            other = other if other != name else names[(7 * number + 9 * turn + 4) % len(names)]
+            skill, its = world.TASKS[name].skill, world.TASKS[other].skill
+            kind, text = (
+                ("true", skill.held_out_prompts[0]),
+                (other, its.reference_prompts[0]),
+                ("true", skill.reference_prompts[0]),
+                (other, its.held_out_prompts[0]),
+            )[turn]
+            yield f"{name} as {kind} {turn}", lms[0], name, text, (0.3,)
+
+
+def lengths(lms: list[str]) -> Iterator[Request]:
+    """The beginnings of one sentence, of more and more words."""
+    for name in SIX[:2]:
+        for count in (2, 4, 8, 16):
+            yield f"{name} {count} words", lms[0], name, " ".join(LONG_TEXT.split()[:count]), (0.3, 3.0)
+
+
+def sizes(lms: list[str]) -> Iterator[Request]:
+    """A grid of gamma on models of several sizes."""
+    for name in SIX[:2]:
+        for lm in lms:
+            yield f"{Path(lm).name} {name}", lm, name, PROSE[0], (0.0, 0.03, 0.3, 3.0)
+
+
+STUDIES = {"pairs": pairs, "detection": detection, "lengths": lengths, "sizes": sizes}
+
+
+def alone(lm: FrozenLM, name: str, target: str, gamma: float, judge: Judge) -> tuple[dict[str, Any], Tensor]:
+    """A wayward prompt at one gamma, and what can be said of it without an unconstrained one."""
+    task = load_task(name)
+    goal = target_prompt(lm, task.template, target)
+    problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
+    best = chosen(train_toward(problem, goal, gamma, WaywardConfig(**SCHEDULE)))
+    test, text = Scorer(lm, task, task.test), lm.decode(best.projection)
+    found = {
+        "task": name,
+        "target": target,
+        "gamma": gamma,
+        "projection": text,
+        "token_f1": best.token_f1,
+        "test_accuracy": float(test.score_embeds(best.embeds).correct.float().mean()),
+        "deployed_test_accuracy": float(test.score_text(text).correct.float().mean()),
+        "says": judge.says(text).as_json(name),
+    }
+    return found, best.embeds
+
+
+def main() -> None:
+    """Run what is not yet there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("study", choices=STUDIES, nargs="+")
+    parser.add_argument("--lm", action="append", help="by default the embedded model")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    reader = load_lm("microworld-reader")
+    models: dict[str, tuple[FrozenLM, Judge]] = {}
+    for study in args.study:
+        file = args.out / f"{study}.jsonl"
+        done = {json.loads(line)["key"] for line in file.read_text().splitlines()} if file.exists() else set()
+        for key, name, task_name, target, gammas in STUDIES[study](args.lm or ["microworld"]):
+            if key in done:
+                continue
+            if name not in models:
+                models[name] = (lm := load_lm(name), default_judge(load_task(task_name), lm, reader))
+            lm, judge = models[name]
+            if study == "detection":
+                found, embeds = alone(lm, task_name, target, gammas[0], judge)
+            else:
+                config = WaywardConfig(**SCHEDULE, gammas=gammas)
+                result = wayward(load_task(task_name), lm, target, judge=judge, config=config)
+                found, embeds = result.described, result.prompt.embeds
+            save_file({"embeds": embeds.contiguous()}, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")
+            with file.open("a") as lines:
+                lines.write(json.dumps({"key": key} | found) + "\n")
+            print(study, key, found["test_accuracy"], found["token_f1"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

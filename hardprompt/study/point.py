@@ -91,6 +91,8 @@ def measure_prompt(
     survives = test.survives(hard.ids, hard.text)
     on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
     deployed = own if survives and hard is prompt else test.score_text(hard.text)
+    same_on_dev = hard is prompt and dev.survives(hard.ids, hard.text)
+    deployed_on_dev = on_dev if same_on_dev else dev.score_text(hard.text)
     readable = scrutability(lm, hard.ids, hard.text)
     own_nats = readable["nats_per_character"]
     readings = {reader.name: _reading(reader, hard.text, own_nats) for reader in told_apart(readers)}
@@ -109,7 +111,7 @@ def measure_prompt(
         "test_accuracy": _accuracy(own),
         "test_correct": "".join("01"[right] for right in own.correct[0].tolist()),
         "test_loss": float(own.loss.mean()),
-        "deployed_dev_accuracy": _accuracy(dev.score_text(hard.text)),
+        "deployed_dev_accuracy": _accuracy(deployed_on_dev),
         "deployed_test_accuracy": _accuracy(deployed),
         "deployed_test_loss": float(deployed.loss.mean()),
         "log_perplexity": readable["log_perplexity"],

@@ -207,12 +207,15 @@ class Scorer:
         spliced = (self._row(0, n, list(ids)).ids for n in range(len(self.examples)))
         return all(row.ids == other for row, other in zip(self._text_rows(text), spliced, strict=True))
 
-    def next_token_logits(self, prompt: Sequence[int] | Tensor) -> Tensor:
+    def next_token_logits(self, prompt: Sequence[int] | Tensor, indices: Sequence[int] | None = None) -> Tensor:
         """Logits (N, V) of the answer's first token, under a hard prompt (ids) or a soft one (embeddings (L, d))."""
-        return torch.cat(self.answer_logits(prompt, [[] for _ in self.examples]))
+        chosen = self._indices(indices)
+        return torch.cat(self.answer_logits(prompt, [[] for _ in chosen], chosen))
 
     @torch.no_grad()
-    def answer_logits(self, prompt: Sequence[int] | Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
+    def answer_logits(
+        self, prompt: Sequence[int] | Tensor, answers: Sequence[Sequence[int]], indices: Sequence[int] | None = None
+    ) -> list[Tensor]:
         """Per example the logits (T + 1, V) of a given answer's T tokens and of what follows it, under a hard or soft prompt.
 
         A masked model reads its mask alone: its answers are empty.
@@ -220,7 +223,7 @@ class Scorer:
         soft = prompt if isinstance(prompt, Tensor) else None
         ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
         rows = []
-        for n, answer in enumerate(answers):
+        for n, answer in zip(self._indices(indices), answers, strict=True):
             row = replace(self._row(0, n, ids), answer=[int(i) for i in answer], reads=len(answer) + 1)
             rows.append(self._checked(row))
         return self.lm.memory.within(lambda: self._answer_logits(rows, soft))

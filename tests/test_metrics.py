@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hardprompt.lm.memory import Memory
 from hardprompt.metrics import faithfulness, projection_ids, repetition, scrutability, whole_word_share
 from hardprompt.metrics.faithfulness import agreement, distance_gap, mean_kl, output_gap
 from hardprompt.prompt import SoftPrompt
@@ -66,3 +67,11 @@ def test_scrutability_of_words_pieces_and_nothing(family: str) -> None:
     assert readable["max_surprisal"] >= readable["log_perplexity"]
     assert scrutability(lm, pieces(lm), "good")["whole_word_share"] == 0.0
     assert set(scrutability(lm, [], "").values()) == {None}
+
+
+def test_blocks_of_examples_change_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, task = tiny_lm("llama"), tiny_task("generation")
+    soft, allowed = SoftPrompt(lm.vocab_embeds[[40, 50]] + 0.3), torch.arange(lm.vocab_embeds.shape[0])
+    whole = faithfulness(Scorer(lm, task, task.train), soft, allowed)
+    monkeypatch.setattr(lm, "memory", Memory(2 * 2 * 4 * lm.footprint.logits))
+    assert faithfulness(Scorer(lm, task, task.train), soft, allowed) == pytest.approx(whole, rel=1e-4, abs=1e-5)

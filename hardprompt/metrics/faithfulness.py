@@ -66,25 +66,39 @@ def faithfulness(
     near = scorer.lm.vocab_embeds[allowed].float() if reading is None else None
     its = scorer.lm.vocab_embeds[ids].float()
     of_soft, of_hard = scorer.score_embeds(embeds), scorer.score_ids([ids])
-    soft_logits, hard_logits = scorer.next_token_logits(embeds).float(), scorer.next_token_logits(ids).float()
+    of_output = _by_block(scorer, embeds, ids)
     some = Scorer(scorer.lm, scorer.task, scorer.examples[:BEHAVED], scorer.counter)
     values = {
         f"distance_{kind}": float(reading_gap(embeds, its, kind) if near is None else distance_gap(embeds, near, kind))
         for kind in ("cosine", "euclidean")
     } | {
-        "output_gap": float(output_gap(soft_logits, hard_logits)),
+        "output_gap": of_output["output_gap"],
         "loss_gap": float((of_soft.loss.mean() - of_hard.loss.mean()).abs()),
         "accuracy_gap": float(of_soft.correct.float().mean() - of_hard.correct.float().mean()),
-        "kl": float(mean_kl(soft_logits, hard_logits)),
+        "kl": of_output["kl"],
         "behavioural_distance": behavioural_distance(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
     }
     if of_soft.label_logits is None or of_hard.label_logits is None:
-        return values | {"agreement": float(agreement(soft_logits, hard_logits))}
+        return values | {"agreement": of_output["agreement"]}
     soft_labels, hard_labels = of_soft.label_logits[0], of_hard.label_logits[0]
     return values | {
         "agreement": float(agreement(soft_labels, hard_labels)),
         "label_kl": float(mean_kl(soft_labels, hard_labels)),
     }
+
+
+def _by_block(scorer: Scorer, embeds: Tensor, ids: Sequence[int]) -> dict[str, float]:
+    """What compares logits over the vocabulary, in blocks of examples whose logits fit into memory."""
+    measures = {"output_gap": output_gap, "kl": mean_kl, "agreement": agreement}
+    count = len(scorer.examples)
+    at_once = scorer.lm.memory.rows(4 * scorer.lm.footprint.logits)
+    totals = dict.fromkeys(measures, 0.0)
+    for first in range(0, count, at_once):
+        block = range(first, min(first + at_once, count))
+        of_soft, of_hard = (scorer.next_token_logits(prompt, block).float() for prompt in (embeds, ids))
+        for name, measure in measures.items():
+            totals[name] += len(block) / count * float(measure(of_soft, of_hard))
+    return totals
 
 
 def reading_gap(embeds: Float[Tensor, "L d"], reading: Float[Tensor, "L d"], measure: str) -> Float[Tensor, ""]:

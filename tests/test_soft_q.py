@@ -191,6 +191,7 @@ def test_saved_and_loaded_it_goes_on_as_it_was(tmp_path: Path) -> None:
     assert loaded.num_timesteps > model.num_timesteps and loaded._n_updates == model._n_updates + 1
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_callbacks_progress_bar_and_loggers_do_what_they_do_elsewhere(tmp_path: Path, capsys: Any) -> None:
     space = _space()
     model = _soft_q(_env(space))
@@ -277,5 +278,5 @@ def test_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(RequestError, match="is no checkpoint"):
         SoftQ.load(tmp_path / "text.zip")
-    with pytest.raises(RequestError, match="no checkpoint .*none"):
+    with pytest.raises(RequestError, match=r"no checkpoint .*none"):
         SoftQ.load(tmp_path / "none")

@@ -75,7 +75,7 @@ def test_an_lm_judges_text_by_text_as_in_a_batch(microworld: FrozenLM) -> None:
     style = LMStyle(microworld, *JUDGE)
     texts = ["the soup was wonderful.", "bad", "it was a very long and awful evening."]
     np.testing.assert_allclose(style(texts), [style([text])[0] for text in texts], atol=1e-5)
-    with pytest.raises(RequestError, match="is 2 tokens of microworld|tokens of microworld, expected one"):
+    with pytest.raises(RequestError, match="tokens of microworld, expected one"):
         LMStyle(microworld, ("qqqq", "bad"), "{text}")
 
 

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import hardprompt.policies  # noqa: F401  (registers the environment)
 from hardprompt.errors import RequestError
@@ -96,10 +97,11 @@ def test_it_opens_the_lock_and_without_a_learning_rate_does_not(loss: Any) -> No
     """Episodes of one to three steps on an ordinary environment; the best reward is 5, a random player's mean 0.6."""
 
     def learnt(learning_rate: float) -> float:
-        model = SoftQ("SoftQPolicy", Lock(), learning_rate=learning_rate, loss=loss, seed=0, device="cpu", polyak=0.05)
-        return _opened(model.learn(2500))
+        locks = DummyVecEnv([Lock] * 16)
+        model = SoftQ("SoftQPolicy", locks, learning_rate=learning_rate, loss=loss, seed=0, device="cpu", polyak=0.3)
+        return _opened(model.learn(16 * 250))
 
-    assert learnt(0.01) == 5.0
+    assert learnt(0.03) == 5.0
     assert learnt(0.0) < 5.0
 
 
@@ -120,7 +122,7 @@ def _soft_q(env: PromptVecEnv, **fields: Any) -> SoftQ:
 
 def test_a_known_prompt_is_found_and_a_collapse_is_not_taken_for_it() -> None:
     """Rows 7, 3, 7 in turn: a random prompt scores 1/78, one word repeated at most 2/3; the learner emits all three."""
-    space = _space()
+    space = _space(observation="light")
     wanted = space.actions[[7, 3, 7]]
     shares: list[float] = []
 
@@ -129,8 +131,8 @@ def test_a_known_prompt_is_found_and_a_collapse_is_not_taken_for_it() -> None:
         shares.append(float(share.mean()))
         return Reward(20 * share.numpy())
 
-    model = _soft_q(PromptVecEnv(space, reward, 64), learning_rate=0.01)
-    model.learn(64 * 3 * 100)
+    model = SoftQ("SoftQPolicy", PromptVecEnv(space, reward, 32), learning_rate=0.03, seed=0, device="cpu")
+    model.learn(32 * 3 * 100)
     assert sum(shares[:5]) / 5 < 0.1 and sum(shares[-5:]) / 5 > 0.8
     rows = np.zeros((1, 0), dtype=np.int64)
     for _ in range(3):

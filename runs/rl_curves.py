@@ -1,6 +1,6 @@
 """Does the policy learn? Test accuracy against LM tokens for each RL optimizer and for random search over the same actions.
 
-    python runs/rl_curves.py OUT [--jobs 2] [--seeds 0,1,2]
+    python runs/rl_curves.py OUT [--jobs 2] [--seeds 0,1,2] [--tasks ...]
 
 Every finished run is a line of OUT/runs.jsonl; stopped and started again it goes on, and prints the tables of what is there.
 The grid was fixed before the first run. An arm whose settings do not depend on how long it runs is run once at the largest
@@ -22,10 +22,12 @@ TASKS = ("opposite", "past-tense", "first-letter-lower", "superlative", "capital
 PROMPTS = (64, 256, 1024, 4096)
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("rl", {"learning_rate": 0.0}),
-    "ppo": ("rl", {}),
+    "ppo": ("rl", {"rollout": 64}),
+    "default": ("rl", {}),
     "soft-q": ("rlprompt", {}),
 }
-"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev."""
+"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. `ppo` has the
+rollouts of 64 prompts that were the default before."""
 
 ANYTIME = ("random", "soft-q")
 EMITTED = 20
@@ -95,10 +97,10 @@ def show(lines: pd.DataFrame) -> None:
         rows.append(row | {"low": low, "high": high} | own[["emitted_accuracy", "greedy_accuracy", "greedy_repeated",
                     "emitted_repeated", "cpu_seconds"]].astype(float).mean().to_dict())  # fmt: skip
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
-    for other in (arm for arm in ARMS if arm != "ppo"):
+    for other in (arm for arm in ARMS if arm != "default"):
         for prompts in PROMPTS:
-            difference = (cells["ppo", prompts] - cells[other, prompts]).to_numpy()
-            print(f"ppo - {other} at {prompts}: %+.3f (%+.3f to %+.3f)" % (difference.mean(), *bootstrap(difference)))
+            difference = (cells["default", prompts] - cells[other, prompts]).to_numpy()
+            print(f"default - {other} at {prompts}: %+.3f (%+.3f to %+.3f)" % (difference.mean(), *bootstrap(difference)))
     print(lines[lines.prompts == PROMPTS[-1]].pivot_table("test_accuracy", "arm", "task").to_string(float_format="%.3f"))
 
 
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--tasks", default=",".join(TASKS))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "runs.jsonl"
@@ -115,7 +118,7 @@ def main() -> None:
     done = {(line["task"], line["arm"], line["seed"], line["prompts"]) for line in known}
     wanted = [
         (task, arm, seed, budget)
-        for seed, task, arm in product(map(int, args.seeds.split(",")), TASKS, ARMS)
+        for seed, task, arm in product(map(int, args.seeds.split(",")), args.tasks.split(","), ARMS)
         for budget in ((PROMPTS[-1],) if arm in ANYTIME else PROMPTS)
         if (task, arm, seed, budget) not in done
     ]

@@ -92,13 +92,17 @@ def _opened(model: SoftQ) -> float:
     return reward
 
 
-@pytest.mark.parametrize("loss", NAMES)
+@pytest.mark.parametrize("loss", ["v1", "v3", "v2_v3"])
 def test_it_opens_the_lock_and_without_a_learning_rate_does_not(loss: Any) -> None:
-    """Episodes of one to three steps on an ordinary environment; the best reward is 5, a random player's mean 0.6."""
+    """Episodes of one to three steps on an ordinary environment; the best reward is 5, a random player's mean 0.5.
+
+    v2 alone does not: its gradient moves differences between actions and never the value of a state, so that giving up early
+    for a part of the reward looks better than going on.
+    """
 
     def learnt(learning_rate: float) -> float:
         locks = DummyVecEnv([Lock] * 16)
-        model = SoftQ("SoftQPolicy", locks, learning_rate=learning_rate, loss=loss, seed=0, device="cpu", polyak=0.3)
+        model = SoftQ("SoftQPolicy", locks, learning_rate=learning_rate, loss=loss, seed=0, device="cpu", polyak=0.05)
         return _opened(model.learn(16 * 250))
 
     assert learnt(0.03) == 5.0

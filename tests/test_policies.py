@@ -22,6 +22,7 @@ from hardprompt.policies.networks import HeadActorCriticPolicy
 from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
+from hardprompt.study.point import measure
 from tests.tiny import tiny_lm, tiny_task
 
 
@@ -319,3 +320,12 @@ def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None
     assert result.config["policy_lm"] == "microworld"
     allowed = set(allowed_vocabulary(lm).tolist())
     assert all(set(visit.prompt.ids) <= allowed for visit in result.visits)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("reward", "said"), [("objective", ""), ("gap", "gap reward"), ("mine.py:mine", "mine.py:mine")])
+def test_the_record_says_what_was_learnt_from(reward: str, said: str, here: Path) -> None:
+    Path("mine.py").write_text("def mine(prompts, examples):\n    return [len(prompt) for prompt in prompts]\n")
+    problem, rl = _problem(), load_optimizer("rl")
+    result = run_optimizer(rl, problem, rl.configure({"episodes": 4, "rollout": 4, "reward": reward}))
+    objective = measure(problem, result)["objective"]
+    assert said in objective and ("learnt from" in objective) == bool(said)

@@ -22,12 +22,10 @@ TASKS = ("opposite", "past-tense", "first-letter-lower", "superlative", "capital
 PROMPTS = (64, 256, 1024, 4096)
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("rl", {"learning_rate": 0.0}),
-    "ppo": ("rl", {"rollout": 64}),
     "default": ("rl", {}),
     "soft-q": ("rlprompt", {}),
 }
-"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. `ppo` has the
-rollouts of 64 prompts that were the default before."""
+"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. The default is PPO."""
 
 ANYTIME = ("random", "soft-q")
 EMITTED = 20
@@ -83,7 +81,10 @@ def show(lines: pd.DataFrame) -> None:
     """The tables, over the tasks and seeds that all arms have finished."""
     whole = lines.groupby(["task", "seed"]).size() == len(ARMS) * len(PROMPTS)
     lines = lines.set_index(["task", "seed"]).loc[whole[whole].index].reset_index()
-    seeds = lines.groupby("task").seed.nunique().min() if len(lines) else 0
+    if lines.empty:
+        print("no task is finished with all arms yet")
+        return
+    seeds = lines.groupby("task").seed.nunique().min()
     lines = lines[lines.seed.isin(sorted(lines.seed.unique())[:seeds])]
     print(f"{lines.task.nunique()} tasks, {seeds} seeds")
     cells = {

@@ -25,7 +25,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("rl", {}),
     "soft-q": ("rlprompt", {}),
 }
-"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. The default is PPO."""
+"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. The default is
+PPO."""
 
 ANYTIME = ("random", "soft-q")
 EMITTED = 20

@@ -4,52 +4,54 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
-from gymnasium import spaces
-from torch import Tensor
 
 from hardprompt.catalogue import load_task
-from hardprompt.lm.frozen import FrozenLM, load_lm
+from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.optimizers.base import Problem
 from hardprompt.task import Task
 
-from .reward import RewardName, prompt_reward
+from .reward import UserReward, check_reward, prompt_reward
+from .space import Observation, PromptSpace
 
 
 class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
-    """Emit a prompt of fixed length, one token a step, and be rewarded for it at the end.
+    """Emit a prompt, one token a step, and be rewarded for it at the end.
 
     ## Description
-    A frozen language model is asked to solve a task under the prompt that the agent writes.
+    A frozen language model, the task LM, is asked to solve a task under the prompt that the agent writes.
 
     ## Action Space
-    `Discrete(A)`: a row of the allowed vocabulary, not a token id, so that no mask is needed.
+    `Discrete(A)`: a row of the action set (`hardprompt.policies.actions`), not a token id, so that no mask is needed. With
+    `end=True` there is one action more, which ends the prompt.
 
     ## Observation Space
-    `Box(-1, 1, (L + d,))`: the position one-hot (all zeros when the prompt is full), then the unit-length embedding of the
-    last token (zeros at the start).
+    "light": `Box(-1, 1, (L + d,))`, the position one-hot (all zeros when the prompt is full), then the unit-length embedding of
+    the last token (zeros at the start). "state": `Box((d,))`, the last hidden state of the policy LM after the prompt so far;
+    with `inputs=True`, after an input of the task and the prompt so far.
 
     ## Starting State
-    The empty prompt.
+    The empty prompt; with `inputs=True` that, and a train example drawn at random (`info["example"]`).
 
     ## Reward
-    0 before the last step, then minus the objective in nats, or the gap reward in points (`reward="gap"`), on all train
-    examples.
+    0 before the last step. Then, on all train examples (with `inputs=True`: on that one), minus the objective in nats, the gap
+    reward in points (`reward="gap"`), or what a function of one's own says (`path.py:name`); weight x prompt NLL is subtracted.
 
     ## Episode End
-    Terminated after `prompt_length` tokens; never truncated.
+    Terminated after `prompt_length` tokens or with the end; never truncated.
 
     ## Information
-    At the end: `prompt_ids`, `prompt_text`, `accuracy` (fraction), `prompt_nll` (nats per token).
+    At the end: `prompt_ids` (of the task LM), `prompt_text`, `roundtrip_ok` (whether the policy LM reads the prompt back as it
+    wrote it), `prompt_nll` (nats per token), `task_reward` (without the perplexity term), and `accuracy` (fraction).
 
     ## Arguments
-    task, lm: names or loaded objects. prompt_length, weight, vocabulary: as for every optimizer. reward: "objective" or "gap".
+    task, lm, policy_lm: names or loaded objects; the policy LM is by default the task LM. prompt_length, weight, vocabulary: as
+    for every optimizer. reward: as above. observation, fluent, label_words, end, inputs: see `space.PromptSpace`.
 
     ## References
     Deng et al. 2022, RLPrompt.
 
     ## Version History
-    v0: first version.
+    v0: first version; a policy LM, more action sets and rewards, an end and inputs, all of them off by default, came later.
 
     Example:
         >>> import gymnasium, hardprompt.policies
@@ -66,7 +68,13 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         prompt_length: int = 5,
         weight: float = 0.0,
         vocabulary: str = "words",
-        reward: RewardName = "objective",
+        reward: str | UserReward = "objective",
+        policy_lm: str | FrozenLM | None = None,
+        observation: Observation = "light",
+        fluent: int | None = None,
+        label_words: bool = True,
+        end: bool = False,
+        inputs: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.problem = Problem(
@@ -76,56 +84,52 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
             prompt_length=prompt_length,
             vocabulary=vocabulary,
         )
-        self.reward_name = reward
+        check_reward(self.problem, reward)
+        self.space = PromptSpace(
+            self.problem,
+            policy_lm=load_lm(policy_lm) if isinstance(policy_lm, str) else policy_lm,
+            observation=observation,
+            fluent=fluent,
+            label_words=label_words,
+            end=end,
+            inputs=inputs,
+        )
+        self.head = self.space.head
+        self.fingerprint = self.space.fingerprint
         self.render_mode = render_mode
-        self.observer = Observer(self.problem)
-        self.action_space = spaces.Discrete(len(self.problem.allowed))
-        self.observation_space = self.observer.space
-        self._rows: list[int] = []
+        self.action_space = self.space.action_space
+        self.observation_space = self.space.observation_space
+        self._reward = reward
+        self._example: int | None = None
+        self._rows = np.zeros((1, 0), dtype=np.int64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start with the empty prompt."""
         super().reset(seed=seed)
-        self._rows = []
-        return self._observe(), {}
+        self._rows = np.zeros((1, 0), dtype=np.int64)
+        if not self.space.inputs:
+            return self._observe(), {}
+        self._example = int(self.np_random.integers(len(self.problem.task.train)))
+        return self._observe(), {"example": self._example}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Append one token; the reward comes with the last one."""
-        self._rows.append(int(action))
-        if len(self._rows) < self.problem.prompt_length:
+        """Append one token, or end the prompt; the reward comes with its end."""
+        self._rows = np.concatenate([self._rows, [[int(action)]]], axis=1)
+        if not self.space.finished(self._rows)[0]:
             return self._observe(), 0.0, False, False, {}
-        ids = self._ids()
-        reward = prompt_reward(self.problem, ids[None], self.reward_name)
-        info: dict[str, Any] = {"prompt_ids": ids.tolist(), "prompt_text": self.problem.lm.decode(ids.tolist())}
+        ids = self.space.prompts(self._rows)[0]
+        reward = prompt_reward(self.problem, [ids], self._reward, None if self._example is None else [self._example])
+        info: dict[str, Any] = {
+            "prompt_ids": ids,
+            "prompt_text": self.problem.lm.decode(ids),
+            "roundtrip_ok": self.space.crossing_loss(self._rows) == 0,
+        }
         info |= {name: float(values[0]) for name, values in reward.parts.items()}
         return self._observe(), float(reward.value[0]), True, False, info
 
     def render(self) -> str:
         """The prompt so far."""
-        return self.problem.lm.decode(self._ids().tolist())
-
-    def _ids(self) -> Tensor:
-        return self.problem.allowed[torch.tensor(self._rows, dtype=torch.long, device=self.problem.allowed.device)]
+        return self.space.text(self._rows)[0]
 
     def _observe(self) -> np.ndarray:
-        return self.observer(np.array([self._rows], dtype=np.int64))[0]
-
-
-class Observer:
-    """What the light policy sees of unfinished prompts: where it is, and what it said last."""
-
-    def __init__(self, problem: Problem) -> None:
-        vocab = problem.lm.vocab_embeds[problem.allowed].float()
-        self._last = torch.nn.functional.normalize(vocab, dim=-1).cpu().numpy()
-        self._length = problem.prompt_length
-        self.space = spaces.Box(-1.0, 1.0, (self._length + vocab.shape[1],), np.float32)
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Observations (P, L + d) of prompts given as vocabulary rows (P, t)."""
-        prompts, position = rows.shape
-        seen = np.zeros((prompts, *self.space.shape), dtype=np.float32)
-        if position < self._length:
-            seen[:, position] = 1.0
-        if position:
-            seen[:, self._length :] = np.clip(self._last[rows[:, -1]], -1.0, 1.0)
-        return seen
+        return self.space.observe(self._rows, None if self._example is None else self.space.sources([self._example]))[0]

@@ -1,17 +1,26 @@
-"""Rewards of finished prompts: pure functions of what the problem reports, raw values and their parts kept."""
+"""Rewards of finished prompts: pure functions of what the problem reports, raw values and their parts kept.
+
+The perplexity term is part of the reward before anything is normalized: after a z-score its weight would mean nothing.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hardprompt.errors import RequestError
-from hardprompt.objective import combine, gap_reward
+from hardprompt.objective import combine, gap_reward, zscore
 from hardprompt.optimizers.base import Problem
+from hardprompt.plugins import is_file_reference, load_attribute
+from hardprompt.task import Example
 
-RewardName = Literal["objective", "gap"]
+NAMES = ("objective", "gap")
+
+UserReward = Callable[[list[str], list[Example]], Any]
+"""Anyone's: from the texts of P prompts and N examples to one value per prompt, (P,), or per prompt and example, (P, N)."""
 
 
 @dataclass(frozen=True)
@@ -21,33 +30,115 @@ class Reward:
     value: np.ndarray
     parts: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def nll_share(self) -> float:
+        """The share of the reward's variance over the prompts that is due to its perplexity term.
 
-RewardFunction = Callable[[Tensor], Reward]
-"""From finished prompts as token ids (P, L) to their rewards."""
+        With r = task + fluency, Cov(fluency, r) / Var(r): the shares of both sum to 1, and one of them may be negative.
+        """
+        fluency = self.value - self.parts.get("task_reward", self.value)
+        spread = self.value.var()
+        return float(np.mean((fluency - fluency.mean()) * (self.value - self.value.mean())) / spread) if spread > 0 else 0.0
+
+
+RewardFunction = Callable[[list[list[int]], Sequence[int] | None], Reward]
+"""From finished prompts (token ids of the task LM) and train examples by index (None for all) to their rewards."""
+
+
+def check_reward(problem: Problem, reward: str | UserReward) -> None:
+    """RequestError for a name that is none, or for "gap" on a task without label words."""
+    if isinstance(reward, str) and reward not in NAMES and not is_file_reference(reward):
+        raise RequestError(f"no reward {reward!r}; use {' or '.join(NAMES)}, or path.py:name of a function of your own")
+    if reward == "gap" and problem.task.kind != "classification":
+        raise RequestError(f"the reward 'gap' needs label words, and task {problem.task.name} generates; use 'objective'")
 
 
 def prompt_reward(
-    problem: Problem, ids: Tensor, name: RewardName = "objective", indices: Sequence[int] | None = None
+    problem: Problem,
+    prompts: Sequence[Sequence[int]] | Tensor,
+    reward: str | UserReward = "objective",
+    indices: Sequence[int] | None = None,
 ) -> Reward:
     """The reward of prompts on train examples.
 
     "objective" is minus the shared objective, in nats: -(task loss + weight x prompt NLL). "gap" is RLPrompt's piecewise gap
-    reward minus weight x prompt NLL, in points; the perplexity term enters before any normalization.
+    reward minus weight x prompt NLL, in points. A function of one's own (or `path.py:name`, which is run) is called with the
+    texts of the prompts and the examples; weight x prompt NLL is subtracted from what it returns, in its unit.
+
+    Returns:
+        Value and parts, (P,) each: `task_reward`, which is the value without its perplexity term; `prompt_nll` in nats per
+        token; `accuracy` as a fraction, but not of one's own function.
 
     Raises:
-        RequestError: "gap" on a generation task.
+        RequestError: see `check_reward`; or a value that is not finite or of another shape, with its prompt and example.
+
+    Example:
+        >>> from hardprompt import Problem, load_lm, load_task
+        >>> lm = load_lm("microworld")
+        >>> problem = Problem(load_task("plural"), lm)
+        >>> prompt_reward(problem, [lm.encode("give the plural")], lambda texts, examples: [len(text) for text in texts]).value
+        array([15.], dtype=float32)
     """
-    if name == "objective":
+    check_reward(problem, reward)
+    ids = prompts.tolist() if isinstance(prompts, Tensor) else [list(prompt) for prompt in prompts]
+    parts: dict[str, Tensor] = {}
+    if reward == "objective":
         found = problem.objective(ids, indices)
-        value, nll, accuracy = -found.total, found.prompt_nll, found.accuracy
-    else:
-        scores = problem.train.score_ids(ids.tolist(), indices)
-        if scores.label_logits is None:
-            raise RequestError(f"the gap reward needs label words, and task {problem.task.name} generates")
+        task, nll = -found.task_loss, found.prompt_nll
+        parts["accuracy"] = found.accuracy
+    elif reward == "gap":
+        scores = problem.train.score_ids(ids, indices)
+        assert scores.label_logits is not None
         labels = problem.train.labels if indices is None else problem.train.labels[list(indices)]
-        nll, accuracy = problem.prompt_nll(ids), scores.correct.float().mean(-1)
-        value = -combine(-gap_reward(scores.label_logits, labels), nll, problem.weight)
-    return Reward(_numpy(value), {"accuracy": _numpy(accuracy), "prompt_nll": _numpy(nll)})
+        task, nll = gap_reward(scores.label_logits, labels), problem.prompt_nll(ids)
+        parts["accuracy"] = scores.correct.float().mean(-1)
+    else:
+        task, nll = _of_user(problem, ids, reward, indices), problem.prompt_nll(ids)
+    parts |= {"task_reward": task, "prompt_nll": nll}
+    value = _numpy(-combine(-task, nll, problem.weight))
+    _refuse_nan(value, [problem.lm.decode(prompt) for prompt in ids], str(reward))
+    return Reward(value, {name: _numpy(values) for name, values in parts.items()})
+
+
+def shaped(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map the interval [0, 1] to [low, high], beyond its ends too: RLPrompt's shaping, (0, 5) or (-20, 80).
+
+    >>> shaped(np.array([0.0, 1.0, 2.0]), -20, 80).tolist()
+    [-20.0, 80.0, 180.0]
+    """
+    return low + (high - low) * values
+
+
+def normalized(values: np.ndarray) -> np.ndarray:
+    """The z-score of rewards (P,) over the prompts of one batch."""
+    return zscore(torch.from_numpy(values)).numpy()
+
+
+def _of_user(problem: Problem, ids: list[list[int]], reward: str | UserReward, indices: Sequence[int] | None) -> Tensor:
+    call: UserReward = load_attribute(reward) if isinstance(reward, str) else reward
+    name = reward if isinstance(reward, str) else getattr(reward, "__name__", type(reward).__name__)
+    if not callable(call):
+        raise RequestError(f"reward {name} is no function; expected one of (prompts, examples)")
+    texts = [problem.lm.decode(prompt).strip() for prompt in ids]
+    examples = [problem.task.train[i] for i in (range(len(problem.task.train)) if indices is None else indices)]
+    try:
+        found = np.asarray(call(texts, examples), dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"reward {name} on prompt {texts[0]!r}: {type(error).__name__}: {error}") from error
+    if found.shape not in ((len(texts),), (len(texts), len(examples))):
+        raise RequestError(
+            f"reward {name} on prompt {texts[0]!r} and {len(texts) - 1} more, example {examples[0].input[:40]!r} and "
+            f"{len(examples) - 1} more: expected shape ({len(texts)},) or ({len(texts)}, {len(examples)}), got {found.shape}"
+        )
+    _refuse_nan(found, texts, name, examples)
+    return torch.from_numpy(found if found.ndim == 1 else found.mean(1))
+
+
+def _refuse_nan(values: np.ndarray, texts: Sequence[str], name: str, examples: Sequence[Example] = ()) -> None:
+    if not np.isfinite(values).all():
+        place = np.argwhere(~np.isfinite(values))[0]
+        where = f" on example {place[1] + 1} ({examples[place[1]].input[:40]!r})" if len(place) == 2 else ""
+        raise RequestError(f"reward {name} of prompt {place[0] + 1} ({texts[place[0]]!r}){where} is {values[tuple(place)]}")
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -3,60 +3,84 @@
 SB3's own vector environments step their members one by one, so a language model's reward would run unbatched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from hardprompt.optimizers.base import Problem
-
-from .env import Observer
-from .reward import RewardFunction
+from .reward import Reward
+from .space import PromptSpace
 
 
 class PromptVecEnv(VecEnv):
-    """`num_envs` prompts of one length, emitted in step and rewarded together.
+    """`num_envs` prompts, emitted in step and rewarded together.
+
+    All prompts begin and end together. One that has come to its end before the others waits: its steps until then have
+    `waiting` in their info, and its reward comes with the others'.
 
     Args:
-        problem: gives the allowed tokens, the prompt's length and the embeddings that are observed.
-        reward: from finished prompts (P, L) to their rewards.
+        space: the prompts that can be written.
+        reward: from finished prompts (token ids of the task LM) and their sources to their rewards.
         num_envs: P.
+        draw: where prompts are for single inputs, gives the train examples, by index, of the next P prompts.
+
+    Attributes:
+        finished: rows of the last P prompts, (P, L), and their observations, (T, P, d).
     """
 
-    def __init__(self, problem: Problem, reward: RewardFunction, num_envs: int) -> None:
+    def __init__(
+        self,
+        space: PromptSpace,
+        reward: Callable[[list[list[int]]], Reward],
+        num_envs: int,
+        draw: Callable[[int], Sequence[int]] | None = None,
+    ) -> None:
         self.render_mode = None
-        self._problem = problem
-        self._reward = reward
-        self._observer = Observer(problem)
+        self.space = space
+        self.head = space.head
+        self.fingerprint = space.fingerprint
+        self.finished = np.zeros((num_envs, 0), dtype=np.int64)
+        self.observed = np.zeros((0, num_envs, *space.observation_space.shape), dtype=np.float32)
+        self.inputs: Sequence[int] = ()
+        self._reward, self._draw = reward, draw
         self._rows = np.zeros((num_envs, 0), dtype=np.int64)
         self._actions = np.zeros(num_envs, dtype=np.int64)
-        super().__init__(num_envs, self._observer.space, spaces.Discrete(len(problem.allowed)))
+        self._seen: list[np.ndarray] = []
+        self._sources: list[list[int]] | None = None
+        super().__init__(num_envs, space.observation_space, space.action_space)
 
     def reset(self) -> np.ndarray:
         """Start all prompts anew."""
         self._rows = np.zeros((self.num_envs, 0), dtype=np.int64)
-        return self._observer(self._rows)
+        if self._draw is not None:
+            self.inputs = self._draw(self.num_envs)
+            self._sources = self.space.sources(self.inputs)
+        self._seen = [self.space.observe(self._rows, self._sources)]
+        return self._seen[0]
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remember the tokens that `step_wait` appends."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Append a token to every prompt; when they are full, reward them and start anew."""
-        self._rows = np.concatenate([self._rows, self._actions[:, None]], axis=1)
+        """Append a token to every prompt; when all are at their end, reward them and start anew."""
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if self._rows.shape[1] < self._problem.prompt_length:
-            return self._observer(self._rows), np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool), infos
-        ids = self._problem.allowed[torch.from_numpy(self._rows).to(self._problem.allowed.device)]
-        reward = self._reward(ids)
-        last = self._observer(self._rows)
+        if self._rows.shape[1]:
+            for place in np.flatnonzero(self.space.finished(self._rows)):
+                infos[place]["waiting"] = True
+        self._rows = np.concatenate([self._rows, self._actions[:, None]], axis=1)
+        if not self.space.finished(self._rows).all():
+            self._seen.append(self.space.observe(self._rows, self._sources))
+            return self._seen[-1], np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool), infos
+        self.finished, self.observed = self._rows, np.stack(self._seen)
+        prompts = self.space.prompts(self._rows)
+        reward = self._reward(prompts)
+        last = self.space.observe(self._rows, self._sources)
         for i, info in enumerate(infos):
             info["terminal_observation"] = last[i]
             info["TimeLimit.truncated"] = False
-            info["prompt_ids"] = ids[i].tolist()
+            info["prompt_ids"] = prompts[i]
             info |= {name: float(values[i]) for name, values in reward.parts.items()}
         return self.reset(), reward.value.astype(np.float32), np.ones(self.num_envs, bool), infos
 

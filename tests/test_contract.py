@@ -30,6 +30,7 @@ FEW: dict[str, dict[str, Any]] = {
     "soft": {"steps": 2, "evaluate_every": 1},
     "pez": {"steps": 3, "evaluate_every": 2},
     "rl": {"episodes": 8, "rollout": 4, "examples": 3},
+    "rlprompt": {"episodes": 8, "rollout": 4, "examples": 3},
 }
 OPTIMIZERS = [*sorted(all_optimizers()), *os.environ.get("HARDPROMPT_OPTIMIZERS", "").split()]
 GENERATING = [(name, "generation") for name in (*CAUSAL, *REAL)]
@@ -85,7 +86,7 @@ def test_a_run_ends_with_the_best_visit_and_a_whole_point(name: str, prompt_firs
         assert point["test_accuracy"] == pytest.approx(point["deployed_test_accuracy"]) or not point["roundtrip_ok"]
     else:
         assert min(point["faithfulness"][gap] for gap in ("distance_cosine", "output_gap", "loss_gap", "kl")) > -1e-6
-    if name in ("random", "soft", "pez", "rl"):
+    if name in ("random", "soft", "pez", "rl", "rlprompt"):
         assert point["roundtrip_ok"], "allowed words survive in place"
         assert point["reader_log_perplexity"] == pytest.approx(point["log_perplexity"], rel=1e-3)
         assert point["scrutability"]["whole_word_share"] == 1
@@ -107,7 +108,7 @@ def test_one_seed_one_result_whatever_ran_before(name: str, model: str) -> None:
     torch.manual_seed(123)
     torch.rand(7)
     assert signature(0) == first
-    if name in ("random", "soft", "pez", "rl"):
+    if name in ("random", "soft", "pez", "rl", "rlprompt"):
         assert signature(1) != first, "seed 0 is a seed"
 
 

@@ -15,6 +15,7 @@ FEW: dict[str, dict[str, Any]] = {
     "soft": {"steps": 6, "evaluate_every": 2},
     "pez": {"steps": 6},
     "rl": {"episodes": 16, "rollout": 4, "examples": 3},
+    "rlprompt": {"episodes": 16, "rollout": 4, "examples": 3},
 }
 
 
@@ -26,15 +27,15 @@ def _run(
     return problem, run_optimizer(found, problem, found.configure({**FEW.get(name, {}), **(options or {})}))
 
 
-@pytest.mark.parametrize("name", ["random", "soft", "pez", "rl"])
+@pytest.mark.parametrize("name", ["random", "soft", "pez", "rl", "rlprompt"])
 def test_the_budget_ends_a_run(name: str) -> None:
-    endless = {"random": "prompts", "soft": "steps", "pez": "steps", "rl": "episodes"}[name]
+    endless = {"random": "prompts", "soft": "steps", "pez": "steps", "rl": "episodes", "rlprompt": "episodes"}[name]
     problem, _ = _run(name, options={endless: 100_000}, lm_tokens=3000)
     one_step = 1200
     assert 3000 <= problem.spent < 3000 + one_step
 
 
-@pytest.mark.parametrize("name", ["random", "pez", "rl"])
+@pytest.mark.parametrize("name", ["random", "pez", "rl", "rlprompt"])
 def test_hard_prompts_stay_in_the_allowed_vocabulary(name: str) -> None:
     problem, result = _run(name)
     allowed = set(problem.allowed.tolist())

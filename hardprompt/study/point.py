@@ -17,7 +17,9 @@ from hardprompt.scoring import Scorer, Scores
 from hardprompt.task import SPLITS
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
-LEARNT_FROM_GAP = "; learnt from RLPrompt's gap reward (points) - weight x prompt NLL"
+LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)"}
+"""Rewards that are not minus the objective, and their unit; others are functions of one's own."""
+
 EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
 """What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
 
@@ -41,7 +43,7 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
         "split": found["split"],
         "seed": result.seed,
         "weight": result.weight,
-        "objective": OBJECTIVE + (LEARNT_FROM_GAP if result.config.get("reward") == "gap" else ""),
+        "objective": OBJECTIVE + _learnt_from(result.config.get("reward", "objective")),
     }
     return (
         run
@@ -57,6 +59,11 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
             "status": "ok",
         }
     )
+
+
+def _learnt_from(reward: str) -> str:
+    """What the record adds to the objective where an optimizer learnt from another reward."""
+    return "" if reward == "objective" else f"; learnt from {LEARNT_FROM.get(reward, reward)} - weight x prompt NLL"
 
 
 def measure_prompt(

@@ -1,0 +1,92 @@
+"""What a policy sees of unfinished prompts: where it is and what it said last, or what a frozen LM makes of all of it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+
+from hardprompt.lm import FrozenLM
+from hardprompt.scoring import TokenCount
+
+from .actions import opening
+
+
+class Observer(Protocol):
+    """Observations (P, d) of unfinished prompts."""
+
+    space: spaces.Box
+
+    def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """Of prompts given as actions (P, t), each of which may have a source, tokens that are read before it."""
+        ...
+
+
+class LightObserver:
+    """The position one-hot (zeros when the prompt is full), then the unit-length embedding of the last token (zeros at the
+    start and after the end), (L + d,)."""
+
+    def __init__(self, lm: FrozenLM, actions: Tensor, length: int) -> None:
+        embeds = torch.nn.functional.normalize(lm.vocab_embeds[actions].float(), dim=-1)
+        self._embeds = np.concatenate([embeds.cpu().numpy().clip(-1.0, 1.0), np.zeros((1, embeds.shape[1]), np.float32)])
+        self._length = length
+        self.space = spaces.Box(-1.0, 1.0, (length + embeds.shape[1],), np.float32)
+
+    def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """Observations (P, L + d); sources are not read."""
+        prompts, position = rows.shape
+        seen = np.zeros((prompts, *self.space.shape), dtype=np.float32)
+        if position < self._length:
+            seen[:, position] = 1.0
+        if position:
+            seen[:, self._length :] = self._embeds[rows[:, -1]]
+        return seen
+
+
+class StateObserver:
+    """The last hidden state of the frozen policy LM after the start (or a source) and the prompt so far, (d,).
+
+    The model stays outside of the policy, so that it is never saved with it nor put in training mode. What it has read of
+    prompts that grew by one token since the last call is kept as keys and values; others it reads anew. Its tokens are counted.
+    """
+
+    def __init__(self, lm: FrozenLM, actions: Tensor, length: int, counter: TokenCount) -> None:
+        self._lm = lm
+        self._ids = torch.cat([actions, actions[:1]])  # the end, which nothing that counts follows, is read as any token
+        self._length = length
+        self._counter = counter
+        self._cache: DynamicCache | None = None
+        self._seen = np.zeros((0, 0), dtype=np.int64)
+        width = lm.model.get_output_embeddings().weight.shape[1]
+        bound = float(np.finfo(np.float32).max)
+        self.space = spaces.Box(-bound, bound, (width,), np.float32)
+
+    @torch.no_grad()
+    def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """Observations (P, d)."""
+        ids = self._ids[torch.from_numpy(rows).to(self._ids.device)]
+        return (self._padded(ids, sources) if sources is not None else self._grown(rows, ids)).float().cpu().numpy()
+
+    def _grown(self, rows: np.ndarray, ids: Tensor) -> Tensor:
+        fresh = ids[:, -1:]
+        if self._cache is None or rows.shape[1] == 0 or not np.array_equal(rows[:, :-1], self._seen):
+            start = torch.tensor(opening(self._lm), device=ids.device).expand(len(ids), -1)
+            fresh = torch.cat([start, ids], 1)
+            self._cache = DynamicCache() if self._lm.shares_beginnings else None
+        self._counter.forward += fresh.shape[0] * fresh.shape[1]
+        self._seen = rows
+        read = {} if self._cache is None else {"past_key_values": self._cache}
+        body = self._lm.model.base_model(inputs_embeds=self._lm.embed(fresh), use_cache=self._cache is not None, **read)
+        return body.last_hidden_state[:, -1]
+
+    def _padded(self, ids: Tensor, sources: Sequence[Sequence[int]]) -> Tensor:
+        starts = [torch.tensor([*self._lm.opening, *source], dtype=torch.long, device=ids.device) for source in sources]
+        read = [torch.cat([start, row]) for start, row in zip(starts, ids, strict=True)]
+        lengths = torch.tensor([len(row) for row in read], device=ids.device)
+        self._counter.forward += int(lengths.sum())
+        hidden = self._lm.hidden(self._lm.embed(pad_sequence(read, batch_first=True)))
+        return hidden[torch.arange(len(read), device=ids.device), lengths - 1]

@@ -1,0 +1,265 @@
+"""The reward of style transfer, as RLPrompt has it: is the content kept, and is the style the wanted one?
+
+The task LM rewrites each input several times under a prompt; an output is worth the mean of its content and its style, in
+points from 0 to 100; a prompt on an input is worth the mean over bootstraps of the best output of each. Published: 32 outputs
+in each of 4 bootstraps, content by BERTScore, style by a classifier fine-tuned on the domain. Here 8 in each of 4 by default,
+since every output costs a pass of the task LM per token; the best of 8 is lower than the best of 32, and noisier.
+
+A `StyleReward` is a reward of one's own: put `reward = StyleReward(...)` into a file and name it, `rl.reward=path.py:reward`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from hardprompt.errors import LMError, RequestError
+from hardprompt.lm import FrozenLM
+from hardprompt.task import Example
+
+TEMPLATE = '{prompt} "{input}" "'
+"""RLPrompt's: the output ends at the closing quote."""
+
+
+class ContentSimilarity(Protocol):
+    """How much of the sources the outputs keep, pair by pair, (N,) from 0 to 1."""
+
+    def __call__(self, outputs: Sequence[str], sources: Sequence[str]) -> np.ndarray:
+        """One value per pair."""
+        ...
+
+
+class StyleProbability(Protocol):
+    """How probable it is that each text has the wanted style, (N,) from 0 to 1."""
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """One value per text."""
+        ...
+
+
+def chrf(outputs: Sequence[str], sources: Sequence[str], order: int = 6, beta: float = 2.0) -> np.ndarray:
+    """Character n-gram F-score (Popović 2015, chrF): light, offline, and blind to synonyms.
+
+    F_beta of the mean precision and the mean recall over n = 1 ... 6, blanks left out.
+
+    >>> chrf(["good food", "x"], ["good food", "abc"]).tolist()
+    [1.0, 0.0]
+    """
+    return np.array([_chrf(output, source, order, beta) for output, source in zip(outputs, sources, strict=True)])
+
+
+class BertScoreContent:
+    """BERTScore F1, rescaled with its baseline and cut at 0, as published; needs the package `bert-score`.
+
+    Args:
+        model: whose layers and baseline bert-score knows; RLPrompt's by default.
+    """
+
+    def __init__(self, model: str = "roberta-large") -> None:
+        try:
+            from bert_score import BERTScorer
+        except ImportError as error:
+            raise RequestError("BERTScore is not installed: pip install 'hardprompt[bertscore]', or use chrf") from error
+        self._scorer = BERTScorer(model_type=model, rescale_with_baseline=True, lang="en")
+
+    def __call__(self, outputs: Sequence[str], sources: Sequence[str]) -> np.ndarray:
+        """F1 of each pair, at least 0."""
+        return self._scorer.score(list(outputs), list(sources))[2].clamp(min=0).numpy()
+
+
+class ClassifierStyle:
+    """The probability that a Hugging Face sequence classifier gives to a label.
+
+    Args:
+        folder: a local folder or hub id.
+        label: the wanted style, by name or index.
+    """
+
+    def __init__(self, folder: str, label: str | int, device: str = "cpu") -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        try:
+            self._model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise LMError(f"no classifier {folder} ({' '.join(str(error).split())[:150]})") from error
+        known: Mapping[str, int] = self._model.config.label2id
+        self._label = known.get(str(label), label)
+        if not isinstance(self._label, int) or not 0 <= self._label < self._model.config.num_labels:
+            raise RequestError(f"classifier {folder} has no label {label!r}; it has {', '.join(known)}")
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """p(label | text)."""
+        batch = self._tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self._model.device)
+        return self._model(**batch).logits.softmax(-1)[:, self._label].float().cpu().numpy()
+
+
+class LMStyle:
+    """The probability that a language model gives to one of several label words after a text: no classifier, no download.
+
+    Args:
+        lm: the model that judges; better not the one that writes.
+        words: of the styles, the wanted one first; each a single token.
+        template: text with `{text}`, which the word follows.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> style = LMStyle(load_lm("microworld"), ("positive", "negative"), "{text} sentiment:")
+        >>> style(["the soup was wonderful."]).shape
+        (1,)
+    """
+
+    def __init__(self, lm: FrozenLM, words: Sequence[str], template: str) -> None:
+        self._lm, self._template = lm, template
+        ids = lm.encode_after([" " + word for word in words])
+        for word, tokens in zip(words, ids, strict=True):
+            if len(tokens) != 1:
+                raise RequestError(f"the style word {word!r} is {len(tokens)} tokens of {lm.name}, expected one")
+        self._words = torch.tensor([tokens[0] for tokens in ids], device=lm.device)
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """p(first word | text), of the words alone."""
+        lm = self._lm
+        rows = [lm.opening + ids for ids in lm.encode_many([self._template.replace("{text}", text) for text in texts])]
+        read = [torch.tensor(row[-lm.max_length :], device=lm.device) for row in rows]
+        hidden = lm.hidden(lm.embed(torch.nn.utils.rnn.pad_sequence(read, batch_first=True)))
+        last = torch.tensor([len(row) - 1 for row in read], device=lm.device)
+        logits = lm.head(hidden[torch.arange(len(read), device=lm.device), last], self._words)
+        return logits.float().softmax(-1)[:, 0].cpu().numpy()
+
+
+class StyleReward:
+    """RLPrompt's reward of a prompt for style transfer, in points per prompt and example, (P, N).
+
+    Args:
+        lm: the task LM, which rewrites.
+        style: how probable the wanted style is.
+        content: how much of the input is kept.
+        template: text with `{prompt}` and `{input}`; an output ends at a quote, a line break or a sentence's end.
+        samples: outputs in each bootstrap (published: 32).
+        bootstraps: how many (published: 4).
+        top_k: tokens of the task LM that may be sampled at each place.
+        lower: whether outputs are lower-cased before they are judged, as for Yelp.
+        seed: of the samples; the same prompts and examples get the same ones.
+
+    Example:
+        >>> from hardprompt import Example, load_lm
+        >>> lm = load_lm("microworld")
+        >>> reward = StyleReward(lm, LMStyle(lm, ("positive", "negative"), "{text} sentiment:"), samples=2, bootstraps=1)
+        >>> reward(["make it good"], [Example("the soup was awful.", "-")]).shape
+        (1, 1)
+    """
+
+    def __init__(
+        self,
+        lm: FrozenLM,
+        style: StyleProbability,
+        content: ContentSimilarity = chrf,
+        *,
+        template: str = TEMPLATE,
+        samples: int = 8,
+        bootstraps: int = 4,
+        top_k: int = 10,
+        lower: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.lm, self.style, self.content, self.template = lm, style, content, template
+        self.samples, self.bootstraps, self.top_k, self.lower, self.seed = samples, bootstraps, top_k, lower, seed
+
+    def __call__(self, prompts: list[str], examples: list[Example]) -> np.ndarray:
+        """The mean over bootstraps of the best of each, (P, N)."""
+        return self.maxima(prompts, examples).mean(-1)
+
+    def maxima(self, prompts: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
+        """The best output of each bootstrap, (P, N, bootstraps)."""
+        sources = [example.input for _ in prompts for example in examples]
+        drawn = self.samples * self.bootstraps
+        outputs = self.rewrite([(prompt, example.input) for prompt in prompts for example in examples], drawn)
+        values = self.judge(outputs, [source for source in sources for _ in range(drawn)])["sum"]
+        return bootstrap_maxima(values.reshape(len(prompts), len(examples), drawn), self.bootstraps)
+
+    def judge(self, outputs: Sequence[str], sources: Sequence[str]) -> dict[str, np.ndarray]:
+        """Content, style and their mean (`sum`, as published) of each output, in points; an empty output is worth nothing."""
+        full = np.array([bool(output.strip()) for output in outputs])
+        content = 100 * np.asarray(self.content(outputs, sources)) * full
+        style = 100 * np.asarray(self.style([output or " " for output in outputs])) * full
+        return {"content": content, "style": style, "sum": (content + style) / 2}
+
+    @torch.no_grad()
+    def rewrite(self, pairs: Sequence[tuple[str, str]], count: int) -> list[str]:
+        """`count` outputs for each pair of a prompt and an input; as many as 1.5 times the input's tokens, or 10 more."""
+        outputs: list[str] = []
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            for prompt, source in pairs:
+                filled = self.template.replace("{prompt}", prompt).replace("{input}", source)
+                ids = torch.tensor([self.lm.opening + self.lm.encode(filled)], device=self.lm.device)
+                length = len(self.lm.encode(source))
+                fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - ids.shape[1])
+                if fresh < 1:
+                    raise RequestError(f"the input {source[:40]!r} with its prompt leaves {self.lm.name} no room to answer")
+                drawn = self._sampled(ids.expand(count, -1), fresh)
+                outputs += [self._cut(self.lm.decode(row)) for row in drawn.tolist()]
+        return outputs
+
+    def _sampled(self, ids: torch.Tensor, fresh: int) -> torch.Tensor:
+        """Rows of one length, each continued by `fresh` tokens drawn from the most probable ones, (B, fresh)."""
+        past: Any = None
+        read, out = ids, []
+        for _ in range(fresh):
+            found = self.lm.model(input_ids=read, past_key_values=past, use_cache=True, logits_to_keep=1)
+            top = found.logits[:, -1].float().topk(min(self.top_k, found.logits.shape[-1]))
+            chosen = torch.multinomial(top.values.softmax(-1), 1)
+            read, past = top.indices.gather(-1, chosen), found.past_key_values
+            out.append(read)
+        return torch.cat(out, 1)
+
+    def _cut(self, output: str) -> str:
+        ends = [place for mark in ('"', "\n") if (place := output.find(mark)) >= 0]
+        output = output[: min(ends)] if ends else output
+        stops = [place + 1 for mark in ".!?" if (place := output.find(mark)) >= 0]
+        output = (output[: min(stops)] if stops else output).strip()
+        return output.lower() if self.lower else output
+
+
+def bootstrap_maxima(values: np.ndarray, bootstraps: int) -> np.ndarray:
+    """The best of each of `bootstraps` equal parts of the last axis, (..., bootstraps).
+
+    >>> bootstrap_maxima(np.array([1.0, 3.0, 2.0, 0.0]), 2).tolist()
+    [3.0, 2.0]
+    """
+    return values.reshape(*values.shape[:-1], bootstraps, -1).max(-1)
+
+
+def zscore_by_input(rewards: np.ndarray, maxima: Sequence[np.ndarray], inputs: Sequence[int], eps: float = 1e-4) -> np.ndarray:
+    """RLPrompt's normalization for style transfer: each reward by the mean and spread of all bootstrap maxima on its input.
+
+    Args:
+        rewards: of prompts, each on one input, (P,).
+        maxima: for each input, those of all prompts on it.
+        inputs: which input each reward is of, (P,).
+    """
+    return np.array([(r - maxima[i].mean()) / (maxima[i].std() + eps) for r, i in zip(rewards, inputs, strict=True)])
+
+
+def _chrf(output: str, source: str, order: int, beta: float) -> float:
+    precisions, recalls = [], []
+    for n in range(1, order + 1):
+        a, b = (_ngrams(text, n) for text in (output, source))
+        if a and b:
+            common = sum((a & b).values())
+            precisions.append(common / sum(a.values()))
+            recalls.append(common / sum(b.values()))
+    precision, recall = (float(np.mean(values)) if values else 0.0 for values in (precisions, recalls))
+    total = beta**2 * precision + recall
+    return (1 + beta**2) * precision * recall / total if total else 0.0
+
+
+def _ngrams(text: str, n: int) -> Counter[str]:
+    letters = "".join(text.split())
+    return Counter(letters[i : i + n] for i in range(len(letters) - n + 1))

@@ -1,6 +1,6 @@
 """From an instruction: soft tuning that starts at a person's words, and what its projection says on the way.
 
-    python runs/drift.py OUT.jsonl FIGURE.png [TASK ...]
+    python runs/drift.py OUT.jsonl FIGURE.png [TASK ...] [--learning-rate 0.03]
 
 By default `superlative` and `currency`: their plain instructions are right part of the time, so there is something to learn.
 """
@@ -16,7 +16,7 @@ from hardprompt.optimizers.projection import MEASURES, nearest
 from hardprompt.optimizers.wayward import WaywardConfig, target_prompt, train_toward
 from hardprompt.study.wayward import default_judge
 
-SCHEDULE = WaywardConfig(steps=120, batch_size=8, evaluate_every=15, learning_rate=0.03)
+SCHEDULE = {"steps": 120, "batch_size": 8, "evaluate_every": 15}
 
 
 def main() -> None:
@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("figure", type=Path)
     parser.add_argument("tasks", nargs="*", default=["superlative", "currency"])
+    parser.add_argument("--learning-rate", type=float, default=0.03)
     args = parser.parse_args()
+    config = WaywardConfig(**SCHEDULE, learning_rate=args.learning_rate)
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     vocab = lm.vocab_embeds.float()
     judge = default_judge(load_task(args.tasks[0]), lm, reader)
@@ -36,8 +38,8 @@ def main() -> None:
         problem = Problem(task, lm, prompt_length=len(start.ids), vocabulary="all")
         test = Scorer(lm, task, task.test)
         way = [(0, vocab[list(start.ids)])]
-        for number, each in enumerate(train_toward(problem, start, 0.0, SCHEDULE), 1):
-            way.append((number * SCHEDULE.evaluate_every, each.embeds))
+        for number, each in enumerate(train_toward(problem, start, 0.0, config), 1):
+            way.append((number * config.evaluate_every, each.embeds))
         for step, embeds in way:
             texts = {measure: lm.decode(nearest(embeds, vocab, measure).tolist()) for measure in MEASURES}
             read = texts["cosine"]

@@ -5,8 +5,8 @@
 Over all texts of those studies: Spearman's correlations of the measures. Against the held-out paraphrases of the same ten
 tasks, which no model was trained on: the area under the ROC curve of each, 1 where the measure is always lower for a paraphrase
 and 0.5 where it tells nothing. Length, how rare the words are in the training corpus, and the accuracy drop are the simplest
-rivals; the same paraphrases with their words shuffled are as long and as rare. Deletion and order are measured on 12 dev inputs,
-of the runs of seed 0 alone.
+rivals; the same paraphrases with their words shuffled are as long and as rare. Deletion and order are measured on 12 dev
+inputs, of the runs of seed 0 alone.
 """
 
 import argparse

@@ -39,7 +39,7 @@ KEPT_SCORES = 1_000_000
 MOST_BLANKS = 8
 """Tokens of blanks before an answer: a model that decodes nothing else is not waited for."""
 
-PASS_TOKENS = 32
+PASS_TOKENS = 64
 """What a forward pass costs besides its tokens, in tokens."""
 
 

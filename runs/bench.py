@@ -756,7 +756,7 @@ def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
 BUDGETS = ["64MB", "128MB", "256MB", "512MB", "1GB"]
 
 
-def memory(prompts: int = 64, sentences: int = 256) -> list[dict[str, Any]]:
+def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:
     """What scoring takes at its peak beyond what was there before, against its budget, and how long it takes."""
     found = []
     for step in (REWARD_STEP, SOFT_STEP):
@@ -847,7 +847,7 @@ def report(found: dict[str, Any], plot: str = "") -> str:
         lines += [f"Time per step on the embedded model, one axis at a time from {base}; exponents of the upper half:", ""]
         lines += [*scaling_tables(found["scaling"]), *([f"![time per step]({plot})", ""] if plot else [])]
     if found["memory"]:
-        lines += ["Peak of 64 prompts or of one soft-prompt step on 256 sentences, against the budget (`--memory`):", ""]
+        lines += ["Peak of 16 prompts or of one soft-prompt step on 128 sentences, against the budget (`--memory`):", ""]
         lines += ["| what | budget | peak, MB | share of the budget | seconds |", "|---|---|---|---|---|"]
         for row in found["memory"]:
             cells = [row["step"], row["budget"], f"{row['peak'] / 2**20:.0f}", f"{row['share']:.2f}", f"{row['seconds']:.1f}"]

@@ -36,6 +36,9 @@ and fewer go where the memory (`FrozenLM.memory`) does not hold as many."""
 KEPT_SCORES = 1_000_000
 """Pairs of a prompt and an example whose scores one scorer remembers."""
 
+HEADS_SHARE = 0.4
+"""Of a pass's memory, what heads may take that are read in the same call and not kept."""
+
 MOST_BLANKS = 8
 """Tokens of blanks before an answer: a model that decodes nothing else is not waited for."""
 
@@ -319,7 +322,13 @@ class Scorer:
     def _fits(self, count: int, tail: int, head: int, reads: int, gradient: bool = False) -> bool:
         """Whether so many rows of this width, that continue heads of this width, go through the model together."""
         size = self.lm.footprint.of_pass(count * tail, count * head, count * reads, gradient)
-        return size <= self.lm.memory.pass_room and (gradient or count * (tail + head) <= TOKENS_PER_PASS)
+        room = self.lm.memory.pass_room * (1 if gradient or self._keeps_heads else 1 - HEADS_SHARE)
+        return size <= room and (gradient or count * (tail + head) <= TOKENS_PER_PASS)
+
+    def _fits_as_heads(self, count: int, width: int, _: int, reads: int) -> bool:
+        """Whether so many heads of this width are read, and their keys and values held, together."""
+        size = self.lm.footprint.of_pass(count * width, 0, count * reads) + count * width * self.lm.kept_bytes
+        return size <= HEADS_SHARE * self.lm.memory.pass_room and count * width <= TOKENS_PER_PASS
 
     def _cut(self, rows: Sequence[_Row]) -> list[list[int]]:
         """Indices of rows whose graphs fit into memory together, in parts."""
@@ -364,7 +373,7 @@ class Scorer:
         """The heads of one row per owner, in batches of similar length."""
         wants_nll = self._prompt_nll is not None and soft is None
         sizes = [(row.head, 0, row.head if wants_nll else 0) for row in rows]
-        for batch in _packed(sizes, self._fits):
+        for batch in _packed(sizes, self._fits_as_heads):
             some = [rows[i] for i in batch]
             past = self.lm.prefill(self._embeds(some, [0] * len(some), [row.head for row in some], soft))
             if wants_nll and past.states is not None:

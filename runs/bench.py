@@ -145,9 +145,9 @@ def _ordinary(lm: FrozenLM) -> list[int]:
     return ids
 
 
-def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = False) -> Task:
+def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = False, longest: int = LONGEST) -> Task:
     """Random sentences of 10 to 24 tokens, each length as often as any other, under two labels or one word to generate."""
-    lengths = [SHORTEST + i % (LONGEST - SHORTEST + 1) for i in range(count)]
+    lengths = [SHORTEST + i % (longest - SHORTEST + 1) for i in range(count)]
     inputs = [lm.decode(random_prompts(lm, 1, length, 10_000 + i)[0]).strip() for i, length in enumerate(lengths)]
     answers = list(LABELS.values() if generation else LABELS)
     examples = [Example(text, answers[i % 2]) for i, text in enumerate(inputs)]
@@ -669,6 +669,7 @@ AXES: dict[str, list[int]] = {
     "examples": [8, 16, 32, 64, 128, 256, 512, 1024, 2048],
     "prompt length": [1, 2, 5, 10, 20, 35, 50, 75, 100],
 }
+SCALED_LONGEST = 16  # tokens of a sentence, which stand behind 100 of the prompt in the embedded model's 128
 BASE = {"prompts": 16, "examples": SENTENCES, "prompt length": PROMPT}
 REWARD_STEP, SOFT_STEP = "reward, {input} {prompt}", "soft-prompt step, {prompt} {input}"
 
@@ -698,7 +699,7 @@ def scaling(repeats: int) -> list[dict[str, Any]]:
 
 def reward_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[float]:
     """Of scoring fresh prompts, after a first call that keeps what stands before them."""
-    task = sentences_task(lm, "{input} {prompt}", sizes["examples"])
+    task = sentences_task(lm, "{input} {prompt}", sizes["examples"], longest=SCALED_LONGEST)
     scorer = Scorer(lm, task, task.train)
     fresh = [random_prompts(lm, sizes["prompts"], sizes["prompt length"], seed) for seed in range(repeats + 1)]
     return [timed(scorer.score_ids, ids)[0] for ids in fresh][1:]
@@ -706,7 +707,7 @@ def reward_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[fl
 
 def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[float]:
     """Of steps on all examples with gradient."""
-    task = sentences_task(lm, "{prompt} {input}", sizes["examples"])
+    task = sentences_task(lm, "{prompt} {input}", sizes["examples"], longest=SCALED_LONGEST)
     step = EngineSoftStep(Scorer(lm, task, task.train), sizes["prompt length"], 1e-3)
     drawn = [torch.tensor(random_prompts(lm, 1, sizes["prompt length"], seed)[0]) for seed in range(repeats + 1)]
     return [timed(step, lm.vocab_embeds[ids])[0] for ids in drawn][1:]
@@ -753,7 +754,7 @@ def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
 # Memory
 
 
-BUDGETS = ["64MB", "128MB", "256MB", "512MB", "1GB"]
+BUDGETS = ["128MB", "256MB", "512MB", "1GB", "2GB"]
 
 
 def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:
@@ -855,8 +856,8 @@ def report(found: dict[str, Any], plot: str = "") -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def run(names: Sequence[str], repeats: int) -> dict[str, Any]:
-    """Measure the rows of these names, and the scaling where it is among them."""
+def run(names: Sequence[str], repeats: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Measure the rows of these names, and scaling and memory where they are among them; what is there is kept after each."""
     found: dict[str, Any] = {"machine": machine(), "repeats": repeats, "results": [], "scaling": [], "memory": []}
     lm = random_lm() if any(name in names for name in ("reward", "reward-bfloat16", "soft-step", "pez-step")) else None
     for name in (name for name in ROWS if name in names):
@@ -866,9 +867,11 @@ def run(names: Sequence[str], repeats: int) -> dict[str, Any]:
         except CannotRun as reason:
             result = {"name": name, "skipped": str(reason)}
         found["results"].append(result)
+        keep(found)
     if "scaling" in names:
         print("scaling ...", file=sys.stderr, flush=True)
         found["scaling"] = scaling(repeats)
+        keep(found)
     if "memory" in names:
         print("memory ...", file=sys.stderr, flush=True)
         try:
@@ -891,17 +894,23 @@ def main() -> None:
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: give at least 1")
     skipped = not options.only and not has_fast_bfloat16()
-    found = run([name for name in names if not (skipped and name == "reward-bfloat16")], options.repeats)
+
+    def keep(found: dict[str, Any]) -> None:
+        if options.markdown:
+            plot = options.markdown.with_suffix(".png")
+            if found["scaling"]:
+                plot_scaling(found["scaling"], plot)
+            command = " ".join(["python runs/bench.py", *(f"--only {options.only}" for _ in range(bool(options.only)))])
+            title = (
+                f"# The scoring engine, measured\n\n`{command} --repeats {options.repeats} --markdown {options.markdown}`\n\n"
+            )
+            options.markdown.write_text(title + report(found, plot.name), encoding="utf-8")
+
+    found = run([name for name in names if not (skipped and name == "reward-bfloat16")], options.repeats, keep)
     if skipped:
         reason = "neither AMX nor CUDA here; --only reward-bfloat16 measures it all the same"
         found["results"].insert(1, {"name": "reward-bfloat16", "skipped": reason})
-    if options.markdown:
-        plot = options.markdown.with_suffix(".png")
-        if found["scaling"]:
-            plot_scaling(found["scaling"], plot)
-        command = " ".join(["python runs/bench.py", *(f"--only {options.only}" for _ in range(bool(options.only)))])
-        text = f"# The scoring engine, measured\n\n`{command} --repeats {options.repeats} --markdown {options.markdown}`\n\n"
-        options.markdown.write_text(text + report(found, plot.name), encoding="utf-8")
+    keep(found)
     print(json.dumps(found, indent=1) if options.json else report(found), end="\n" if options.json else "")
 
 

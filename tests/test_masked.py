@@ -26,6 +26,7 @@ from hardprompt.cut import fitted
 from hardprompt.errors import LMError, TaskError
 from hardprompt.lm import FrozenLM, MaskedLM, allowed_vocabulary, load_lm, log_perplexity, surprisals
 from hardprompt.lm.masked import is_masked
+from hardprompt.lm.memory import OVERHEAD
 from hardprompt.optimizers import Problem
 from hardprompt.own.validate import validate
 from hardprompt.report.listing import LISTINGS
@@ -135,7 +136,7 @@ def test_batches_of_masked_prompts_change_nothing(monkeypatch: pytest.MonkeyPatc
     lm = tiny_lm("roberta")
     prompts = [[40, 50, 60], [], [70], [80, 90]]
     whole = surprisals(lm, prompts)
-    monkeypatch.setattr(lm.memory, "budget", lm.footprint.of_pass(2 * 6, reads=2) * 2)
+    monkeypatch.setattr(lm.memory, "budget", 2 * (lm.footprint.of_pass(2 * 6, reads=2) + OVERHEAD))
     for one, other in zip(whole, surprisals(lm, prompts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hardprompt.lm.memory import Memory
+from hardprompt.lm.memory import OVERHEAD, Memory
 from hardprompt.metrics import faithfulness, projection_ids, repetition, scrutability, whole_word_share
 from hardprompt.metrics.faithfulness import agreement, distance_gap, mean_kl, output_gap
 from hardprompt.prompt import SoftPrompt
@@ -73,5 +73,5 @@ def test_blocks_of_examples_change_no_gap(monkeypatch: pytest.MonkeyPatch) -> No
     lm, task = tiny_lm("llama"), tiny_task("generation")
     soft, allowed = SoftPrompt(lm.vocab_embeds[[40, 50]] + 0.3), torch.arange(lm.vocab_embeds.shape[0])
     whole = faithfulness(Scorer(lm, task, task.train), soft, allowed)
-    monkeypatch.setattr(lm, "memory", Memory(2 * 2 * 4 * lm.footprint.logits))
+    monkeypatch.setattr(lm, "memory", Memory(2 * (2 * 4 * lm.footprint.logits + OVERHEAD)))
     assert faithfulness(Scorer(lm, task, task.train), soft, allowed) == pytest.approx(whole, rel=1e-4, abs=1e-5)

@@ -18,8 +18,11 @@ from hardprompt.errors import LMError
 BUDGET = "2GB"
 """By default: the same everywhere, since how a pass is cut decides the last bits of its result."""
 
-LEAST = 16 << 20
-"""Bytes: a budget that was halved to less than this is no use."""
+LEAST = 128 << 20
+"""Bytes: a budget of less is no use, for a pass takes `OVERHEAD` whatever it reads."""
+
+OVERHEAD = 32 << 20
+"""Bytes that the libraries of matrix products take for themselves, measured on a CPU."""
 
 KEPT_SHARE = 0.5
 """Of the budget, what keys and values that are kept from call to call may take; passes take the rest."""
@@ -74,7 +77,7 @@ class Memory:
     @property
     def pass_room(self) -> int:
         """Bytes for a pass."""
-        return self.budget - self.kept_room
+        return max(1, self.budget - self.kept_room - OVERHEAD)
 
     def rows(self, size: int) -> int:
         """How many rows of `size` bytes fit into a pass; at least one."""
@@ -100,7 +103,7 @@ class Memory:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            if self.budget < 2 * LEAST:  # beyond the handler, whose traceback holds the tensors of the attempt
+            if self.budget // 2 < LEAST:  # beyond the handler, whose traceback holds the tensors of the attempt
                 raise LMError("one prompt on one example does not fit into memory; take a smaller model or shorter inputs")
             self.budget //= 2
             self._evict()
@@ -119,7 +122,7 @@ def memory_bytes(text: str) -> int:
     """Bytes of a text such as "4GB", "512 MB" or "2GiB"; GB and GiB are both 1024^3.
 
     Raises:
-        ValueError: it is no such text, or less than 32 MB.
+        ValueError: it is no such text, or less than `LEAST`.
 
     >>> memory_bytes("1.5GB")
     1610612736
@@ -132,8 +135,8 @@ def memory_bytes(text: str) -> int:
     except ValueError:
         number = math.nan
     size = number * (1 << units[unit]) if unit else math.nan
-    if not 2 * LEAST <= size < 1 << 50:
-        raise ValueError("give a size of at least 32MB, such as 512MB or 4GB")
+    if not LEAST <= size < 1 << 50:
+        raise ValueError("give a size of at least 128MB, such as 512MB or 4GB")
     return int(size)
 
 

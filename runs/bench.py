@@ -754,7 +754,7 @@ def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
 # Memory
 
 
-BUDGETS = ["128MB", "256MB", "512MB", "1GB", "2GB"]
+BUDGETS = ["256MB", "512MB", "1GB", "2GB"]
 
 
 def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:

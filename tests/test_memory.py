@@ -133,7 +133,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "4", "4TB", "-1GB", "nan GB", "1MB", "99999999GB", "four GB"])
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="give a size of at least 128MB"):
+    with pytest.raises(ValueError, match="give a size of at least 256MB"):
         memory_bytes(text)
 
 

@@ -18,8 +18,8 @@ from hardprompt.errors import LMError
 BUDGET = "2GB"
 """By default: the same everywhere, since how a pass is cut decides the last bits of its result."""
 
-LEAST = 128 << 20
-"""Bytes: a budget of less is no use, for a pass takes `OVERHEAD` whatever it reads."""
+LEAST = 256 << 20
+"""Bytes: with less not even one example of GPT-2's size keeps to the budget (`runs/log.md`)."""
 
 OVERHEAD = 32 << 20
 """Bytes that the libraries of matrix products take for themselves, measured on a CPU."""
@@ -136,7 +136,7 @@ def memory_bytes(text: str) -> int:
         number = math.nan
     size = number * (1 << units[unit]) if unit else math.nan
     if not LEAST <= size < 1 << 50:
-        raise ValueError("give a size of at least 128MB, such as 512MB or 4GB")
+        raise ValueError("give a size of at least 256MB, such as 512MB or 4GB")
     return int(size)
 
 

@@ -333,9 +333,10 @@ class Scorer:
     def _cut(self, rows: Sequence[_Row]) -> list[list[int]]:
         """Indices of rows whose graphs fit into memory together, in parts."""
         parts: list[list[int]] = []
+        heads = [row.head if self.lm.shares_beginnings else 0 for row in rows]
         for i in sorted(range(len(rows)), key=lambda i: rows[i].length):
             count = len(parts[-1]) + 1 if parts else 0
-            if count and self._fits(count, rows[i].length, 0, rows[i].reads, gradient=True):
+            if count and self._fits(count, rows[i].length - heads[i], heads[i], rows[i].reads, gradient=True):
                 parts[-1].append(i)
             else:
                 parts.append([i])
@@ -347,7 +348,7 @@ class Scorer:
         longest = {self._owner(rows[i]): rows[i] for i in sorted(apart, key=lambda i: rows[i].head)}
         heads: Iterable[_Heads] = ()
         if apart and self._keeps_heads:
-            heads = self.lm.memory.keep(self._begun, self._kept_size, lambda: list(self._read(self._all_before(), None)))
+            heads = self.lm.memory.keep(self._begun, self._kept_size, lambda: list(self._read(self._all_before(), None, True)))
         elif sum(rows[i].head for i in apart) - sum(row.head for row in longest.values()) > PASS_TOKENS:
             heads = self._read(list(longest.values()), soft)
         else:
@@ -369,11 +370,14 @@ class Scorer:
         """Whether what stands before the prompt is read once, for whoever scores on these examples with this model."""
         return not self._prompt_first and self._kept_size <= self.lm.memory.kept_room
 
-    def _read(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[_Heads]:
-        """The heads of one row per owner, in batches of similar length."""
+    def _read(self, rows: Sequence[_Row], soft: Tensor | None, once: bool = False) -> Iterator[_Heads]:
+        """The heads of one row per owner, in batches of similar length, or, if they are read once and for all, in few batches.
+
+        Rows go through the model together only where their heads were read together.
+        """
         wants_nll = self._prompt_nll is not None and soft is None
         sizes = [(row.head, 0, row.head if wants_nll else 0) for row in rows]
-        for batch in _packed(sizes, self._fits_as_heads):
+        for batch in _packed(sizes, self._fits_as_heads, by_length=not once):
             some = [rows[i] for i in batch]
             past = self.lm.prefill(self._embeds(some, [0] * len(some), [row.head for row in some], soft))
             if wants_nll and past.states is not None:
@@ -514,14 +518,16 @@ class Scorer:
         return None if not ended and target.startswith(begun) else False
 
 
-def _packed(sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool]) -> Iterator[list[int]]:
-    """Indices of (tail, head, reads) that go through the model together: as many as fit, of similar length.
+def _packed(
+    sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool], by_length: bool = True
+) -> Iterator[list[int]]:
+    """Indices of (tail, head, reads) that go through the model together: as many as fit, of similar length if `by_length`.
 
     A pass costs its padded tokens and `PASS_TOKENS` more. `fits` is told the number of rows, their widest tail and head, and
     the most positions read of one.
     """
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    ends = _cheapest([sizes[i][0] for i in order])
+    ends = _cheapest([sizes[i][0] for i in order]) if by_length else set()
     batch: list[int] = []
     tail = head = reads = 0
     for number, i in enumerate(order):

@@ -35,6 +35,7 @@ def test_every_reader_says_what_it_makes_of_the_text(microworld: FrozenLM, share
         ids = reader.encode(TEXT)
         by_hand = scrutability(reader, ids, TEXT)
         expected = {name: by_hand[name] for name in ("log_perplexity", "nats_per_character", "max_surprisal")}
-        assert plain["readers"][reader.name] == expected | {"tokens": len(ids)}
+        gap = by_hand["nats_per_character"] - plain["scrutability"]["nats_per_character"]
+        assert plain["readers"][reader.name] == expected | {"tokens": len(ids), "gap_nats_per_character": gap}
         assert plain["readers"][reader.name]["log_perplexity"] + 0.5 < mixed["readers"][reader.name]["log_perplexity"]
     assert len({reading["tokens"] for reading in plain["readers"].values()}) == 2

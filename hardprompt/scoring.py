@@ -155,6 +155,7 @@ class Scorer:
         self._after_nothing = lm.encode_many([after for _, after in around])
         self._prompt_first = all(ids == self._before[0] for ids in self._before)
         self._begun = tuple((*lm.opening, *ids) for ids in self._before)
+        self._kept_size = sum(map(len, self._begun)) * lm.kept_bytes
         starts_with_prompt = not any(self._before) and all(self._after)
         self._prompt_nll = prompt_nll if starts_with_prompt else None
         self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
@@ -360,10 +361,6 @@ class Scorer:
             block = [i for i in apart if self._owner(rows[i]) in some.place]
             if block:
                 yield block, some
-
-    @property
-    def _kept_size(self) -> int:
-        return sum(map(len, self._begun)) * self.lm.kept_bytes
 
     @property
     def _keeps_heads(self) -> bool:

@@ -214,19 +214,27 @@ def inspect_prompt(
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
     seed: OfSeed = None,
-    task: Annotated[str | None, typer.Option("--task", help="Also leave out each token in turn on this task's dev.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Also say what each token is worth on this task's dev; of a soft prompt, each reading."),
+    ] = None,
     data: Data = None,
     lm: AnyLM = None,
+    reader: Readers = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
+    from hardprompt.lm import allowed_vocabulary
     from hardprompt.metrics import inspect
-    from hardprompt.report.prompt import inspection_table
+    from hardprompt.prompt import SoftPrompt
+    from hardprompt.report.prompt import inspection_table, readings_table
     from hardprompt.scoring import Scorer
+    from hardprompt.study.readings import readings_say
+    from hardprompt.study.wayward import default_judge
 
     named = _named(context)
-    given = {"task": task, "data": data, "lm": lm, "device": device}
+    given = {"task": task, "data": data, "lm": lm, "device": device, "readers": tuple(reader) if reader else None}
     request = named.request({field: value for field, value in given.items() if value is not None})
     model = request.load_model()
     scorer, place = None, {}
@@ -234,11 +242,18 @@ def inspect_prompt(
         [found_task] = request.load_tasks().values()
         scorer = Scorer(model, found_task, found_task.dev)
         place = {"template": scorer.template}
-    found = inspect(named.prompt(model, **place), model, scorer=scorer)
+    prompt = named.prompt(model, **place)
+    found = inspect(prompt, model, scorer=scorer)
+    if scorer and isinstance(prompt, SoftPrompt):
+        readers = request.load_readers() if reader or found_task.embedded else ()
+        judge = default_judge(found_task, model, next(iter(readers), None))
+        found["readings"] = readings_say(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         _console().print(inspection_table(found))
+        if "readings" in found:
+            _console().print(readings_table(found["readings"]))
 
 
 @app.command()

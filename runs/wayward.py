@@ -3,7 +3,8 @@
     python runs/wayward.py OUT pairs|detection|lengths|sizes... [--lm FOLDER ...]
 
 `pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `detection`: all report
-tasks, true targets and such that name another task, gamma 0.3; `lengths`: prose of 2 to 16 words; `sizes`: several models.
+tasks, true targets and such that name another task, at the least gamma of 0.3, 3 and 30 that reaches it, and prompts that
+merely start at an instruction; `lengths`: prose of 2 to 16 words; `sizes`: several models.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from torch import Tensor
 from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
 from hardprompt.lm.microworld import world
 from hardprompt.metrics.says import Judge
-from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
+from hardprompt.optimizers.wayward import LEAST_F1, WaywardConfig, chosen, target_prompt, train_toward
 from hardprompt.study.targets import PROSE, targets
 from hardprompt.study.wayward import default_judge, wayward
 from hardprompt.tasks.microworld import TASKS
@@ -43,7 +44,10 @@ def pairs(lms: list[str]) -> Iterator[Request]:
 
 
 def detection(lms: list[str]) -> Iterator[Request]:
-    """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase."""
+    """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase.
+
+    Last, plain soft tuning from a reference prompt and from a paraphrase.
+    """
     names = list(TASKS)
     for turn in range(4):
         for number, name in enumerate(REPORT):
@@ -56,7 +60,11 @@ def detection(lms: list[str]) -> Iterator[Request]:
                 ("true", skill.reference_prompts[0]),
                 (other, its.held_out_prompts[0]),
             )[turn]
-            yield f"{name} as {kind} {turn}", lms[0], name, text, (0.3,)
+            yield f"{name} as {kind} {turn}", lms[0], name, text, (0.3, 3.0, 30.0)
+    for name in REPORT:
+        skill = world.TASKS[name].skill
+        for turn, text in enumerate((skill.reference_prompts[0], skill.held_out_prompts[1])):
+            yield f"{name} from {turn}", lms[0], name, text, (0.0,)
 
 
 def lengths(lms: list[str]) -> Iterator[Request]:
@@ -76,17 +84,20 @@ def sizes(lms: list[str]) -> Iterator[Request]:
 STUDIES = {"pairs": pairs, "detection": detection, "lengths": lengths, "sizes": sizes}
 
 
-def alone(lm: FrozenLM, name: str, target: str, gamma: float, judge: Judge) -> tuple[dict[str, Any], Tensor]:
-    """A wayward prompt at one gamma, and what can be said of it without an unconstrained one."""
+def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: Judge) -> tuple[dict[str, Any], Tensor]:
+    """A wayward prompt at the least gamma that reaches the target, and what can be said of it without an unconstrained one."""
     task = load_task(name)
     goal = target_prompt(lm, task.template, target)
-    problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
-    best = chosen(train_toward(problem, goal, gamma, WaywardConfig(**SCHEDULE)))
+    for gamma in gammas:
+        problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
+        best = chosen(train_toward(problem, goal, gamma, WaywardConfig(**SCHEDULE)))
+        if best.token_f1 >= LEAST_F1:
+            break
     test, text = Scorer(lm, task, task.test), lm.decode(best.projection)
     found = {
         "task": name,
         "target": target,
-        "gamma": gamma,
+        "gamma": best.gamma,
         "projection": text,
         "token_f1": best.token_f1,
         "test_accuracy": float(test.score_embeds(best.embeds).correct.float().mean()),
@@ -116,7 +127,7 @@ def main() -> None:
                 models[name] = (lm := load_lm(name), default_judge(load_task(task_name), lm, reader))
             lm, judge = models[name]
             if study == "detection":
-                found, embeds = alone(lm, task_name, target, gammas[0], judge)
+                found, embeds = alone(lm, task_name, target, gammas, judge)
             else:
                 config = WaywardConfig(**SCHEDULE, gammas=gammas)
                 result = wayward(load_task(task_name), lm, target, judge=judge, config=config)

@@ -338,6 +338,36 @@ def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, a
     assert plain["shuffled"] is None and {row["loss_added"] for row in plain["tokens"]} == {None}
 
 
+def test_a_text_is_recorded_token_by_token(microworld: FrozenLM) -> None:
+    """The same surprisals and worth as `inspect` says; marked is what lies between two tokens."""
+    task = load_task("category")
+    dev = Scorer(microworld, task, task.dev)
+    found = evaluate("give the category", task, microworld)["tokens"]
+    full = inspect("give the category", microworld, scorer=dev)["tokens"]
+    assert found == [
+        {name: row[name] for name in ("token", "surprisal", "loss_added", "accuracy_lost")} | {"marked": None} for row in full
+    ]
+    assert evaluate("", task, microworld)["tokens"] == []
+    firm, give, category = microworld.vocab_embeds[microworld.encode("the give category")]
+    torn = SoftPrompt(torch.stack([firm, (give / give.norm() + category / category.norm()) / 2]))
+    assert [row["marked"] for row in evaluate(torn, task, microworld)["tokens"]] == [False, True]
+
+
+def test_inspect_reads_a_soft_prompt_in_every_way(base: Path, ask: Ask) -> None:
+    """Each text once with its methods, whose shares add up; that by cosine is the recorded one."""
+    point, task = point_of(base, optimizer="soft", seed=0), str(base / "mood.jsonl")
+    asked = ["inspect", "--run", str(base / "study"), "--optimizer", "soft", "--seed", "0", "--task", task]
+    status, out, _ = ask([*asked, "--json"])
+    found = json.loads(out)["readings"]
+    assert status == 0 and found[0]["methods"]["cosine"] == 1.0 and found[0]["text"] == point["prompt_text"].strip()
+    assert len({row["text"] for row in found}) == len(found)
+    for method in ("cosine", "euclidean", "dot", "2nd nearest", "noise 0.1", "noise 0.3"):
+        assert sum(row["methods"].get(method, 0) for row in found) == pytest.approx(1)
+    assert {row["outcome"] for row in found} <= {"faithful", "misleading", "says nothing"}
+    status, out, _ = ask(asked)
+    assert status == 0 and "what it may be read as" in out
+
+
 # What cannot be measured
 
 

@@ -17,7 +17,7 @@ from hardprompt import cli
 from hardprompt.errors import StudyError
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
-from hardprompt.report.page import _in_the_dark, study_page
+from hardprompt.report.page import GAPS, _in_the_dark, study_page
 from hardprompt.report.plot import front_stairs, optimizer_marks, weight_means
 from hardprompt.report.repeat import repetition
 from hardprompt.report.table import FIGURES, TEXT, results_rows
@@ -192,6 +192,34 @@ def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any]
     assert cards == 9 and shown.count(line) == cards
     bare = Reader(page_of(study, [p | {"readers": {}} for p in points]))
     assert bare.within("dt", "bdi") == [] and "the same per character" not in "".join(bare.within("dt"))
+
+
+def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Surprisal and what is lost without each token, marked ones with an asterisk and its meaning; older records have none."""
+    study, points = quick
+    rows = [
+        {"token": " so", "surprisal": None, "loss_added": 2.0, "accuracy_lost": 0.25, "marked": True},
+        {"token": "<b>", "surprisal": 3.456, "loss_added": -0.5, "accuracy_lost": 0.0, "marked": False},
+    ]
+    read = Reader(page_of(study, [p | {"tokens": rows} for p in points]))
+    assert read.within("article", "th", "bdi") == ["so", "<b>"] * 9 and "".join(read.within("article", "th")).count("*") == 9
+    assert read.within("article", "td")[:6] == ["\u2013", "+2.00", "-0.25", "3.46", "-0.50", "0.00"]
+    assert [a["style"] for tag, a in read.elements if tag == "td" and "style" in a][:2] == ["--share: 100.0%", "--share: 0.0%"]
+    assert "reads another token off the vectors" in "".join(read.within("article", "p"))
+    assert Reader(page_of(study, [{k: v for k, v in p.items() if k != "tokens"} for p in points])).within("article", "td") == []
+
+
+def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A row per soft prompt with its gaps, and no such table where all prompts are hard."""
+    study, points = quick
+    headings = [heading for _, heading in GAPS]
+    soft = [p for p in points if p["optimizer"] == "soft"]
+    read = Reader(page_of(study, points))
+    assert set(headings) <= set(read.within("thead", "th"))
+    cells = read.within("tbody", "td")
+    for point in soft:
+        assert f"{point['faithfulness']['kl']:.3f}" in cells
+    assert not set(headings) & set(Reader(page_of(study, [p for p in points if p not in soft])).within("thead", "th"))
 
 
 def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:

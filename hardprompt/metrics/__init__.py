@@ -12,7 +12,7 @@ from hardprompt.metrics.says import Judge, Saying
 from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
-from hardprompt.metrics.tokens import inspect
+from hardprompt.metrics.tokens import inspect, token_map
 
 __all__ = [
     "FAITHFULNESS",
@@ -29,5 +29,6 @@ __all__ = [
     "scrutability",
     "stability",
     "token_f1",
+    "token_map",
     "whole_word_share",
 ]

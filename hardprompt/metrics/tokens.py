@@ -4,6 +4,9 @@ task, what it is worth."""
 from collections.abc import Sequence
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from hardprompt.errors import ContextExceeded
 from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
@@ -90,6 +93,47 @@ def inspect(
         "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
         "tokens": tokens,
     }
+
+
+def token_map(
+    prompt: HardPrompt,
+    scorer: Scorer,
+    embeds: Float[Tensor, "L d"] | None = None,
+    vocab: Float[Tensor, "A d"] | None = None,
+    measure: str = "cosine",
+) -> list[dict[str, Any]]:
+    """What carries a text, in short: per token `token`, `surprisal` (nats), `loss_added` (nats per example) and
+    `accuracy_lost` (fraction) where it is left out, and `marked`.
+
+    Args:
+        prompt: the text's ids (L,).
+        scorer: the examples on which tokens are left out.
+        embeds: the soft prompt that the text was read off; then `marked` says whether a small change of method reads another
+            token there (`hardprompt.metrics.stability`). Without one it is None.
+        vocab: rows that it may be read as; by default all.
+        measure: by which it was read.
+
+    Example:
+        >>> from hardprompt import HardPrompt, load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> found = token_map(HardPrompt.from_ids(lm, lm.encode("give the plural")), Scorer(lm, task, task.dev))
+        >>> max(found, key=lambda row: row["loss_added"])["token"]
+        ' plural'
+    """
+    lm, ids = scorer.lm, list(prompt.ids)
+    if not ids:
+        return []
+    marked = None if embeds is None else stability(embeds, lm.vocab_embeds if vocab is None else vocab, measure)["marked"]
+    surprisal = surprisals(lm, [ids])[0].tolist()
+    return [
+        {
+            "token": token_text(lm, ids[t]),
+            "surprisal": None if surprisal[t] != surprisal[t] else surprisal[t],
+            **worth,
+            "marked": None if marked is None else t + 1 in marked,
+        }
+        for t, worth in enumerate(deletion_map(scorer, ids))
+    ]
 
 
 def token_text(lm: FrozenLM, token: int) -> str:

@@ -85,6 +85,10 @@ def list_metrics() -> list[Entry]:
         ("scrutability.repetition", "fraction", "tokens that occurred earlier in the prompt"),
         ("scrutability.distinct_tokens", "tokens", "how many different ones the prompt has"),
         ("scrutability.whole_word_share", "fraction", "tokens that are complete words"),
+        ("tokens.surprisal", "nats", "of each token of the text under the task LM"),
+        ("tokens.loss_added", "nats per example", "dev loss of the text without this token minus that of the text"),
+        ("tokens.accuracy_lost", "fraction", "dev accuracy of the text minus that without this token"),
+        ("tokens.marked", "yes or no", "whether a small change of method reads another token off the soft prompt here"),
         ("faithfulness.distance_cosine", "1 - cosine", "mean distance to the closest allowed token (Patel et al.)"),
         ("faithfulness.distance_euclidean", "embedding units", "the same, Euclidean"),
         (

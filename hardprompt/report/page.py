@@ -28,6 +28,18 @@ LINES_OF_A_SPOT = 6
 SIGNS_OF_A_SPOT = 240
 """And at most this many signs of a prompt."""
 
+GAPS = (
+    ("distance_cosine", "distance, 1 - cosine"),
+    ("output_gap", "output gap, squared logits"),
+    ("loss_gap", "loss gap, nats per example"),
+    ("accuracy_gap", "accuracy gap"),
+    ("agreement", "agreement"),
+    ("kl", "KL, nats"),
+    ("label_kl", "KL of labels, nats"),
+    ("behavioural_distance", "behavioural distance, nats"),
+)
+"""Of the faithfulness of a soft prompt: what the page shows, and how it is headed."""
+
 
 def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, Any]) -> str:
     """The page as HTML; the same study gives the same text, wherever its folder lies.
@@ -62,6 +74,8 @@ def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, 
         headings=("optimizer", *FIGURES, TEXT),
         results=[(name, list(own)) for name, own in groupby(rows, key=lambda row: row.optimizer)],
         best=[row.best for row in rows if row.best and row.best["log_perplexity"] is not None],
+        soft=[p for p in done if "reason" not in p["faithfulness"]],
+        gaps=GAPS,
         reference=found["reference"]["log_perplexity"],
         covered=found["optimizers"],
         known=found["known"],

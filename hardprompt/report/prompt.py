@@ -8,7 +8,7 @@ from rich.text import Text
 from hardprompt.optimizers.projection import MEASURES
 from hardprompt.report.listing import list_metrics
 
-SHOWN_APART = ("task", "lm", "prompt_text", "test_correct")
+SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
 OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 """Said again among the readers."""
 
@@ -66,6 +66,23 @@ def inspection_table(found: dict[str, Any]) -> Table:
         place = f"{row['position']}*" if row["marked"] else str(row["position"])
         table.add_row(place, identity, token, *[_number(row[name]) for name in numbers], *near)
     table.caption, table.caption_justify = _caption(found), "left"
+    return table
+
+
+def readings_table(readings: list[dict[str, Any]]) -> Table:
+    """A row per text that a soft prompt can be read as: by which methods, how well it does, and what it says."""
+    table = Table(title="what it may be read as", title_justify="left", pad_edge=False)
+    for heading in ("text", "read so by (share of draws)", "accuracy", "outcome", "says", "reader"):
+        table.add_column(heading, justify="right" if heading in ("accuracy", "reader") else "left", overflow="fold")
+    for row in readings:
+        methods = ", ".join(name if share == 1 else f"{name} ({share:.2f})" for name, share in row["methods"].items())
+        says = ", ".join(row["tasks"]) or "-"
+        table.add_row(
+            Text(row["text"]), methods, f"{row['accuracy']:.3f}", row["outcome"], says, _number(row["reader_nats_per_token"])
+        )
+    outcomes = {row["outcome"] for row in readings}
+    if len(outcomes) > 1:
+        table.caption, table.caption_justify = "what it says changes with the method: no one reading can be trusted", "left"
     return table
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability
+from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability, token_map
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
@@ -92,9 +92,11 @@ def measure_prompt(
         vocabulary = torch.arange(lm.vocab_embeds.shape[0], device=lm.device) if allowed is None else allowed
         hard = HardPrompt.from_ids(lm, projection_ids(prompt, lm.vocab_embeds, vocabulary, projection))
         gaps: dict[str, Any] = faithfulness(test, prompt, vocabulary, projection)
+        tokens = token_map(hard, dev, prompt.embeds, lm.vocab_embeds[vocabulary], projection)
     else:
         hard = prompt
         gaps = dict.fromkeys(FAITHFULNESS) | {"reason": NOT_FOR_HARD}
+        tokens = token_map(hard, dev)
     survives = test.survives(hard.ids, hard.text)
     on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
     deployed = own if survives and hard is prompt else test.score_text(hard.text)
@@ -128,6 +130,7 @@ def measure_prompt(
         "readers": readings,
         "inputs_cut": {part: task.inputs_cut.get(part, 0) for part in SPLITS},
         "scrutability": readable,
+        "tokens": tokens,
         "faithfulness": gaps,
     }
 

@@ -1,9 +1,9 @@
 """The tables and figures of interpret.md from what wayward.py and says.py left.
 
-    python runs/interpret.py OUT STUDIES FIGURE.png     # OUT: the folder of wayward.py and says.py; STUDIES: of report_tasks.sh
+    python runs/interpret.py OUT STUDIES FIGURES     # OUT: the folder of wayward.py and says.py; STUDIES: of report_tasks.sh
 
-What a text says is decided as in `hardprompt.metrics.says`; the accuracy-drop rule flags a prompt whose text is right on 0.05
-less of test than its vectors.
+What a text says is decided as in `hardprompt.metrics.says`, the limit of what can be read taken from `tune` tasks alone; the
+accuracy-drop rule flags a prompt whose text is right on 0.05 less of test than its vectors.
 """
 
 import argparse
@@ -13,15 +13,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
-from hardprompt import load_lm, load_points, load_task
+from hardprompt import Scorer, SoftPrompt, load_lm, load_points, load_task
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import stability
-from hardprompt.metrics.says import LEAST_LIFT, lift, readable_limit, said
+from hardprompt.metrics.says import LEAST_LIFT, Judge, lift, readable_limit, said
 from hardprompt.optimizers.wayward import LEAST_F1
+from hardprompt.study.readings import readings_say
 
 Row = dict[str, Any]
 DROP = 0.05
@@ -32,16 +34,16 @@ def read(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def outcome(row: Row) -> str:
+def outcome(row: Row, limit: float) -> str:
     """Of a wayward prompt, from the recorded lifts."""
     says = row["says"]
-    if says["reader_nats_per_token"] is None or says["reader_nats_per_token"] > says["readable_up_to"]:
+    if says["reader_nats_per_token"] is None or says["reader_nats_per_token"] > limit:
         return "says nothing"
     tasks = said(says["lifts"])
     return "says nothing" if not tasks else "faithful" if row["task"] in tasks else "misleading"
 
 
-def pairs_table(rows: list[Row]) -> None:
+def pairs_table(rows: list[Row], limit: float) -> None:
     """Every pair, and what the issue asks of them."""
     if not rows:
         return
@@ -50,7 +52,8 @@ def pairs_table(rows: list[Row]) -> None:
     for row in rows:
         values = (row["unconstrained_test_accuracy"], row["test_accuracy"], row["relative_accuracy_drop"])
         numbers = " | ".join(f"{value:.3f}" for value in (*values, row["deployed_test_accuracy"]))
-        print(f"| {row['task']} | {row['target']} | {row['gamma']:g} | {row['token_f1']:.2f} | {numbers} | {outcome(row)} |")
+        chosen = f"{row['gamma']:g} | {row['token_f1']:.2f}"
+        print(f"| {row['task']} | {row['target']} | {chosen} | {numbers} | {outcome(row, limit)} |")
     good = [row["token_f1"] >= LEAST_F1 and row["relative_accuracy_drop"] <= 0.05 for row in rows]
     drop = mean(row["relative_accuracy_drop"] for row in rows)
     print(f"\n{len(rows)} pairs: mean relative drop {drop:.4f}; F1 >= 0.98 and drop <= 5 %: {sum(good)} of {len(good)}\n")
@@ -64,7 +67,7 @@ def gamma_figure(rows: list[Row], file: Path) -> None:
     by = {gamma: [line for row in rows for line in row["grid"] if line["gamma"] == gamma] for gamma in gammas}
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    shown = [str(gamma) for gamma in gammas]
+    shown = [f"{gamma:g}" for gamma in gammas]
     print("| gamma | prompts | test accuracy | token F1 | squared distance |\n|---|---|---|---|---|")
     for gamma in gammas:
         values = [mean(line[name] for line in by[gamma]) for name in ("test_accuracy", "token_f1", "distance")]
@@ -78,27 +81,23 @@ def gamma_figure(rows: list[Row], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def re_embedded(says: list[Row], studies: Path, limit: float) -> tuple[list[Row], list[Row]]:
-    """Hard prompts as vectors, and soft prompts whose projection solves the task too: texts of the studies with an outcome."""
+def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
+    """Hard prompts as vectors: texts that PEZ, RL and people wrote for a task, with the outcome of reading them."""
     models = {row["text"]: {} for row in says}
     for row in says:
         models[row["text"]][row["lm"]] = row
     without = models[""]["microworld"]["acc"]
-    hard, soft = [], []
+    found = []
     for folder in sorted(studies.iterdir()):
         for point in load_points(folder).to_dict("records"):
-            if point["prompt_text"] not in models or not point["prompt_text"] or point["optimizer"] == "random":
+            if point["prompt_text"] not in models or not point["prompt_text"] or point["optimizer"] in ("random", "soft"):
                 continue
             read = models[point["prompt_text"]]
             lifts = {name: lift(acc, without[name]) for name, acc in read["microworld"]["acc"].items()}
             tasks = said(lifts) if read["microworld-reader"]["nats"] <= limit else ()
-            drop = point["test_accuracy"] - point["deployed_test_accuracy"]
-            row = {"outcome": "misleading" if tasks and point["task"] not in tasks else "not", "drop": drop}
-            if point["optimizer"] != "soft":
-                hard.append(row)
-            elif drop <= DROP:
-                soft.append(row)
-    return hard, soft
+            outcome = "misleading" if tasks and point["task"] not in tasks else "not"
+            found.append({"outcome": outcome, "drop": drop(point)})
+    return found
 
 
 def share(values: Iterable[bool]) -> str:
@@ -107,40 +106,113 @@ def share(values: Iterable[bool]) -> str:
     return f"{sum(found)} of {len(found)}"
 
 
-def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], soft: list[Row]) -> None:
+def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: float) -> None:
     """How often the outcome flags a prompt as misleading, beside the accuracy-drop rule, on the same cases."""
-    true = [row for row in alone if " as true " in row["key"]]
-    other = [row for row in alone if " as true " not in row["key"]]
-    other += [row for row in pairs if row["key"].endswith(" inputs")]
-    print("| cases | misleading | drop above 0.05 |\n|---|---|---|")
-    for name, rows in (("target names another task", other), ("target is a true definition", true)):
-        priced = [row for row in rows if world.TASKS[row["task"]].skill.price]
-        for part, group in ((name, rows), (f"{name}, of a task with a price", priced)):
-            drops = (row["test_accuracy"] - row["deployed_test_accuracy"] > DROP for row in group)
-            print(f"| {part} | {share(outcome(row) == 'misleading' for row in group)} | {share(drops)} |")
-    for name, rows in (("hard prompts re-embedded", hard), ("soft prompts whose projection solves the task", soft)):
-        flagged = share(row["outcome"] == "misleading" for row in rows)
-        print(f"| {name} | {flagged} | {share(row['drop'] > DROP for row in rows)} |")
-    unlike = [row for row in other if row["token_f1"] < LEAST_F1]
-    print(f"\nof those that name another task, {len(unlike)} do not project to it (F1 < 0.98)\n")
-
-
-def stability_table(out: Path, studies: Path) -> None:
-    """Share of positions that are read as another token, by method: wayward prompts and those of the studies."""
-    lm = load_lm("microworld")
-    vocab = lm.vocab_embeds.float()
-    groups = {
-        "wayward": sorted(out.glob("*.safetensors")),
-        "vanilla": sorted(file for folder in studies.iterdir() for file in folder.glob("soft/*.safetensors")),
+    named = [row for row in alone if " as " in row["key"] and " as true " not in row["key"]]
+    named += [row for row in pairs if row["key"].endswith(" inputs")]
+    started = [row for row in alone if " from " in row["key"]]
+    cases = {
+        "target names another task": named,
+        "... and is reached (F1 >= 0.98)": [row for row in named if row["token_f1"] >= LEAST_F1],
+        "target is a true definition": (true := [row for row in alone if " as true " in row["key"]]),
+        "... of a task with a price": [row for row in true if world.TASKS[row["task"]].skill.price],
+        "soft prompts whose projection solves the task": [row for row in started if drop(row) <= DROP],
     }
-    print("| prompts | n | marked positions | methods: share of positions changed |\n|---|---|---|---|")
+    print("| cases | misleading | drop above 0.05 |\n|---|---|---|")
+    for name, rows in cases.items():
+        flagged = share(outcome(row, limit) == "misleading" for row in rows)
+        print(f"| {name} | {flagged} | {share(drop(row) > DROP for row in rows)} |")
+    flagged = share(row["outcome"] == "misleading" for row in hard)
+    print(f"| hard prompts re-embedded | {flagged} | {share(row['drop'] > DROP for row in hard)} |\n")
+
+
+def drop(row: Row) -> float:
+    """What the text of a soft prompt is right on less."""
+    return float(row["test_accuracy"] - row["deployed_test_accuracy"])
+
+
+def curve_table(rows: list[Row], what: str, figure: Path) -> None:
+    """By length or model (what a key says) and gamma: accuracy, F1 and distance, and the curve of accuracy against gamma."""
+    if not rows:
+        return
+    lines = [{"task": row["task"], "group": group(row, what)} | line for row in rows for line in row["grid"]]
+    found = pd.DataFrame(lines).groupby(["group", "gamma"])[["test_accuracy", "token_f1", "distance"]].mean()
+    own = pd.DataFrame([{"group": group(row, what), "drop": row["relative_accuracy_drop"]} for row in rows]).groupby("group")
+    print(f"| {what} | gamma | test accuracy | token F1 | squared distance | relative drop of the chosen |\n|{'---|' * 6}")
+    drawn = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = drawn.add_subplot()
+    for name, part in found.groupby(level="group", sort=False):
+        for (_, gamma), line in part.iterrows():
+            print(f"| {name} | {gamma:g} | {' | '.join(f'{v:.3f}' for v in line)} | {own.get_group(name)['drop'].mean():.3f} |")
+        gammas = [f"{gamma:g}" for gamma in part.index.get_level_values("gamma")]
+        axes.plot(gammas, part.test_accuracy, marker="o", label=f"{name}: accuracy")
+        axes.plot(gammas, part.token_f1, marker=".", linestyle=":", color=axes.lines[-1].get_color(), label=f"{name}: F1")
+    axes.set_xlabel("gamma (nats per squared embedding unit)")
+    axes.set_ylim(0, 1.05)
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    axes.set_title(f"effect of the {what}", loc="left")
+    drawn.savefig(figure, dpi=120)
+    print()
+
+
+def group(row: Row, what: str) -> str:
+    """`4 words` of a key that ends so, or the model's name at its beginning."""
+    return str(row["key"].removeprefix(row["task"]).strip() if what == "length" else row["key"].split()[0])
+
+
+def one_text_figure(rows: list[Row], file: Path) -> None:
+    """One text, many tasks: accuracy of the vectors and of the one text that all of them project to."""
+    same = [row for row in rows if row["key"].endswith(" prose") and row["token_f1"] >= LEAST_F1]
+    if not same:
+        return
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(same))
+    axes.barh([p - 0.2 for p in places], [row["test_accuracy"] for row in same], 0.36, color="#0072b2", label="the vectors")
+    axes.barh(
+        [p + 0.2 for p in places], [row["deployed_test_accuracy"] for row in same], 0.36, color="#d55e00", label="their text"
+    )
+    axes.set_yticks(list(places), [row["task"] for row in same])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("test accuracy on its own task")
+    axes.legend(frameon=False, loc="lower right")
+    axes.set_title(f'{len(same)} soft prompts, one reading: "{same[0]["projection"]}"', loc="left", fontsize="medium")
+    figure.savefig(file, dpi=120)
+
+
+def stability_table(out: Path, studies: Path, limit: float) -> None:
+    """Share of positions that are read as another token, by method, and of prompts whose text then says something else."""
+    lm, reader = load_lm("microworld"), load_lm("microworld-reader")
+    vocab, every = lm.vocab_embeds.float(), torch.arange(len(lm.vocab_embeds))
+    judge = Judge(lm, [load_task(name) for name in world.TASKS], reader)
+    judge.limit = limit
+    wayward = [(row["task"], row["key"], study) for study in ("pairs", "detection") for row in read(out / f"{study}.jsonl")]
+    groups = {
+        "wayward": [
+            (task, out / f"{study}-{key.replace(' ', '_')}.safetensors") for task, key, study in wayward if " from " not in key
+        ],
+        "vanilla": [
+            (folder.name, file) for folder in sorted(studies.iterdir()) for file in sorted(folder.glob("soft/*.safetensors"))
+        ],
+    }
+    print("| prompts | n | marked positions | method | positions changed | outcome changed |\n|---|---|---|---|---|---|")
     for name, files in groups.items():
-        found = [stability(load_file(file)["embeds"].float(), vocab) for file in files]
-        if found:
-            marked = sum(len(each["marked"]) for each in found) / sum(len(each["changed"]["dot"]) for each in found)
-            methods = {method: mean(each["mean_changed"][method] for each in found) for method in found[0]["mean_changed"]}
-            shown = ", ".join(f"{method} {value:.2f}" for method, value in methods.items() if method != "cosine")
-            print(f"| {name} | {len(found)} | {marked:.2f} | {shown} |")
+        firm, other = [], []
+        for task, file in files:
+            embeds = load_file(file)["embeds"].float()
+            firm.append(stability(embeds, vocab))
+            lines = readings_say(SoftPrompt(embeds), Scorer(lm, load_task(task), load_task(task).dev), judge, every)
+            by_method: Row = {}
+            for line in lines:
+                for method, part in line["methods"].items():
+                    by_method.setdefault(method, []).append((part, line["outcome"]))
+            usual = by_method["cosine"][0][1]
+            other.append({method: sum(part for part, o in its if o != usual) for method, its in by_method.items()})
+        marked = sum(len(each["marked"]) for each in firm) / sum(len(each["changed"]["dot"]) for each in firm)
+        for method in other[0]:
+            changed = mean(each["mean_changed"][method] for each in firm)
+            says = mean(each[method] for each in other)
+            print(f"| {name} | {len(files)} | {marked:.2f} | {method} | {changed:.2f} | {says:.2f} |")
 
 
 def main() -> None:
@@ -148,18 +220,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("studies", type=Path)
-    parser.add_argument("figure", type=Path)
+    parser.add_argument("figures", type=Path, help="a folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    tune = [name for name, task in world.TASKS.items() if task.division == "tune"]
+    limit = readable_limit(load_lm("microworld-reader"), [text for name in tune for text in load_task(name).reference_prompts])
     pairs, alone = read(args.out / "pairs.jsonl"), read(args.out / "detection.jsonl")
-    pairs_table(pairs)
-    gamma_figure(pairs, args.figure)
-    reader = load_lm("microworld-reader")
-    limit = readable_limit(reader, [text for name in world.TASKS for text in load_task(name).reference_prompts])
-    hard, soft = re_embedded(read(args.out / "says.jsonl"), args.studies, limit)
+    pairs_table(pairs, limit)
+    gamma_figure(pairs, args.figures / "interpret-gamma.png")
+    one_text_figure(pairs, args.figures / "interpret-one-text.png")
+    for what in ("length", "size"):
+        curve_table(read(args.out / f"{what}s.jsonl"), what, args.figures / f"interpret-{what}.png")
+    hard = re_embedded(read(args.out / "says.jsonl"), args.studies, limit)
     print(f"\na task is said at a lift of {LEAST_LIFT}, a text read up to {limit:.2f} nats per token\n")
-    detection_table(pairs, alone, hard, soft)
-    stability_table(args.out, args.studies)
+    detection_table(pairs, alone, hard, limit)
+    stability_table(args.out, args.studies, limit)
 
 
 if __name__ == "__main__":

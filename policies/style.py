@@ -11,12 +11,14 @@ A `StyleReward` is a reward of one's own: put `reward = StyleReward(...)` into a
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from hardprompt.errors import LMError, RequestError
+from hardprompt.hub import hub_answers
 from hardprompt.lm import FrozenLM
 from hardprompt.task import Example
 
@@ -52,18 +54,33 @@ def chrf(outputs: Sequence[str], sources: Sequence[str], order: int = 6, beta: f
 
 
 class BertScoreContent:
-    """BERTScore F1, rescaled with its baseline and cut at 0, as published; needs the package `bert-score`.
+    """BERTScore F1, cut at 0; needs the package `bert-score`.
 
     Args:
-        model: whose layers and baseline bert-score knows; RLPrompt's by default.
+        model: one that bert-score knows, whose F1 is rescaled with its baseline as published; or a local folder.
+        layers: of a local folder, which layer is compared; its F1 is not rescaled, for it has no baseline.
+
+    Raises:
+        RequestError: the package is not installed.
+        LMError: no such model, or none that can be reached.
     """
 
-    def __init__(self, model: str = "roberta-large") -> None:
+    def __init__(self, model: str = "roberta-large", layers: int | None = None) -> None:
         try:
             from bert_score import BERTScorer
         except ImportError as error:
             raise RequestError("BERTScore is not installed: pip install 'hardprompt[bertscore]', or use chrf") from error
-        self._scorer = BERTScorer(model_type=model, rescale_with_baseline=True, lang="en")
+        if not Path(model).is_dir() and not hub_answers():
+            raise LMError(
+                f"BERTScore's model {model} is no local folder, and the hub cannot be reached; give a folder, or use chrf"
+            )
+        try:
+            self._scorer = BERTScorer(model_type=model, num_layers=layers, rescale_with_baseline=layers is None, lang="en")
+        except (OSError, ValueError, KeyError, AssertionError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+            raise LMError(
+                f"BERTScore cannot use {model} ({reason}); a local folder needs layers=, the one to compare"
+            ) from error
 
     def __call__(self, outputs: Sequence[str], sources: Sequence[str]) -> np.ndarray:
         """F1 of each pair, at least 0."""

@@ -300,6 +300,19 @@ def test_the_curve_is_noted_and_written(name: str, end: bool, tmp_path: Path) ->
     assert set(written[0].split(",")) >= {f"prompt/{key}" for key in CURVE} and len(written) > 2
 
 
+def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard is not installed (the extra `tensorboard`)",
+    )
+    found = load_optimizer("rl")
+    result = run_optimizer(found, _problem(), found.configure({"episodes": 12, "rollout": 4, "log": str(tmp_path)}))
+    read = events.EventAccumulator(str(tmp_path / "tiny-classification-default-w0-0")).Reload()
+    assert {f"prompt/{key}" for key in CURVE} <= set(read.Tags()["scalars"])
+    shown = [event.value for event in read.Scalars("prompt/reward")]
+    assert len(shown) >= 2 and shown[-1] in [pytest.approx(entry["reward"], rel=1e-4) for entry in result.curve]
+
+
 @pytest.mark.parametrize(
     ("options", "rollouts"), [({"patience": 2, "learning_rate": 0.0}, range(3, 30)), ({"timeout": 1e-6}, range(1, 2))]
 )

@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoModel, BertConfig, BertForSequenceClassification
 
 from hardprompt.errors import LMError, RequestError
 from hardprompt.lm import FrozenLM
-from hardprompt.policies.style import ClassifierStyle, LMStyle, StyleReward, bootstrap_maxima, chrf, zscore_by_input
+from hardprompt.policies.style import (
+    BertScoreContent,
+    ClassifierStyle,
+    LMStyle,
+    StyleReward,
+    bootstrap_maxima,
+    chrf,
+    zscore_by_input,
+)
 from hardprompt.task import Example
-from tests.tiny import tiny_lm
+from tests.tiny import save_tiny, tiny_lm
 
 JUDGE = ("positive", "negative"), "{text} the sentiment is"
 
@@ -97,3 +105,31 @@ def test_a_classifier_gives_the_probability_of_its_label(tmp_path: Path) -> None
         ClassifierStyle(str(tmp_path), "great")
     with pytest.raises(LMError, match="no classifier"):
         ClassifierStyle(str(tmp_path / "none"), "good")
+
+
+def test_bertscore_is_the_greedy_match_of_a_models_own_states(tmp_path: Path) -> None:
+    """F1 of the mean best cosines, special tokens left out of the means; an identical text scores 1."""
+    pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
+    save_tiny(tmp_path, "roberta")
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 60}))
+    found = BertScoreContent(str(tmp_path), layers=1)(["the cat sat", "good film"], ["the cat sat", "a bad day"])
+    model, tokenizer = AutoModel.from_pretrained(tmp_path).eval(), tiny_lm("roberta").tokenizer
+    with torch.no_grad():
+        batches = [tokenizer(text, return_tensors="pt") for text in ("good film", "a bad day")]
+        out, source = (
+            torch.nn.functional.normalize(model(**batch, output_hidden_states=True).hidden_states[1][0], dim=-1)
+            for batch in batches
+        )
+    cosines = out @ source.T
+    precision, recall = cosines.max(1).values[1:-1].mean(), cosines.max(0).values[1:-1].mean()
+    assert found == pytest.approx([1.0, float(2 * precision * recall / (precision + recall))], abs=1e-4)
+    with pytest.raises(LMError, match="a local folder needs layers="):
+        BertScoreContent(str(tmp_path))
+
+
+def test_bertscore_without_its_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
+    monkeypatch.setattr("hardprompt.policies.style.hub_answers", lambda: False)
+    with pytest.raises(LMError, match="roberta-large is no local folder, and the hub cannot be reached"):
+        BertScoreContent()

@@ -15,7 +15,7 @@ class SearchConfig(Config):
             Rounded up to whole rollouts.
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts; null for all.
-        reward: "objective" (nats), "gap" (RLPrompt's, points; classification only), "linear-gap" (that without its pieces), or a
+        reward: "objective" (nats), "gap" (RLPrompt's, points; classification only), "linear-gap" (without its pieces), or a
             function of one's own, `path.py:name`.
         zscore: whether rewards are z-scored within their rollout, as RLPrompt does; without, they are learnt from as they are.
         policy_lm: the model that writes, if it is not the one that solves the task.

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator
 from torch import Tensor
 
+from hardprompt.adapter import read_vectors
 from hardprompt.catalogue import load_task, needs_data
-from hardprompt.errors import HardpromptError, RequestError, StudyError, UnknownName
+from hardprompt.errors import HardpromptError, RequestError, RunError, StudyError, UnknownName
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.lm.memory import BUDGET, memory_bytes
 from hardprompt.optimizers.base import Problem, run_optimizer
@@ -291,7 +292,11 @@ class GeometryRecord:
 
 
 def train_prompts(
-    request: GeometryRequest | None = None, out: str | Path | None = None, listener: GeometryListener | None = None
+    request: GeometryRequest | None = None,
+    out: str | Path | None = None,
+    listener: GeometryListener | None = None,
+    tasks: Sequence[Task] | None = None,
+    lm: FrozenLM | None = None,
 ) -> GeometryRecord:
     """Train the prompts of a request that are not there yet, and return the record of all.
 
@@ -302,13 +307,14 @@ def train_prompts(
         request: what to train; by default the embedded model's six tasks and ten words.
         out: the folder, by default `hardprompt-out/geometry-LM`.
         listener: told of the progress.
+        tasks, lm: those of the request, if they are loaded already.
 
     Raises:
         RequestError: the request or the folder cannot be used; nothing is written.
     """
     request = request or GeometryRequest.make()
-    tasks = request.load_tasks()
-    lm = request.load_model()
+    tasks = request.load_tasks() if tasks is None else tasks
+    lm = request.load_model() if lm is None else lm
     tokens = dict(zip(request.words, initial_tokens(lm, request.words), strict=True))
     for task in tasks:
         Problem(task, lm, prompt_length=request.tokens, vocabulary=torch.arange(1))
@@ -331,6 +337,65 @@ def train_prompts(
             if listener:
                 listener.finished(line)
     return record
+
+
+def geometry(
+    request: GeometryRequest | None = None,
+    out: str | Path | None = None,
+    listener: GeometryListener | None = None,
+    added: Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """Train what is missing, measure where everything lies, and leave sheets, pictures and a page in the folder.
+
+    Args:
+        request: what to train; by default the embedded model's six tasks and ten words.
+        out: the folder, by default `hardprompt-out/geometry-LM`.
+        listener: told of the progress.
+        added: soft prompts trained elsewhere, to be told against these: a peft adapter's folder, or a `.npy`, `.npz` or
+            `.safetensors` file (`hardprompt.adapter.read_vectors`); one called TASK,WORD has these.
+
+    Returns:
+        What `hardprompt.study.placement.placement` says, and `folder` and `prompts`, a line per prompt.
+
+    Raises:
+        RequestError: the request, the folder or a file cannot be used.
+        RunError: no prompt could be trained.
+
+    Example:
+        >>> request = GeometryRequest.make(tasks=("plural", "past-tense", "capital"), words=("cat", "dog"))
+        >>> found = geometry(request, "geometry")      # doctest: +SKIP
+        >>> found["distances"]["cosine"]["groups"]["same word"]["mean"]      # doctest: +SKIP
+        0.38
+    """
+    from hardprompt.report.geometry import spots, write_geometry
+    from hardprompt.study.placement import Places, check_fit, placement
+
+    request = request or GeometryRequest.make()
+    tasks, lm, others = request.load_tasks(), request.load_model(), [each for path in added for each in read_added(path)]
+    for each in others:
+        check_fit(each, lm)
+    record = train_prompts(request, out, listener, tasks, lm)
+    prompts = record.prompts()
+    if not prompts:
+        raise RunError(f"no prompt could be trained: {record.lines()[0]['error']}")
+    found = placement(prompts, lm, tasks, request.seed, others)
+    tokens = dict(zip(request.words, initial_tokens(lm, request.words), strict=True))
+    write_geometry(record, found, spots(Places(prompts, lm, request.seed), tokens, others, request.seed))
+    return {"folder": str(record.folder), "prompts": record.lines()} | found
+
+
+def read_added(path: str | Path) -> list[Trained]:
+    """The soft prompts in a folder or file, with task and word where their name is TASK,WORD.
+
+    Raises:
+        RequestError: it holds none, or cannot be read.
+    """
+    found = []
+    for name, embeds in read_vectors(path).items():
+        task, comma, word = (unquote(part) for part in name.partition(","))
+        source = str(path) if Path(path).stem == name or Path(path).name == name else f"{path}: {name}"
+        found.append(Trained(embeds, task if comma else None, word if comma else None, source))
+    return found
 
 
 def train_prompt(request: GeometryRequest, task: Task, lm: FrozenLM, word: str, token: int) -> tuple[Tensor, Line]:

@@ -297,7 +297,7 @@ def _kinds(places: Places, nearest: Sequence[Found]) -> Found:
 
 
 def beside(prompt: Trained, places: Places) -> Found:
-    """Where a prompt trained elsewhere lies: its closest tokens, its mean cosine distance to the vectors of each word and task."""
+    """Where a prompt trained elsewhere lies: its closest tokens, its mean cosine distance to the vectors of words and tasks."""
     kinds = _KindOf(places.lm)
     vectors = prompt.embeds.to(places.vectors.device)
     around = surroundings(vectors, places.vocab, count=NEAREST)

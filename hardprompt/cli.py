@@ -343,6 +343,47 @@ def wayward(
         _console().print(wayward_table(found))
 
 
+@app.command()
+def geometry(
+    context: typer.Context,
+    task: Annotated[list[str] | None, typer.Option("--task", help="As in compare; repeat for several.")] = None,
+    word: Annotated[list[str] | None, typer.Option("--word", help="An initial word, one token; repeat for several.")] = None,
+    lm: LMName = "microworld",
+    tokens: Annotated[int, typer.Option(help="Vectors of every soft prompt.")] = 4,
+    epochs: Annotated[int, typer.Option(help="Of training; one is as many steps as cover train once.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Examples of a step.")] = 8,
+    learning_rate: Annotated[float | None, typer.Option(help="At the start; by default that of the optimizer soft.")] = None,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    split: Annotated[str, typer.Option(help="Data split.")] = "default",
+    data: Data = None,
+    shots: Shots = None,
+    add: Annotated[list[Path] | None, typer.Option(help="Soft prompts from elsewhere: peft adapter, .npy, .npz.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record; by default hardprompt-out/geometry-LM.")] = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    memory: MemorySize = "2GB",
+    as_json: Json = False,
+) -> None:
+    """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
+    from hardprompt.report.geometry import PromptLines, accuracy_table, findings_table
+    from hardprompt.study.geometry import GeometryRequest
+    from hardprompt.study.geometry import geometry as study
+
+    several = {"tasks": tuple(task or ()), "words": tuple(word or ())}
+    single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
+    request = GeometryRequest.make(**single, **{name: values for name, values in several.items() if values})
+    found = study(request, out, PromptLines(_console(stderr=as_json)), add or ())
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        for table in (accuracy_table(found["prompts"]), findings_table(found)):
+            _console().print(table)
+        _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
+    if any(line["status"] != "ok" for line in found["prompts"]):
+        raise typer.Exit(1)
+
+
 @app.command("ls")
 def list_catalogue(
     what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],

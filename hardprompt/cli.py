@@ -384,6 +384,34 @@ def geometry(
         raise typer.Exit(1)
 
 
+@app.command()
+def reproduce(
+    claim: Annotated[list[str] | None, typer.Argument(help="Names of claims or papers; by default all.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the records, one for each recipe.")] = Path("hardprompt-out/reproduce"),
+    data: Annotated[Path | None, typer.Option(help="Folder with real data, for the recipes that need it.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with models, for the recipes that need them.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes of a study; by default as many as there are room for.")] = None,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Run nothing; judge by what is recorded.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure published claims again, each with its figure, interval and verdict; runs the studies that are missing."""
+    from hardprompt.claims import claims
+    from hardprompt.claims.records import Where
+    from hardprompt.claims.reproduce import reproduce as measure
+    from hardprompt.report.claims import claims_table
+
+    asked = claims(tuple(claim or ()))
+    screen = _console(stderr=as_json)
+    found = measure(
+        asked, Where(out, data, models, jobs, recorded), told=lambda recipe: screen.print(f"recipe {recipe}", markup=False)
+    )
+    if as_json:
+        print(json.dumps([each.as_json() for each in found], ensure_ascii=False, indent=2))
+    else:
+        _console().print(claims_table(found))
+        _console().print(f"claims.json and claims.md are in {out}", markup=False, highlight=False)
+
+
 @app.command("ls")
 def list_catalogue(
     what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],

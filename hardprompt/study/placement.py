@@ -358,7 +358,7 @@ def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), s
         ),
         _finding(
             "same task closer, other words",
-            "the same without what two vectors of one prompt owe to their word",
+            "the same, whatever the initial words do: of a task's pairs fewer share a word than of all",
             "mean cosine distance to vectors of another task and word, minus that to the same task and another word",
             None,
             contrast(to["neither"] - to["task only"]) if several else nothing,

@@ -363,6 +363,29 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as
     _show_found(folder, as_json)
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A study's folder: the prompt is what one of its runs found.")],
+    to: Annotated[str, typer.Option(help="peft (an adapter, where the prompt stands first), text or json.")],
+    number: Number = None,
+    optimizer: OfOptimizer = None,
+    weight: OfWeight = None,
+    seed: OfSeed = None,
+    out: Annotated[Path | None, typer.Option(help="An empty folder; by default RUN-TO.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what a run found as a peft adapter, as text or as JSON, with a model card."""
+    from hardprompt.export import export as write
+    from hardprompt.study.named import NamedPrompt
+
+    folder = write(NamedPrompt(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
+    files = sorted(file.name for file in folder.iterdir())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False, indent=2))
+    else:
+        _console().print(f"{', '.join(files)} are in {folder}", markup=False, highlight=False)
+
+
 @app.command("new-task")
 def new_task(
     name: Annotated[str, typer.Argument(help="Name of the task and of its folder.")],

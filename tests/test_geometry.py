@@ -263,7 +263,7 @@ def test_planted_words_and_planted_tasks(microworld: FrozenLM) -> None:
 
 
 def test_what_words_do_to_the_published_contrast_of_tasks(microworld: FrozenLM) -> None:
-    """Fewer of a task's pairs share a word (3 of 19) than of all pairs (11 of 59): words alone make its vectors seem far apart."""
+    """Of a task's pairs fewer share a word (3 of 19) than of all (11 of 59): words alone make its vectors seem farther."""
     found = verdicts(placement(planted(microworld, 1.0, 0.0), microworld))
     assert found["same task closer"] == "fails" and found["same task closer, other words"] == "undecided"
 

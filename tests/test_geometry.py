@@ -337,7 +337,7 @@ def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
     found = placement(planted(microworld, 1.0, 1.0)[:1], microworld)
     assert found["correlations"] is None and found["distances"]["cosine"]["groups"]["neither"]["mean"] is None
     decided = {name for name, verdict in verdicts(found).items() if verdict != "undecided"}
-    assert decided <= {"soft neighbours", "closer to soft", "same task closer"}
+    assert decided <= {"soft neighbours", "closer to soft"}
     json.dumps(found, allow_nan=False)
 
 

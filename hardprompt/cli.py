@@ -45,6 +45,9 @@ MemorySize = Annotated[str, typer.Option("--memory", help="What scoring may take
 Words = Annotated[str | None, typer.Option("--text", help="The prompt as text; empty for no prompt.")]
 Ids = Annotated[str | None, typer.Option("--ids", help="The prompt as comma-separated token ids.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="A study's folder: the prompt is what one of its runs found.")]
+SoftFile = Annotated[
+    Path | None, typer.Option("--soft", help="A soft prompt: a peft adapter's folder, or .npy, .npz, .safetensors.")
+]
 Number = Annotated[int | None, typer.Option(help="Of --run: the run's line in points.jsonl, from 1.")]
 OfOptimizer = Annotated[str | None, typer.Option("--optimizer", help="Of --run: the run's optimizer, instead of a number.")]
 OfWeight = Annotated[float | None, typer.Option("--weight", help="Of --run: the run's fluency weight, likewise.")]
@@ -155,6 +158,7 @@ def evaluate(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -173,7 +177,7 @@ def evaluate(
     memory: AnyMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Measure any prompt (--text, --ids or --run) on any task and model: accuracy, loss and every metric."""
+    """Measure any prompt (--text, --ids, --run or --soft) on any task and model: accuracy, loss and every metric."""
     from hardprompt.report.prompt import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
 
@@ -210,6 +214,7 @@ def inspect_prompt(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -220,7 +225,7 @@ def inspect_prompt(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
+    """Show a prompt (--text, --ids, --run or --soft) token by token: surprisal, norm, nearest tokens, what each is worth."""
     from hardprompt.metrics import inspect
     from hardprompt.report.prompt import inspection_table
     from hardprompt.scoring import Scorer
@@ -315,7 +320,7 @@ def geometry(
     as_json: Json = False,
 ) -> None:
     """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
-    from hardprompt.report.geometry import PromptLines, accuracy_table, findings_table
+    from hardprompt.report.geometry import PromptLines
     from hardprompt.study.geometry import GeometryRequest
     from hardprompt.study.geometry import geometry as study
 
@@ -323,12 +328,7 @@ def geometry(
     single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
     request = GeometryRequest.make(**single, **{name: values for name, values in several.items() if values})
     found = study(request, out, PromptLines(_console(stderr=as_json)), add or ())
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
-        for table in (accuracy_table(found["prompts"]), findings_table(found)):
-            _console().print(table)
-        _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
+    _show_geometry(found, as_json)
     if any(line["status"] != "ok" for line in found["prompts"]):
         raise typer.Exit(1)
 
@@ -353,8 +353,11 @@ def list_catalogue(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: Json = False) -> None:
     """Redraw frontier.json, the trade-off plot and the page from the recorded points, and print the table."""
+    from hardprompt.study.geometry import measure_again
     from hardprompt.study.store import Store
 
+    if (folder / "geometry.yaml").is_file():
+        return _show_geometry(measure_again(folder), as_json)
     store = Store(folder)
     if not (points := store.points()):
         raise StudyError(f"{folder} holds no run yet; give the request again that began it")
@@ -456,7 +459,7 @@ def _named(context: typer.Context) -> Any:
     if given["ids"] is not None and ids is None:
         raise RequestError("--ids names no token; the empty prompt is --text ''")
     selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
-    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
+    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
 
 
 def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
@@ -495,6 +498,17 @@ def _show_found(folder: Path, as_json: bool) -> None:
     for table in (differences_table(found), known_table(found)):
         if table:
             _console().print(table)
+
+
+def _show_geometry(found: dict[str, Any], as_json: bool) -> None:
+    from hardprompt.report.geometry import accuracy_table, findings_table
+
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for table in (accuracy_table(found["prompts"]), findings_table(found)):
+        _console().print(table)
+    _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
 
 
 def _console(stderr: bool = False) -> Any:

@@ -235,6 +235,22 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
     assert torch.equal(read_adapter(here / "first-peft").prompt.embeds, recorded)
     theirs = peft_logits(lm, here / "first-peft", [task.template.around(example.input)[1] for example in task.test])
     assert isinstance(mine, HardPrompt), "the folder's model is called tiny, and this one is not"
+    asked = [
+        "evaluate",
+        "--task",
+        "mood.jsonl",
+        "--template",
+        "{prompt} {input} :",
+        "--label-words",
+        "positive=good,negative=bad",
+    ]
+    status, out, _ = ask([*asked, "--lm", "tiny", "--device", "cpu", "--soft", "first-peft", "--json"])
+    point = NamedPrompt(run=study, optimizer="soft").point
+    assert status == 0 and point is not None
+    measured = json.loads(out)
+    assert {key: measured[key] for key in ("test_loss", "dev_loss", "test_correct")} == {
+        key: point[key] for key in ("test_loss", "dev_loss", "test_correct")
+    }, "an adapter is measured as what it was made from"
     torch.testing.assert_close(
         torch.stack(theirs), Scorer(lm, task, task.test).next_token_logits(recorded), rtol=1e-4, atol=1e-4
     )

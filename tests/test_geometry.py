@@ -433,7 +433,7 @@ def test_a_record_is_of_one_request(tiny_study: GeometryRequest, here: Path) -> 
 def test_a_prompt_that_fails_is_a_line(tiny_study: GeometryRequest, here: Path) -> None:
     """And is tried again next time; where all fail there is nothing to tell."""
     wild = tiny_study.model_copy(update={"learning_rate": 1e30, "epochs": 5})
-    with pytest.raises(RunError, match="no prompt could be trained: RunError: the loss of the soft prompt is"):
+    with pytest.raises(RunError, match=r"no prompt is trained in .*: RunError: the loss of the soft prompt is"):
         geometry(wild, here / "wild")
     assert [line["status"] for line in GeometryRecord(here / "wild").lines()] == ["failed"] * 6
     record = train_prompts(tiny_study, here / "out")
@@ -466,6 +466,14 @@ def test_the_verb_and_what_it_leaves(tiny_study: GeometryRequest, here: Path, as
     status, again, _ = ask([*asked, "--add", "mine.npy", "--add", "two,food.safetensors", "--json"])
     assert status == 0 and json.loads(again) == found
     assert before == {name: (here / "out" / name).read_bytes() for name in names - {"soft"}}, "byte by byte"
+    kept = here / "t.py"
+    kept.rename(here / "elsewhere.py")
+    status, alone, _ = ask(["report", "out", "--json"])
+    kept_apart = ("added", "findings")
+    assert status == 0 and {k: v for k, v in json.loads(alone).items() if k not in kept_apart} == {
+        k: v for k, v in found.items() if k not in kept_apart
+    }, "from the vectors alone, without the tasks"
+    (here / "elsewhere.py").rename(kept)
     status, out, _ = ask(asked)
     assert status == 0 and "6 of them already recorded" in out and "the initial word matters more than the task" in out
     assert json.loads((here / "out" / "geometry.json").read_text(encoding="utf-8"))["added"] == []

@@ -466,7 +466,7 @@ STUDIES = {
 }
 
 PROMPTS = {
-    "none": Wrong("evaluate", "one of --text, --ids and --run; got none of them"),
+    "none": Wrong("evaluate", "one of --text, --ids, --run and --soft; got none of them"),
     "text and ids": Wrong("inspect --text x --ids 5", "got --text and --ids"),
     "empty text and run": Wrong("evaluate --text '' --run study", "got --text and --run"),
     "ids not whole": Wrong("evaluate --ids 5,x", "--ids: '5,x' is no comma-separated list of numbers"),
@@ -499,6 +499,19 @@ PROMPTS = {
     "vectors broken": Wrong("inspect --run bad-soft --number 3", "cannot read the soft prompt bad-soft"),
     "vectors of another model": Wrong("inspect --run wide-soft --number 3", r"of shape \(3, 7\) does not fit tiny, .* 16 wide"),
     "vectors of no token": Wrong("evaluate --run short-soft --number 3", r"of shape \(0, 16\) does not fit tiny"),
+    "text and a soft prompt": Wrong("evaluate --text x --soft x.npy", "got --text and --soft"),
+    "soft prompt not there": Wrong(f"{EVALUATE} --soft none.npy", r"none\.npy cannot be read"),
+    "soft prompt of another width": Wrong(
+        "inspect --soft study/soft/soft,default,3,0.0.safetensors", r"of shape \(3, 16\) does not fit microworld, .* 160 wide"
+    ),
+    "several soft prompts": Wrong(
+        f"{EVALUATE} --soft x.safetensors",
+        r"x\.safetensors holds 2 soft prompts \(a, b\); name a file of one",
+        {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
+    ),
+    "report of no geometry": Wrong(
+        "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
+    ),
     "vectors not named": Wrong("inspect --run unnamed-soft --number 3", "holds no vectors of this soft prompt; name its proj"),
 }
 

@@ -432,7 +432,8 @@ def _unrelated(places: Places, around: Surroundings, tasks: Sequence[Task], seed
 
 
 def _hits(rows: Tensor, texts: Mapping[int, str], words: frozenset[str]) -> Tensor:
-    return torch.tensor([[texts[token] in words for token in each] for each in rows.tolist()]).double().mean(-1)
+    hits = [[texts[token] in words for token in each] for each in rows.tolist()]
+    return torch.tensor(hits, device=rows.device).double().mean(-1)
 
 
 def task_words(task: Task) -> frozenset[str]:

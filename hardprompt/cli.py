@@ -48,6 +48,9 @@ MemorySize = Annotated[str, typer.Option("--memory", help="What scoring may take
 Words = Annotated[str | None, typer.Option("--text", help="The prompt as text; empty for no prompt.")]
 Ids = Annotated[str | None, typer.Option("--ids", help="The prompt as comma-separated token ids.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="A study's folder: the prompt is what one of its runs found.")]
+SoftFile = Annotated[
+    Path | None, typer.Option("--soft", help="A soft prompt: a peft adapter's folder, or .npy, .npz, .safetensors.")
+]
 Number = Annotated[int | None, typer.Option(help="Of --run: the run's line in points.jsonl, from 1.")]
 OfOptimizer = Annotated[str | None, typer.Option("--optimizer", help="Of --run: the run's optimizer, instead of a number.")]
 OfWeight = Annotated[float | None, typer.Option("--weight", help="Of --run: the run's fluency weight, likewise.")]
@@ -191,6 +194,7 @@ def evaluate(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -209,7 +213,7 @@ def evaluate(
     memory: AnyMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Measure any prompt (--text, --ids or --run) on any task and model: accuracy, loss and every metric."""
+    """Measure any prompt (--text, --ids, --run or --soft) on any task and model: accuracy, loss and every metric."""
     from hardprompt.report.prompt import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
 
@@ -246,6 +250,7 @@ def inspect_prompt(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -260,7 +265,7 @@ def inspect_prompt(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
+    """Show a prompt (--text, --ids, --run or --soft) token by token: surprisal, norm, nearest tokens, what each is worth."""
     from hardprompt.lm import allowed_vocabulary
     from hardprompt.metrics import inspect
     from hardprompt.prompt import SoftPrompt
@@ -366,7 +371,7 @@ def geometry(
     as_json: Json = False,
 ) -> None:
     """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
-    from hardprompt.report.geometry import PromptLines, accuracy_table, findings_table
+    from hardprompt.report.geometry import PromptLines
     from hardprompt.study.geometry import GeometryRequest
     from hardprompt.study.geometry import geometry as study
 
@@ -374,12 +379,7 @@ def geometry(
     single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
     request = GeometryRequest.make(**single, **{name: values for name, values in several.items() if values})
     found = study(request, out, PromptLines(_console(stderr=as_json)), add or ())
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
-        for table in (accuracy_table(found["prompts"]), findings_table(found)):
-            _console().print(table)
-        _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
+    _show_geometry(found, as_json)
     if any(line["status"] != "ok" for line in found["prompts"]):
         raise typer.Exit(1)
 
@@ -432,14 +432,40 @@ def list_catalogue(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: Json = False) -> None:
     """Redraw frontier.json, the trade-off plot and the page from the recorded points, and print the table."""
+    from hardprompt.study.geometry import measure_again
     from hardprompt.study.store import Store
 
+    if (folder / "geometry.yaml").is_file():
+        return _show_geometry(measure_again(folder), as_json)
     store = Store(folder)
     if not (points := store.points()):
         raise StudyError(f"{folder} holds no run yet; give the request again that began it")
     store.write_report()
     _show(points, as_json)
     _show_found(folder, as_json)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A study's folder: the prompt is what one of its runs found.")],
+    to: Annotated[str, typer.Option(help="peft (an adapter, where the prompt stands first), text or json.")],
+    number: Number = None,
+    optimizer: OfOptimizer = None,
+    weight: OfWeight = None,
+    seed: OfSeed = None,
+    out: Annotated[Path | None, typer.Option(help="An empty folder; by default RUN-TO.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what a run found as a peft adapter, as text or as JSON, with a model card."""
+    from hardprompt.export import export as write
+    from hardprompt.study.named import NamedPrompt
+
+    folder = write(NamedPrompt(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
+    files = sorted(file.name for file in folder.iterdir())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False, indent=2))
+    else:
+        _console().print(f"{', '.join(files)} are in {folder}", markup=False, highlight=False)
 
 
 @app.command("new-task")
@@ -512,7 +538,7 @@ def _named(context: typer.Context) -> Any:
     if given["ids"] is not None and ids is None:
         raise RequestError("--ids names no token; the empty prompt is --text ''")
     selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
-    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
+    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
 
 
 @contextmanager
@@ -577,6 +603,17 @@ def _show_found(folder: Path, as_json: bool) -> None:
     for table in (differences_table(found), known_table(found)):
         if table:
             _console().print(table)
+
+
+def _show_geometry(found: dict[str, Any], as_json: bool) -> None:
+    from hardprompt.report.geometry import accuracy_table, findings_table
+
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for table in (accuracy_table(found["prompts"]), findings_table(found)):
+        _console().print(table)
+    _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
 
 
 def _console(stderr: bool = False) -> Any:

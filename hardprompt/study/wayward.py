@@ -17,7 +17,7 @@ from hardprompt.dataset import DataTask
 from hardprompt.errors import StudyError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.metrics.faithfulness import faithfulness
-from hardprompt.metrics.says import Judge
+from hardprompt.metrics.says import Judge, is_flagged
 from hardprompt.optimizers.base import Config, Problem
 from hardprompt.optimizers.projection import nearest_entries
 from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
@@ -77,7 +77,7 @@ def wayward(
         ((unconstrained - own) / unconstrained), `distance` (1/L sum |p_i - E[t_i]|^2), `margin` (by how many embedding units
         the closest token is closer than the second, least of all positions), `faithfulness`, `says` (what the text says, with
         the outcome), `reading`: "faithful" where the text says the task, else "misleading", also where it says nothing, since
-        whoever trusts it is misled; and `grid`, a line per gamma, of its last step.
+        whoever trusts it is misled; `flagged` (`hardprompt.metrics.is_flagged`); `grid`, a line per gamma, of its last step.
 
     Raises:
         RequestError: a target that is empty or does not tokenize to itself.
@@ -102,6 +102,7 @@ def wayward(
     judge = judge or default_judge(task, lm, reader)
     saying = judge.says(text)
     outcome = saying.outcome(task.name)
+    deployed = float(test.score_text(text).correct.float().mean())
     described = {
         "task": task.name,
         "lm": lm.name,
@@ -113,12 +114,13 @@ def wayward(
         "test_accuracy": own,
         "unconstrained_test_accuracy": its,
         "relative_accuracy_drop": (its - own) / its if its else None,
-        "deployed_test_accuracy": float(test.score_text(text).correct.float().mean()),
+        "deployed_test_accuracy": deployed,
         "distance": best.distance,
         "margin": margin(best.embeds, lm.vocab_embeds[every], config.projection),
         "faithfulness": faithfulness(test, prompt, every, config.projection),
         "says": saying.as_json(task.name),
         "reading": "faithful" if outcome == "faithful" else "misleading",
+        "flagged": is_flagged(outcome, own - deployed),
         "grid": [
             {
                 "gamma": gamma,

@@ -1,6 +1,6 @@
 """The tables and figures of interpret.md from what wayward.py and says.py left.
 
-    python runs/interpret.py OUT STUDIES FIGURE.png     # OUT: the folder of wayward.py and says.py; STUDIES: of report_tasks.sh
+    python runs/interpret.py OUT STUDIES FIGURE.png     # OUT: the folder of wayward.py and says.py; STUDIES: of report-tasks.yaml
 
 What a text says is decided as in `hardprompt.metrics.says`; the accuracy-drop rule flags a prompt whose text is right on 0.05
 less of test than its vectors.
@@ -85,7 +85,7 @@ def re_embedded(says: list[Row], studies: Path, limit: float) -> tuple[list[Row]
         models[row["text"]][row["lm"]] = row
     without = models[""]["microworld"]["acc"]
     hard, soft = [], []
-    for folder in sorted(studies.iterdir()):
+    for folder in sorted(file.parent for file in studies.glob("*/study.yaml")):
         for point in load_points(folder).to_dict("records"):
             if point["prompt_text"] not in models or not point["prompt_text"] or point["optimizer"] == "random":
                 continue
@@ -131,7 +131,7 @@ def stability_table(out: Path, studies: Path) -> None:
     vocab = lm.vocab_embeds.float()
     groups = {
         "wayward": sorted(out.glob("*.safetensors")),
-        "vanilla": sorted(file for folder in studies.iterdir() for file in folder.glob("soft/*.safetensors")),
+        "vanilla": sorted(file for file in studies.glob("*/soft/*.safetensors")),
     }
     print("| prompts | n | marked positions | methods: share of positions changed |\n|---|---|---|---|")
     for name, files in groups.items():

@@ -515,6 +515,31 @@ PROMPTS = {
     "vectors not named": Wrong("inspect --run unnamed-soft --number 3", "holds no vectors of this soft prompt; name its proj"),
 }
 
+RECIPE = "tasks: [mood.jsonl]\nmodels: [tiny]\n"
+RECIPES = {
+    "none": Wrong("run", r"name a recipe, .*such as runs/quick\.yaml"),
+    "not there": Wrong("run none.yaml", r"none\.yaml: cannot be read"),
+    "no YAML": Wrong("run x.yaml", r"x\.yaml:2: no YAML", {"x.yaml": "tasks: [a\n"}),
+    "not UTF-8": Wrong("run x.yaml", r"x\.yaml:2: byte 0xff is not UTF-8", {"x.yaml": b"a: b\n\xff"}),
+    "field": Wrong("run x.yaml", r"x\.yaml:3: no field 'sedes'; did you mean 'seeds'", {"x.yaml": RECIPE + "sedes: [1]\n"}),
+    "value": Wrong("run x.yaml", r"x\.yaml:3: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE + "seeds: [a]\n"}),
+    "no task": Wrong("run x.yaml", "no task; name one or several", {"x.yaml": "seeds: [1]\n"}),
+    "task": Wrong("run x.yaml", r"x\.yaml:1: no task 'plurel'; did you mean 'plural'", {"x.yaml": "tasks: [plurel]\n"}),
+    "task's own field": Wrong("run x.yaml --jobs 1", r"x\.yaml:1: task file mood\.jsonl needs a template", {"x.yaml": RECIPE}),
+    "model": Wrong("run x.yaml --jobs 1", r"x\.yaml:2: no model folder \./no", {"x.yaml": "tasks: [plural]\nmodels: [./no]\n"}),
+    "override's form": Wrong("run x.yaml -o seeds", "-o 'seeds' is not of the form a.b=c", {"x.yaml": RECIPE}),
+    "override's name": Wrong("run x.yaml -o seed=1", "no field of a recipe 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
+    "override's value": Wrong("run x.yaml -o seeds=a", r"-o seeds=a: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE}),
+    "jobs": Wrong("run x.yaml --jobs 0", "jobs must be at least 1, got 0", {"x.yaml": RECIPE}),
+    "timeout": Wrong("run x.yaml --timeout 0", "time limit must be more than 0 seconds, got 0", {"x.yaml": RECIPE}),
+    "timeout no number": Wrong("run x.yaml --timeout nan", "time limit must be more than 0 seconds", {"x.yaml": RECIPE}),
+    "folder that is a file": Wrong(
+        "run x.yaml --jobs 1 --out mood.jsonl",
+        "cannot make the folder mood.jsonl",
+        {"x.yaml": "tasks: ['tasks.py:task']\nmodels: [tiny]\noptimizers: [empty]\n"},
+    ),
+}
+
 OWN = {
     "new, there already": Wrong("new-task tiny", "tiny is there already and stays"),
     "new, no folder's name": Wrong("new-task a/b", "'a/b' is no name of a folder"),
@@ -598,6 +623,7 @@ WRONG: dict[str, Wrong] = {
         ("own task", OWN),
         ("geometry", GEOMETRY),
         ("export", EXPORT),
+        ("recipe", RECIPES),
     )
     for name, row in rows.items()
 }

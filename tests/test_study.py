@@ -20,11 +20,12 @@ import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import FAITHFULNESS
+from hardprompt.metrics.statistics import bootstrap_mean
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
 from hardprompt.study import Run, Store, StudyRequest, compare, frontier, hypervolume, load_points, non_dominated
-from hardprompt.study.frontier import bootstrap_mean, differences, front
+from hardprompt.study.frontier import differences, front
 from hardprompt.study.request import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
@@ -663,23 +664,6 @@ def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new
     before, after = volume(points), volume([*points, new])
     assert 0 <= before <= after + 1e-12 and after <= 1 + 1e-12
     assert volume([new, *points[::-1]]) == pytest.approx(after)
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(0, 3))
-def test_bootstrap_interval_holds_the_mean(values: list[float], seed: int) -> None:
-    """The interval contains the mean, lies within the values, and one seed gives one interval."""
-    found = bootstrap_mean(values, seed)
-    assert found["n"] == len(values) and found == bootstrap_mean(values, seed)
-    assert min(values) - 1e-9 <= found["low"] <= found["mean"] + 1e-9
-    assert found["mean"] - 1e-9 <= found["high"] <= max(values) + 1e-9
-    assert found["mean"] == pytest.approx(math.fsum(values) / len(values), abs=1e-9)
-
-
-def test_bootstrap_interval_narrows_with_more_units() -> None:
-    """Of 0 and 1 in equal parts: four units reach from 0 to 1 at 95 %, a hundred to 0.1 (1.96 x 0.05) beside the half."""
-    few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
-    assert (few["low"], few["high"]) == (0.0, 1.0)
-    assert 0.39 <= many["low"] <= 0.41 and 0.59 <= many["high"] <= 0.61
 
 
 def answered(name: str, seed: int, right: str, weight: float = 0.0, **fields: Any) -> Point:

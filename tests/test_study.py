@@ -64,6 +64,7 @@ KEYS: dict[str, Any] = {
     "lm_tokens_backward": int,
     "seconds": NUMBER,
     "status": str,
+    "curve": list,
 }
 
 TASK_FILE = '''
@@ -270,7 +271,7 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
         value: Any = soft
         *families, name = entry["name"].replace("NAME", "reader").split(".")
         for family in families:
-            value = value[family]
+            value = value[family][0] if isinstance(value[family], list) else value[family]
         assert (name in value) != (name == "label_kl" and soft["task"] == "words"), entry["name"]  # no label words
     for hard in (p for p in points if p["optimizer"] != "soft"):
         values = dict(hard["faithfulness"])
@@ -288,6 +289,17 @@ def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> 
         assert point["test_loss"] == pytest.approx(float(own.loss.mean()), rel=1e-4)
         assert point["deployed_test_accuracy"] == pytest.approx(float(deployed.correct.float().mean()))
         assert point["deployed_test_loss"] == pytest.approx(float(deployed.loss.mean()), rel=1e-4)
+
+
+def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
+    """It gets better and dearer at every step, stays within what was spent, and its last step is the selected prompt."""
+    for point in lines(of_jsonl):
+        objectives, spent = ([step[key] for step in point["curve"]] for key in ("dev_objective", "lm_tokens"))
+        assert (
+            objectives[-1] == point["dev_objective"] and spent[-1] <= point["lm_tokens_forward"] + point["lm_tokens_backward"]
+        )
+        assert all(a > b for a, b in pairwise(objectives)) and all(a < b for a, b in pairwise(spent))
+        assert point["curve"][-1]["dev_accuracy"] == pytest.approx(point["dev_accuracy"])
 
 
 def test_frontier_json_follows_from_the_points(study: Path) -> None:

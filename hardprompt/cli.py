@@ -1,10 +1,13 @@
 """The command line. Thin: it reads options, calls the library, and turns errors into one line and an exit status.
 
-Exit status: 0 done, 1 the job failed (or some of its runs), 2 the request was wrong, 130 interrupted.
+Exit status: 0 done, 1 the job failed (or some of its runs), 2 the request was wrong, 3 stopped before the end (a time limit, a
+stop file), 130 interrupted.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +15,7 @@ import typer
 
 from hardprompt.errors import HardpromptError, RequestError, StudyError, UnknownName
 
-INTERRUPTED = 130
+STOPPED, INTERRUPTED = 3, 130
 
 app = typer.Typer(
     add_completion=False,
@@ -49,6 +52,7 @@ Number = Annotated[int | None, typer.Option(help="Of --run: the run's line in po
 OfOptimizer = Annotated[str | None, typer.Option("--optimizer", help="Of --run: the run's optimizer, instead of a number.")]
 OfWeight = Annotated[float | None, typer.Option("--weight", help="Of --run: the run's fluency weight, likewise.")]
 OfSeed = Annotated[int | None, typer.Option("--seed", help="Of --run: the run's random seed, likewise.")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Make runs again that are recorded as failed.")]
 AnyTask = Annotated[str | None, typer.Option("--task", help="As in compare; by default that of the run, or category.")]
 AnyLM = Annotated[str | None, typer.Option("--lm", help="As in compare; by default that of the run, or microworld.")]
 AnySplit = Annotated[str | None, typer.Option("--split", help="Data split; by default that of the run, or default.")]
@@ -81,6 +85,7 @@ def compare(
     device: Device = None,
     dtype: Dtype = "float32",
     memory: MemorySize = "2GB",
+    retry_failed: Retry = False,
     as_json: Json = False,
 ) -> None:
     """Compare prompt optimizers on one task and model, and draw the trade-off."""
@@ -95,7 +100,38 @@ def compare(
     }
     given = {field: value for field, value in chosen.items() if value is not None}
     request = StudyRequest.make(preset, **_shared(context), **given)
-    _run_study(request, out, as_json)
+    from hardprompt.study.runner import run_study
+
+    with _display(as_json) as display:
+        ended = run_study(request, out, display, retry_failed=retry_failed)
+    _answer(ended, as_json)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="A YAML file; runs/quick.yaml is one.")] = None,
+    option: Annotated[list[str] | None, typer.Option("-o", "--option", help="Put into the recipe: seeds=0,1.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the studies; by default hardprompt-out/RECIPE.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; by default what cores and memory allow.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which to stop; the same again goes on.")] = None,
+    retry_failed: Retry = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Also write the progress there, for TensorBoard.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the form of a recipe, a JSON schema for editors.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the studies that a recipe asks for; again, what is missing of them."""
+    from hardprompt.study.recipe import read_recipe, recipe_schema
+    from hardprompt.study.runner import run as carry_out
+
+    if schema:
+        print(json.dumps(recipe_schema(), ensure_ascii=False, indent=2))
+        return
+    if recipe is None:
+        raise RequestError("name a recipe, a YAML file such as runs/quick.yaml; --schema prints its form")
+    asked = read_recipe(recipe, option or ())
+    with _display(as_json, tensorboard) as display:
+        ended = carry_out(asked, out, display, jobs=jobs, timeout=timeout, retry_failed=retry_failed)
+    _answer(ended, as_json, of_recipe=True)
 
 
 @app.command()
@@ -307,6 +343,47 @@ def wayward(
         _console().print(wayward_table(found))
 
 
+@app.command()
+def geometry(
+    context: typer.Context,
+    task: Annotated[list[str] | None, typer.Option("--task", help="As in compare; repeat for several.")] = None,
+    word: Annotated[list[str] | None, typer.Option("--word", help="An initial word, one token; repeat for several.")] = None,
+    lm: LMName = "microworld",
+    tokens: Annotated[int, typer.Option(help="Vectors of every soft prompt.")] = 4,
+    epochs: Annotated[int, typer.Option(help="Of training; one is as many steps as cover train once.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Examples of a step.")] = 8,
+    learning_rate: Annotated[float | None, typer.Option(help="At the start; by default that of the optimizer soft.")] = None,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    split: Annotated[str, typer.Option(help="Data split.")] = "default",
+    data: Data = None,
+    shots: Shots = None,
+    add: Annotated[list[Path] | None, typer.Option(help="Soft prompts from elsewhere: peft adapter, .npy, .npz.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record; by default hardprompt-out/geometry-LM.")] = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    memory: MemorySize = "2GB",
+    as_json: Json = False,
+) -> None:
+    """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
+    from hardprompt.report.geometry import PromptLines, accuracy_table, findings_table
+    from hardprompt.study.geometry import GeometryRequest
+    from hardprompt.study.geometry import geometry as study
+
+    several = {"tasks": tuple(task or ()), "words": tuple(word or ())}
+    single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
+    request = GeometryRequest.make(**single, **{name: values for name, values in several.items() if values})
+    found = study(request, out, PromptLines(_console(stderr=as_json)), add or ())
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        for table in (accuracy_table(found["prompts"]), findings_table(found)):
+            _console().print(table)
+        _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
+    if any(line["status"] != "ok" for line in found["prompts"]):
+        raise typer.Exit(1)
+
+
 @app.command("ls")
 def list_catalogue(
     what: Annotated[str, typer.Argument(help="tasks, lms, optimizers or metrics.")],
@@ -410,21 +487,47 @@ def _named(context: typer.Context) -> Any:
     return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
 
 
-def _run_study(request: Any, out: Path | None, as_json: bool) -> None:
+@contextmanager
+def _display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
+    """What is told of the progress of studies."""
+    from hardprompt.report.curves import TensorBoard
     from hardprompt.report.live import LiveDisplay
-    from hardprompt.study import compare as run
-    from hardprompt.study.store import Store
 
-    with LiveDisplay(_console(stderr=as_json)) as display:
-        run(request, out, display)
-    points = Store(display.folder).points()
-    _show(points, as_json)
-    _show_found(display.folder, as_json)
-    if not as_json:
+    with ExitStack() as stack:
+        shown = stack.enter_context(LiveDisplay(_console(stderr=as_json)))
+        yield stack.enter_context(TensorBoard(tensorboard, shown)) if tensorboard else shown
+
+
+def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
+    """What studies came to, on stdout, and the exit status."""
+    recorded = {store.folder: store.points() for store in ended.stores}
+    if as_json:
+        listed = [{"folder": str(folder), "points": points} for folder, points in recorded.items()]
+        answer = {"studies": listed, "left": ended.left, "stopped": ended.stopped} if of_recipe else listed[0]["points"]
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+    else:
+        for folder, points in recorded.items():
+            _show(points, as_json)
+            _show_found(folder, as_json or of_recipe)
+        _show_failed(recorded)
         files = "report.html, tradeoff.png, frontier.json and points.jsonl"
-        _console().print(f"{files} are in {display.folder}", markup=False, highlight=False)
-    if any(point["status"] != "ok" for point in points):
+        below = " (a folder for each study)" if of_recipe else ""
+        _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
+    if ended.stopped:
+        _fail(f"{ended.stopped}: {ended.left} runs are left, and the same command goes on from there", STOPPED)
+        raise typer.Exit(STOPPED)
+    if ended.failed:
         raise typer.Exit(1)
+
+
+def _show_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
+    from hardprompt.report.table import failed_lines
+
+    for folder, points in recorded.items():
+        for line in failed_lines(points):
+            _console().print(f"{folder}: {line}", markup=False, highlight=False)
+    if any(point["status"] != "ok" for points in recorded.values() for point in points):
+        _console().print("--retry-failed makes the failed runs again", markup=False, highlight=False)
 
 
 def _show(points: list[dict[str, Any]], as_json: bool) -> None:

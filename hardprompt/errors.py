@@ -8,11 +8,13 @@ HardpromptError
 │   ├── LMError           a model that cannot be loaded or does not fit
 │   ├── ContextExceeded   an input longer than the model's context
 │   └── StudyError        an output folder that cannot be used for this request
-└── RunError              a run failed (exit status 1); the study goes on without it
+├── RunError              a run failed (exit status 1); the study goes on without it
+└── RecordError           the record cannot be written, as on a full disk (exit status 1); what is recorded is whole
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HardpromptError(Exception):
@@ -20,7 +22,29 @@ class HardpromptError(Exception):
 
 
 class RequestError(HardpromptError):
-    """The request was wrong; the message says what to change."""
+    """The request was wrong; the message says what to change.
+
+    Attributes:
+        about: the field of a study's request that it is about, and the place in it; empty where nobody said.
+    """
+
+    about: tuple[str | int, ...] = ()
+
+
+@contextmanager
+def about(*place: str | int) -> Iterator[None]:
+    """Say of request errors in the block what they are about, unless it has been said.
+
+    >>> with about("options", "pez"):
+    ...     raise UnknownName("pez option", "step", ["steps"])
+    Traceback (most recent call last):
+    hardprompt.errors.UnknownName: no pez option 'step'; did you mean 'steps'? There are: steps
+    """
+    try:
+        yield
+    except RequestError as error:
+        error.about = error.about or place
+        raise
 
 
 class UnknownName(RequestError):
@@ -73,3 +97,7 @@ class StudyError(RequestError):
 
 class RunError(HardpromptError):
     """One run failed, for example because a loss became non-finite."""
+
+
+class RecordError(HardpromptError):
+    """The record cannot be written; what is recorded already is whole."""

@@ -15,7 +15,9 @@ class SearchConfig(Config):
             Rounded up to whole rollouts.
         rollout: prompts per rollout, scored in one call.
         examples: train examples drawn per rollout, the same for all its prompts; null for all.
-        reward: "objective" (nats), "gap" (RLPrompt's, points; classification only), or a function of one's own, `path.py:name`.
+        reward: "objective" (nats), "gap" (RLPrompt's, points; classification only), "linear-gap" (without its pieces), or a
+            function of one's own, `path.py:name`.
+        zscore: whether rewards are z-scored within their rollout, as RLPrompt does; without, they are learnt from as they are.
         policy_lm: the model that writes, if it is not the one that solves the task.
         fluent: only so many actions, those most probable to the policy LM: next tokens of a policy that reads its state, first
             tokens of the light one.
@@ -30,6 +32,7 @@ class SearchConfig(Config):
     rollout: Annotated[int, Field(ge=2)] = 64
     examples: PositiveInt | None = 4
     reward: str = "objective"
+    zscore: bool = True
     policy_lm: str | None = None
     fluent: PositiveInt | None = None
     label_words: bool = True

@@ -17,7 +17,9 @@ from hardprompt.optimizers.base import Problem
 from hardprompt.plugins import is_file_reference, load_attribute
 from hardprompt.task import Example
 
-NAMES = ("objective", "gap")
+NAMES = ("objective", "gap", "linear-gap")
+LINEAR = 200.0
+"""Points per gap of the linear reward, whether the answer is right or wrong."""
 
 UserReward = Callable[[list[str], list[Example]], Any]
 """Anyone's: from the texts of P prompts and N examples to one value per prompt, (P,), or per prompt and example, (P, N)."""
@@ -46,11 +48,11 @@ RewardFunction = Callable[[list[list[int]], Sequence[int] | None], Reward]
 
 
 def check_reward(problem: Problem, reward: str | UserReward) -> None:
-    """RequestError for a name that is none, or for "gap" on a task without label words."""
+    """RequestError for a name that is none, or for a gap on a task without label words."""
     if isinstance(reward, str) and reward not in NAMES and not is_file_reference(reward):
-        raise RequestError(f"no reward {reward!r}; use {' or '.join(NAMES)}, or path.py:name of a function of your own")
-    if reward == "gap" and problem.task.kind != "classification":
-        raise RequestError(f"the reward 'gap' needs label words, and task {problem.task.name} generates; use 'objective'")
+        raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a function of your own")
+    if reward in ("gap", "linear-gap") and problem.task.kind != "classification":
+        raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} generates; use 'objective'")
 
 
 def prompt_reward(
@@ -62,8 +64,9 @@ def prompt_reward(
     """The reward of prompts on train examples.
 
     "objective" is minus the shared objective, in nats: -(task loss + weight x prompt NLL). "gap" is RLPrompt's piecewise gap
-    reward minus weight x prompt NLL, in points. A function of one's own (or `path.py:name`, which is run) is called with the
-    texts of the prompts and the examples; weight x prompt NLL is subtracted from what it returns, in its unit.
+    reward minus weight x prompt NLL, in points; "linear-gap" the same with one factor for right and wrong answers. A function
+    of one's own (or `path.py:name`, which is run) is called with the texts of the prompts and the examples; weight x prompt
+    NLL is subtracted from what it returns, in its unit.
 
     Returns:
         Value and parts, (P,) each: `task_reward`, which is the value without its perplexity term; `prompt_nll` in nats per
@@ -86,11 +89,12 @@ def prompt_reward(
         found = problem.objective(ids, indices)
         task, nll = -found.task_loss, found.prompt_nll
         parts["accuracy"] = found.accuracy
-    elif reward == "gap":
+    elif reward in ("gap", "linear-gap"):
         scores = problem.train.score_ids(ids, indices)
         assert scores.label_logits is not None
         labels = problem.train.labels if indices is None else problem.train.labels[list(indices)]
-        task, nll = gap_reward(scores.label_logits, labels), problem.prompt_nll(ids)
+        factors = (LINEAR, LINEAR) if reward == "linear-gap" else ()
+        task, nll = gap_reward(scores.label_logits, labels, *factors), problem.prompt_nll(ids)
         parts["accuracy"] = scores.correct.float().mean(-1)
     else:
         task, nll = _of_user(problem, ids, reward, indices), problem.prompt_nll(ids)

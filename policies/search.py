@@ -119,7 +119,7 @@ class Watch(BaseCallback):
         return self._problem.share_done(len(self.emitted) / self.wanted if self.wanted else 0.0)
 
     def reward(self, prompts: list[list[int]]) -> Reward:
-        """The rewards that the algorithm learns from: their z-score within the rollout, shaped."""
+        """The rewards that the algorithm learns from: as a rule their z-score within the rollout, and shaped."""
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
         raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
         self.emitted.extend(prompts)
@@ -128,7 +128,8 @@ class Watch(BaseCallback):
         self._problem.visit([prompts[best]])
         self._stale = 0 if self._problem.best is not known else self._stale + 1
         self._fresh = prompts, raw
-        return Reward(self._shape(normalized(raw.value)).astype(np.float32), raw.parts)
+        learnt = normalized(raw.value) if self._config.zscore else raw.value
+        return Reward(self._shape(learnt).astype(np.float32), raw.parts)
 
     def _on_step(self) -> bool:
         if self._fresh is not None:

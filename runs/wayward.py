@@ -1,8 +1,9 @@
 """The studies of wayward prompts behind interpret.md: every prompt is a line and a file of vectors, and nothing is done twice.
 
-    python runs/wayward.py OUT pairs|detection|lengths|sizes... [--lm FOLDER ...]
+    python runs/wayward.py OUT pairs|longer|detection|lengths|sizes... [--lm FOLDER ...]
 
-`pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `detection`: all report
+`pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `longer`: the same trained
+2.5 times as long, with one more gamma; `detection`: all report
 tasks, true targets and such that name another task, at the least gamma of 0.3, 3 and 30 that reaches it, and prompts that
 merely start at an instruction; `lengths`: prose of 2 to 16 words; `sizes`: several models.
 """
@@ -28,6 +29,7 @@ SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive"
 REPORT = (*SIX, "first-letter-lower", "passage-answer", "superlative", "currency")
 KINDS = ("same inputs", "prose", "other inputs", "contradiction", "code")
 SCHEDULE = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
+STEPS = {"longer": 150}
 LONG_TEXT = "the old man walked down to the river and sat under a tree with his dog"
 
 Request = tuple[str, str, str, str, tuple[float, ...]]
@@ -41,6 +43,12 @@ def pairs(lms: list[str]) -> Iterator[Request]:
         for number, name in enumerate(SIX):
             others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
             yield f"{name} {kind}", lms[0], name, targets(load_task(name), others)[kind], (0.0, 0.3, 3.0)
+
+
+def longer(lms: list[str]) -> Iterator[Request]:
+    """The same pairs, the kind that is hardest to reach first."""
+    for key, lm, name, target, _ in sorted(pairs(lms), key=lambda request: not request[0].endswith("code")):
+        yield key, lm, name, target, (0.0, 0.3, 1.0, 3.0)
 
 
 def detection(lms: list[str]) -> Iterator[Request]:
@@ -81,7 +89,7 @@ def sizes(lms: list[str]) -> Iterator[Request]:
             yield f"{Path(lm).name} {name}", lm, name, PROSE[0], (0.0, 0.03, 0.3, 3.0)
 
 
-STUDIES = {"pairs": pairs, "detection": detection, "lengths": lengths, "sizes": sizes}
+STUDIES = {"pairs": pairs, "longer": longer, "detection": detection, "lengths": lengths, "sizes": sizes}
 
 
 def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: Judge) -> tuple[dict[str, Any], Tensor]:
@@ -129,7 +137,7 @@ def main() -> None:
             if study == "detection":
                 found, embeds = alone(lm, task_name, target, gammas, judge)
             else:
-                config = WaywardConfig(**SCHEDULE, gammas=gammas)
+                config = WaywardConfig(**SCHEDULE | {"steps": STEPS.get(study, SCHEDULE["steps"]), "gammas": gammas})
                 result = wayward(load_task(task_name), lm, target, judge=judge, config=config)
                 found, embeds = result.described, result.prompt.embeds
             save_file({"embeds": embeds.contiguous()}, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")

@@ -175,7 +175,7 @@ def test_an_empty_action_set_is_one_line() -> None:
     [
         ({"policy_lm": tiny_lm("roberta"), "observation": "state"}, "masked model, whose head predicts no next token"),
         ({"inputs": True}, "use the observation 'state'"),
-        ({"reward": "gapp"}, "no reward 'gapp'; use objective or gap"),
+        ({"reward": "gapp"}, "no reward 'gapp'; use objective, gap, linear-gap, or"),
         ({"task": tiny_task("generation"), "reward": "gap"}, "'gap' needs label words"),
     ],
 )
@@ -333,6 +333,30 @@ def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None
     assert result.config["policy_lm"] == "microworld"
     allowed = set(allowed_vocabulary(lm).tolist())
     assert all(set(visit.prompt.ids) <= allowed for visit in result.visits)  # type: ignore[union-attr]
+
+
+def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
+    """In points: 200 times the mean difference of the right label's probability and the best other one."""
+    problem = _problem()
+    ids = problem.allowed[:8].view(2, 4)
+    probabilities = problem.train.score_ids(ids).label_logits.softmax(-1)
+    right = torch.nn.functional.one_hot(problem.train.labels, probabilities.shape[-1]).bool()
+    gaps = probabilities[:, right] - probabilities.masked_fill(right, 0).amax(-1)
+    found = prompt_reward(problem, ids, "linear-gap").value
+    np.testing.assert_allclose(found, 200 * gaps.mean(-1), rtol=1e-4)
+    assert (found >= prompt_reward(problem, ids, "gap").value - 20).all() and (gaps < 0).any()
+
+
+def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
+    """The same prompts to begin with, other rewards to the algorithm, and so other prompts in the end."""
+    found = load_optimizer("rl")
+    runs = {
+        z: run_optimizer(found, _problem(), found.configure({"episodes": 64, "rollout": 8, "learning_rate": 0.1, "zscore": z}))
+        for z in (True, False)
+    }
+    first = [run.visits[0].prompt for run in runs.values()]
+    assert first[0] == first[1] and runs[True].emitted != runs[False].emitted
+    assert [run.config["zscore"] for run in runs.values()] == [True, False]
 
 
 @pytest.mark.parametrize(("reward", "said"), [("objective", ""), ("gap", "gap reward"), ("mine.py:mine", "mine.py:mine")])

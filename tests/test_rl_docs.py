@@ -24,4 +24,4 @@ def test_every_option_of_the_page_exists() -> None:
         name, key, value = re.match(r"(\w+)\.(\w+)=(.*)", option).groups()  # type: ignore[union-attr]
         assert key in type(load_optimizer(name).configure({key: value})).model_fields
     listed = re.findall(r"`(\w+)`", PAGE.split("## Options of both")[1].split("[options.py]")[0])
-    assert set(listed) <= set(load_optimizer("rl").config.model_fields) and len(listed) == 11
+    assert set(listed) <= set(load_optimizer("rl").config.model_fields) and len(listed) == 12

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
 from hardprompt.study import Run, Store, StudyRequest, compare, frontier, hypervolume, load_points, non_dominated
+from hardprompt.study.engine import Job
 from hardprompt.study.frontier import differences, front
+from hardprompt.study.prepared import Step
 from hardprompt.study.request import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
@@ -90,19 +92,23 @@ class Watch:
         self.points: list[Point] = []
         self.shares: list[float] = []
         self.plan: tuple[Path, int, int] | None = None
+        self.notes: list[str] = []
         self._last = {"finished": finished, "advanced": advanced}
 
-    def planned(self, folder: Path, runs: int, recorded: int) -> None:
-        self.plan = (folder, runs, recorded)
+    def planned(self, folder: Path, jobs: Sequence[Job], recorded: int) -> None:
+        self.plan = (folder, len(jobs), recorded)
 
-    def started(self, run: Run) -> None:
-        self.started_runs.append(run)
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
 
-    def advanced(self, share: float) -> None:
-        self.shares.append(share)
+    def started(self, job: Job) -> None:
+        self.started_runs.append(job.run)
+
+    def advanced(self, job: Job, step: Step) -> None:
+        self.shares.append(step.share)
         self._interrupt("advanced", len(self.shares))
 
-    def finished(self, point: Point) -> None:
+    def finished(self, job: Job, point: Point) -> None:
         self.points.append(point)
         self._interrupt("finished", len(self.points))
 
@@ -332,7 +338,7 @@ def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callabl
     before, watch = on_disk(of_jsonl), Watch()
     table = compare(request_of(), of_jsonl, watch)
     after = on_disk(of_jsonl)
-    assert watch.started_runs == [] and watch.plan == (of_jsonl, len(table), len(table))
+    assert watch.started_runs == [] and watch.plan == (of_jsonl, 0, len(table))
     points = str(of_jsonl / "points.jsonl")
     assert after[points] == before[points]
     assert {name: content for name, (content, _) in after.items()} == {name: content for name, (content, _) in before.items()}
@@ -388,7 +394,8 @@ def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., Stud
     watch = Watch()
     compare(request_of(), folder, watch)
     assert len(watch.started_runs) == 1
-    assert (folder / "points.torn").read_text(encoding="utf-8") == torn.decode(errors="replace")
+    assert (folder / "points.torn").read_text(encoding="utf-8", errors="replace") == torn.decode(errors="replace") + "\n"
+    assert any("points.torn" in note for note in watch.notes)
     assert (folder / "points.jsonl").read_bytes().startswith(b"\n".join([*rest, b""]))
     assert results(folder) == results(of_jsonl)
 
@@ -487,10 +494,10 @@ def test_a_wrong_request_leaves_no_folder(
         ("return problem.visit([[10 ** 6]])", "IndexError"),
     ],
 )
-def test_a_failing_optimizer_is_a_line_and_tried_again(
+def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
     body: str, said: str, request_of: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
-    """Whatever a user's optimizer raises is recorded in one line; the others run; the next call tries it again."""
+    """Whatever a user's optimizer raises is recorded in one line; the others run; it is made again when that is asked for."""
     broken = tmp_path / "broken"
     broken.touch()
     guarded = f"if Path({str(broken)!r}).exists():\n        {body}\n    problem.visit([[1, 2]])\n    return [[1, 2]]"
@@ -510,10 +517,12 @@ def test_a_failing_optimizer_is_a_line_and_tried_again(
     }
 
     compare(request, folder)
+    assert [p["status"] for p in lines(folder)] == ["ok", "failed", "ok"]
+    compare(request, folder, retry_failed=True)
     assert [p["status"] for p in lines(folder)] == ["ok", "failed", "ok", "failed"]
     broken.unlink()
     watch = Watch()
-    table = compare(request, folder, watch)
+    table = compare(request, folder, watch, retry_failed=True)
     assert [run.optimizer for run in watch.started_runs] == ["mine"]
     assert len(lines(folder)) == 5 and list(table.status) == ["ok"] * 3
 

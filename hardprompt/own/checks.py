@@ -7,8 +7,8 @@ from typing import Literal
 
 from hardprompt.dataset import DataTask, Read
 from hardprompt.errors import DataError
+from hardprompt.lined import Lined
 from hardprompt.lm import FrozenLM
-from hardprompt.own.lines import Lined
 from hardprompt.scoring import answer_tokens
 from hardprompt.study.request import StudyRequest
 from hardprompt.task import SPLITS, Example, Split, Task

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from hardprompt.data import FORMATS, Report, stop
 from hardprompt.dataset import DataTask, Files, Layout
 from hardprompt.errors import DataError, RequestError, TaskError
-from hardprompt.own.lines import Lined, read_yaml
+from hardprompt.lined import Lined, read_yaml
 from hardprompt.task import SPLITS, Split, Template
 
 TASK_FILE = "task.yaml"

@@ -14,11 +14,11 @@ from hardprompt.catalogue import load_task, needs_data
 from hardprompt.data import Report
 from hardprompt.dataset import DataTask, Read
 from hardprompt.errors import DataError, TaskError
+from hardprompt.lined import Lined
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.own import checks
 from hardprompt.own.baseline import baselines
 from hardprompt.own.checks import Finding
-from hardprompt.own.lines import Lined
 from hardprompt.own.spec import read_own
 from hardprompt.plugins import is_file_reference
 from hardprompt.scoring import answer_tokens

@@ -58,7 +58,7 @@ def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, 
     done = [p for p in points if p["status"] == "ok"]
     marks = optimizer_marks(done)
     rows = results_rows(points)
-    return _template().render(
+    return page_template("page.html").render(
         task=points[0]["task"],
         lm=points[0]["lm"],
         asked=_asked(request, done),
@@ -154,7 +154,7 @@ def _in_the_dark(color: str) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in lit)
 
 
-def _printable(value: Any) -> Any:
+def printable(value: Any) -> Any:
     """Text with every sign that cannot be printed (line breaks, controls, changes of direction) as its number."""
     if type(value) is not str:  # numbers, and what a macro has made safe already
         return value
@@ -162,8 +162,9 @@ def _printable(value: Any) -> Any:
 
 
 @cache
-def _template() -> Template:
+def page_template(name: str) -> Template:
+    """A page of this folder, whose values are escaped and printable."""
     environment = Environment(
-        autoescape=True, finalize=_printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(files("hardprompt.report").joinpath("page.html").read_text(encoding="utf-8"))
+    return environment.from_string(files("hardprompt.report").joinpath(name).read_text(encoding="utf-8"))

@@ -69,6 +69,15 @@ def results_table(points: Sequence[Point]) -> Table:
     return table
 
 
+def failed_lines(points: Sequence[Point]) -> list[str]:
+    """A line on each failed run."""
+    return [
+        f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}"
+        for p in points
+        if p["status"] != "ok"
+    ]
+
+
 def known_table(found: dict[str, Any]) -> Table | None:
     """How near each optimizer came to what is known of the task: means over splits and seeds; None where nothing is known."""
     if not found.get("known"):

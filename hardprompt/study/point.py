@@ -18,7 +18,7 @@ from hardprompt.scoring import Scorer, Scores
 from hardprompt.task import SPLITS
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
-LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)"}
+LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
 """Rewards that are not minus the objective, and their unit; others are functions of one's own."""
 
 EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200

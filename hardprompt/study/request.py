@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from hardprompt.catalogue import load_task, needs_data
-from hardprompt.errors import RequestError, UnknownName
+from hardprompt.errors import RequestError, UnknownName, about
 from hardprompt.lm import EMBEDDED, FrozenLM, load_lm
 from hardprompt.lm.memory import BUDGET, memory_bytes
 from hardprompt.optimizers import Optimizer, load_optimizer
@@ -138,7 +138,8 @@ class StudyRequest(BaseModel):
             first = error.errors()[0]
             field = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
             message = first["msg"].removeprefix("Value error, ")
-            raise RequestError(f"{field}: {message[0].lower()}{message[1:]} (got {first['input']!r})") from error
+            with about(*first["loc"]):
+                raise RequestError(f"{field}: {message[0].lower()}{message[1:]} (got {first['input']!r})") from error
 
     def load_tasks(self) -> dict[str, Task]:
         """The task in each of the splits."""
@@ -200,14 +201,17 @@ class StudyRequest(BaseModel):
             RequestError: two optimizers of one name, options for one that is not there, or an option's bad value.
         """
         found: dict[str, tuple[Optimizer[Any], Any]] = {}
-        for name in self.optimizers:
-            optimizer = load_optimizer(name)
-            if optimizer.name in found:
-                raise RequestError(f"two of the optimizers are called {optimizer.name!r}")
-            found[optimizer.name] = (optimizer, optimizer.configure(self.options.get(optimizer.name, {})))
+        for number, name in enumerate(self.optimizers):
+            with about("optimizers", number):
+                optimizer = load_optimizer(name)
+                if optimizer.name in found:
+                    raise RequestError(f"two of the optimizers are called {optimizer.name!r}")
+            with about("options", optimizer.name):
+                found[optimizer.name] = (optimizer, optimizer.configure(self.options.get(optimizer.name, {})))
         for name in self.options:
             if name not in found:
-                raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
+                with about("options", name):
+                    raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
         return found
 
 
@@ -230,9 +234,10 @@ class Run:
     seed: int
     weight: float
 
-    def runs_as(self, point: dict[str, Any]) -> bool:
-        """Whether a recorded point is of this run."""
-        return all(point[key] == getattr(self, key) for key in ("optimizer", "split", "seed", "weight"))
+    @classmethod
+    def of(cls, point: dict[str, Any]) -> "Run":
+        """The run that a recorded point is of."""
+        return cls(point["optimizer"], point["split"], point["seed"], point["weight"])
 
 
 def plan(request: StudyRequest, optimizers: dict[str, tuple[Optimizer[Any], Any]]) -> Iterator[Run]:

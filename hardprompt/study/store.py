@@ -1,6 +1,7 @@
 """The record of a study in a folder: `study.yaml` says what was asked, `points.jsonl` has a line per finished run.
 
-Lines are appended and flushed; everything else is written aside and renamed into place.
+Lines are appended and flushed to the disk; everything else is written aside and renamed into place. So whatever ends the
+process, and whenever, the record is whole but for a last line that is cut off, which is set aside when the study goes on.
 """
 
 import json
@@ -18,8 +19,9 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
-from hardprompt.errors import StudyError
+from hardprompt.errors import RecordError, StudyError
 from hardprompt.study.frontier import frontier
+from hardprompt.study.lock import LOCK_FILE
 from hardprompt.study.record import check_point, check_study
 from hardprompt.study.request import Run, StudyRequest
 
@@ -77,10 +79,8 @@ class Store:
                 raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
             if store.study.get("data") != data:
                 raise StudyError(f"the data of the task have changed since {folder} was begun; choose another --out")
-            store._set_torn_line_aside()
             return store
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StudyError(f"{folder} is no study and not empty; choose another --out")
+        refuse_foreign(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,22 +92,20 @@ class Store:
         return cls(folder)
 
     def points(self) -> list[dict[str, Any]]:
-        """The points recorded so far; of a run that was repeated after a failure, the last."""
-        return _latest(self.lines())
+        """The points recorded so far, in the order of the plan; of a run that was repeated after a failure, the last."""
+        return _in_order(_latest(self.lines()), self.study["request"])
 
     def lines(self) -> list[dict[str, Any]]:
         """Every line of `points.jsonl`, in order; a run that was repeated after a failure has several."""
         return _read_points(self.points_file)
 
-    def keep_soft(self, run: Run, embeds: Tensor) -> str:
-        """Keep the vectors (L, d) that a run found, as they are; returns the file's path inside the folder."""
-        from safetensors.torch import save
-
+    def keep_soft(self, run: Run, embeds: bytes) -> str:
+        """Keep the vectors (L, d) that a run found, a safetensors file; returns its path inside the folder."""
         name = ",".join(quote(str(part), safe="") for part in (run.optimizer, run.split, run.seed, run.weight))
         file = self.folder / SOFT / f"{name}.safetensors"
-        file.parent.mkdir(exist_ok=True)
         with replacing(file) as aside:
-            aside.write_bytes(save({"embeds": embeds.detach().cpu().contiguous()}))
+            file.parent.mkdir(exist_ok=True)
+            aside.write_bytes(embeds)
         return file.relative_to(self.folder).as_posix()
 
     def soft(self, file: str) -> Tensor:
@@ -125,11 +123,24 @@ class Store:
             raise StudyError(f"cannot read the soft prompt {self.folder / file}: {' '.join(str(error).split())}") from error
 
     def append(self, point: dict[str, Any]) -> None:
-        """Add one finished run."""
-        with self.points_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(point, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add one finished run.
+
+        Raises:
+            RecordError: it cannot be written; the record is as it was.
+        """
+        line = (json.dumps(point, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        try:
+            with self.points_file.open("ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    while line:
+                        line = line[file.write(line) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)
+                    raise
+        except OSError as error:
+            raise _unwritten(self.points_file, error) from error
 
     def write_report(self) -> None:
         """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png`, `tradeoff.svg` and `report.html`.
@@ -154,28 +165,63 @@ class Store:
             with replacing(self.folder / name) as aside:
                 draw_tradeoff(points, found, aside)
 
-    def _set_torn_line_aside(self) -> None:
-        """A line that was cut off by a crash goes to `points.torn`, so that appending stays safe."""
+    def clean_up(self) -> str:
+        """Take away what a process left that was killed; returns the line it had not written to its end.
+
+        That line goes to `points.torn`, so that appending stays safe. For whoever holds the lock of the folder.
+        """
+        for folder in (self.folder, self.folder / SOFT):
+            for left in folder.glob(".*.tmp*"):
+                left.unlink(missing_ok=True)
         if not self.points_file.is_file():
-            return
-        text = self.points_file.read_text(encoding="utf-8", errors="replace")
-        whole, newline, torn = text.rpartition("\n")
+            return ""
+        whole, newline, torn = self.points_file.read_bytes().rpartition(b"\n")
         if torn:
-            with replacing(self.folder / "points.torn") as aside:
-                aside.write_text(torn, encoding="utf-8")
+            with (self.folder / "points.torn").open("ab") as file:
+                file.write(torn + b"\n")
             with replacing(self.points_file) as aside:
-                aside.write_text(whole + newline, encoding="utf-8")
+                aside.write_bytes(whole + newline)
+        return torn.decode(errors="replace")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that is neither a study nor empty; what a killed process left that was about to begin one is nothing.
+
+    Raises:
+        StudyError: it is something else.
+    """
+    if (folder / "study.yaml").is_file() or not folder.exists():
+        return
+    if not folder.is_dir() or any(not _is_left_over(file) for file in folder.iterdir()):
+        raise StudyError(f"{folder} is no study and not empty; choose another --out")
+
+
+def _is_left_over(file: Path) -> bool:
+    return file.name == LOCK_FILE or (file.name.startswith(".study.") and ".tmp" in file.suffixes)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends well."""
-    aside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    """A path to write to, which takes the place of `path` when the block ends well.
+
+    Raises:
+        RecordError: it cannot be written; `path` is as it was.
+    """
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _unwritten(file: Path, error: OSError) -> RecordError:
+    why = (error.strerror or str(error)).lower()
+    return RecordError(f"cannot write {file}: {why}; what is recorded is whole, and the same command goes on from there")
 
 
 def load_points(folder: str | Path) -> "pd.DataFrame":
@@ -250,5 +296,22 @@ def _read_points(file: Path) -> list[dict[str, Any]]:
 
 
 def _latest(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    by_run = {(p["optimizer"], p["split"], p["seed"], p["weight"]): p for p in points}
-    return list(by_run.values())
+    return list({Run.of(point): point for point in points}.values())
+
+
+def _in_order(points: list[dict[str, Any]], request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points by split, seed, optimizer and weight as the request has them, in whatever order they were made.
+
+    Optimizers that it has as `path.py:name` may be called otherwise; they take the places that are left, by name.
+    """
+    asked = list(request.get("optimizers", ()))
+    found = {p["optimizer"] for p in points}
+    others = iter(sorted(found - {*asked}))
+    named = [name if name in found or ".py:" not in name else next(others, name) for name in asked]
+    orders = [(key, request.get(f"{key}s", ())) for key in ("split", "seed")] + [("optimizer", named)]
+    orders.append(("weight", request.get("weights", ())))
+
+    def place(point: dict[str, Any]) -> list[int]:
+        return [list(order).index(point[key]) if point[key] in order else len(order) for key, order in orders]
+
+    return sorted(points, key=place)

@@ -1,7 +1,8 @@
 """YAML with the line of every value. Nothing is constructed, so nothing in a file can run: there are texts, lists and mappings.
 
-Anchors, aliases and tags are refused, before anything follows them; so is a key that is there twice, and a value that YAML
-reads as something else than the text that stands there (`yes` is a truth value), unless it is in quotes.
+Anchors, aliases and tags are refused, before anything follows them; so is a key that is there twice, and, where texts are
+asked for, a value that YAML reads as something else than the text that stands there (`yes` is a truth value), unless it is
+in quotes.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ Place = tuple[str | int, ...]
 """Keys and list positions that lead to a value, from the top."""
 
 MOST_DEEP = 20
-"""Lists and mappings within one another; a task file needs three."""
+"""Lists and mappings within one another; a task file needs three, a recipe five."""
 
 _TEXTS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int")}
 _NOTHING = "tag:yaml.org,2002:null"
@@ -31,11 +32,13 @@ class Lined:
         file: it was read from.
         values: of the top mapping.
         lines: line of each value's key, counted from 1.
+        only_texts: as `read_yaml` has it.
     """
 
     file: Path
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[Place, int] = field(default_factory=dict)
+    only_texts: bool = True
 
     def line(self, *place: str | int) -> int | None:
         """The line of a value, or of the nearest thing around it that is there; None where nothing was read."""
@@ -44,12 +47,13 @@ class Lined:
         return self.lines.get(place)
 
 
-def read_yaml(file: Path, report: Report) -> Lined:
-    """The mapping in a YAML file, with lines.
+def read_yaml(file: Path, report: Report, only_texts: bool = True) -> Lined:
+    """The mapping in a YAML file, with lines; every value is the text that stands there.
 
     Args:
         file: UTF-8.
         report: told of each value that is refused, which is then left out.
+        only_texts: refuse fractions, truth values and dates that are not in quotes.
 
     Raises:
         DataError: the file cannot be read, is no YAML, holds no mapping, or holds anchors, aliases or tags.
@@ -65,7 +69,7 @@ def read_yaml(file: Path, report: Report) -> Lined:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(file, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
-    lined = Lined(file)
+    lined = Lined(file, only_texts=only_texts)
     try:
         _refuse_signs(file, text, report)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -91,9 +95,9 @@ def _refuse_signs(file: Path, text: str, report: Report) -> None:
             raise DataError(file, line, f"more than {MOST_DEEP} lists and mappings within one another")
         if anchor := getattr(event, "anchor", None):
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            refused.append(DataError(file, line, f"{sign}{anchor}: a task file has no anchors and aliases; write it out"))
+            refused.append(DataError(file, line, f"{sign}{anchor}: a file like this has no anchors and aliases; write it out"))
         if tag := getattr(event, "tag", None):
-            refused.append(DataError(file, line, f"{tag}: a task file has no tags; write plain text, a list or fields"))
+            refused.append(DataError(file, line, f"{tag}: a file like this has no tags; write plain text, a list or fields"))
     for error in refused[:-1]:
         report(error)
     if refused:
@@ -129,7 +133,7 @@ def _text(node: yaml.ScalarNode, lined: Lined, report: Report) -> str | None:
     """What is written, or None where nothing is."""
     if node.tag == _NOTHING and node.value == "":
         return None
-    if node.tag not in _TEXTS and node.style is None:
+    if lined.only_texts and node.tag not in _TEXTS and node.style is None:
         kind = node.tag.rpartition(":")[2]
         written = f"{node.value} is no text to YAML but a {kind}; put it in quotes: '{node.value}'"
         report(DataError(lined.file, node.start_mark.line + 1, written))

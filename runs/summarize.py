@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from hardprompt import load_points
+from hardprompt.metrics.statistics import bootstrap_mean
 from hardprompt.report.plot import draw_tradeoff
-from hardprompt.study.frontier import bootstrap_mean
 
 TOO_EASY = 0.8
 

@@ -27,7 +27,7 @@ Point = dict[str, Any]
 
 OF_THE_RUN = {
     "optimizer", "seed", "weight", "objective", "dev_objective", "emitted", "lm_tokens_forward", "lm_tokens_backward",
-    "prompts_visited", "seconds", "config", "status",
+    "prompts_visited", "seconds", "config", "status", "curve",
 }  # fmt: skip
 """Keys of a point that say how a prompt was found, and nothing of the prompt."""
 

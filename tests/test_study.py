@@ -20,12 +20,13 @@ import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import FAITHFULNESS
+from hardprompt.metrics.statistics import bootstrap_mean
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
 from hardprompt.study import Run, Store, StudyRequest, compare, frontier, hypervolume, load_points, non_dominated
 from hardprompt.study.engine import Job
-from hardprompt.study.frontier import bootstrap_mean, differences, front
+from hardprompt.study.frontier import differences, front
 from hardprompt.study.prepared import Step
 from hardprompt.study.request import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
@@ -65,6 +66,7 @@ KEYS: dict[str, Any] = {
     "lm_tokens_backward": int,
     "seconds": NUMBER,
     "status": str,
+    "curve": list,
 }
 
 TASK_FILE = '''
@@ -275,7 +277,7 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
         value: Any = soft
         *families, name = entry["name"].replace("NAME", "reader").split(".")
         for family in families:
-            value = value[family]
+            value = value[family][0] if isinstance(value[family], list) else value[family]
         assert (name in value) != (name == "label_kl" and soft["task"] == "words"), entry["name"]  # no label words
     for hard in (p for p in points if p["optimizer"] != "soft"):
         values = dict(hard["faithfulness"])
@@ -293,6 +295,17 @@ def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> 
         assert point["test_loss"] == pytest.approx(float(own.loss.mean()), rel=1e-4)
         assert point["deployed_test_accuracy"] == pytest.approx(float(deployed.correct.float().mean()))
         assert point["deployed_test_loss"] == pytest.approx(float(deployed.loss.mean()), rel=1e-4)
+
+
+def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
+    """It gets better and dearer at every step, stays within what was spent, and its last step is the selected prompt."""
+    for point in lines(of_jsonl):
+        objectives, spent = ([step[key] for step in point["curve"]] for key in ("dev_objective", "lm_tokens"))
+        assert (
+            objectives[-1] == point["dev_objective"] and spent[-1] <= point["lm_tokens_forward"] + point["lm_tokens_backward"]
+        )
+        assert all(a > b for a, b in pairwise(objectives)) and all(a < b for a, b in pairwise(spent))
+        assert point["curve"][-1]["dev_accuracy"] == pytest.approx(point["dev_accuracy"])
 
 
 def test_frontier_json_follows_from_the_points(study: Path) -> None:
@@ -672,23 +685,6 @@ def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new
     before, after = volume(points), volume([*points, new])
     assert 0 <= before <= after + 1e-12 and after <= 1 + 1e-12
     assert volume([new, *points[::-1]]) == pytest.approx(after)
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(0, 3))
-def test_bootstrap_interval_holds_the_mean(values: list[float], seed: int) -> None:
-    """The interval contains the mean, lies within the values, and one seed gives one interval."""
-    found = bootstrap_mean(values, seed)
-    assert found["n"] == len(values) and found == bootstrap_mean(values, seed)
-    assert min(values) - 1e-9 <= found["low"] <= found["mean"] + 1e-9
-    assert found["mean"] - 1e-9 <= found["high"] <= max(values) + 1e-9
-    assert found["mean"] == pytest.approx(math.fsum(values) / len(values), abs=1e-9)
-
-
-def test_bootstrap_interval_narrows_with_more_units() -> None:
-    """Of 0 and 1 in equal parts: four units reach from 0 to 1 at 95 %, a hundred to 0.1 (1.96 x 0.05) beside the half."""
-    few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
-    assert (few["low"], few["high"]) == (0.0, 1.0)
-    assert 0.39 <= many["low"] <= 0.41 and 0.59 <= many["high"] <= 0.61
 
 
 def answered(name: str, seed: int, right: str, weight: float = 0.0, **fields: Any) -> Point:

@@ -2,7 +2,8 @@
 
 `scrutability.py` looks at a hard prompt alone, `sensitivity.py` at what its tokens and their order are worth, `faithfulness.py`
 compares a soft prompt with its projection, `behaviour.py` what any two prompts do, `overlap.py` two texts; `tokens.py` shows a
-prompt token by token, `stability.py` says how firm such a reading is, `says.py` what a text says.
+prompt token by token, `stability.py` says how firm such a reading is, `says.py` what a text says. `statistics.py` says what
+means of all these are worth.
 """
 
 from hardprompt.metrics.behaviour import behavioural_distance

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardprompt.study.frontier import bootstrap_mean
+from hardprompt.metrics.statistics import bootstrap_mean
 
 Point = dict[str, Any]
 

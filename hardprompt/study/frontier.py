@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.metrics.statistics import bootstrap_mean
+
 Point = dict[str, Any]
-RESAMPLES = 2000
 BASELINES = ("empty", "manual")
 
 
@@ -44,20 +45,6 @@ def hypervolume(gains: Sequence[float], costs: Sequence[float], worst_cost: floa
             area += gains[i] * (right - max(costs[i], 0.0))
             right = max(costs[i], 0.0)
     return area / worst_cost
-
-
-def bootstrap_mean(values: Sequence[float] | np.ndarray, seed: int = 0, level: float = 0.95) -> dict[str, float]:
-    """Mean and percentile bootstrap interval of values over independent units, for example seeds.
-
-    >>> bootstrap_mean([0.5, 0.5])
-    {'mean': 0.5, 'low': 0.5, 'high': 0.5, 'n': 2}
-    """
-    data = np.asarray(values, dtype=float)
-    distinct, counts = np.unique(data, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(data), counts / len(data), RESAMPLES)  # as many of each value
-    means = drawn @ distinct / len(data)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
 
 
 def frontier(points: Sequence[Point], worst_log_perplexity: float, known: Sequence[Point] = ()) -> dict[str, Any]:

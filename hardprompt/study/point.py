@@ -12,6 +12,7 @@ from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability, token_map
 from hardprompt.optimizers import Problem, PromptResult
+from hardprompt.optimizers.base import Visit
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
 from hardprompt.task import SPLITS
@@ -50,6 +51,7 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
         | found
         | {
             "dev_objective": best.dev_objective,
+            "curve": improvements(result.visits),
             "emitted": _emitted(test, result),
             "lm_tokens_forward": result.lm_tokens_forward,
             "lm_tokens_backward": result.lm_tokens_backward,
@@ -59,6 +61,21 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
             "status": "ok",
         }
     )
+
+
+def improvements(visits: Sequence[Visit]) -> list[dict[str, float]]:
+    """The best prompt so far by the objective on dev: a step wherever a better one was visited, with what was spent by then."""
+    steps: dict[int, dict[str, float]] = {}
+    best = math.inf
+    for visit in visits:
+        if visit.dev_objective < best:
+            best = visit.dev_objective
+            steps[visit.lm_tokens] = {
+                "lm_tokens": visit.lm_tokens,
+                "dev_objective": visit.dev_objective,
+                "dev_accuracy": visit.dev_accuracy,
+            }
+    return list(steps.values())
 
 
 def _learnt_from(reward: str) -> str:

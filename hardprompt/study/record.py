@@ -48,6 +48,11 @@ class _Emitted(_Recorded):
     mean_test_accuracy: float
 
 
+class _Step(_Recorded):
+    lm_tokens: int
+    dev_accuracy: float
+
+
 class _Done(_Run):
     status: Literal["ok"]
     objective: str
@@ -61,6 +66,7 @@ class _Done(_Run):
     log_perplexity: float | None
     readers: dict[str, _Reading] = {}
     faithfulness: dict[str, Any]
+    curve: list[_Step] = []
     emitted: _Emitted
     config: dict[str, Any]
     lm_tokens_forward: int

@@ -11,7 +11,7 @@ from hardprompt.errors import ContextExceeded, RequestError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import faithfulness, stability
 from hardprompt.metrics.faithfulness import reading_gap
-from hardprompt.metrics.says import Judge, Saying, dividing_line, lift, readable_limit, said, is_flagged
+from hardprompt.metrics.says import Judge, Saying, dividing_line, is_flagged, lift, readable_limit, said
 from hardprompt.metrics.stability import changed, readings
 from hardprompt.optimizers.wayward import (
     Checkpoint,

@@ -20,7 +20,7 @@ from hardprompt.study.planner import PlannedStudy, planned_studies
 from hardprompt.study.prepared import Opened
 from hardprompt.study.recipe import RecipeFile, read_recipe, recipe_schema
 from tests.conftest import Ask
-from tests.tiny import save_tiny, tiny_task, write_jsonl
+from tests.tiny import write_recipe
 
 RUNS = Path(__file__).parents[1] / "runs"
 RECIPES = sorted(RUNS.glob("*.yaml"))
@@ -61,30 +61,7 @@ def planned(tmp_path: Path) -> Callable[..., list[PlannedStudy]]:
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny models, a task, and a recipe of two studies on it."""
     folder = tmp_path_factory.mktemp("base")
-    save_tiny(folder / "tiny")
-    save_tiny(folder / "reader", "no-bos")
-    write_jsonl(tiny_task(), folder / "mood.jsonl")
-    recipe = {
-        "tasks": [
-            {
-                "task": str(folder / "mood.jsonl"),
-                "template": "{input} {prompt} :",
-                "label_words": {"positive": "good", "negative": "bad"},
-                "reference_prompts": ["good or bad"],
-            }
-        ],
-        "models": [{"lm": str(folder / "tiny"), "readers": [str(folder / "reader")]}],
-        "optimizers": ["empty", "manual", "random", "soft", "pez"],
-        "options": {"random": {"batch_size": 4}, "soft": {"evaluate_every": 2}},
-        "weights": [0, 0.2],
-        "seeds": [0, 1],
-        "lm_tokens": 600,
-        "prompt_length": 3,
-        "device": "cpu",
-        "memory": "256MB",
-        "studies": {"one": {}, "other": {"optimizers": ["pez"], "seeds": [2], "prompt_length": 2}},
-    }
-    (folder / "r.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    write_recipe(folder, studies={"one": {}, "other": {"optimizers": ["pez"], "seeds": [2], "prompt_length": 2}})
     return folder
 
 

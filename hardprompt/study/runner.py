@@ -227,7 +227,8 @@ def _carry_out(
         if stop.interrupted:
             raise KeyboardInterrupt from None
     except BaseException:
-        draw({*range(len(studies))})
+        if not stop.interrupted:  # a second signal ends it at once
+            draw({*range(len(studies))})
         raise
     draw({*range(len(studies))})
     failed = sum(point["status"] != "ok" for study in studies for point in study.store.points())

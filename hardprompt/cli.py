@@ -100,11 +100,7 @@ def compare(
     }
     given = {field: value for field, value in chosen.items() if value is not None}
     request = StudyRequest.make(preset, **_shared(context), **given)
-    from hardprompt.study.runner import run_study
-
-    with _display(as_json) as display:
-        ended = run_study(request, out, display, retry_failed=retry_failed)
-    _answer(ended, as_json)
+    _run_study(request, out, as_json, retry_failed)
 
 
 @app.command()
@@ -429,6 +425,14 @@ def _named(context: typer.Context) -> Any:
         raise RequestError("--ids names no token; the empty prompt is --text ''")
     selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
     return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
+
+
+def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool) -> None:
+    from hardprompt.study.runner import run_study
+
+    with _display(as_json) as display:
+        ended = run_study(request, out, display, retry_failed=retry_failed)
+    _answer(ended, as_json)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from hardprompt.report import chart
 from hardprompt.report.plot import optimizer_marks, repeats
 from hardprompt.report.repeat import repetition
 from hardprompt.report.table import FIGURES, TEXT, results_rows
+from hardprompt.report.text import printable
 from hardprompt.study.request import StudyRequest
 from hardprompt.study.store import recorded_request
 
@@ -141,10 +142,7 @@ def _in_the_dark(color: str) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Text with every sign that cannot be printed (line breaks, controls, changes of direction) as its number."""
-    if type(value) is not str:  # numbers, and what a macro has made safe already
-        return value
-    return "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in value)
+    return printable(value) if type(value) is str else value  # numbers, and what a macro has made safe already
 
 
 @cache

@@ -460,9 +460,11 @@ def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         _show_failed(recorded)
         files = "report.html, tradeoff.png, frontier.json and points.jsonl"
         below = " (a folder for each study)" if of_recipe else ""
-        _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
+        if recorded:
+            _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
     if ended.stopped:
-        _fail(f"{ended.stopped}: {ended.left} runs are left, and the same command goes on from there", STOPPED)
+        left = "no run had begun" if ended.left is None else f"{ended.left} runs are left"
+        _fail(f"{ended.stopped}: {left}, and the same command goes on from there", STOPPED)
         raise typer.Exit(STOPPED)
     if ended.failed:
         raise typer.Exit(1)

@@ -103,11 +103,7 @@ def compare(
     }
     given = {field: value for field, value in chosen.items() if value is not None}
     request = StudyRequest.make(preset, **_shared(context), **given)
-    from hardprompt.study.runner import run_study
-
-    with _display(as_json) as display:
-        ended = run_study(request, out, display, retry_failed=retry_failed)
-    _answer(ended, as_json)
+    _run_study(request, out, as_json, retry_failed)
 
 
 @app.command()
@@ -541,6 +537,14 @@ def _named(context: typer.Context) -> Any:
     return NamedPrompt(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
 
 
+def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool) -> None:
+    from hardprompt.study.runner import run_study
+
+    with _display(as_json) as display:
+        ended = run_study(request, out, display, retry_failed=retry_failed)
+    _answer(ended, as_json)
+
+
 @contextmanager
 def _display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
     """What is told of the progress of studies."""
@@ -566,9 +570,11 @@ def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         _show_failed(recorded)
         files = "report.html, tradeoff.png, frontier.json and points.jsonl"
         below = " (a folder for each study)" if of_recipe else ""
-        _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
+        if recorded:
+            _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
     if ended.stopped:
-        _fail(f"{ended.stopped}: {ended.left} runs are left, and the same command goes on from there", STOPPED)
+        left = "no run had begun" if ended.left is None else f"{ended.left} runs are left"
+        _fail(f"{ended.stopped}: {left}, and the same command goes on from there", STOPPED)
         raise typer.Exit(STOPPED)
     if ended.failed:
         raise typer.Exit(1)

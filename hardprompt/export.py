@@ -14,7 +14,7 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.lm.frozen import EMBEDDED
-from hardprompt.report.page import printable
+from hardprompt.report.text import printable
 from hardprompt.study.named import NamedPrompt
 from hardprompt.task import Task
 

@@ -18,6 +18,7 @@ from hardprompt.report import chart
 from hardprompt.report.plot import optimizer_marks, repeats
 from hardprompt.report.repeat import repetition
 from hardprompt.report.table import FIGURES, TEXT, results_rows
+from hardprompt.report.text import printable
 from hardprompt.study.request import StudyRequest
 from hardprompt.study.store import recorded_request
 
@@ -154,17 +155,14 @@ def _in_the_dark(color: str) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in lit)
 
 
-def printable(value: Any) -> Any:
-    """Text with every sign that cannot be printed (line breaks, controls, changes of direction) as its number."""
-    if type(value) is not str:  # numbers, and what a macro has made safe already
-        return value
-    return "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in value)
+def _printable(value: Any) -> Any:
+    return printable(value) if type(value) is str else value  # numbers, and what a macro has made safe already
 
 
 @cache
 def page_template(name: str) -> Template:
     """A page of this folder, whose values are escaped and printable."""
     environment = Environment(
-        autoescape=True, finalize=printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=_printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(files("hardprompt.report").joinpath(name).read_text(encoding="utf-8"))

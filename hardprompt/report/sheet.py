@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hardprompt.report.page import printable
+from hardprompt.report.text import printable
 from hardprompt.study.store import replacing
 
 FORMULA = ("=", "+", "-", "@")
@@ -19,7 +19,7 @@ def cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    shown = str(printable(value))
+    shown = printable(str(value))
     return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.report.text import printable
+
 Point = dict[str, Any]
 
 FIGURES = ("weight", "runs", "test acc.", "as text", "at its end", "nats/token", "LM ktokens", "seconds")
@@ -64,7 +66,7 @@ def results_table(points: Sequence[Point]) -> Table:
         table.add_column(heading, justify="right")
     table.add_column(TEXT, overflow="fold")
     for row in results_rows(points):
-        text = Text(row.best["prompt_text"]) if row.best else Text(row.error or "", style="red")
+        text = Text(printable(row.best["prompt_text"])) if row.best else Text(printable(row.error or ""), style="red")
         table.add_row(row.optimizer, *row.figures, text)
     return table
 
@@ -72,7 +74,7 @@ def results_table(points: Sequence[Point]) -> Table:
 def failed_lines(points: Sequence[Point]) -> list[str]:
     """A line on each failed run."""
     return [
-        f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}"
+        printable(f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}")
         for p in points
         if p["status"] != "ok"
     ]

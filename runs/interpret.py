@@ -26,6 +26,7 @@ from hardprompt.metrics import stability
 from hardprompt.metrics.says import LEAST_DROP, LEAST_LIFT, Judge, Outcome, is_flagged, lift, readable_limit, said
 from hardprompt.optimizers.wayward import LEAST_F1
 from hardprompt.study.readings import readings_say
+from hardprompt.study.wayward import OWN
 
 Row = dict[str, Any]
 
@@ -116,7 +117,7 @@ def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: 
     started = [row for row in alone if " from " in row["key"]]
     cases = {
         "target names another task": named,
-        "... and is reached (F1 >= 0.98)": [row for row in named if row["token_f1"] >= LEAST_F1],
+        "... but those whose target solves the task as well": [row for row in named if drop(row) > LEAST_DROP],
         "target is a true definition": (true := [row for row in alone if " as true " in row["key"]]),
         "... of a task with a price": [row for row in true if world.TASKS[row["task"]].skill.price],
         "soft prompts whose projection solves the task": [row for row in started if drop(row) <= LEAST_DROP],
@@ -234,7 +235,7 @@ def main() -> None:
     limit = readable_limit(load_lm("microworld-reader"), [text for name in tune for text in load_task(name).reference_prompts])
     pairs, alone = read(args.records / "wayward" / "wayward.jsonl"), read(args.out / "detection.jsonl")
     studies = args.records / "trade-off"
-    pairs_table(pairs, limit)
+    pairs_table([row for row in pairs if row["kind"] != OWN], limit)
     gamma_figure(pairs, args.figures / "interpret-gamma.png")
     one_text_figure(pairs, args.figures / "interpret-one-text.png")
     curve_table(read(args.out / "lengths.jsonl"), "length", args.figures / "interpret-length.png")

@@ -144,7 +144,7 @@ def curve_table(rows: list[Row], what: str, figure: Path) -> None:
     if not rows:
         return
     lines = [{"task": row["task"], "group": group(row, what)} | line for row in rows for line in row["grid"]]
-    found = pd.DataFrame(lines).groupby(["group", "gamma"])[["test_accuracy", "token_f1", "distance"]].mean()
+    found = pd.DataFrame(lines).groupby(["group", "gamma"], sort=False)[["test_accuracy", "token_f1", "distance"]].mean()
     own = pd.DataFrame([{"group": group(row, what), "drop": row["relative_accuracy_drop"]} for row in rows]).groupby("group")
     print(f"| {what} | gamma | test accuracy | token F1 | squared distance | relative drop of the chosen |\n|{'---|' * 6}")
     drawn = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -181,10 +181,11 @@ def one_text_figure(rows: list[Row], file: Path) -> None:
         [p + 0.2 for p in places], [row["deployed_test_accuracy"] for row in same], 0.36, color="#d55e00", label="their text"
     )
     axes.set_yticks(list(places), [row["task"] for row in same])
+    axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("test accuracy on its own task")
-    axes.legend(frameon=False, loc="lower right")
-    axes.set_title(f'{len(same)} soft prompts, one reading: "{same[0]["projection"]}"', loc="left", fontsize="medium")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.suptitle(f'{len(same)} soft prompts, one reading: "{same[0]["projection"]}"', fontsize="medium")
     figure.savefig(file, dpi=120)
 
 

@@ -126,4 +126,7 @@ def _means(lines: Iterable[Line], key: str, wanted: Filter) -> dict[tuple[Any, .
 
 
 def _words(wanted: Filter) -> str:
-    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items()) or "all"
+    return (
+        ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items())
+        or "all"
+    )

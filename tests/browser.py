@@ -73,7 +73,11 @@ class Browser:
 
     def complaints(self) -> list[dict[str, Any]]:
         """What stands in the console."""
-        return [e for e in self.events if e.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")]
+        return [
+            e
+            for e in self.events
+            if e.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        ]
 
     def picture(self, file: Path) -> None:
         """The whole page as PNG, for eyes."""

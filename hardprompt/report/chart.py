@@ -15,7 +15,7 @@ from hardprompt.report.tradeoff import Axis, Curve, Mean, Tradeoff
 
 Point = dict[str, Any]
 
-WIDTH, HEIGHT = 880, 486
+WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
 """The frame of the axes."""
 MARGIN = 0.04

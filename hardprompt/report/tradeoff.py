@@ -65,7 +65,7 @@ class Axis:
         """The value of a point that has one."""
         value = self.value(point)
         assert value is not None
-        return value
+        return float(value)
 
 
 COSTS = (
@@ -351,7 +351,7 @@ def _front(points: Sequence[Point], cost: Axis) -> tuple[np.ndarray, np.ndarray]
     own = [p for p in points if _placed(p, cost, GAINS[0])]
     costs = [cost.of(p) for p in own]
     chosen = non_dominated([p["deployed_dev_accuracy"] for p in own], costs)
-    return np.array([costs[i] for i in chosen]), np.array([own[i]["deployed_test_accuracy"] for i in chosen], dtype=float)
+    return np.array([costs[i] for i in chosen]), np.array([GAINS[0].of(own[i]) for i in chosen])
 
 
 def _bands(tasks: Sequence[Sequence[Point]], means: dict[str, list[Mean]], cost: Axis, gain: Axis) -> dict[str, np.ndarray]:

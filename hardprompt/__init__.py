@@ -33,6 +33,7 @@ _HOME = {
     "load_task": "hardprompt.catalogue",
     "new_task": "hardprompt.own.start",
     "optimizer": "hardprompt.optimizers",
+    "run": "hardprompt.study",
     "run_optimizer": "hardprompt.optimizers",
     "validate": "hardprompt.own.validate",
 }
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from hardprompt.own.validate import validate
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.scoring import Scorer
-    from hardprompt.study import StudyRequest, compare, evaluate, load_points, load_prompt
+    from hardprompt.study import StudyRequest, compare, evaluate, load_points, load_prompt, run
     from hardprompt.task import Example, Task, Template
 
 

@@ -78,7 +78,7 @@ def write_adapter(
     base_model: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a prompt as a peft prompt-tuning adapter, which `PeftModel.from_pretrained(model, folder)` reads before every input.
+    """Write a prompt as a peft prompt-tuning adapter, which `PeftModel.from_pretrained(model, folder)` reads before any input.
 
     What is left to tokenize is the template's text after the prompt, without special tokens, padded on the right.
 

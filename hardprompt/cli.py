@@ -48,6 +48,9 @@ MemorySize = Annotated[str, typer.Option("--memory", help="What scoring may take
 Words = Annotated[str | None, typer.Option("--text", help="The prompt as text; empty for no prompt.")]
 Ids = Annotated[str | None, typer.Option("--ids", help="The prompt as comma-separated token ids.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="A study's folder: the prompt is what one of its runs found.")]
+SoftFile = Annotated[
+    Path | None, typer.Option("--soft", help="A soft prompt: a peft adapter's folder, or .npy, .npz, .safetensors.")
+]
 Number = Annotated[int | None, typer.Option(help="Of --run: the run's line in points.jsonl, from 1.")]
 OfOptimizer = Annotated[str | None, typer.Option("--optimizer", help="Of --run: the run's optimizer, instead of a number.")]
 OfWeight = Annotated[float | None, typer.Option("--weight", help="Of --run: the run's fluency weight, likewise.")]
@@ -100,11 +103,7 @@ def compare(
     }
     given = {field: value for field, value in chosen.items() if value is not None}
     request = StudyRequest.make(preset, **_shared(context), **given)
-    from hardprompt.study.runner import run_study
-
-    with _display(as_json) as display:
-        ended = run_study(request, out, display, retry_failed=retry_failed)
-    _answer(ended, as_json)
+    _run_study(request, out, as_json, retry_failed)
 
 
 @app.command()
@@ -191,6 +190,7 @@ def evaluate(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -209,7 +209,7 @@ def evaluate(
     memory: AnyMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Measure any prompt (--text, --ids or --run) on any task and model: accuracy, loss and every metric."""
+    """Measure any prompt (--text, --ids, --run or --soft) on any task and model: accuracy, loss and every metric."""
     from hardprompt.report.prompt import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
 
@@ -246,6 +246,7 @@ def inspect_prompt(
     text: Words = None,
     ids: Ids = None,
     run: RunFolder = None,
+    soft: SoftFile = None,
     number: Number = None,
     optimizer: OfOptimizer = None,
     weight: OfWeight = None,
@@ -260,7 +261,7 @@ def inspect_prompt(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt (--text, --ids or --run) token by token: surprisal, norm, nearest vocabulary entries, what it is worth."""
+    """Show a prompt (--text, --ids, --run or --soft) token by token: surprisal, norm, nearest tokens, what each is worth."""
     from hardprompt.lm import allowed_vocabulary
     from hardprompt.metrics import inspect
     from hardprompt.prompt import SoftPrompt
@@ -366,7 +367,7 @@ def geometry(
     as_json: Json = False,
 ) -> None:
     """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
-    from hardprompt.report.geometry import PromptLines, accuracy_table, findings_table
+    from hardprompt.report.geometry import PromptLines
     from hardprompt.study.geometry import GeometryRequest
     from hardprompt.study.geometry import geometry as study
 
@@ -374,14 +375,37 @@ def geometry(
     single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
     request = GeometryRequest.make(**single, **{name: values for name, values in several.items() if values})
     found = study(request, out, PromptLines(_console(stderr=as_json)), add or ())
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
-        for table in (accuracy_table(found["prompts"]), findings_table(found)):
-            _console().print(table)
-        _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
+    _show_geometry(found, as_json)
     if any(line["status"] != "ok" for line in found["prompts"]):
         raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    claim: Annotated[list[str] | None, typer.Argument(help="Names of claims or papers; by default all.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the records, one for each recipe.")] = Path("hardprompt-out/reproduce"),
+    data: Annotated[Path | None, typer.Option(help="Folder with real data, for the recipes that need it.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with models, for the recipes that need them.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes of a study; by default as many as there are room for.")] = None,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Run nothing; judge by what is recorded.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure published claims again, each with its figure, interval and verdict; runs the studies that are missing."""
+    from hardprompt.claims import claims
+    from hardprompt.claims.records import Where
+    from hardprompt.claims.reproduce import reproduce as measure
+    from hardprompt.report.claims import claims_table
+
+    asked = claims(tuple(claim or ()))
+    screen = _console(stderr=as_json)
+    found = measure(
+        asked, Where(out, data, models, jobs, recorded), told=lambda recipe: screen.print(f"recipe {recipe}", markup=False)
+    )
+    if as_json:
+        print(json.dumps([each.as_json() for each in found], ensure_ascii=False, indent=2))
+    else:
+        _console().print(claims_table(found))
+        _console().print(f"claims.json and claims.md are in {out}", markup=False, highlight=False)
 
 
 @app.command("ls")
@@ -412,9 +436,12 @@ def report(
     """Redraw the page, figures and tables of a study from its points, or of several side by side, and print the table."""
     from hardprompt.report.files import write_figures, write_side_by_side
     from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
+    from hardprompt.study.geometry import measure_again
     from hardprompt.study.runner import ROOT
     from hardprompt.study.store import Store
 
+    if len(folders) == 1 and (folders[0] / "geometry.yaml").is_file():
+        return _show_geometry(measure_again(folders[0]), as_json)
     stores = [Store(folder) for folder in dict.fromkeys(folders)]
     for store in stores:
         if not store.points():
@@ -437,6 +464,29 @@ def report(
     write_figures(shown, store.folder)
     _show(store.points(), as_json)
     _show_found(store.folder, as_json)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A study's folder: the prompt is what one of its runs found.")],
+    to: Annotated[str, typer.Option(help="peft (an adapter, where the prompt stands first), text or json.")],
+    number: Number = None,
+    optimizer: OfOptimizer = None,
+    weight: OfWeight = None,
+    seed: OfSeed = None,
+    out: Annotated[Path | None, typer.Option(help="An empty folder; by default RUN-TO.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what a run found as a peft adapter, as text or as JSON, with a model card."""
+    from hardprompt.export import export as write
+    from hardprompt.study.named import NamedPrompt
+
+    folder = write(NamedPrompt(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
+    files = sorted(file.name for file in folder.iterdir())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False, indent=2))
+    else:
+        _console().print(f"{', '.join(files)} are in {folder}", markup=False, highlight=False)
 
 
 @app.command("new-task")
@@ -509,7 +559,15 @@ def _named(context: typer.Context) -> Any:
     if given["ids"] is not None and ids is None:
         raise RequestError("--ids names no token; the empty prompt is --text ''")
     selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
-    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], **selectors)
+    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
+
+
+def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool) -> None:
+    from hardprompt.study.runner import run_study
+
+    with _display(as_json) as display:
+        ended = run_study(request, out, display, retry_failed=retry_failed)
+    _answer(ended, as_json)
 
 
 @contextmanager
@@ -537,9 +595,11 @@ def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         _show_failed(recorded)
         files = "report.html, tradeoff.png, frontier.json and points.jsonl"
         below = " (a folder for each study)" if of_recipe else ""
-        _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
+        if recorded:
+            _console().print(f"{files} are in {ended.folder}{below}", markup=False, highlight=False)
     if ended.stopped:
-        _fail(f"{ended.stopped}: {ended.left} runs are left, and the same command goes on from there", STOPPED)
+        left = "no run had begun" if ended.left is None else f"{ended.left} runs are left"
+        _fail(f"{ended.stopped}: {left}, and the same command goes on from there", STOPPED)
         raise typer.Exit(STOPPED)
     if ended.failed:
         raise typer.Exit(1)
@@ -574,6 +634,17 @@ def _show_found(folder: Path, as_json: bool) -> None:
     for sheet in (differences_sheet(found), *([coverage_sheet(found)] if found["known"] else [])):
         if sheet.rows:
             _console().print(sheet.as_rich())
+
+
+def _show_geometry(found: dict[str, Any], as_json: bool) -> None:
+    from hardprompt.report.geometry import accuracy_table, findings_table
+
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for table in (accuracy_table(found["prompts"]), findings_table(found)):
+        _console().print(table)
+    _console().print(f"report.html and the sheets are in {found['folder']}", markup=False, highlight=False)
 
 
 def _console(stderr: bool = False) -> Any:

@@ -1,6 +1,8 @@
 """The tables and figures of interpret.md from what wayward.py and says.py left.
 
-    python runs/interpret.py OUT STUDIES FIGURES     # OUT: the folder of wayward.py and says.py; STUDIES: of report_tasks.sh
+    python runs/interpret.py OUT RECORDS FIGURES
+
+OUT is the folder of wayward.py and says.py, RECORDS that of `hardprompt reproduce` (recipes trade-off, wayward, wayward-sizes).
 
 What a text says is decided as in `hardprompt.metrics.says`, the limit of what can be read taken from `tune` tasks alone; the
 accuracy-drop rule flags a prompt whose text is right on 0.05 less of test than its vectors.
@@ -21,12 +23,11 @@ from safetensors.torch import load_file
 from hardprompt import Scorer, SoftPrompt, load_lm, load_points, load_task
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import stability
-from hardprompt.metrics.says import LEAST_LIFT, Judge, lift, readable_limit, said
+from hardprompt.metrics.says import LEAST_DROP, LEAST_LIFT, Judge, Outcome, is_flagged, lift, readable_limit, said
 from hardprompt.optimizers.wayward import LEAST_F1
 from hardprompt.study.readings import readings_say
 
 Row = dict[str, Any]
-DROP = 0.05
 
 
 def read(file: Path) -> list[Row]:
@@ -34,13 +35,16 @@ def read(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def outcome(row: Row, limit: float) -> str:
+def outcome(row: Row, limit: float) -> Outcome:
     """Of a wayward prompt, from the recorded lifts."""
     says = row["says"]
-    if says["reader_nats_per_token"] is None or says["reader_nats_per_token"] > limit:
-        return "says nothing"
-    tasks = said(says["lifts"])
-    return "says nothing" if not tasks else "faithful" if row["task"] in tasks else "misleading"
+    readable = says["reader_nats_per_token"] is not None and says["reader_nats_per_token"] <= limit
+    return outcome_of(said(says["lifts"]) if readable else (), row["task"])
+
+
+def outcome_of(tasks: tuple[str, ...], solved: str) -> Outcome:
+    """Of a text that says these tasks, for a prompt that solves one."""
+    return "says nothing" if not tasks else "faithful" if solved in tasks else "misleading"
 
 
 def pairs_table(rows: list[Row], limit: float) -> None:
@@ -88,15 +92,14 @@ def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
         models[row["text"]][row["lm"]] = row
     without = models[""]["microworld"]["acc"]
     found = []
-    for folder in sorted(studies.iterdir()):
+    for folder in sorted(file.parent for file in studies.glob("*/study.yaml")):
         for point in load_points(folder).to_dict("records"):
             if point["prompt_text"] not in models or not point["prompt_text"] or point["optimizer"] in ("random", "soft"):
                 continue
             read = models[point["prompt_text"]]
             lifts = {name: lift(acc, without[name]) for name, acc in read["microworld"]["acc"].items()}
             tasks = said(lifts) if read["microworld-reader"]["nats"] <= limit else ()
-            outcome = "misleading" if tasks and point["task"] not in tasks else "not"
-            found.append({"outcome": outcome, "drop": drop(point)})
+            found.append({"outcome": outcome_of(tasks, point["task"]), "drop": drop(point)})
     return found
 
 
@@ -109,21 +112,25 @@ def share(values: Iterable[bool]) -> str:
 def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: float) -> None:
     """How often the outcome flags a prompt as misleading, beside the accuracy-drop rule, on the same cases."""
     named = [row for row in alone if " as " in row["key"] and " as true " not in row["key"]]
-    named += [row for row in pairs if row["key"].endswith(" inputs")]
+    named += [row for row in pairs if row["kind"].endswith(" inputs")]
     started = [row for row in alone if " from " in row["key"]]
     cases = {
         "target names another task": named,
         "... and is reached (F1 >= 0.98)": [row for row in named if row["token_f1"] >= LEAST_F1],
         "target is a true definition": (true := [row for row in alone if " as true " in row["key"]]),
         "... of a task with a price": [row for row in true if world.TASKS[row["task"]].skill.price],
-        "soft prompts whose projection solves the task": [row for row in started if drop(row) <= DROP],
+        "soft prompts whose projection solves the task": [row for row in started if drop(row) <= LEAST_DROP],
     }
-    print("| cases | misleading | drop above 0.05 |\n|---|---|---|")
+    print("| cases | misleading | drop above 0.05 | flagged |\n|---|---|---|---|")
     for name, rows in cases.items():
-        flagged = share(outcome(row, limit) == "misleading" for row in rows)
-        print(f"| {name} | {flagged} | {share(drop(row) > DROP for row in rows)} |")
-    flagged = share(row["outcome"] == "misleading" for row in hard)
-    print(f"| hard prompts re-embedded | {flagged} | {share(row['drop'] > DROP for row in hard)} |\n")
+        print(f"| {name} | {caught([(outcome(row, limit), drop(row)) for row in rows])} |")
+    print(f"| hard prompts re-embedded | {caught([(row['outcome'], row['drop']) for row in hard])} |\n")
+
+
+def caught(cases: list[tuple[Outcome, float]]) -> str:
+    """How many of (outcome, drop) each rule flags."""
+    rules = (lambda o, d: o == "misleading", lambda o, d: d > LEAST_DROP, is_flagged)
+    return " | ".join(share(rule(*case) for case in cases) for rule in rules)
 
 
 def drop(row: Row) -> float:
@@ -156,13 +163,13 @@ def curve_table(rows: list[Row], what: str, figure: Path) -> None:
 
 
 def group(row: Row, what: str) -> str:
-    """`4 words` of a key that ends so, or the model's name at its beginning."""
-    return str(row["key"].removeprefix(row["task"]).strip() if what == "length" else row["key"].split()[0])
+    """`4 words` of a key that ends so, or the model."""
+    return str(row["key"].removeprefix(row["task"]).strip() if what == "length" else row["lm"])
 
 
 def one_text_figure(rows: list[Row], file: Path) -> None:
     """One text, many tasks: accuracy of the vectors and of the one text that all of them project to."""
-    same = [row for row in rows if row["key"].endswith(" prose") and row["token_f1"] >= LEAST_F1]
+    same = [row for row in rows if row["kind"] == "prose" and row["token_f1"] >= LEAST_F1]
     if not same:
         return
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -180,19 +187,19 @@ def one_text_figure(rows: list[Row], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def stability_table(out: Path, studies: Path, limit: float) -> None:
+def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
     """Share of positions that are read as another token, by method, and of prompts whose text then says something else."""
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     vocab, every = lm.vocab_embeds.float(), torch.arange(len(lm.vocab_embeds))
     judge = Judge(lm, [load_task(name) for name in world.TASKS], reader)
     judge.limit = limit
-    wayward = [(row["task"], row["key"], study) for study in ("pairs", "detection") for row in read(out / f"{study}.jsonl")]
+    reached = [row for row in pairs if row["token_f1"] >= LEAST_F1]
     groups = {
-        "wayward": [
-            (task, out / f"{study}-{key.replace(' ', '_')}.safetensors") for task, key, study in wayward if " from " not in key
-        ],
+        "wayward": [(row["task"], records / "wayward" / row["file"]) for row in reached],
         "vanilla": [
-            (folder.name, file) for folder in sorted(studies.iterdir()) for file in sorted(folder.glob("soft/*.safetensors"))
+            (folder.name.split("-microworld")[0], file)
+            for folder in sorted(found.parent for found in (records / "trade-off").glob("*/study.yaml"))
+            for file in sorted(folder.glob("soft/*.safetensors"))
         ],
     }
     print("| prompts | n | marked positions | method | positions changed | outcome changed |\n|---|---|---|---|---|---|")
@@ -219,22 +226,23 @@ def main() -> None:
     """Print everything in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("studies", type=Path)
+    parser.add_argument("records", type=Path)
     parser.add_argument("figures", type=Path, help="a folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tune = [name for name, task in world.TASKS.items() if task.division == "tune"]
     limit = readable_limit(load_lm("microworld-reader"), [text for name in tune for text in load_task(name).reference_prompts])
-    pairs, alone = read(args.out / "pairs.jsonl"), read(args.out / "detection.jsonl")
+    pairs, alone = read(args.records / "wayward" / "wayward.jsonl"), read(args.out / "detection.jsonl")
+    studies = args.records / "trade-off"
     pairs_table(pairs, limit)
     gamma_figure(pairs, args.figures / "interpret-gamma.png")
     one_text_figure(pairs, args.figures / "interpret-one-text.png")
-    for what in ("length", "size"):
-        curve_table(read(args.out / f"{what}s.jsonl"), what, args.figures / f"interpret-{what}.png")
-    hard = re_embedded(read(args.out / "says.jsonl"), args.studies, limit)
+    curve_table(read(args.out / "lengths.jsonl"), "length", args.figures / "interpret-length.png")
+    curve_table(read(args.records / "wayward-sizes" / "wayward.jsonl"), "size", args.figures / "interpret-size.png")
+    hard = re_embedded(read(args.out / "says.jsonl"), studies, limit)
     print(f"\na task is said at a lift of {LEAST_LIFT}, a text read up to {limit:.2f} nats per token\n")
     detection_table(pairs, alone, hard, limit)
-    stability_table(args.out, args.studies, limit)
+    stability_table(pairs, args.records, limit)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python runs/says.py OUT STUDIES
 
-STUDIES are the folders that report_tasks.sh left; OUT/says.jsonl is written once (10 CPU minutes). Thresholds are chosen on the
-texts of `tune` tasks and read on those of `report` tasks. Positive control: held-out paraphrases say their task. Negative
-controls: the same shuffled, projections of soft prompts and random words say nothing.
+STUDIES is the folder trade-off of `hardprompt reproduce`; OUT/says.jsonl is written once (10 CPU minutes). Thresholds are
+chosen on the texts of `tune` tasks and read on those of `report` tasks. Positive control: held-out paraphrases say their task.
+Negative controls: the same shuffled, projections of soft prompts and random words say nothing.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def texts(studies: Path) -> Iterator[tuple[str, str, str]]:
         yield from (("reader's", name, text) for text in skill.reader_wordings[:1])
         for text in skill.held_out_prompts[:3]:
             yield "shuffled", name, " ".join(rng.sample(text.split(), len(text.split())))
-    for folder in sorted(studies.iterdir()):
+    for folder in sorted(file.parent for file in studies.glob("*/study.yaml")):
         for point in load_points(folder).to_dict("records"):
             if point["optimizer"] in ("pez", "rl", "soft", "random") and point["seed"] == 0:
                 yield point["optimizer"], point["task"], point["prompt_text"]

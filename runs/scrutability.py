@@ -1,6 +1,6 @@
 """Which measures of a text agree, and which tell a person's paraphrases from what searches found?
 
-    python runs/scrutability.py STUDIES FIGURE.png      # STUDIES: the folders that report_tasks.sh left
+    python runs/scrutability.py STUDIES FIGURE.png      # STUDIES: RECORDS/trade-off of `hardprompt reproduce`
 
 Over all texts of those studies: Spearman's correlations of the measures. Against the held-out paraphrases of the same ten
 tasks, which no model was trained on: the area under the ROC curve of each, 1 where the measure is always lower for a paraphrase
@@ -44,7 +44,7 @@ def unigram_counts() -> Counter[str]:
 def texts(studies: Path) -> list[dict[str, Any]]:
     """What the searches found, the paraphrases, and these shuffled, with what is known of them without a model."""
     rows, rng = [], Random(0)
-    for folder in sorted(studies.iterdir()):
+    for folder in sorted(file.parent for file in studies.glob("*/study.yaml")):
         for point in load_points(folder).to_dict("records"):
             if point["optimizer"] in ("soft", "pez", "rl", "random"):
                 rows.append(

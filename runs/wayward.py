@@ -1,11 +1,9 @@
-"""The studies of wayward prompts behind interpret.md: every prompt is a line and a file of vectors, and nothing is done twice.
+"""Wayward prompts for interpret.md beside those of `hardprompt reproduce khashabi`: each is a line and a file of vectors.
 
-    python runs/wayward.py OUT pairs|longer|detection|lengths|sizes... [--lm FOLDER ...]
+    python runs/wayward.py OUT detection|lengths...     # nothing is done twice
 
-`pairs`: six report tasks x five targets, gamma chosen on dev, against the best unconstrained prompt; `longer`: the same trained
-2.5 times as long, with one more gamma; `detection`: all report
-tasks, true targets and such that name another task, at the least gamma of 0.3, 3 and 30 that reaches it, and prompts that
-merely start at an instruction; `lengths`: prose of 2 to 16 words; `sizes`: several models.
+`detection`: all report tasks, true targets and such that name another task, at the least gamma of 0.3, 3 and 30 that reaches
+it, and prompts that merely start at an instruction; `lengths`: prose of 2 to 16 words.
 """
 
 import argparse
@@ -21,37 +19,19 @@ from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
 from hardprompt.lm.microworld import world
 from hardprompt.metrics.says import Judge
 from hardprompt.optimizers.wayward import LEAST_F1, WaywardConfig, chosen, target_prompt, train_toward
-from hardprompt.study.targets import PROSE, targets
 from hardprompt.study.wayward import default_judge, wayward
 from hardprompt.tasks.microworld import TASKS
 
 SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
 REPORT = (*SIX, "first-letter-lower", "passage-answer", "superlative", "currency")
-KINDS = ("same inputs", "prose", "other inputs", "contradiction", "code")
 SCHEDULE = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate": 0.03}
-STEPS = {"longer": 150}
 LONG_TEXT = "the old man walked down to the river and sat under a tree with his dog"
 
-Request = tuple[str, str, str, str, tuple[float, ...]]
-"""Key, model, task, target and gammas."""
+Request = tuple[str, str, str, tuple[float, ...]]
+"""Key, task, target and gammas."""
 
 
-def pairs(lms: list[str]) -> Iterator[Request]:
-    """Six tasks x five kinds of target, kind by kind."""
-    every = [load_task(name) for name in TASKS]
-    for kind in KINDS:
-        for number, name in enumerate(SIX):
-            others = every[5 * number :] + every[: 5 * number]  # so that not all get the same one
-            yield f"{name} {kind}", lms[0], name, targets(load_task(name), others)[kind], (0.0, 0.3, 3.0)
-
-
-def longer(lms: list[str]) -> Iterator[Request]:
-    """The same pairs, the kind that is hardest to reach first."""
-    for key, lm, name, target, _ in sorted(pairs(lms), key=lambda request: not request[0].endswith("code")):
-        yield key, lm, name, target, (0.0, 0.3, 1.0, 3.0)
-
-
-def detection(lms: list[str]) -> Iterator[Request]:
+def detection() -> Iterator[Request]:
     """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase.
 
     Last, plain soft tuning from a reference prompt and from a paraphrase.
@@ -68,28 +48,21 @@ def detection(lms: list[str]) -> Iterator[Request]:
                 ("true", skill.reference_prompts[0]),
                 (other, its.held_out_prompts[0]),
             )[turn]
-            yield f"{name} as {kind} {turn}", lms[0], name, text, (0.3, 3.0, 30.0)
+            yield f"{name} as {kind} {turn}", name, text, (0.3, 3.0, 30.0)
     for name in REPORT:
         skill = world.TASKS[name].skill
         for turn, text in enumerate((skill.reference_prompts[0], skill.held_out_prompts[1])):
-            yield f"{name} from {turn}", lms[0], name, text, (0.0,)
+            yield f"{name} from {turn}", name, text, (0.0,)
 
 
-def lengths(lms: list[str]) -> Iterator[Request]:
+def lengths() -> Iterator[Request]:
     """The beginnings of one sentence, of more and more words."""
     for name in SIX[:2]:
         for count in (2, 4, 8, 16):
-            yield f"{name} {count} words", lms[0], name, " ".join(LONG_TEXT.split()[:count]), (0.3, 3.0)
+            yield f"{name} {count} words", name, " ".join(LONG_TEXT.split()[:count]), (0.3, 3.0)
 
 
-def sizes(lms: list[str]) -> Iterator[Request]:
-    """A grid of gamma on models of several sizes."""
-    for name in SIX[:2]:
-        for lm in lms:
-            yield f"{Path(lm).name} {name}", lm, name, PROSE[0], (0.0, 0.03, 0.3, 3.0)
-
-
-STUDIES = {"pairs": pairs, "longer": longer, "detection": detection, "lengths": lengths, "sizes": sizes}
+STUDIES = {"detection": detection, "lengths": lengths}
 
 
 def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: Judge) -> tuple[dict[str, Any], Tensor]:
@@ -120,24 +93,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("study", choices=STUDIES, nargs="+")
-    parser.add_argument("--lm", action="append", help="by default the embedded model")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    reader = load_lm("microworld-reader")
-    models: dict[str, tuple[FrozenLM, Judge]] = {}
+    lm = load_lm("microworld")
+    judge = default_judge(load_task(SIX[0]), lm, load_lm("microworld-reader"))
     for study in args.study:
         file = args.out / f"{study}.jsonl"
         done = {json.loads(line)["key"] for line in file.read_text().splitlines()} if file.exists() else set()
-        for key, name, task_name, target, gammas in STUDIES[study](args.lm or ["microworld"]):
+        for key, task_name, target, gammas in STUDIES[study]():
             if key in done:
                 continue
-            if name not in models:
-                models[name] = (lm := load_lm(name), default_judge(load_task(task_name), lm, reader))
-            lm, judge = models[name]
             if study == "detection":
                 found, embeds = alone(lm, task_name, target, gammas, judge)
             else:
-                config = WaywardConfig(**SCHEDULE | {"steps": STEPS.get(study, SCHEDULE["steps"]), "gammas": gammas})
+                config = WaywardConfig(**SCHEDULE, gammas=gammas)
                 result = wayward(load_task(task_name), lm, target, judge=judge, config=config)
                 found, embeds = result.described, result.prompt.embeds
             save_file({"embeds": embeds.contiguous()}, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")

@@ -105,7 +105,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=QUIET, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    verbs = {"compare", "optimize", "evaluate", "inspect", "wayward", "ls", "report", "new-task", "validate"}
+    verbs = {"compare", "optimize", "evaluate", "inspect", "wayward", "ls", "report", "run", "new-task", "validate"}
     assert verbs <= set(done.stdout.split())
 
 

@@ -255,12 +255,14 @@ def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path)
 
 def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
     """Whatever an optimizer and a split are called, each run has a file of its own inside the folder."""
+    from safetensors.torch import save
+
     from hardprompt.study import Run
 
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     store = Store(tmp_path)
     runs = [Run("a,b", "c", 0, 0.0), Run("a", "b,c", 0, 0.0), Run("../up", "x/y", 1, 0.1), Run("a", "b,c", 0, 0.1)]
-    files = [store.keep_soft(run, torch.full((2, 3), float(i))) for i, run in enumerate(runs)]
+    files = [store.keep_soft(run, save({"embeds": torch.full((2, 3), float(i))})) for i, run in enumerate(runs)]
     assert len(set(files)) == len(runs) and len(list((tmp_path / "soft").iterdir())) == len(runs)
     assert [store.soft(file)[0, 0].item() for file in files] == [0, 1, 2, 3]
 

@@ -484,7 +484,7 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("hardprompt.compare", lambda request, out: asked.append((request, out)), raising=False)
         exec(text, {})
     else:
-        monkeypatch.setattr(cli, "_run_study", lambda request, out, as_json: asked.append((request, str(out))))
+        monkeypatch.setattr(cli, "_run_study", lambda request, out, *_: asked.append((request, str(out))))
         program, *words = shlex.split(text.replace("\\\n", ""))
         answer = CliRunner().invoke(cli.app, words)
         assert (program, answer.exit_code) == ("hardprompt", 0), answer.output

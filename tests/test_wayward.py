@@ -11,7 +11,7 @@ from hardprompt.errors import ContextExceeded, RequestError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import faithfulness, stability
 from hardprompt.metrics.faithfulness import reading_gap
-from hardprompt.metrics.says import Judge, Saying, dividing_line, lift, readable_limit, said
+from hardprompt.metrics.says import Judge, Saying, dividing_line, is_flagged, lift, readable_limit, said
 from hardprompt.metrics.stability import changed, readings
 from hardprompt.optimizers.wayward import (
     Checkpoint,
@@ -120,6 +120,12 @@ def test_outcomes() -> None:
     assert saying("two", "one").outcome("one") == "faithful"
     assert saying("two").outcome("one") == "misleading"
     assert saying().outcome("one") == "says nothing"
+
+
+def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> None:
+    """A true text that is obeyed in part, and gibberish that does it all, raise no alarm."""
+    assert is_flagged("misleading", 0.06) and is_flagged("says nothing", 1.0)
+    assert not is_flagged("faithful", 1.0) and not is_flagged("says nothing", 0.0) and not is_flagged("misleading", 0.05)
 
 
 def test_where_a_reader_stops_reading() -> None:

@@ -466,7 +466,7 @@ STUDIES = {
 }
 
 PROMPTS = {
-    "none": Wrong("evaluate", "one of --text, --ids and --run; got none of them"),
+    "none": Wrong("evaluate", "one of --text, --ids, --run and --soft; got none of them"),
     "text and ids": Wrong("inspect --text x --ids 5", "got --text and --ids"),
     "empty text and run": Wrong("evaluate --text '' --run study", "got --text and --run"),
     "ids not whole": Wrong("evaluate --ids 5,x", "--ids: '5,x' is no comma-separated list of numbers"),
@@ -499,7 +499,45 @@ PROMPTS = {
     "vectors broken": Wrong("inspect --run bad-soft --number 3", "cannot read the soft prompt bad-soft"),
     "vectors of another model": Wrong("inspect --run wide-soft --number 3", r"of shape \(3, 7\) does not fit tiny, .* 16 wide"),
     "vectors of no token": Wrong("evaluate --run short-soft --number 3", r"of shape \(0, 16\) does not fit tiny"),
+    "text and a soft prompt": Wrong("evaluate --text x --soft x.npy", "got --text and --soft"),
+    "soft prompt not there": Wrong(f"{EVALUATE} --soft none.npy", r"none\.npy cannot be read"),
+    "soft prompt of another width": Wrong(
+        "inspect --soft study/soft/soft,default,3,0.0.safetensors", r"of shape \(3, 16\) does not fit microworld, .* 160 wide"
+    ),
+    "several soft prompts": Wrong(
+        f"{EVALUATE} --soft x.safetensors",
+        r"x\.safetensors holds 2 soft prompts \(a, b\); name a file of one",
+        {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
+    ),
+    "report of no geometry": Wrong(
+        "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
+    ),
     "vectors not named": Wrong("inspect --run unnamed-soft --number 3", "holds no vectors of this soft prompt; name its proj"),
+}
+
+RECIPE = "tasks: [mood.jsonl]\nmodels: [tiny]\n"
+RECIPES = {
+    "none": Wrong("run", r"name a recipe, .*such as runs/quick\.yaml"),
+    "not there": Wrong("run none.yaml", r"none\.yaml: cannot be read"),
+    "no YAML": Wrong("run x.yaml", r"x\.yaml:2: no YAML", {"x.yaml": "tasks: [a\n"}),
+    "not UTF-8": Wrong("run x.yaml", r"x\.yaml:2: byte 0xff is not UTF-8", {"x.yaml": b"a: b\n\xff"}),
+    "field": Wrong("run x.yaml", r"x\.yaml:3: no field 'sedes'; did you mean 'seeds'", {"x.yaml": RECIPE + "sedes: [1]\n"}),
+    "value": Wrong("run x.yaml", r"x\.yaml:3: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE + "seeds: [a]\n"}),
+    "no task": Wrong("run x.yaml", "no task; name one or several", {"x.yaml": "seeds: [1]\n"}),
+    "task": Wrong("run x.yaml", r"x\.yaml:1: no task 'plurel'; did you mean 'plural'", {"x.yaml": "tasks: [plurel]\n"}),
+    "task's own field": Wrong("run x.yaml --jobs 1", r"x\.yaml:1: task file mood\.jsonl needs a template", {"x.yaml": RECIPE}),
+    "model": Wrong("run x.yaml --jobs 1", r"x\.yaml:2: no model folder \./no", {"x.yaml": "tasks: [plural]\nmodels: [./no]\n"}),
+    "override's form": Wrong("run x.yaml -o seeds", "-o 'seeds' is not of the form a.b=c", {"x.yaml": RECIPE}),
+    "override's name": Wrong("run x.yaml -o seed=1", "no field of a recipe 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
+    "override's value": Wrong("run x.yaml -o seeds=a", r"-o seeds=a: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE}),
+    "jobs": Wrong("run x.yaml --jobs 0", "jobs must be at least 1, got 0", {"x.yaml": RECIPE}),
+    "timeout": Wrong("run x.yaml --timeout 0", "time limit must be more than 0 seconds, got 0", {"x.yaml": RECIPE}),
+    "timeout no number": Wrong("run x.yaml --timeout nan", "time limit must be more than 0 seconds", {"x.yaml": RECIPE}),
+    "folder that is a file": Wrong(
+        "run x.yaml --jobs 1 --out mood.jsonl",
+        "cannot make the folder mood.jsonl",
+        {"x.yaml": "tasks: ['tasks.py:task']\nmodels: [tiny]\noptimizers: [empty]\n"},
+    ),
 }
 
 OWN = {
@@ -517,6 +555,59 @@ OWN = {
     "validate, model": Wrong("validate own --lm microwrld", "did you mean 'microworld'"),
 }
 
+PLACES = f"geometry --task tasks.py:task {TINY} --word film --out record"
+
+GEOMETRY = {
+    "task": Wrong(f"{PLACES} --task plurel", "no task 'plurel'; did you mean 'plural'"),
+    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: name each once"),
+    "two tasks of one name": Wrong(
+        f"{PLACES} --task own2.py", "two of the tasks are called alike: words, words", {"own2.py": TASKS}
+    ),
+    "words of several tokens": Wrong(
+        f"{PLACES} --word cathedral --word zebra", r"one token of tiny, but 'cathedral' is \d, 'zebra' is \d; take other words"
+    ),
+    "word twice": Wrong(f"{PLACES} --word film", "words: name each once"),
+    "word without letters": Wrong(f"{PLACES} --word ' '", "words: name each once, and none without a name"),
+    "published words": Wrong(
+        "geometry --task tasks.py:task --lm tiny --device cpu", "must be one token of tiny, but 'bird' is"
+    ),
+    "tokens zero": Wrong(f"{PLACES} --tokens 0", "tokens: .*greater than 0"),
+    "tokens beyond the context": Wrong(f"{PLACES} --tokens 60", "context of tiny is 64"),
+    "epochs zero": Wrong(f"{PLACES} --epochs 0", "epochs: .*greater than 0"),
+    "batch zero": Wrong(f"{PLACES} --batch-size 0", "batch-size: .*greater than 0"),
+    "learning rate negative": Wrong(f"{PLACES} --learning-rate -1", "learning-rate: .*greater than 0"),
+    "weight decay not finite": Wrong(f"{PLACES} --weight-decay nan", "weight-decay: .*finite"),
+    "seed negative": Wrong(f"{PLACES} --seed -1", "seed: .*greater than or equal to 0"),
+    "memory": Wrong(f"{PLACES} --memory 4", "memory: give a size of at least 256MB"),
+    "data that no task takes": Wrong(
+        f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"
+    ),
+    "data not given": Wrong("geometry --task present-past --word cat", "needs its data: give --data PATH"),
+    "another study": Wrong(f"{PLACES} --out study", "study is no geometry study and not empty; choose another --out"),
+    "added, not there": Wrong(f"{PLACES} --add none.npy", r"none\.npy cannot be read"),
+    "added, no adapter": Wrong(f"{PLACES} --add tiny", r"tiny is no peft adapter: it has no adapter_config\.json"),
+    "added, another width": Wrong(
+        "geometry --task plural --word cat --add study/soft/soft,default,3,0.0.safetensors",
+        r"of shape \(3, 16\) does not fit microworld, whose embeddings are 160 wide",
+    ),
+}
+
+EXPORT = {
+    "form": Wrong("export study --to pefd", "no form of export 'pefd'; did you mean 'peft'"),
+    "no form": Wrong("export study", "--to"),
+    "no study": Wrong("export tiny --to text", r"tiny holds no study: it has no study\.yaml"),
+    "which run": Wrong("export study --to text", "3 runs of study fit; choose one with --number 1, 2, 3"),
+    "run that failed": Wrong("export failed --to text --number 1", "failed and found no prompt: E: misfortune"),
+    "folder not empty": Wrong(
+        "export study --to json --number 2 --out tiny", "tiny is there already and not empty; choose another"
+    ),
+    "prompt behind the input": Wrong(
+        "export study --to peft --number 3 --out x", "stands behind the input .* take --to text or"
+    ),
+    "vectors lost": Wrong("export lost-soft --to peft --number 3 --out x", "cannot read the soft prompt lost-soft/soft/"),
+    "other data": Wrong("export changed --to text --number 1 --out x", "the data of task mood are not those that changed"),
+}
+
 WRONG: dict[str, Wrong] = {
     f"{group}: {name}": row
     for group, rows in (
@@ -530,6 +621,9 @@ WRONG: dict[str, Wrong] = {
         ("study", STUDIES),
         ("prompt", PROMPTS),
         ("own task", OWN),
+        ("geometry", GEOMETRY),
+        ("export", EXPORT),
+        ("recipe", RECIPES),
     )
     for name, row in rows.items()
 }

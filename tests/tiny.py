@@ -123,6 +123,33 @@ def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields
     return Task(**{**defaults, **fields})
 
 
+def write_recipe(folder: Path, **fields: Any) -> Path:
+    """Tiny models, a task, and a recipe of two weights and two seeds on them, in a folder; the recipe's file."""
+    save_tiny(folder / "tiny")
+    save_tiny(folder / "reader", "no-bos")
+    write_jsonl(tiny_task(), folder / "mood.jsonl")
+    task = {
+        "task": str(folder / "mood.jsonl"),
+        "template": "{input} {prompt} :",
+        "label_words": {"positive": "good", "negative": "bad"},
+        "reference_prompts": ["good or bad"],
+    }
+    recipe = {
+        "tasks": [task],
+        "models": [{"lm": str(folder / "tiny"), "readers": [str(folder / "reader")]}],
+        "optimizers": ["empty", "manual", "random", "soft", "pez"],
+        "options": {"random": {"batch_size": 4}, "soft": {"evaluate_every": 2}},
+        "weights": [0, 0.2],
+        "seeds": [0, 1],
+        "lm_tokens": 600,
+        "prompt_length": 3,
+        "device": "cpu",
+        "memory": "256MB",
+    }
+    (folder / "r.yaml").write_text(json.dumps(recipe | fields), encoding="utf-8")
+    return folder / "r.yaml"
+
+
 def pieces(lm: FrozenLM) -> list[int]:
     """Tokens that spell "good" letter by letter."""
     letters = ["g", "##o", "##o", "##d"] if lm.name == "tiny-bert" else list("good")

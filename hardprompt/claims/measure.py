@@ -34,6 +34,7 @@ class Measure(BaseModel):
         mean: a key, with dots into objects; over a list the mean of what each of its items has.
         difference: instead, a key whose value in the lines `minus` is subtracted from that in the lines `of`, pair by pair of
             the same task, split, seed and initial word.
+        finding: instead, a finding of a geometry study, by its name; it comes with its interval.
         of, minus: values that the lines have at some keys.
         minus_key: the key of the lines `minus`, where it is another one.
     """
@@ -42,18 +43,23 @@ class Measure(BaseModel):
 
     mean: str | None = None
     difference: str | None = None
+    finding: str | None = None
     of: Annotated[Filter, Field(default_factory=dict)]
     minus: Filter | None = None
     minus_key: str | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Measure":
-        if (self.mean is None) == (self.difference is None) or (self.difference is None) != (self.minus is None):
-            raise ValueError("a measure has either mean, or difference and minus")
+        if sum(each is not None for each in (self.mean, self.difference, self.finding)) != 1:
+            raise ValueError("a measure has one of mean, difference and finding")
+        if (self.difference is None) != (self.minus is None):
+            raise ValueError("a difference has what is subtracted, minus")
         return self
 
     def __str__(self) -> str:
         """In words."""
+        if self.finding is not None:
+            return f"finding {self.finding!r}"
         if self.mean is not None:
             return f"{self.mean} of {_words(self.of)}"
         other = f" {self.minus_key}" if self.minus_key else ""
@@ -81,6 +87,12 @@ class Measure(BaseModel):
 
         The interval is the percentile bootstrap's: tasks are redrawn and, within each, its values.
         """
+        if self.finding is not None:
+            found = next((line for line in lines if line["name"] == self.finding and line["value"] is not None), None)
+            if found is None:
+                return None
+            low, high = (found["value"] if found[end] is None else found[end] for end in ("low", "high"))
+            return Estimate(found["value"], low, high, found["tasks"], found["n"])
         by_task = self.values(lines)
         return estimate(by_task) if by_task else None
 
@@ -126,7 +138,5 @@ def _means(lines: Iterable[Line], key: str, wanted: Filter) -> dict[tuple[Any, .
 
 
 def _words(wanted: Filter) -> str:
-    return (
-        ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items())
-        or "all"
-    )
+    said = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items()]
+    return ", ".join(said) or "all"

@@ -9,7 +9,7 @@ means of all these are worth.
 from hardprompt.metrics.behaviour import behavioural_distance
 from hardprompt.metrics.faithfulness import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids
 from hardprompt.metrics.overlap import token_f1
-from hardprompt.metrics.says import Judge, Saying
+from hardprompt.metrics.says import Judge, Saying, is_flagged
 from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
@@ -24,6 +24,7 @@ __all__ = [
     "deletion_map",
     "faithfulness",
     "inspect",
+    "is_flagged",
     "order_sensitivity",
     "projection_ids",
     "repetition",

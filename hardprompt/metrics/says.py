@@ -24,6 +24,9 @@ Outcome = Literal["faithful", "misleading", "says nothing"]
 LEAST_LIFT = 0.5
 """Share of what no prompt leaves wrong that a text must put right to count as doing a task; from tune tasks (runs/says.py)."""
 
+LEAST_DROP = 0.05
+"""Accuracy that a reading must lack, against the vectors it was read off, before it is blamed."""
+
 INPUTS = 16
 """Inputs per task that a judge is asked about."""
 
@@ -107,6 +110,22 @@ class Judge:
         nats = _nats(self.reader, text) if self.reader is not None and text.strip() else None
         readable = bool(text.strip()) and (self.limit is None or (nats is not None and nats <= self.limit))
         return Saying(lifts, nats, self.limit, said(lifts) if readable else ())
+
+
+def is_flagged(outcome: Outcome, drop: float) -> bool:
+    """Whether a reading is to be mistrusted: it does not say what the prompt solves, and it does less than the prompt.
+
+    Either alone raises false alarms: a true text may be obeyed only in part, and a hard prompt says nothing and does it all.
+
+    Args:
+        outcome: of the text.
+        drop: accuracy of the prompt minus that of the text, a fraction.
+
+    Example:
+        >>> is_flagged("misleading", 0.9), is_flagged("faithful", 0.4), is_flagged("says nothing", 0.0)
+        (True, False, False)
+    """
+    return outcome != "faithful" and drop > LEAST_DROP
 
 
 def lift(accuracy: float, without: float) -> float:

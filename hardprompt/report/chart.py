@@ -139,7 +139,8 @@ class _Scale:
     def __init__(self, values: Iterable[float], ends: tuple[float, float], log: bool = False, reverse: bool = False) -> None:
         self._log, self._ends = log, ends
         of = [self._own(value) for value in values] or [0.0, 1.0]
-        margin = MARGIN * (max(of) - min(of) or 1.0)
+        least = 0.6 if log else 0.0  # so that a round number is within
+        margin = max(MARGIN * (max(of) - min(of) or 1.0), (least - max(of) + min(of)) / 2)
         self._low, self._high = min(of) - margin, max(of) + margin
         self._from, self._to = (self._high, self._low) if reverse else (self._low, self._high)
 

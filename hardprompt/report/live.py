@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardprompt.report.pace import Pace
+from hardprompt.report.text import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.prepared import Step
 from hardprompt.study.request import Run
@@ -75,14 +76,14 @@ class LiveDisplay:
         self._done += 1
         name = self._name(job)
         if point["status"] != "ok":
-            self._console.print(Text(f"{name:<28} failed: {point['error']}", style="red"))
+            self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"))
             return
         if (job.task, job.lm) == self._at:
             self._best[job.run.optimizer] = max(self._best.get(job.run.optimizer, 0.0), point["deployed_dev_accuracy"])
         nats = "" if point["log_perplexity"] is None else f"{point['log_perplexity']:6.2f} nats/token"
         accuracy = f"test {point['test_accuracy']:.3f}  as text {point['deployed_test_accuracy']:.3f}"
         self._console.print(
-            Text(f"{name:<28} {accuracy}  {nats:<17}  {point['prompt_text']}"), no_wrap=True, overflow="ellipsis"
+            Text(f"{name:<28} {accuracy}  {nats:<17}  {printable(point['prompt_text'])}"), no_wrap=True, overflow="ellipsis"
         )
 
     def _name(self, job: Job) -> str:

@@ -233,13 +233,17 @@ def _in_the_dark(color: str) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in lit)
 
 
+def _printable(value: Any) -> Any:
+    return printable(value) if type(value) is str else value  # numbers, and what a macro has made safe already
+
+
 @cache
 def page_template(name: str) -> Template:
     """A page of this folder, whose values are escaped and printable."""
     environment = Environment(
         loader=FunctionLoader(lambda part: files("hardprompt.report").joinpath(part).read_text(encoding="utf-8")),
         autoescape=True,
-        finalize=printable,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -149,7 +149,7 @@ def _draw_known(axes: Axes, known: Sequence[Point]) -> None:
 
 def _drawable(text: str) -> str:
     """Text in which matplotlib finds no formula."""
-    return str(printable(text)).replace("$", r"\$")
+    return printable(text).replace("$", r"\$")
 
 
 def _examples(points: Sequence[Point]) -> str:

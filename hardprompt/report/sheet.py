@@ -48,7 +48,7 @@ class Column:
         if value is None:
             return NONE
         if isinstance(value, str):
-            return str(printable(value))
+            return printable(value)
         if isinstance(value, tuple):
             middle, low, high = map(self._number, value)
             return f"{middle} ({low} to {high})"
@@ -81,7 +81,7 @@ class Sheet:
 
     def as_rich(self) -> Table:
         """For the terminal."""
-        table = Table(title=Text(str(printable(self.title))), title_justify="left", pad_edge=False)
+        table = Table(title=Text(printable(self.title)), title_justify="left", pad_edge=False)
         for column in self.columns:
             written = column.kind in ("name", "text")
             table.add_column(column.heading, justify="left" if written else "right", overflow="fold")
@@ -139,7 +139,7 @@ def cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    shown = str(printable(value))
+    shown = printable(value)
     plain = unicodedata.normalize("NFKC", shown)  # some spreadsheets take ＝ for =
     return f"'{shown}" if plain.lstrip().startswith(FORMULA) else shown
 
@@ -160,4 +160,4 @@ def _escaped(text: str) -> str:
     >>> print(_escaped("<b> | *x*"))
     \<b\> \| \*x\*
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", str(printable(text)))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", printable(text))

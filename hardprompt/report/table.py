@@ -226,7 +226,7 @@ def study_sheets(points: Sequence[Point], found: dict[str, Any]) -> dict[str, Sh
 def failed_lines(points: Sequence[Point]) -> list[str]:
     """A line on each failed run."""
     return [
-        str(printable(f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}"))
+        printable(f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}")
         for p in points
         if p["status"] != "ok"
     ]

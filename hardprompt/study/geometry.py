@@ -367,17 +367,46 @@ def geometry(
         >>> found["distances"]["cosine"]["groups"]["same word"]["mean"]      # doctest: +SKIP
         0.38
     """
-    from hardprompt.report.geometry import spots, write_geometry
-    from hardprompt.study.placement import Places, check_fit, placement
+    from hardprompt.study.placement import check_fit
 
     request = request or GeometryRequest.make()
     tasks, lm, others = request.load_tasks(), request.load_model(), [each for path in added for each in read_added(path)]
     for each in others:
         check_fit(each, lm)
-    record = train_prompts(request, out, listener, tasks, lm)
-    prompts = record.prompts()
+    return _measured(train_prompts(request, out, listener, tasks, lm), lm, tasks, others)
+
+
+def measure_again(folder: str | Path, added: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """What `geometry` says and leaves, from the vectors in its folder and the model's vocabulary; nothing is trained.
+
+    Where the tasks' data are not there any more, whether the closest tokens have to do with a task stays undecided.
+
+    Args:
+        folder: of the study.
+        added: as `geometry` takes them.
+
+    Raises:
+        StudyError: the folder holds no geometry study, or vectors that cannot be read.
+        RequestError: the model or a file cannot be used.
+        RunError: there is no prompt in it.
+    """
+    record = GeometryRecord(folder)
+    lm, others = record.request.load_model(), [each for path in added for each in read_added(path)]
+    try:
+        tasks = [task for task in record.request.load_tasks() if record.study["data"].get(task.name) == task.digest]
+    except RequestError:
+        tasks = []
+    return _measured(record, lm, tasks, others)
+
+
+def _measured(record: GeometryRecord, lm: FrozenLM, tasks: Sequence[Task], others: Sequence[Trained]) -> dict[str, Any]:
+    from hardprompt.report.geometry import spots, write_geometry
+    from hardprompt.study.placement import Places, placement
+
+    prompts, request = record.prompts(), record.request
     if not prompts:
-        raise RunError(f"no prompt could be trained: {record.lines()[0]['error']}")
+        failed = "".join(f": {line['error']}" for line in record.lines()[:1])
+        raise RunError(f"no prompt is trained in {record.folder}{failed}")
     found = placement(prompts, lm, tasks, request.seed, others)
     tokens = dict(zip(request.words, initial_tokens(lm, request.words), strict=True))
     write_geometry(record, found, spots(Places(prompts, lm, request.seed), tokens, others, request.seed))

@@ -1,4 +1,4 @@
-"""Naming a prompt: by its text, by its token ids, or as what a run of a study found."""
+"""Naming a prompt: by its text, by its token ids, as what a run of a study found, or as vectors in a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hardprompt.adapter import read_vectors
 from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
@@ -21,7 +22,7 @@ OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "refer
 
 @dataclass(frozen=True)
 class NamedPrompt:
-    """A prompt as it is asked for on the command line: exactly one of a text, ids and a study's folder.
+    """A prompt as it is asked for on the command line: exactly one of a text, ids, a study's folder and a soft prompt's file.
 
     Attributes:
         text: the text; empty for no prompt.
@@ -29,9 +30,10 @@ class NamedPrompt:
         run: the folder of a study.
         number: of the run: its line in `points.jsonl`, from 1.
         optimizer, weight, seed: of the run, instead of its number; as many as make it the only one.
+        soft: a peft adapter's folder, or a file that holds one soft prompt (`hardprompt.adapter.read_vectors`).
 
     Raises:
-        RequestError: none of the three or several, or what chooses a run without a folder.
+        RequestError: none of the four or several, or what chooses a run without a folder.
     """
 
     text: str | None = None
@@ -41,12 +43,13 @@ class NamedPrompt:
     optimizer: str | None = None
     weight: float | None = None
     seed: int | None = None
+    soft: Path | None = None
 
     def __post_init__(self) -> None:
-        named = [name for name in ("text", "ids", "run") if getattr(self, name) is not None]
+        named = [name for name in ("text", "ids", "run", "soft") if getattr(self, name) is not None]
         if len(named) != 1:
             got = " and ".join(f"--{name}" for name in named) or "none of them"
-            raise RequestError(f"name the prompt by one of --text, --ids and --run; got {got}")
+            raise RequestError(f"name the prompt by one of --text, --ids, --run and --soft; got {got}")
         chosen = ["number"] * (self.number is not None) + list(self._selectors)
         if chosen and self.run is None:
             raise RequestError(f"--{chosen[0]} chooses a run of a study; give its folder with --run")
@@ -115,9 +118,14 @@ class NamedPrompt:
         Vectors belong to the model that they were trained on: for another one it is the text of their projection that counts.
 
         Raises:
-            RequestError: ids out of the vocabulary.
+            RequestError: ids out of the vocabulary, or a file without one soft prompt that fits the model.
             StudyError: the vectors of a soft prompt are not in the study's folder.
         """
+        if self.soft is not None:
+            found = read_vectors(self.soft)
+            if len(found) != 1:
+                raise RequestError(f"{self.soft} holds {len(found)} soft prompts ({', '.join(found)}); name a file of one")
+            return as_prompt(lm, SoftPrompt(*found.values()))
         if self._store is None or self.point is None:
             given = self.text if self.text is not None else self.ids
             return as_prompt(lm, given if given is not None else "", template)

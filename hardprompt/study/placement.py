@@ -332,7 +332,7 @@ def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), s
     """
     between = distances(places.vectors, places.vectors)
     groups = pair_groups(places.task, places.word, places.position)
-    to = {name: mean_to_group(between, groups[name]) for name in ("all", "same task", "word only", "task only", "neither")}
+    to = {name: mean_to_group(between, is_pair) for name, is_pair in groups.items()}
 
     def contrast(values: Tensor) -> Interval:
         return crossed_interval(per_prompt(values, places.task, places.word).cpu(), seed)
@@ -344,9 +344,16 @@ def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), s
     rows = [
         _finding(
             "word over task",
-            "the initial word matters more than the task for where a vector lies",
-            "mean cosine distance to vectors of the same task and another word, minus that to the same word and another task",
+            "the initial word matters more than the task for where a vector lies, as published",
+            "mean cosine distance to the other vectors of the same task, minus that to the other vectors of the same word",
             0.705 - 0.583,
+            contrast(to["same task"] - to["same word"]) if several else nothing,
+        ),
+        _finding(
+            "word over task, apart",
+            "the same between prompts that share only one of both",
+            "mean cosine distance to vectors of the same task and another word, minus that to the same word and another task",
+            None,
             contrast(to["task only"] - to["word only"]) if several else nothing,
         ),
         _finding(
@@ -354,11 +361,11 @@ def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), s
             "vectors of one task are closer to each other than all are, as published",
             "mean cosine distance to all others, minus that to those of the same task, its own prompt's included",
             0.745 - 0.705,
-            contrast(to["all"] - to["same task"]),
+            contrast(to["all"] - to["same task"]) if several else nothing,
         ),
         _finding(
             "same task closer, other words",
-            "the same without what two vectors of one prompt owe to their word",
+            "the same, whatever the initial words do: of a task's pairs fewer share a word than of all",
             "mean cosine distance to vectors of another task and word, minus that to the same task and another word",
             None,
             contrast(to["neither"] - to["task only"]) if several else nothing,
@@ -425,7 +432,8 @@ def _unrelated(places: Places, around: Surroundings, tasks: Sequence[Task], seed
 
 
 def _hits(rows: Tensor, texts: Mapping[int, str], words: frozenset[str]) -> Tensor:
-    return torch.tensor([[texts[token] in words for token in each] for each in rows.tolist()]).double().mean(-1)
+    hits = [[texts[token] in words for token in each] for each in rows.tolist()]
+    return torch.tensor(hits, device=rows.device).double().mean(-1)
 
 
 def task_words(task: Task) -> frozenset[str]:

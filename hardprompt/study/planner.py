@@ -7,8 +7,8 @@ from typing import Any
 
 from hardprompt.errors import RequestError
 from hardprompt.lined import Place
-from hardprompt.study.recipe import OF_MODEL, OF_TASK, Recipe
-from hardprompt.study.request import OPTIMIZERS, StudyRequest
+from hardprompt.study.recipe import OF_MODEL, OF_TASK, Recipe, options_left
+from hardprompt.study.request import StudyRequest
 
 NOT_OF_A_STUDY = ("about", "minutes", "threads", "studies", "tasks", "models")
 
@@ -50,9 +50,8 @@ def planned_studies(recipe: Recipe) -> list[PlannedStudy]:
 def _of_variant(recipe: Recipe, name: str, own: dict[str, Any]) -> Iterator[PlannedStudy]:
     at: Place = ("studies", name) if name else ()
     fields = {key: value for key, value in (recipe.fields | own).items() if key not in NOT_OF_A_STUDY}
-    if "optimizers" in own and "options" not in own:  # those of optimizers that it leaves out go with them
-        left_out = {*recipe.fields.get("optimizers", OPTIMIZERS)} - {*own["optimizers"]}
-        fields["options"] = {key: value for key, value in fields.get("options", {}).items() if key not in left_out}
+    if "optimizers" in own and "options" not in own:
+        fields["options"] = options_left(fields.get("options", {}), recipe.fields.get("optimizers"), own["optimizers"])
     tasks, at_tasks = _entries(recipe, own, at, "tasks")
     models, at_models = _entries(recipe, own, at, "models")
     if not tasks:

@@ -32,7 +32,7 @@ from pydantic import model_validator as checks_all
 from hardprompt.data import stop
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lined import Lined, Place, read_yaml
-from hardprompt.study.request import PRESETS, StudyRequest
+from hardprompt.study.request import OPTIMIZERS, PRESETS, StudyRequest
 
 OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that a task may have of its own."""
@@ -165,8 +165,11 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     lined = read_yaml(Path(path), stop, only_texts=False)
     said: dict[Place, str] = {}
+    named = lined.values.get("optimizers")
     for text in overrides:
         said[_override(lined.values, text)] = f"-o {text}"
+    if ("optimizers",) in said and isinstance(options := lined.values.get("options"), dict):
+        lined.values["options"] = options_left(options, named, lined.values["optimizers"])
     try:
         checked = RecipeFile.model_validate(lined.values)
     except ValidationError as error:
@@ -174,6 +177,12 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         place = tuple(part for part in first["loc"] if part != "[key]")
         raise _wrong(lined, said, place, _message(first, place)) from error
     return Recipe(Path(path).stem, checked.model_dump(exclude_unset=True), lined, said)
+
+
+def options_left(options: dict[str, Any], named: Any, others: Any) -> dict[str, Any]:
+    """The options where optimizers give way to others: those of optimizers that are left out go with them."""
+    before = OPTIMIZERS if named is None else named
+    return {name: own for name, own in options.items() if name not in before or name in others}
 
 
 def recipe_schema() -> dict[str, Any]:

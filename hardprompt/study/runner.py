@@ -35,13 +35,14 @@ class Ended:
     Attributes:
         folder: of the study, or that holds the folders of several.
         stores: the record of each.
-        left: how many runs are not recorded, and how many of the recorded ones failed.
+        left: how many runs are not recorded; None where they were not even counted.
+        failed: how many of the recorded ones failed.
         stopped: why, where the studies ended before their time; empty where they did not.
     """
 
     folder: Path
     stores: tuple[Store, ...]
-    left: int
+    left: int | None
     failed: int
     stopped: str = ""
 
@@ -134,8 +135,9 @@ def run(
     planned = planned_studies(recipe)
     folder = Path(out or ROOT / recipe.name)
     with ExitStack() as stack:
-        stop = stack.enter_context(Stop({folder}, timeout))
-        workers = stack.enter_context(Workers(recipe.threads))
+        stop = stack.enter_context(Stop(timeout))
+        machine = Machine.here()
+        workers = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
         engine: Engine = InProcess(recipe.threads) if jobs == 1 else workers
         try:
             studies = [
@@ -153,9 +155,7 @@ def run(
         _keep_recipe(folder, recipe)
         if jobs != 1:
             left = sum(len(study.left(retry_failed)) for study in studies)
-            machine = Machine.here()
             workers.count, why = processes(jobs, machine, [study.opened for study in studies], left, recipe.threads)
-            workers.gpus = machine.gpus
             if why:
                 listener.noted(why)
         return _carry_out(folder, studies, engine, listener, stop, retry_failed)
@@ -189,7 +189,7 @@ def _carry_out(
     folder: Path, studies: Sequence[_Study], engine: Engine, listener: Listener, stop: Stop, retry_failed: bool
 ) -> Ended:
     """Make what is left of the studies, and record it."""
-    stop.folders = {folder, *(study.folder for study in studies)}
+    stop.watch({folder, *(study.folder for study in studies)})
     left = [study.left(retry_failed) for study in studies]
     missing = [len(own) for own in left]
     undrawn = {number for number, study in enumerate(studies) if study.store.points()}
@@ -223,13 +223,14 @@ def _carry_out(
     except RecordError:
         raise
     except Stopped:
-        draw({*range(len(studies))})
-        if stop.interrupted:
-            raise KeyboardInterrupt from None
+        pass
     except BaseException:
-        draw({*range(len(studies))})
+        if not stop.interrupted:  # a second signal ends it at once
+            draw({*range(len(studies))})
         raise
     draw({*range(len(studies))})
+    if stop.interrupted:
+        raise KeyboardInterrupt
     failed = sum(point["status"] != "ok" for study in studies for point in study.store.points())
     return Ended(folder, tuple(study.store for study in studies), sum(missing), failed, stop.reason)
 
@@ -247,7 +248,7 @@ def _opened(recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, sto
 def _never_begun(folder: Path, stop: Stop) -> Ended:
     if stop.interrupted:
         raise KeyboardInterrupt
-    return Ended(folder, (), 0, 0, stop.reason)
+    return Ended(folder, (), None, 0, stop.reason)
 
 
 def _folder_name(opened: Opened, variant: str = "") -> str:

@@ -27,7 +27,6 @@ class Stop:
     once, as usual. In other threads than the main one there are no signals.
 
     Args:
-        folders: of the studies, where the file would be; may be set later.
         timeout: seconds, counted from now.
 
     Attributes:
@@ -35,10 +34,10 @@ class Stop:
         interrupted: whether that was a signal.
     """
 
-    def __init__(self, folders: Iterable[Path] = (), timeout: float | None = None) -> None:
-        self.folders = folders
+    def __init__(self, timeout: float | None = None) -> None:
         self.reason = ""
         self.interrupted = False
+        self._folders: list[Path] = []
         self._timeout = timeout
         self._started = self._looked = time.monotonic()
         self._droppable = False
@@ -58,13 +57,19 @@ class Stop:
             signal.signal(number, handler)
         self._before.clear()
 
+    def watch(self, folders: Iterable[Path]) -> None:
+        """Look for the file in these folders; one that is there already is of an earlier study, and is taken away."""
+        self._folders = list(folders)
+        for folder in self._folders:
+            (folder / STOP_FILE).unlink(missing_ok=True)
+
     def check(self) -> None:
         """Raise Stopped where it is time."""
         now = time.monotonic()
         if self._timeout is not None and now - self._started >= self._timeout:
             self.reason = self.reason or f"the time limit of {self._timeout:g} s is reached"
         if now - self._looked >= LOOK_EVERY:
-            for file in (folder / STOP_FILE for folder in self.folders):
+            for file in (folder / STOP_FILE for folder in self._folders):
                 if file.exists():
                     file.unlink(missing_ok=True)
                     self.reason = self.reason or f"{file} was there"

@@ -302,12 +302,12 @@ def _latest(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _in_order(points: list[dict[str, Any]], request: dict[str, Any]) -> list[dict[str, Any]]:
     """The points by split, seed, optimizer and weight as the request has them, in whatever order they were made.
 
-    Optimizers that it has as `path.py:name` may be called otherwise; they take the places that are left, by name.
+    Optimizers that it has as `path.py:name` may be called otherwise; these take the places that are left, by name.
     """
-    asked = list(request.get("optimizers", ()))
+    asked = [name.rpartition(".py:") for name in request.get("optimizers", ())]
     found = {p["optimizer"] for p in points}
-    others = iter(sorted(found - {*asked}))
-    named = [name if name in found or ".py:" not in name else next(others, name) for name in asked]
+    others = iter(sorted(found - {name for *_, name in asked}))
+    named = [next(others, name) if of_file and name not in found else name for _, of_file, name in asked]
     orders = [(key, request.get(f"{key}s", ())) for key in ("split", "seed")] + [("optimizer", named)]
     orders.append(("weight", request.get("weights", ())))
 

@@ -1,0 +1,110 @@
+"""Which of the published findings on the geometry of soft prompts show, claim by claim, with figure and interval.
+
+    python runs/geometry.py FOLDER [FOLDER ...]
+
+A FOLDER is what `hardprompt geometry --out FOLDER` left (`runs/geometry.sh`); nothing is trained. Prints Markdown: the
+findings, the distances and neighbourhoods beside the published ones, and the kinds of the closest tokens.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+PUBLISHED = {
+    "same word": "0.583",
+    "same task": "0.705",
+    "all": "0.745",
+}
+"""Mean cosine distances on GPT-2 XL, without the self-pairs that are in the printed ones."""
+
+NEIGHBOURS = {"soft": ("85.49", "15.68", "69.80"), "random token": ("37.62", "35.66", "1.96")}
+"""Neighbours within 0.7, of these in the vocabulary and soft, without self-pairs."""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table in Markdown."""
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    for row in rows:
+        print("| " + " | ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row) + " |")
+    print()
+
+
+def interval(row: dict[str, Any]) -> str:
+    """A value and its interval."""
+    if row["value"] is None:
+        return "-"
+    span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+    return f"{row['value']:.3f}{span}, {row['verdict']}"
+
+
+def main() -> None:
+    """Print the tables of all folders side by side."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="+")
+    studies = [json.loads((each / "geometry.json").read_text(encoding="utf-8")) for each in parser.parse_args().folder]
+    names = [f"{study['lm']}, {study['request']['epochs']} epochs" for study in studies]
+    table(
+        ("finding", "measured as", "published", *names),
+        (
+            (row["statement"], row["measure"], "-" if row["published"] is None else row["published"], *map(interval, rows))
+            for row, *rows in zip(studies[0]["findings"], *(study["findings"] for study in studies), strict=True)
+        ),
+    )
+    groups = [study["distances"]["cosine"] for study in studies]
+    table(
+        ("mean cosine distance", "published", *names),
+        [
+            *(
+                (f"pairs: {name}", PUBLISHED.get(name, "-"), *(own["groups"][name]["mean"] for own in groups))
+                for name in groups[0]["groups"]
+            ),
+            ("random tokens", "-", *(own["random_tokens"] for own in groups)),
+            ("soft vectors to random tokens", "-", *(own["to_random_tokens"] for own in groups)),
+            ("soft vector to the closest token", "0.53", *(study["closest"]["soft"]["token"] for study in studies)),
+            ("token to the closest token", "0.428", *(study["closest"]["random_token"]["token"] for study in studies)),
+            ("soft vector to the closest of any kind", "0.358", *(study["closest"]["soft"]["any"] for study in studies)),
+            ("token to the closest of any kind", "0.424", *(study["closest"]["random_token"]["any"] for study in studies)),
+        ],
+    )
+    at = [[row for row in study["neighbourhoods"] if row["epsilon"] == 0.7 and not row["self_pairs"]] for study in studies]
+    table(
+        ("within 0.7 of a", "", "published", *names),
+        (
+            (kind, key, published, *(row[key] for rows in at for row in rows if row["of"] == kind))
+            for kind, values in NEIGHBOURS.items()
+            for key, published in zip(("neighbours", "vocabulary", "soft"), values, strict=True)
+        ),
+    )
+    table(
+        ("kind of the five closest tokens", *(f"{name}{of}" for name in names for of in ("", ", all tokens"))),
+        (
+            (kind, *(study["kinds"][among][kind] for study in studies for among in ("nearest", "vocabulary")))
+            for kind in studies[0]["kinds"]["nearest"]
+        ),
+    )
+    table(
+        ("task", *(f"{name}, test accuracy (loss)" for name in names)),
+        (
+            (f"{one} / {two}" if one != two else one, *values)
+            for one, two, *values in (
+                (studies[0]["tasks"][i], studies[-1]["tasks"][i], *(score(study, i) for study in studies))
+                for i in range(min(len(study["tasks"]) for study in studies))
+            )
+        ),
+    )
+    for name, study in zip(names, studies, strict=True):
+        seconds = sum(line.get("seconds", 0) for line in study["prompts"])
+        print(f"{name}: {len(study['prompts'])} prompts, {seconds:.0f} s of training")
+
+
+def score(study: dict[str, Any], number: int) -> str:
+    """Mean over words of a task's test accuracy and loss."""
+    own = [line for line in study["prompts"] if line["task"] == study["tasks"][number] and line["status"] == "ok"]
+    accuracy, loss = (sum(line[f"test_{name}"] for line in own) / len(own) for name in ("accuracy", "loss"))
+    return f"{accuracy:.3f} ({loss:.2f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +102,14 @@ def chromium(profile: Path) -> Iterator[Browser]:
     """A browser with a profile of its own; the test is skipped where none is installed."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (chromium, chromium-browser or google-chrome)")
-    (their_in, to), (back, their_out) = os.pipe(), os.pipe()
-    pipes = f'exec "$@" 3<&{their_in} 4>&{their_out}'
-    words = ["sh", "-c", pipes, "sh", CHROMIUM, f"--user-data-dir={profile}", *FLAGS]
-    process = subprocess.Popen(words, pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(their_in)
-    os.close(their_out)
+    (read, to), (back, write) = os.pipe(), os.pipe()
+    theirs = [fcntl(end, F_DUPFD, 10) for end in (read, write)]  # out of the way of 3 and 4, which the browser speaks on
+    words = [str(CHROMIUM), f"--user-data-dir={profile}", *FLAGS]
+    start = f"import os; os.dup2({theirs[0]}, 3); os.dup2({theirs[1]}, 4); os.execv({words[0]!r}, {words!r})"
+    silent: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", start], pass_fds=theirs, **silent)
+    for end in (read, write, *theirs):
+        os.close(end)
     try:
         yield Browser(to, back)
     finally:

@@ -39,8 +39,16 @@ class Estimate:
 
     def __str__(self) -> str:
         """The value never stands without its interval and n."""
-        counts = f"{self.tasks} task{'s' * (self.tasks != 1)} x {self.units} run{'s' * (self.units != 1)}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}), {counts}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}), {counted(self.tasks, self.units)}"
+
+
+def counted(tasks: int, units: int) -> str:
+    """What a value rests on, in words.
+
+    >>> counted(10, 1)
+    '10 tasks x 1 run'
+    """
+    return f"{tasks} task{'s' * (tasks != 1)} x {units} run{'s' * (units != 1)}"
 
 
 def mean(scores: Scores) -> PerDraw:

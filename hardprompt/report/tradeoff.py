@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hardprompt.metrics.statistics import Estimate, bootstrap, bootstrap_band, bootstrap_mean, mean, score_at
+from hardprompt.metrics.statistics import bootstrap, bootstrap_band, bootstrap_mean, counted, mean, score_at
 from hardprompt.study.frontier import non_dominated
 
 Point = dict[str, Any]
@@ -333,8 +333,7 @@ def budget_curves(tasks: Sequence[Sequence[Point]]) -> dict[str, Curve]:
         places = np.unique(np.geomspace(first, max(first, last), PLACES).round())
         read = np.array([[score_at(*_steps(p), places) for p in runs[:count]] for runs in own])
         found = bootstrap_band(read, tasks_too=len(tasks) > 1)
-        counts = str(Estimate(0, 0, 0, len(tasks), count)).partition(", ")[2]
-        curves[name] = Curve(np.concatenate([places[None], found]), counts, weight)
+        curves[name] = Curve(np.concatenate([places[None], found]), counted(len(tasks), count), weight)
     return curves
 
 

@@ -434,7 +434,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Redraw the page, figures and tables of a study from its points, or of several side by side, and print the table."""
-    from hardprompt.report.files import write_figures, write_side_by_side
+    from hardprompt.report.files import write_beside, write_side_by_side
     from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
     from hardprompt.study.geometry import measure_again
     from hardprompt.study.runner import ROOT
@@ -461,7 +461,7 @@ def report(
         raise RequestError("--out is of several studies; the report of one goes into its own folder")
     [store] = stores
     store.write_report()
-    write_figures(shown, store.folder)
+    write_beside(shown, store.folder)
     _show(store.points(), as_json)
     _show_found(store.folder, as_json)
 

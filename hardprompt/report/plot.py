@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardprompt.report.text import printable
-from hardprompt.report.tradeoff import COSTS, GAINS, Axis, Curve, Tradeoff, repeats, tradeoff
+from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, tradeoff
 
 Point = dict[str, Any]
 
@@ -19,9 +19,7 @@ ABOVE, BELOW = (5, 6), (-12, -15)
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def draw_tradeoff(
-    points: Sequence[Point], found: dict[str, Any], file: Path, cost: Axis = COSTS[0], gain: Axis = GAINS[0]
-) -> None:
+def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) -> None:
     """Draw the trade-off of finished runs to a .png or .svg file.
 
     Small marks are runs; large ones are means over splits and seeds at one weight with 95 % bootstrap intervals, joined in
@@ -33,10 +31,9 @@ def draw_tradeoff(
         points: finished runs, as `points.jsonl` holds them, of one task and model.
         found: what `frontier` says of them.
         file: where to.
-        cost, gain: the axes.
     """
     title = f"{points[0]['task']} on {points[0]['lm']}: what a readable prompt costs ({repeats(points)})"
-    draw(tradeoff(points, found, cost, gain), title, file, _examples(points))
+    draw(tradeoff(points, found), title, file, _examples(points))
 
 
 def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:

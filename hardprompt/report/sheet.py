@@ -123,14 +123,6 @@ class Sheet:
                 yield value
 
 
-def write_sheets(sheets: Iterable[Sheet], folder: Path) -> None:
-    """Write tables into `tables/` of a folder, empty ones too, so that none of an earlier report is left."""
-    tables = folder / "tables"
-    tables.mkdir(exist_ok=True)
-    for sheet in sheets:
-        sheet.write(tables)
-
-
 def cell(value: object) -> object:
     """A value as a sheet may hold it: text without signs that cannot be printed, and no formula; None is empty.
 

@@ -141,13 +141,12 @@ class Store:
             raise _unwritten(self.points_file, error) from error
 
     def write_report(self) -> None:
-        """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png`, `tradeoff.svg`, `report.html` and `tables/`.
+        """(Re)draw what follows from the points: `frontier.json`, `tradeoff.png`, `tradeoff.svg` and `report.html`.
 
-        Where all runs failed there are only the page and the tables, with their errors.
+        Where all runs failed there is only the page, with their errors.
         """
         from hardprompt.report.page import report_page
         from hardprompt.report.plot import draw_tradeoff
-        from hardprompt.report.sheet import write_sheets
         from hardprompt.report.studies import Shown
 
         recorded = self.points()
@@ -156,7 +155,6 @@ class Store:
         shown = Shown((self.study,), tuple(recorded))
         with replacing(self.folder / "report.html") as aside:
             aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
-        write_sheets(shown.sheets.values(), self.folder)
         if not shown.done:
             return
         with replacing(self.folder / "frontier.json") as aside:

@@ -425,19 +425,44 @@ def list_catalogue(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: Json = False) -> None:
-    """Redraw frontier.json, the trade-off plot and the page from the recorded points, and print the table."""
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of studies.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Of several studies: folder of the report; by default hardprompt-out/report.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Redraw the page, figures and tables of a study from its points, or of several side by side, and print the table."""
+    from hardprompt.report.files import write_beside, write_side_by_side
+    from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
     from hardprompt.study.geometry import measure_again
+    from hardprompt.study.runner import ROOT
     from hardprompt.study.store import Store
 
-    if (folder / "geometry.yaml").is_file():
-        return _show_geometry(measure_again(folder), as_json)
-    store = Store(folder)
-    if not (points := store.points()):
-        raise StudyError(f"{folder} holds no run yet; give the request again that began it")
+    if len(folders) == 1 and (folders[0] / "geometry.yaml").is_file():
+        return _show_geometry(measure_again(folders[0]), as_json)
+    stores = [Store(folder) for folder in dict.fromkeys(folders)]
+    for store in stores:
+        if not store.points():
+            raise StudyError(f"{store.folder} holds no run yet; give the request again that began it")
+    shown = together(stores)
+    if len(shown) > 1 or len(stores) > 1:
+        target = out or ROOT / "report"
+        write_side_by_side(shown, target)
+        if as_json:
+            print(json.dumps(statistics(shown), ensure_ascii=False, indent=2))
+            return
+        for sheet in (means_sheet(shown), comparisons_sheet(shown)):
+            _console().print(sheet.as_rich())
+        _console().print(f"report.html, figures and tables are in {target}", markup=False, highlight=False)
+        return
+    if out is not None:
+        raise RequestError("--out is of several studies; the report of one goes into its own folder")
+    [store] = stores
     store.write_report()
-    _show(points, as_json)
-    _show_found(folder, as_json)
+    write_beside(shown, store.folder)
+    _show(store.points(), as_json)
+    _show_found(store.folder, as_json)
 
 
 @app.command()
@@ -590,24 +615,24 @@ def _show_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
 
 
 def _show(points: list[dict[str, Any]], as_json: bool) -> None:
-    from hardprompt.report.table import results_table
+    from hardprompt.report.table import results_sheet
 
     if as_json:
         print(json.dumps(points, ensure_ascii=False, indent=2))
     else:
-        _console().print(results_table(points))
+        _console().print(results_sheet(points).as_rich())
 
 
 def _show_found(folder: Path, as_json: bool) -> None:
-    from hardprompt.report.table import differences_table, known_table
+    from hardprompt.report.table import coverage_sheet, differences_sheet
 
     file = folder / "frontier.json"
     if as_json or not file.is_file():
         return
     found = json.loads(file.read_text(encoding="utf-8"))
-    for table in (differences_table(found), known_table(found)):
-        if table:
-            _console().print(table)
+    for sheet in (differences_sheet(found), *([coverage_sheet(found)] if found["known"] else [])):
+        if sheet.rows:
+            _console().print(sheet.as_rich())
 
 
 def _show_geometry(found: dict[str, Any], as_json: bool) -> None:

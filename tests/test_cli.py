@@ -208,14 +208,17 @@ def test_published_splits_and_other_label_words(given: Path, here: Path, ask: As
 
 
 def test_report_redraws_what_follows_from_the_points(given: Path, here: Path, ask: Ask) -> None:
-    """`report` brings back a lost frontier and plot, byte for byte where the format allows, and touches nothing else."""
+    """`report` brings back a lost frontier and plot, byte for byte where the format allows, and adds tables and figures."""
     ask(filled(GOOD, given))
     before = {file.name: file.read_bytes() for file in (here / "record").iterdir()}
     for name in ("frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"):
         (here / "record" / name).unlink()
     status, out, err = ask(["report", "record"])
     assert (status, err) == (0, "") and "mood on tiny" in out
-    assert {file.name: file.read_bytes() for file in (here / "record").iterdir()} == before
+    assert {file.name: file.read_bytes() for file in (here / "record").iterdir() if file.is_file()} == before
+    added = {folder: {file.name for file in (here / "record" / folder).iterdir()} for folder in ("tables", "figures")}
+    assert {"results.md", "results.csv", "runs.csv", "failed.md"} <= added["tables"]
+    assert {"accuracy-log-perplexity.png", "loss-tokens.svg", "budget.png"} <= added["figures"]
 
 
 # Failures and interruptions

@@ -17,10 +17,21 @@ from hardprompt import cli
 from hardprompt.errors import StudyError
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
-from hardprompt.report.page import GAPS, _in_the_dark, study_page
-from hardprompt.report.plot import front_stairs, optimizer_marks, weight_means
+from hardprompt.report.page import _in_the_dark, study_page
 from hardprompt.report.repeat import repetition
-from hardprompt.report.table import FIGURES, TEXT, results_rows
+from hardprompt.report.table import GAPS, best_runs, results_sheet
+from hardprompt.report.tradeoff import (
+    COSTS,
+    GAINS,
+    Axis,
+    band,
+    budget_curves,
+    front_stairs,
+    mean_tradeoff,
+    optimizer_marks,
+    tradeoff,
+    weight_means,
+)
 from hardprompt.study import Store, StudyRequest, frontier
 
 Point = dict[str, Any]
@@ -88,8 +99,7 @@ def quick() -> tuple[dict[str, Any], list[Point]]:
 
 def page_of(study: dict[str, Any], points: list[Point]) -> str:
     """The page of these points."""
-    done = [p for p in points if p["status"] == "ok"]
-    return study_page(study, points, frontier(done, 7.7, study["known_front"]))
+    return study_page(study, points)
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -135,13 +145,14 @@ def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) ->
     for said in ["100,000 LM tokens", "microworld-reader", "0, 0.1, 0.3", *study["versions"].values(), *study["data"].values()]:
         assert said in text
     headings = read.within("thead", "th")
-    assert headings[: len(FIGURES) + 2] == ["optimizer", *FIGURES, TEXT]
+    results = results_sheet(points)
+    assert headings[: len(results.columns)] == [column.heading for column in results.columns]
     assert all(attributes.get("scope") for tag, attributes in read.elements if tag == "th")
     cells = read.within("tbody", "td")
-    for row in results_rows(points):
-        assert set(row.figures) <= set(cells)
+    for row in results.rows:
+        assert {column.shown(value) for column, value in zip(results.columns[1:-1], row[1:-1], strict=True)} <= set(cells)
     ids = read.within("details", "code")
-    assert {" ".join(map(str, row.best["prompt_ids"])) for row in results_rows(points)[1:] if row.best} == set(ids)
+    assert {" ".join(map(str, p["prompt_ids"])) for p in best_runs(points)} == set(ids)
     spent = sum(p["lm_tokens_forward"] for p in points)
     assert f"{spent:,}" in read.within("tfoot", "td")
     assert "".join(read.within("pre")).startswith("hardprompt compare \\\n    --task category \\\n")
@@ -268,9 +279,10 @@ def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Po
     assert tags == {tag for tag, _ in harmless.elements}
     assert all(read.count(tag) == harmless.count(tag) for tag in tags - {"text", "bdi"})  # labels may find no room
     for tag, attributes in read.elements:
-        assert not any(name.startswith("on") or name in ("href", "src", "srcset", "action") for name in attributes), tag
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attributes), tag
+        assert (attributes.get("href") or "#").startswith("#")
     assert all(sign.isprintable() or sign == "\n" for sign in page)
-    shown = "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text)
+    shown = "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text[:4000])
     assert shown in "".join(read.within("td", "bdi")) and shown in "".join(read.within("h1"))
     page.encode("utf-8")
 
@@ -294,42 +306,116 @@ def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list
 # The plot
 
 
-def test_the_chart_shows_what_the_plot_draws(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """A mark per mean and run within the frame, the more readable to the right, the better on top; every prompt can be read."""
-    study, points = quick
-    found = frontier(points, 7.74, study["known_front"])
-    drawn = tradeoff_chart(points, found)
+@pytest.mark.parametrize("gain", GAINS, ids=lambda axis: axis.name)
+@pytest.mark.parametrize("cost", COSTS, ids=lambda axis: axis.name)
+def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A mark per mean and run within the frame, the cheaper to the right, the better on top; every prompt can be read."""
+    _, points = quick
+    shown = tradeoff(points, frontier(points, 7.74), cost, gain)
+    drawn = tradeoff_chart(shown)
     assert [series.name for series in drawn.series] == list(optimizer_marks(points))
+    means = {name: weight_means(points, name, cost, gain) for name in shown.marks}
     for series in drawn.series:
-        means = weight_means(points, series.name)
-        assert len(series.marks) == len(means) and len(series.runs) == sum(len(mean.runs) for mean in means)
-        for x, y in [*series.runs, *((mark.x, mark.y) for mark in series.marks)]:
-            assert chart.LEFT <= x <= chart.RIGHT and chart.TOP <= y <= chart.BOTTOM
+        own = means[series.name]
+        assert len(series.marks) == len(own) and series.runs.count("M") == sum(len(mean.runs) for mean in own)
+        for mark in series.marks:
+            assert chart.LEFT <= mark.x <= chart.RIGHT and chart.TOP <= mark.y <= chart.BOTTOM
+    placed = [(mark, mean) for series in drawn.series for mark, mean in zip(series.marks, means[series.name], strict=True)]
+    for (a, x), (b, y) in pairwise(sorted(placed, key=lambda pair: pair[1].cost["mean"])):
+        assert a.x >= b.x and x.cost["mean"] <= y.cost["mean"]
+    for (a, x), (b, y) in pairwise(sorted(placed, key=lambda pair: pair[1].gain["mean"])):
+        assert a.y >= b.y if gain.up else a.y <= b.y
+        assert x.gain["mean"] <= y.gain["mean"]
+    texts = {p["prompt_text"] for p in points if p["log_perplexity"] is not None}
+    assert texts <= {entry.prompt for spot in drawn.spots for entry in spot.entries}
+    assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
+
+
+def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
+    study, points = quick
+    drawn = tradeoff_chart(tradeoff(points, frontier(points, 7.74, study["known_front"])))
     by_name = {series.name: series for series in drawn.series}
-    assert by_name["manual"].marks[0].x > by_name["rl"].marks[0].x > by_name["random"].marks[0].x
-    assert by_name["manual"].marks[0].y < by_name["random"].marks[0].y < by_name["soft"].marks[0].y
     soft = by_name["soft"].marks[0]
     assert soft.trained is not None and soft.trained < soft.y and by_name["pez"].marks[0].trained is None
-    assert len(drawn.stairs) == len(front_stairs(found)) and len(drawn.known) == 1 and drawn.empty
+    assert [bool(by_name[name].band) for name in ("random", "soft", "pez", "rl")] == [False, False, True, True]
+    assert len(drawn.stairs) == len(front_stairs(points, worst=7.74)) and len(drawn.known) == 1
     entries = [entry for spot in drawn.spots for entry in spot.entries]
-    placed = [p for p in points if p["log_perplexity"] is not None]
-    assert {p["prompt_text"] for p in placed} <= {entry.prompt for entry in entries}
-    assert len(entries) == len(placed) + 9 + 1 + 1  # means of two runs, soft as trained, known optimum
+    assert len(entries) == 18 + 9 + 1 + 1  # texts, means of two runs, soft as trained, known optimum
     assert any(entry.heading == "pez, w=0.1, seed 1" and "as text" in entry.figures for entry in entries)
+
+
+def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The stairs go through its members, but for those that are no better on test than a cheaper one."""
+    _, points = quick
+    found = frontier(points, 7.74)
+    members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
+    stairs = front_stairs(points, worst=7.74)
+    assert stairs[0] == members[0] and set(stairs[:-1]) <= set(members) and stairs[-1] == (7.74, max(a for _, a in members))
+
+
+def test_a_band_is_the_mean_of_the_fronts() -> None:
+    """Two seeds by hand: 0.5 from 2 nats on and 1 from 4; 0.7 from 3 on. One that lacks a weight is left out."""
+
+    def run(seed: int, weight: float, cost: float, accuracy: float) -> Point:
+        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
+        return of | {"deployed_dev_accuracy": accuracy, "deployed_test_accuracy": accuracy}
+
+    points = [run(0, 0, 4, 1.0), run(0, 1, 2, 0.5), run(1, 0, 3, 0.7), run(1, 1, 3.5, 0.6), run(2, 0, 1, 1.0)]
+    found = band([points], "pez")
+    assert found is not None
+    assert found[:2].tolist() == [[2, 3, 4], [0.25, pytest.approx(0.6), pytest.approx(0.85)]]
+    assert (found[2] <= found[1]).all() and (found[1] <= found[3]).all() and found[3, 0] == 0.5
+    assert band([points, points[-1:]], "pez") is None, "the other task has no unit with both weights"
+
+
+def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Two tasks: what ran on both has their mean and a mark per task; what ran on one is left out."""
+    _, points = quick
+    other = [
+        p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
+    ]
+    shown = mean_tradeoff([points, other])
+    assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
+        "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
+    }  # fmt: skip
+    [pez] = shown.means["pez"]
+    assert pez.gain["mean"] == pytest.approx(0.5) and (pez.gain["low"], pez.gain["high"]) == (0.0, 1.0)
+    assert [run["task"] for run in pez.runs] == ["category", "other"] and pez.units == "2 tasks, 2 runs each"
+    entries = [entry.heading for spot in tradeoff_chart(shown, several=True).spots for entry in spot.entries]
+    assert "pez, w=0, other" in entries and "pez, w=0: mean of 2 tasks, 2 runs each" in entries
+
+
+def test_curves_begin_where_all_runs_have_a_prompt() -> None:
+    """By hand: one seed has 0.2 from 10 and 0.8 from 100 tokens on, another 0.6 from 50 on; the longest run spends 200."""
+
+    def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> Point:
+        curve = [{"lm_tokens": tokens, "dev_accuracy": accuracy} for tokens, accuracy in steps]
+        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
+        return of | {"lm_tokens_forward": 100 + 50 * seed, "lm_tokens_backward": 50}
+
+    runs = [run(0, (10, 0.2), (100, 0.8)), run(1, (50, 0.6)), run(0, (10, 0.0), weight=0.3)]
+    curve = budget_curves([runs])["pez"]
+    tokens, mean, low, high = curve.band
+    assert (tokens[0], tokens[-1], curve.counts, curve.weight) == (50, 200, "1 task x 2 runs", 0.0)
+    assert mean[0] == pytest.approx(0.4) and mean[-1] == pytest.approx(0.7) and (low[-1], high[-1]) == (0.6, 0.8)
+    assert all(a <= b for a, b in pairwise(mean))
+    assert budget_curves([runs, []]) == {} and budget_curves([[{**runs[0], "curve": []}]]) == {}
 
 
 def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """One run: the range of the axis is not empty, and the marks are where the frame is."""
     _, points = quick
-    drawn = tradeoff_chart(points[1:2], frontier(points[1:2], 0.5))
-    assert 2 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
+    for cost in COSTS:
+        drawn = tradeoff_chart(tradeoff(points[1:2], frontier(points[1:2], 0.5), cost))
+        assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
 
 
 def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Forty weights on nearly one place: some labels are left out, none is written over another."""
     _, points = quick
     many = [points[8] | {"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
-    labels = [mark.label for mark in tradeoff_chart(many, frontier(many, 7.7)).series[0].marks if mark.label]
+    labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
     assert 3 <= len(labels) < 40
     starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
     boxes = [(x - starts[side] * 6.4 * len(text), y, 6.4 * len(text)) for x, y, side, text in labels]
@@ -342,7 +428,7 @@ def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any
     _, points = quick
     marks = list(optimizer_marks([points[1] | {"optimizer": f"mine-{i}"} for i in range(6)]).values())
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(marks))
-    assert {marker for _, marker in marks} <= set(chart.SHAPES)
+    assert {marker for _, marker in marks} <= {*chart.CORNERS, "o"}
 
 
 def test_colors_are_light_in_the_dark() -> None:

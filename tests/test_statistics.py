@@ -15,6 +15,7 @@ from hardprompt.metrics.statistics import (
     EXACT,
     Estimate,
     bootstrap,
+    bootstrap_band,
     bootstrap_mean,
     comparisons,
     holm,
@@ -113,6 +114,17 @@ def test_bootstrap_interval_narrows_with_more_units() -> None:
     few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
     assert (few["low"], few["high"]) == (0.0, 1.0)
     assert 0.39 <= many["low"] <= 0.41 and 0.59 <= many["high"] <= 0.61
+
+
+@pytest.mark.parametrize("tasks_too", [False, True])
+def test_a_band_is_the_interval_at_each_place(tasks_too: bool) -> None:
+    """Its mean is exact; its ends are those of `bootstrap` at that place, within what 4,000 draws leave open."""
+    curves = normal(4, 5, 3)
+    band = bootstrap_band(curves, tasks_too=tasks_too, draws=4000)
+    for place in range(3):
+        found = bootstrap(mean, curves[..., place], tasks_too=tasks_too, draws=4000, seed=1)
+        assert band[0, place] == pytest.approx(found.value)
+        assert band[1:, place] == pytest.approx([found.low, found.high], abs=0.06)
 
 
 # Of two

@@ -39,8 +39,16 @@ class Estimate:
 
     def __str__(self) -> str:
         """The value never stands without its interval and n."""
-        counts = f"{self.tasks} task{'s' * (self.tasks != 1)} x {self.units} run{'s' * (self.units != 1)}"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}), {counts}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}), {counted(self.tasks, self.units)}"
+
+
+def counted(tasks: int, units: int) -> str:
+    """What a value rests on, in words.
+
+    >>> counted(10, 1)
+    '10 tasks x 1 run'
+    """
+    return f"{tasks} task{'s' * (tasks != 1)} x {units} run{'s' * (units != 1)}"
 
 
 def mean(scores: Scores) -> PerDraw:
@@ -128,6 +136,33 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, seed: int = 0, level: f
     means = drawn @ distinct / len(data)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return {"mean": float(data.mean()), "low": float(low), "high": float(high), "n": len(data)}
+
+
+def bootstrap_band(
+    curves: Float[np.ndarray, "tasks units places"],
+    *,
+    tasks_too: bool = False,
+    level: float = 0.95,
+    draws: int = RESAMPLES,
+    seed: int = 0,
+) -> Float[np.ndarray, "3 places"]:
+    """Mean over tasks and units of a curve at every place, with its percentile bootstrap interval there: mean, low, high.
+
+    What is redrawn are whole curves, as in `bootstrap`; a place where any of them has no value has none.
+
+    >>> bootstrap_band(np.array([[[0.0, 1.0], [0.0, 1.0]]])).tolist()
+    [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    tasks, units, _ = curves.shape
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(units, np.full(units, 1 / units), size=(draws, tasks)) / units  # how often each unit
+    if tasks_too:
+        rows = generator.integers(tasks, size=(draws, tasks))
+        within, drawn = drawn, np.zeros_like(drawn)
+        np.add.at(drawn, (np.arange(draws)[:, None], rows), within)
+    means = drawn.reshape(draws, -1) @ curves.reshape(tasks * units, -1) / tasks
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.stack([curves.mean((0, 1)), low, high])
 
 
 def permutation_test(
@@ -224,18 +259,26 @@ def comparisons(
         >>> print(found[0])
         pez beats random: 0.500 (0.500 to 0.500), 6 tasks x 1 run, p = 0.031 after Holm
     """
-    pairs = [(a, b) if scores[a].mean() >= scores[b].mean() else (b, a) for a, b in combinations(scores, 2)]
-    p_values = [permutation_test(scores[a], scores[b], tasks_too=tasks_too, seed=seed) for a, b in pairs]
+    return compare_pairs([(a, scores[a], b, scores[b]) for a, b in combinations(scores, 2)], tasks_too=tasks_too, seed=seed)
+
+
+Pair = tuple[str, Float[np.ndarray, "tasks units"], str, Float[np.ndarray, "tasks units"]]
+
+
+def compare_pairs(pairs: Sequence[Pair], *, tasks_too: bool = False, seed: int = 0) -> list[Comparison]:
+    """The same of given pairs (name, scores, name, scores), each on tasks and units of its own."""
+    ordered = [(a, x, b, y) if x.mean() >= y.mean() else (b, y, a, x) for a, x, b, y in pairs]
+    p_values = [permutation_test(x, y, tasks_too=tasks_too, seed=seed) for _, x, _, y in ordered]
     return [
         Comparison(
             a,
             b,
-            bootstrap(mean, scores[a] - scores[b], tasks_too=tasks_too, seed=seed),
-            bootstrap(probability_of_improvement, scores[a], scores[b], tasks_too=tasks_too, seed=seed),
+            bootstrap(mean, x - y, tasks_too=tasks_too, seed=seed),
+            bootstrap(probability_of_improvement, x, y, tasks_too=tasks_too, seed=seed),
             p,
             corrected,
         )
-        for (a, b), p, corrected in zip(pairs, p_values, holm(p_values), strict=True)
+        for (a, x, b, y), p, corrected in zip(ordered, p_values, holm(p_values), strict=True)
     ]
 
 

@@ -1,37 +1,69 @@
-"""Where everything of the trade-off plot stands on the page: numbers only, in SVG user units, from the top left corner.
+"""Where everything of a plot stands on the page: numbers only, in SVG user units, from the top left corner.
 
-It shows what `hardprompt.report.plot` draws, with the same means, stairs and marks.
+It shows what `hardprompt.report.plot` draws, with the same means, stairs, bands and marks.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
-from hardprompt.report.plot import Mean, empty_accuracy, front_stairs, optimizer_marks, weight_means
+import numpy as np
+
+from hardprompt.report.tradeoff import Axis, Curve, Mean, Tradeoff
 
 Point = dict[str, Any]
 
-WIDTH, HEIGHT = 880, 470
-LEFT, RIGHT, TOP, BOTTOM = 46, 866, 14, 424
+WIDTH, HEIGHT = 880, 494
+LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
 """The frame of the axes."""
-LOWEST, HIGHEST = -0.04, 1.04
-"""Test accuracy at the bottom and at the top of the frame."""
+MARGIN = 0.04
+"""Of the range of an axis, beyond its values on either side."""
 
-SHAPES = {
-    "o": "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z",
-    "s": "M-.9-.9H.9V.9H-.9z",
-    "D": "M0-1.25 1.25 0 0 1.25-1.25 0z",
-    "X": "M-1-.55-.55-1 0-.45.55-1 1-.55.45 0 1 .55.55 1 0 .45-.55 1-1 .55-.45 0z",
-    "P": "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4z",
-    "*": "M0-1.5.37-.51 1.43-.46.6.2.88 1.21 0 .63-.88 1.21-.6.2-1.43-.46-.37-.51z",
-    "^": "M0-1.2 1.1.8H-1.1z",
-    "v": "M0 1.2 1.1-.8H-1.1z",
-    "<": "M-1.2 0 .8-1.1V1.1z",
-    ">": "M1.2 0-.8-1.1V1.1z",
-}
-"""The outline of each of matplotlib's markers that the plot uses, about 1 in radius."""
+CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
+    "s": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "D": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+    "X": ((-1, -0.55), (-0.55, -1), (0, -0.45), (0.55, -1), (1, -0.55), (0.45, 0),
+          (1, 0.55), (0.55, 1), (0, 0.45), (-0.55, 1), (-1, 0.55), (-0.45, 0)),
+    "P": ((-0.4, -1.1), (0.4, -1.1), (0.4, -0.4), (1.1, -0.4), (1.1, 0.4), (0.4, 0.4),
+          (0.4, 1.1), (-0.4, 1.1), (-0.4, 0.4), (-1.1, 0.4), (-1.1, -0.4), (-0.4, -0.4)),
+    "*": ((0, -1.5), (0.37, -0.51), (1.43, -0.46), (0.6, 0.2), (0.88, 1.21),
+          (0, 0.63), (-0.88, 1.21), (-0.6, 0.2), (-1.43, -0.46), (-0.37, -0.51)),
+    "^": ((0, -1.2), (1.1, 0.8), (-1.1, 0.8)),
+    "v": ((0, 1.2), (1.1, -0.8), (-1.1, -0.8)),
+    "<": ((-1.2, 0), (0.8, -1.1), (0.8, 1.1)),
+    ">": ((1.2, 0), (-0.8, -1.1), (-0.8, 1.1)),
+}  # fmt: skip
+"""Of matplotlib's markers that the plot uses, but for the circle, about 1 in radius."""
+
+
+def outline(marker: str, x: float = 0, y: float = 0, size: float = 1) -> str:
+    """A marker as an SVG path, its middle at x and y.
+
+    >>> outline("^", 10, 20, 5), outline("o")
+    ('M10 14l5.5 10h-11z', 'M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z')
+    """
+    if marker == "o":
+        return (
+            f"M{_brief(x - size)} {_brief(y)}"
+            + "".join(f"a{_brief(size)} {_brief(size)} 0 1 0{' ' * (way > 0)}{_brief(way * size)} 0" for way in (2, -2))
+            + "z"
+        )
+    at = [(round(x + size * dx, 2), round(y + size * dy, 2)) for dx, dy in CORNERS[marker]]
+    path = f"M{_brief(at[0][0])} {_brief(at[0][1])}"
+    for (x0, y0), (x1, y1) in pairwise(at):
+        right, down = _brief(x1 - x0), _brief(y1 - y0)
+        path += f"h{right}" if down == "0" else f"v{down}" if right == "0" else f"l{right}{' ' * (down[0] != '-')}{down}"
+    return path + "z"
+
+
+def _brief(value: float) -> str:
+    return f"{round(value, 2):g}"
+
+
+SMALL = 3
+"""Radius of a mark that stands for one run."""
 
 NEAR = 7
 """Marks closer than this many units share one place to hover."""
@@ -73,96 +105,147 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn of one optimizer: a mark per weight, joined, and a small one per run."""
+    """What is drawn of one optimizer: a mark per weight, and SVG paths of the small marks of its runs, a line and a band."""
 
     name: str
     number: int
     shape: str
     marks: list[Mark]
-    runs: list[tuple[float, float]]
+    runs: str = ""
+    line: str = ""
+    band: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that is drawn."""
+    """Everything that is drawn; `joined` where marks are means over runs, with intervals and lines between them."""
 
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
+    x_label: str
+    y_label: str
+    better: str
     series: list[Series]
     stairs: list[tuple[float, float]]
     known: list[tuple[float, float]]
     empty: tuple[float, str] | None
     spots: list[Spot]
+    joined: bool = True
 
 
-def tradeoff_chart(points: Sequence[Point], found: dict[str, Any]) -> Chart:
-    """The plot of finished runs.
+class _Scale:
+    """From values of an axis to places between two ends; `reverse` puts the least at the far end."""
 
-    Args:
-        points: finished runs, as `points.jsonl` holds them.
-        found: what `frontier` says of them.
-    """
-    marks = optimizer_marks(points)
-    means = {name: weight_means(points, name) for name in marks}
-    stairs, known = front_stairs(found), (found["known"] or {"front": []})["front"]
-    costs = [run["log_perplexity"] for own in means.values() for mean in own for run in mean.runs]
-    costs += [x for x, _ in stairs] + [p["log_perplexity"] for p in known]
-    least, most = (min(costs), max(costs)) if costs else (0.0, 1.0)
-    margin = 0.05 * (most - least or 1.0)
-    least, most = least - margin, most + margin
+    def __init__(self, values: Iterable[float], ends: tuple[float, float], log: bool = False, reverse: bool = False) -> None:
+        self._log, self._ends = log, ends
+        of = [self._own(value) for value in values] or [0.0, 1.0]
+        least = 0.6 if log else 0.0  # so that a round number is within
+        margin = max(MARGIN * (max(of) - min(of) or 1.0), (least - max(of) + min(of)) / 2)
+        self._low, self._high = min(of) - margin, max(of) + margin
+        self._from, self._to = (self._high, self._low) if reverse else (self._low, self._high)
 
-    def x(cost: float) -> float:
-        return round(LEFT + (most - cost) / (most - least) * (RIGHT - LEFT), 1)
+    def __call__(self, value: float) -> float:
+        share = (self._own(value) - self._from) / (self._to - self._from)
+        return round(self._ends[0] + share * (self._ends[1] - self._ends[0]), 1)
 
-    def y(accuracy: float) -> float:
-        return round(BOTTOM - (accuracy - LOWEST) / (HIGHEST - LOWEST) * (BOTTOM - TOP), 1)
+    def _own(self, value: float) -> float:
+        return math.log10(max(value, 1.0)) if self._log else value
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places and labels of round values."""
+        if not self._log:
+            return [(self(value), f"{value:g}") for value in _ticks(self._low, self._high)]
+        powers = range(math.floor(self._low), math.ceil(self._high) + 1)
+        wide = self._high - self._low > 2
+        values = [factor * 10**power for power in powers for factor in ((1,) if wide else (1, 2, 5))]
+        return [(self(value), _short(value)) for value in values if self._low <= math.log10(value) <= self._high]
+
+
+def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) -> Chart:
+    """A trade-off on the page; of `several` tasks each run is named by its task, and without `runs` only means are drawn."""
+    cost, gain = shown.cost, shown.gain
+    every = [mean for own in shown.means.values() for mean in own]
+    single = [run for mean in every for run in mean.runs]
+    costs = [cost.of(run) for run in single] + [each for each, _ in shown.stairs] + [p["log_perplexity"] for p in shown.known]
+    x = _Scale([*costs, *(mean.cost[end] for mean in every for end in ("low", "high"))], (LEFT, RIGHT), cost.log, reverse=True)
+    gains = [gain.of(run) for run in single] + [mean.gain[end] for mean in every for end in ("low", "high")]
+    gains += [mean.as_trained for mean in every if mean.as_trained is not None]
+    gains += [*(gain.limits or ()), *([] if shown.empty is None else [shown.empty])]
+    y = _Scale(gains, (BOTTOM, TOP), reverse=not gain.up)
 
     def place(run: Point) -> tuple[float, float]:
-        return x(run["log_perplexity"]), y(run["deployed_test_accuracy"])
+        return x(cost.of(run)), y(gain.of(run))
 
-    steps = [(x(cost), y(accuracy)) for cost, accuracy in stairs]
-    stars = [(x(p["log_perplexity"]), y(p["test_accuracy"])) for p in known]
-    empty = empty_accuracy(points)
-    every = [mean for own in means.values() for mean in own]
-    taken = [(x(mean.log_perplexity["mean"]), y(mean.accuracy["mean"])) for mean in every]
-    taken += [(x(mean.log_perplexity["mean"]), y(mean.as_trained)) for mean in every if mean.as_trained is not None]
-    writing = _Labels([*stars, *taken], [place(run) for mean in every for run in mean.runs])
+    stars = [(x(p["log_perplexity"]), y(p["test_accuracy"])) for p in shown.known]
+    taken = [(x(mean.cost["mean"]), y(mean.gain["mean"])) for mean in every]
+    taken += [(x(mean.cost["mean"]), y(mean.as_trained)) for mean in every if mean.as_trained is not None]
+    writing = _Labels([*stars, *taken], [place(run) for run in single])
     series = []
-    for number, (name, (_, marker)) in enumerate(marks.items()):
+    for number, (name, (_, marker)) in enumerate(shown.marks.items()):
         drawn = []
-        for mean in means[name]:
-            cost, accuracy = mean.log_perplexity, mean.accuracy
-            centre = x(cost["mean"]), y(accuracy["mean"])
+        own = shown.means.get(name, [])
+        for mean in own:
+            centre = x(mean.cost["mean"]), y(mean.gain["mean"])
             trained = None if mean.as_trained is None else y(mean.as_trained)
-            label = writing.place(centre, f"{name} w={mean.weight:g}" if len(means[name]) > 1 else name)
-            across, along = (x(cost["high"]), x(cost["low"])), (y(accuracy["high"]), y(accuracy["low"]))
+            label = writing.place(centre, f"{name} w={mean.weight:g}" if len(own) > 1 else name)
+            across, along = (x(mean.cost["high"]), x(mean.cost["low"])), (y(mean.gain["high"]), y(mean.gain["low"]))
             beside = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
             drawn.append(Mark(*centre, across, along, trained, label, beside))
-        runs = [place(run) for mean in means[name] for run in mean.runs]
-        series.append(Series(name, number, SHAPES[marker], drawn, runs))
+        small = "".join(outline(marker, *place(run), SMALL) for mean in own for run in mean.runs if runs)
+        curve = shown.bands.get(name)
+        line, area = ("", "") if curve is None else (_stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT))
+        series.append(Series(name, number, outline(marker), drawn, small, line, area))
 
     spots: list[Spot] = []
-    for name, own in means.items():
+    for name, own in shown.means.items():
         for mean in own:
-            if len(mean.runs) > 1:
-                _say(spots, x(mean.log_perplexity["mean"]), y(mean.accuracy["mean"]), _of_mean(name, mean))
+            if len(mean.runs) > 1 or not runs:
+                _say(spots, x(mean.cost["mean"]), y(mean.gain["mean"]), _of_mean(name, mean, cost, gain))
             if mean.as_trained is not None:
-                heading = f"{name}, w={mean.weight:g}, as trained: mean of {len(mean.runs)} runs"
-                gap = Entry(heading, None, f"as optimized {mean.as_trained:.3f} · as text {mean.accuracy['mean']:.3f}")
-                _say(spots, x(mean.log_perplexity["mean"]), y(mean.as_trained), gap)
-            for run in mean.runs:
-                _say(spots, *place(run), _of_run(run))
-    for star, p in zip(stars, known, strict=True):
+                figures = f"as optimized {mean.as_trained:.3f} · as text {mean.gain['mean']:.3f}"
+                gap = Entry(f"{name}, w={mean.weight:g}, as trained: mean of {mean.units}", None, figures)
+                _say(spots, x(mean.cost["mean"]), y(mean.as_trained), gap)
+            for run in mean.runs if runs else ():
+                _say(spots, *place(run), _of_run(run, cost, gain, several))
+    for star, p in zip(stars, shown.known, strict=True):
         figures = f"test accuracy {p['test_accuracy']:.3f} · {p['log_perplexity']:.2f} nats/token"
         _say(spots, *star, Entry("known front", p.get("prompt"), figures))
     return Chart(
-        x_ticks=[(x(value), f"{value:g}") for value in _ticks(least, most)],
-        y_ticks=[(y(value / 5), f"{value / 5:.1f}") for value in range(6)],
+        x_ticks=x.ticks(),
+        y_ticks=y.ticks(),
+        x_label=cost.label,
+        y_label=gain.label,
+        better=cost.better,
         series=series,
-        stairs=steps,
+        stairs=[(x(each), y(accuracy)) for each, accuracy in shown.stairs],
         known=stars,
-        empty=None if empty is None else (y(empty), f"{empty:.2f}"),
+        empty=None if shown.empty is None else (y(shown.empty), f"{shown.empty:.2f}"),
         spots=spots,
+    )
+
+
+def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) -> Chart:
+    """Best so far on dev against LM tokens: per optimizer a line with its band, and a mark where it ends."""
+    x = _Scale([float(each) for curve in curves.values() for each in curve.band[0]], (LEFT, RIGHT), log=True)
+    y = _Scale((0.0, 1.0), (BOTTOM, TOP))
+    ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
+    writing = _Labels(ends.values(), ())
+    series, spots = [], list[Spot]()
+    for number, (name, (_, marker)) in enumerate(marks.items()):
+        if name not in curves:
+            continue
+        curve = curves[name]
+        tokens, mean, low, high = curve.band
+        written = writing.place(ends[name], name)
+        mark = Mark(*ends[name], (ends[name][0],) * 2, (y(high[-1]), y(low[-1])), None, written, None)
+        line, area = _stairs(tokens, mean, x, y), _area(curve.band, x, y)
+        series.append(Series(name, number, outline(marker), [mark], "", line, area))
+        for i in sorted({0, *range(len(tokens) // 4, len(tokens), max(1, len(tokens) // 4)), len(tokens) - 1}):
+            figures = f"{mean[i]:.3f} ({low[i]:.3f} to {high[i]:.3f}) after {tokens[i]:,.0f} LM tokens · {curve.counts}"
+            _say(spots, x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
+    label = "LM tokens spent, forward and backward"
+    return Chart(
+        x.ticks(), y.ticks(), label, "dev accuracy of the best prompt so far", "", series, [], [], None, spots, joined=False
     )
 
 
@@ -180,7 +263,7 @@ class _Labels:
         """Where a text goes beside a mark; None where there is no room."""
         x, y = at
         text = text if len(text) <= 24 else text[:23] + "…"
-        width = 6.4 * len(text)
+        width = 6.4 * len(text) + 4
         sides = {"start": x + 9, "end": x - 9 - width, "middle": x - width / 2}
         for avoided in ([*self._taken, *self._small], self._taken):
             for down, (anchor, left) in product((-9, 19, 4, -23, 33, -37, 47), sides.items()):
@@ -205,22 +288,50 @@ def _say(spots: list[Spot], x: float, y: float, entry: Entry) -> None:
     spots.append(Spot(x, y, [entry]))
 
 
-def _of_run(run: Point) -> Entry:
+def _of_run(run: Point, cost: Axis, gain: Axis, several: bool) -> Entry:
     split = "" if run["split"] == "default" else f", split {run['split']}"
-    figures = (
-        f"as text {run['deployed_test_accuracy']:.3f} · as optimized {run['test_accuracy']:.3f} · "
-        f"{run['log_perplexity']:.2f} nats/token"
-    )
-    return Entry(f"{run['optimizer']}, w={run['weight']:g}{split}, seed {run['seed']}", run["prompt_text"], figures)
+    which = f", {run['task']}" if several else f"{split}, seed {run['seed']}"
+    heading = f"{run['optimizer']}, w={run['weight']:g}{which}"
+    trained = gain.trained(run) if gain.trained else None
+    figures = [f"as text {gain.of(run):.3f}"]
+    figures += [] if trained is None else [f"as optimized {trained:.3f}"]
+    return Entry(heading, run["prompt_text"], " · ".join([*figures, f"{cost.of(run):,.{cost.digits}f} {cost.unit}"]))
 
 
-def _of_mean(name: str, mean: Mean) -> Entry:
-    accuracy, cost = mean.accuracy, mean.log_perplexity
+def _of_mean(name: str, mean: Mean, cost: Axis, gain: Axis) -> Entry:
+    along, across = mean.gain, mean.cost
+    digits = cost.digits
     figures = (
-        f"as text {accuracy['mean']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) · "
-        f"{cost['mean']:.2f} nats/token ({cost['low']:.2f} to {cost['high']:.2f})"
+        f"as text {along['mean']:.3f} ({along['low']:.3f} to {along['high']:.3f}) · "
+        f"{across['mean']:,.{digits}f} {cost.unit} ({across['low']:,.{digits}f} to {across['high']:,.{digits}f})"
     )
-    return Entry(f"{name}, w={mean.weight:g}: mean of {len(mean.runs)} runs", None, figures)
+    return Entry(f"{name}, w={mean.weight:g}: mean of {mean.units}", None, figures)
+
+
+def _stairs(places: np.ndarray, values: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
+    """A line of values that hold from each place up to the next, the last one up to `end`, as an SVG path."""
+    steps = "".join(f"H{x(place)}V{y(value)}" for place, value in zip(places[1:], values[1:], strict=True))
+    return f"M{x(places[0])} {y(values[0])}{steps}" + ("" if end is None else f"H{end}")
+
+
+def _area(band: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
+    """The outline of a band whose values hold likewise."""
+    places, low = [x(each) for each in band[0]], [y(each) for each in band[2]]
+    last = [] if end is None else [f"H{end}V{low[-1]}H{places[-1]}"]
+    back = "".join(f"H{places[i + 1]}V{low[i]}" for i in range(len(places) - 2, -1, -1))
+    return f"{_stairs(band[0], band[3], x, y)}{''.join(last) or f'V{low[-1]}'}{back}H{places[0]}Z"
+
+
+def _short(value: float) -> str:
+    """A round number of tokens.
+
+    >>> _short(500), _short(20_000), _short(1e6)
+    ('500', '20k', '1M')
+    """
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{sign}"
+    return f"{value:g}"
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -1,125 +1,204 @@
-"""The page of a study: one HTML file that needs nothing else, neither a network nor a script.
+"""The page of one or several studies: one HTML file that needs nothing else, neither a network nor a script.
 
 Prompts, names and errors are hostile text. The template escapes every value by default, signs that cannot be printed are
-written as their number, and a content security policy forbids whatever would still get through.
+written as their number, and a content security policy forbids whatever would still get through. Other axes are chosen by radio
+buttons: every chart is in the page, and style rules show the one that is asked for.
 """
 
 import colorsys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from itertools import groupby
+from itertools import product
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from hardprompt.report import chart
-from hardprompt.report.plot import optimizer_marks, repeats
+from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.repeat import repetition
-from hardprompt.report.table import FIGURES, TEXT, results_rows
+from hardprompt.report.sheet import Sheet
+from hardprompt.report.studies import Shown, comparisons_sheet, means_sheet
+from hardprompt.report.table import best_runs
 from hardprompt.report.text import printable
+from hardprompt.report.tradeoff import (
+    COSTS,
+    GAINS,
+    Axis,
+    budget_curves,
+    mean_tradeoff,
+    offered,
+    optimizer_marks,
+    repeats,
+    tradeoff,
+)
 from hardprompt.study.request import StudyRequest
-from hardprompt.study.store import recorded_request
 
 Point = dict[str, Any]
 
-LINES_OF_A_SPOT = 6
-"""A place in the plot lists at most this many of the marks that lie there."""
-SIGNS_OF_A_SPOT = 240
-"""And at most this many signs of a prompt."""
-
-GAPS = (
-    ("distance_cosine", "distance, 1 - cosine"),
-    ("output_gap", "output gap, squared logits"),
-    ("loss_gap", "loss gap, nats per example"),
-    ("accuracy_gap", "accuracy gap"),
-    ("agreement", "agreement"),
-    ("kl", "KL, nats"),
-    ("label_kl", "KL of labels, nats"),
-    ("behavioural_distance", "behavioural distance, nats"),
-)
-"""Of the faithfulness of a soft prompt: what the page shows, and how it is headed."""
-
-
-def study_page(study: dict[str, Any], points: Sequence[Point], found: dict[str, Any]) -> str:
-    """The page as HTML; the same study gives the same text, wherever its folder lies.
-
-    Accuracies are fractions, log-perplexities nats per token, times seconds.
-
-    Args:
-        study: what `study.yaml` says.
-        points: the recorded runs, failed ones too.
-        found: what `frontier` says of the finished ones.
-
-    Raises:
-        StudyError: the request in `study.yaml` is none that this version could have written.
-    """
-    request = recorded_request(study)
-    done = [p for p in points if p["status"] == "ok"]
-    marks = optimizer_marks(done)
-    rows = results_rows(points)
-    return page_template("page.html").render(
-        task=points[0]["task"],
-        lm=points[0]["lm"],
-        asked=_asked(request, done),
-        points=points,
-        repeats=repeats(points),
-        failed=[p for p in points if p["status"] != "ok"],
-        chart=chart.tradeoff_chart(done, found) if any(p["log_perplexity"] is not None for p in done) else None,
-        frame=chart,
-        colors=[(color, _in_the_dark(color)) for color, _ in marks.values()],
-        marks={name: (number, chart.SHAPES[marker]) for number, (name, (_, marker)) in enumerate(marks.items())},
-        star=chart.SHAPES["*"],
-        diamond=chart.SHAPES["D"],
-        headings=("optimizer", *FIGURES, TEXT),
-        results=[(name, list(own)) for name, own in groupby(rows, key=lambda row: row.optimizer)],
-        best=[row.best for row in rows if row.best and row.best["log_perplexity"] is not None],
-        soft=[p for p in done if "reason" not in p["faithfulness"]],
-        gaps=GAPS,
-        reference=found["reference"]["log_perplexity"],
-        covered=found["optimizers"],
-        known=found["known"],
-        differences=found["differences"],
-        costs=_costs(done),
-        repeat=repetition(request),
-        versions=study.get("versions", {}),
-        data=study.get("data", {}),
-        lines_of_a_spot=LINES_OF_A_SPOT,
-        signs_of_a_spot=SIGNS_OF_A_SPOT,
-    )
+LARGEST = 2_000_000
+"""Bytes of a page."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What the runs of an optimizer cost together: logical LM tokens, and seconds."""
+class Detail:
+    """How much a page shows.
 
-    optimizer: str
-    runs: int
-    prompts: int
-    forward: int
-    backward: int
-    seconds: float
+    Attributes:
+        signs: of a text, at most.
+        signs_of_a_spot: of a prompt that a mark in a plot shows.
+        lines_of_a_spot: marks that a place in a plot lists.
+        axes: whether other axes can be chosen; of several studies, in the plot over all of them and in each.
+        runs: whether every run is in the plots and in a table.
+    """
 
-
-def _costs(done: Sequence[Point]) -> list[Cost]:
-    """A row per optimizer, and one for all."""
-    groups = [(name, [p for p in done if p["optimizer"] == name]) for name in dict.fromkeys(p["optimizer"] for p in done)]
-    return [
-        Cost(
-            name,
-            len(own),
-            sum(p["prompts_visited"] for p in own),
-            sum(p["lm_tokens_forward"] for p in own),
-            sum(p["lm_tokens_backward"] for p in own),
-            sum(p["seconds"] for p in own),
-        )
-        for name, own in [*groups, ("all", list(done))]
-    ]
+    signs: int = 4000
+    signs_of_a_spot: int = 240
+    lines_of_a_spot: int = 6
+    axes: tuple[bool, bool] = (True, True)
+    runs: bool = True
 
 
-def _asked(request: StudyRequest, done: Sequence[Point]) -> list[tuple[str, str]]:
-    """What was asked for, in words; what was left empty is left out."""
+LEVELS = (
+    Detail(),
+    Detail(signs=1000, signs_of_a_spot=80, lines_of_a_spot=3, axes=(True, False)),
+    Detail(signs=300, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False)),
+    Detail(signs=100, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False), runs=False),
+)
+"""From all to little: the first with which the page is small enough is taken."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A chart, shown where its axes are chosen: `which` has their numbers, or is empty where there is no other."""
+
+    which: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is shown of one task on one model; `sheets` are the tables that are not shown in another form."""
+
+    shown: Shown
+    views: list[View]
+    curves: Chart | None
+    best: list[Point]
+    asked: list[tuple[str, str]]
+    repeats: str
+    commands: list[list[str]]
+    sheets: dict[str, Sheet]
+
+    @property
+    def failed(self) -> int:
+        return len(self.shown.points) - len(self.shown.done)
+
+
+def report_page(shown: Sequence[Shown]) -> str:
+    """The page as HTML; the same studies give the same text, wherever their folders lie.
+
+    Accuracies are fractions, log-perplexities nats per token, times seconds. It has as much as fits into `LARGEST` bytes.
+
+    Args:
+        shown: what is on it.
+
+    Raises:
+        StudyError: the request in a `study.yaml` is none that this version could have written.
+    """
+    for detail in LEVELS:
+        page = _page(shown, detail)
+        if len(page.encode()) <= LARGEST:
+            break
+    return page
+
+
+def study_page(study: dict[str, Any], points: Sequence[Point]) -> str:
+    """The page of one study: what `study.yaml` says, and the recorded runs, failed ones too."""
+    return report_page([Shown((study,), tuple(points))])
+
+
+def _page(shown: Sequence[Shown], detail: Detail) -> str:
+    placed = [p for each in shown for p in each.placed]
+    costs, gains = offered(placed, COSTS), offered(placed, GAINS)
+    if not detail.axes[0]:
+        costs, gains = costs[:1], gains[:1]
+    marks = optimizer_marks([p for each in shown for p in each.points])
+    several = len(shown) > 1
+    own = (costs, gains) if detail.axes[several] else (costs[:1], gains[:1])
+    sections = [_section(each, *own, marks, detail) for each in shown]
+    tasks = [each.done for each in shown if each.done]
+    curves = budget_curves(tasks) if several and tasks else {}
+    views: list[View] = []
+    if several and tasks:
+        drawn = [(which, replace(mean_tradeoff(tasks, *axes), marks=marks)) for which, *axes in _choices(costs, gains)]
+        views = [View(which, tradeoff_chart(each, several=True)) for which, each in drawn if any(each.means.values())]
+    over = [sheet for sheet in (means_sheet(shown), comparisons_sheet(shown)) if sheet.rows] if several else []
+    return page_template("page.html").render(
+        sections=sections,
+        several=several,
+        title=_title(shown),
+        runs=sum(len(each.points) for each in shown),
+        failed=sum(section.failed for section in sections),
+        views=views,
+        curves_all=curves_chart(curves, marks) if curves else None,
+        over=over,
+        costs=costs,
+        gains=gains,
+        frame=chart,
+        colors=[(color, _in_the_dark(color)) for color, _ in marks.values()],
+        marks={name: (number, outline(marker)) for number, (name, (_, marker)) in enumerate(marks.items())},
+        star=outline("*"),
+        diamond=outline("D"),
+        detail=detail,
+        less=detail != LEVELS[0],
+    )
+
+
+def _title(shown: Sequence[Shown]) -> tuple[str, str]:
+    """What, and on which model."""
+    tasks, lms = (list(dict.fromkeys(getattr(each, name) for each in shown)) for name in ("task", "lm"))
+    return (tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"), (lms[0] if len(lms) == 1 else f"{len(lms)} models")
+
+
+def _choices(costs: Sequence[Axis], gains: Sequence[Axis]) -> Iterator[tuple[str, Axis, Axis]]:
+    """Every two axes, and their numbers where there are several."""
+    for (i, cost), (j, gain) in product(enumerate(costs), enumerate(gains)):
+        yield f"v{i}{j}" if len(costs) * len(gains) > 1 else "", cost, gain
+
+
+def _section(
+    shown: Shown, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
+) -> Section:
+    views, curves = [], {}
+    if shown.placed:
+        for which, cost, gain in _choices(costs, gains):
+            drawn = replace(tradeoff(shown.done, shown.found, cost, gain), marks=marks)
+            views.append(View(which, tradeoff_chart(drawn, runs=detail.runs)))
+        curves = budget_curves([shown.done])
+    apart = {"best-prompts", "tokens", *(() if detail.runs else ("runs",))}
+    return Section(
+        shown,
+        views,
+        curves_chart(curves, marks) if curves else None,
+        best_runs(shown.points),
+        _asked(shown.requests, shown.done),
+        repeats(shown.points),
+        [repetition(request) for request in shown.requests],
+        {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
+    )
+
+
+def _asked(requests: Sequence[StudyRequest], done: Sequence[Point]) -> list[tuple[str, str]]:
+    """What was asked for, in words, and where several studies asked for different things, all of it."""
+    objective = ("objective", " | ".join(dict.fromkeys(p["objective"] for p in done)))
+    every = [*(field for request in requests for field in _fields(request)), *([objective] if done else [])]
+    names = dict.fromkeys(name for name, _ in every)
+    return [(name, "; ".join(dict.fromkeys(value for other, value in every if other == name))) for name in names]
+
+
+def _fields(request: StudyRequest) -> list[tuple[str, str]]:
+    """The fields of a request; what was left empty is left out."""
     options = [f"{name}.{key}={value}" for name, own in request.options.items() for key, value in own.items()]
     label_words = [f"{label}={word}" for label, word in request.label_words.items()]
     budget = "no limit" if request.lm_tokens is None else f"{request.lm_tokens:,} LM tokens a run, forward and backward"
@@ -142,7 +221,6 @@ def _asked(request: StudyRequest, done: Sequence[Point]) -> list[tuple[str, str]
         ("device", request.device),
         ("precision", request.dtype),
         ("memory", request.memory),
-        ("objective", " | ".join(dict.fromkeys(p["objective"] for p in done))),
     ]
     return [(name, value) for name, value in said if value]
 
@@ -163,6 +241,11 @@ def _printable(value: Any) -> Any:
 def page_template(name: str) -> Template:
     """A page of this folder, whose values are escaped and printable."""
     environment = Environment(
-        autoescape=True, finalize=_printable, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(lambda part: files("hardprompt.report").joinpath(part).read_text(encoding="utf-8")),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(files("hardprompt.report").joinpath(name).read_text(encoding="utf-8"))
+    return environment.get_template(name)

@@ -5,7 +5,6 @@ process, and whenever, the record is whole but for a last line that is cut off, 
 """
 
 import json
-import math
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from hardprompt.errors import RecordError, StudyError
-from hardprompt.study.frontier import frontier
 from hardprompt.study.lock import LOCK_FILE
 from hardprompt.study.record import check_point, check_study
 from hardprompt.study.request import Run, StudyRequest
@@ -147,23 +145,23 @@ class Store:
 
         Where all runs failed there is only the page, with their errors.
         """
-        from hardprompt.report.page import study_page
+        from hardprompt.report.page import report_page
         from hardprompt.report.plot import draw_tradeoff
+        from hardprompt.report.studies import Shown
 
         recorded = self.points()
         if not recorded:
             return
-        points = [point for point in recorded if point["status"] == "ok"]
-        found = frontier(points, math.log(self.study["vocabulary_size"]), self.study.get("known_front", ()))
+        shown = Shown((self.study,), tuple(recorded))
         with replacing(self.folder / "report.html") as aside:
-            aside.write_text(study_page(self.study, recorded, found), encoding="utf-8", newline="\n")
-        if not points:
+            aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
+        if not shown.done:
             return
         with replacing(self.folder / "frontier.json") as aside:
-            aside.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            aside.write_text(json.dumps(shown.found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         for name in ("tradeoff.png", "tradeoff.svg"):
             with replacing(self.folder / name) as aside:
-                draw_tradeoff(points, found, aside)
+                draw_tradeoff(shown.done, shown.found, aside)
 
     def clean_up(self) -> str:
         """Take away what a process left that was killed; returns the line it had not written to its end.

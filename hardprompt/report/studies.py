@@ -1,0 +1,250 @@
+"""Studies that are shown together, and what they say over their tasks."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from hardprompt.errors import StudyError
+from hardprompt.metrics.statistics import (
+    Comparison,
+    Estimate,
+    Pair,
+    bootstrap,
+    compare_pairs,
+    interquartile_mean,
+    mean,
+)
+from hardprompt.report.sheet import Column, Sheet
+from hardprompt.report.table import OPTIMIZER, WEIGHT, study_sheets
+from hardprompt.study.frontier import frontier
+from hardprompt.study.request import StudyRequest
+from hardprompt.study.store import Store, recorded_request
+
+Point = dict[str, Any]
+Key = tuple[str, float]
+"""Optimizer and weight."""
+
+MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options"}
+"""Fields in which requests may differ whose runs are shown as one: they choose runs, and say nothing of any one of them."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A task on a model: the runs of one study, or of several that belong together.
+
+    Attributes:
+        studies: what their `study.yaml` say.
+        points: the recorded runs, failed ones too.
+        name: what tells it from others of the same task and model; empty where nothing need.
+    """
+
+    studies: tuple[dict[str, Any], ...]
+    points: tuple[Point, ...]
+    name: str = ""
+
+    @property
+    def task(self) -> str:
+        return str(self.points[0]["task"])
+
+    @property
+    def lm(self) -> str:
+        return str(self.points[0]["lm"])
+
+    @property
+    def done(self) -> list[Point]:
+        """The finished runs."""
+        return [p for p in self.points if p["status"] == "ok"]
+
+    @property
+    def placed(self) -> list[Point]:
+        """Those with a text to read."""
+        return [p for p in self.done if p["log_perplexity"] is not None]
+
+    @cached_property
+    def requests(self) -> list[StudyRequest]:
+        return [recorded_request(study) for study in self.studies]
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """What `frontier` says."""
+        study = self.studies[0]
+        return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()))
+
+    @cached_property
+    def sheets(self) -> dict[str, Sheet]:
+        """The tables of its own, and the comparison of its optimizers over splits and seeds."""
+        compared = comparisons_sheet([self])
+        return study_sheets(self.points, self.found) | {compared.name: compared}
+
+
+def together(stores: Sequence[Store]) -> list[Shown]:
+    """What is shown side by side: the runs of studies that could have been one are one.
+
+    They could where task, model, budget, and all else but the choice of runs agree, with the options of optimizers that are in
+    both, and no run is in both.
+
+    Raises:
+        StudyError: a request is none that this version could have written.
+    """
+    groups: list[list[tuple[Store, list[Point]]]] = []
+    for store in stores:
+        points = store.points()
+        if not points:
+            continue
+        try:
+            recorded_request(store.study)
+        except StudyError as error:
+            raise StudyError(f"{store.folder}: {error}") from error
+        for group in groups:
+            if all(_one(store, points, *other) for other in group):
+                group.append((store, points))
+                break
+        else:
+            groups.append([(store, points)])
+    of_task = [(group[0][1][0]["task"], group[0][1][0]["lm"]) for group in groups]
+    return [
+        Shown(
+            tuple(store.study for store, _ in group),
+            tuple(point for _, points in group for point in points),
+            " + ".join(store.folder.name for store, _ in group) if of_task.count(named) > 1 else "",
+        )
+        for group, named in zip(groups, of_task, strict=True)
+    ]
+
+
+def _one(store: Store, points: list[Point], other: Store, others: list[Point]) -> bool:
+    requests = [recorded_request(each.study).model_dump() for each in (store, other)]
+    a, b = ({key: value for key, value in request.items() if key not in MAY_DIFFER} for request in requests)
+    shared = set(requests[0]["optimizers"]) & set(requests[1]["optimizers"])
+    options = [{name: request["options"].get(name) for name in shared} for request in requests]
+    data = [each.study.get("data", {}) for each in (store, other)]
+    same_data = all(data[0][split] == data[1][split] for split in set(data[0]) & set(data[1]))
+    runs = [{(p["optimizer"], p["split"], p["seed"], p["weight"]) for p in own} for own in (points, others)]
+    return a == b and options[0] == options[1] and same_data and not runs[0] & runs[1]
+
+
+def scores(shown: Sequence[Shown], keys: Sequence[Key], value: Callable[[Point], float | None]) -> list[np.ndarray] | None:
+    """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds with which all of them finished.
+
+    Of every task there are as many units as of the one with the fewest, in the order of splits and seeds; None where no task
+    has any.
+    """
+    rows: list[list[list[float]]] = []
+    for each in shown:
+        of_key = [{_unit(p): value(p) for p in each.done if (p["optimizer"], p["weight"]) == key} for key in keys]
+        units = sorted(set.intersection(*(set(own) for own in of_key)))
+        whole = [[own[unit] for own in of_key] for unit in units if all(own[unit] is not None for own in of_key)]
+        if whole:
+            rows.append(whole)  # type: ignore[arg-type]
+    if not rows:
+        return None
+    count = min(map(len, rows))
+    return list(np.moveaxis(np.array([row[:count] for row in rows], dtype=float), 2, 0))
+
+
+def keys_of(shown: Sequence[Shown]) -> list[Key]:
+    """The optimizers and weights that ran, in order."""
+    found = dict.fromkeys((p["optimizer"], p["weight"]) for each in shown for p in each.done)
+    order = list(dict.fromkeys(name for name, _ in found))
+    return sorted(found, key=lambda key: (order.index(key[0]), key[1]))
+
+
+def as_text(point: Point) -> float | None:
+    """Test accuracy of the deployed text."""
+    return point["deployed_test_accuracy"]
+
+
+def means_sheet(shown: Sequence[Shown]) -> Sheet:
+    """Over tasks: a row per optimizer and weight."""
+    columns = (
+        OPTIMIZER, WEIGHT, Column("tasks", digits=0), Column("runs of each", digits=0), Column("test acc.", "interval"),
+        Column("as text", "interval"), Column("as text, tasks like these", "interval"),
+        Column("as text, interquartile mean", "interval"), Column("nats/token", digits=2),
+    )  # fmt: skip
+    rows = []
+    for key in keys_of(shown):
+        trained, text = _matrix(shown, key, lambda p: p["test_accuracy"]), _matrix(shown, key, as_text)
+        nats = _matrix(shown, key, lambda p: p["log_perplexity"])
+        if trained is None or text is None:
+            continue
+        estimates = (
+            bootstrap(mean, trained),
+            bootstrap(mean, text),
+            bootstrap(mean, text, tasks_too=True),
+            bootstrap(interquartile_mean, text),
+        )
+        rows.append((*key, *text.shape, *map(_interval, estimates), None if nats is None else float(mean(nats))))
+    caption = (
+        "Every task counts the same; rows with fewer tasks do not compare with the others. 95 % bootstrap intervals: runs are "
+        "redrawn within each task, and for tasks like these the tasks as well."
+    )
+    return Sheet("means", f"means over {len(shown)} tasks", caption, columns, rows)
+
+
+def compared(shown: Sequence[Shown], tasks_too: bool) -> list[Comparison]:
+    """Every two optimizers but the empty prompt, each at its least weight, on the tasks and units with which both finished."""
+    least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
+    pairs: list[Pair] = []
+    for a, b in combinations((name for name in least if name != "empty"), 2):
+        both = scores(shown, [(a, least[a]), (b, least[b])], as_text)
+        if both and both[0].size > 1:
+            pairs.append((a, both[0], b, both[1]))
+    return compare_pairs(pairs, tasks_too=tasks_too)
+
+
+def comparisons_sheet(shown: Sequence[Shown]) -> Sheet:
+    """A row for every two optimizers: the difference of their texts' accuracies, never without its interval and n."""
+    several = len(shown) > 1
+    own, like = compared(shown, tasks_too=False), compared(shown, tasks_too=several)
+    wider = {(each.first, each.second): each for each in like}
+    columns = (
+        Column("better", "name"), Column("than", "name"), Column("by", "interval", signed=True),
+        *([Column("by, on tasks like these", "interval", signed=True)] if several else []),
+        Column("a run is better with probability", "interval"), Column("tasks", digits=0), Column("runs of each", digits=0),
+        Column("p"), Column("p after Holm"), Column("shown"),
+    )  # fmt: skip
+    rows = []
+    for each in own:
+        over = wider[each.first, each.second]
+        by = (_interval(each.difference), _interval(over.difference)) if several else (_interval(each.difference),)
+        counts = (each.difference.tasks, each.difference.units)
+        verdict = "yes" if over.shown else "no"
+        rows.append(
+            (each.first, each.second, *by, _interval(each.improvement), *counts, over.p_value, over.p_corrected, verdict)
+        )
+    like_these = " on tasks like these" if several else ""
+    caption = (
+        "Test accuracy of the deployed text, each optimizer at its least weight, on the same tasks, splits and seeds, with "
+        "95 % bootstrap intervals. p is of the paired permutation test in which "
+        f"{'whole tasks' if several else 'splits and seeds'} are flipped, and then corrected by Holm for all these pairs. "
+        f"A difference is shown where its interval{like_these} is above 0 and the corrected p below 0.05."
+    )
+    return Sheet("comparisons", "each optimizer against the others", caption, columns, rows)
+
+
+def statistics(shown: Sequence[Shown]) -> dict[str, Any]:
+    """For scripts: the rows of `means_sheet`, and the comparisons over tasks like these."""
+    sheet = means_sheet(shown)
+    return {
+        "tasks": [each.task for each in shown],
+        "means": [dict(zip((column.heading for column in sheet.columns), row, strict=True)) for row in sheet.rows],
+        "comparisons": [asdict(each) | {"shown": each.shown} for each in compared(shown, tasks_too=len(shown) > 1)],
+    }
+
+
+def _matrix(shown: Sequence[Shown], key: Key, value: Callable[[Point], float | None]) -> np.ndarray | None:
+    found = scores(shown, [key], value)
+    return found[0] if found else None
+
+
+def _unit(point: Point) -> tuple[str, int]:
+    return point["split"], point["seed"]
+
+
+def _interval(found: Estimate) -> tuple[float, float, float]:
+    return found.value, found.low, found.high

@@ -1,0 +1,119 @@
+"""A headless Chromium that tests talk to over a pipe, in its own protocol; nothing is installed for it."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import F_DUPFD, fcntl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--remote-debugging-pipe", "about:blank",
+)  # fmt: skip
+
+
+class Browser:
+    """One page.
+
+    Attributes:
+        events: what the browser told unasked, in order.
+    """
+
+    def __init__(self, to: int, back: int) -> None:
+        self._to, self._back = to, back
+        self._sent, self._read = 0, b""
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Ask, and wait for the answer."""
+        self._sent += 1
+        asked: dict[str, Any] = {"id": self._sent, "method": method, "params": params}
+        if self._session:
+            asked["sessionId"] = self._session
+        os.write(self._to, json.dumps(asked).encode() + b"\0")
+        while True:
+            told = self._told()
+            if told.get("id") == self._sent:
+                assert "error" not in told, told["error"]
+                return told["result"]
+            self.events.append(told)
+
+    def open(self, file: Path, width: int = 1000, dark: bool = False, media: str = "") -> None:
+        """Show a file in a window of this width, and forget what was told before."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        self.events.clear()
+        self.call("Page.navigate", url=file.as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._told())
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def requested(self) -> list[str]:
+        """The addresses that the page asked for."""
+        return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """What stands in the console."""
+        return [
+            e
+            for e in self.events
+            if e.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        ]
+
+    def picture(self, file: Path) -> None:
+        """The whole page as PNG, for eyes."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16000), "scale": 1}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def _told(self) -> dict[str, Any]:
+        while b"\0" not in self._read:
+            more = os.read(self._back, 1 << 20)
+            assert more, "the browser is gone"
+            self._read += more
+        told, _, self._read = self._read.partition(b"\0")
+        return json.loads(told)
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """A browser with a profile of its own; the test is skipped where none is installed."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (chromium, chromium-browser or google-chrome)")
+    (read, to), (back, write) = os.pipe(), os.pipe()
+    theirs = [fcntl(end, F_DUPFD, 10) for end in (read, write)]  # out of the way of 3 and 4, which the browser speaks on
+    words = [str(CHROMIUM), f"--user-data-dir={profile}", *FLAGS]
+    start = f"import os; os.dup2({theirs[0]}, 3); os.dup2({theirs[1]}, 4); os.execv({words[0]!r}, {words!r})"
+    silent: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", start], pass_fds=theirs, **silent)
+    for end in (read, write, *theirs):
+        os.close(end)
+    try:
+        yield Browser(to, back)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(to)
+        os.close(back)

@@ -2,7 +2,7 @@
 
     python runs/says.py OUT STUDIES
 
-STUDIES are the folders that report-tasks.yaml left; OUT/says.jsonl is written once (10 CPU minutes). Thresholds are chosen on the
+STUDIES holds the folders of report-tasks.yaml; OUT/says.jsonl is written once (10 CPU minutes). Thresholds are chosen on the
 texts of `tune` tasks and read on those of `report` tasks. Positive control: held-out paraphrases say their task. Negative
 controls: the same shuffled, projections of soft prompts and random words say nothing.
 """

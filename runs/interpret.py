@@ -1,6 +1,6 @@
 """The tables and figures of interpret.md from what wayward.py and says.py left.
 
-    python runs/interpret.py OUT STUDIES FIGURE.png     # OUT: the folder of wayward.py and says.py; STUDIES: report-tasks.yaml's
+    python runs/interpret.py OUT STUDIES FIGURE.png     # OUT: of wayward.py and says.py; STUDIES: of report-tasks.yaml
 
 What a text says is decided as in `hardprompt.metrics.says`; the accuracy-drop rule flags a prompt whose text is right on 0.05
 less of test than its vectors.

@@ -96,6 +96,12 @@ def written(out: Path) -> bytes:
     return file.read_bytes().rpartition(b"\n")[0] if file.is_file() else b""
 
 
+def cut_off(out: Path) -> bool:
+    """Whether the record ends within a line."""
+    file = study_of(out) / "points.jsonl"
+    return file.is_file() and not (b"\n" + file.read_bytes()).endswith(b"\n")
+
+
 def results(out: Path) -> dict[Any, Any]:
     """Every recorded value but the seconds, and the vectors of soft prompts."""
     store = Store(study_of(out))
@@ -142,8 +148,7 @@ class Kills:
                 done += 1
                 self.count[f"{name}: kills"] += 1
             self.count["all: recorded runs lost"] += not written(out).startswith(before)
-            file = study_of(out) / "points.jsonl"
-            self.count["all: lines cut off by it"] += file.is_file() and not file.read_bytes().endswith(b"\n")
+            self.count["all: lines cut off by it"] += cut_off(out)
             if written(out).count(b"\n") + 1 == len(self.expected):
                 self.compare(name, out)
                 out = self.folder / f"{name}-{self.count[f'{name}: studies brought to their end']}"
@@ -156,9 +161,9 @@ class Kills:
         self.count["all: recorded runs lost"] += not written(out).startswith(before)
         self.count[f"{name}: studies brought to their end"] += 1
         self.count["all: points of those studies"] += len(self.expected)
-        self.count["all: points that differ from those of an undisturbed study"] += sum(
-            results(out).get(run) != point for run, point in self.expected.items()
-        )
+        found = results(out)
+        differ = sum(found.get(run) != point for run, point in self.expected.items())
+        self.count["all: points that differ from those of an undisturbed study"] += differ
         left = [file for file in out.rglob("*") if file.name.startswith(".") or ".tmp" in file.name]
         self.count["all: files left lying about at the end"] += len(left)
 
@@ -173,10 +178,7 @@ class Kills:
                 self.go_on(out)
 
             self.count[f"full disk: status {ended(forked(limited))}"] += 1
-            file = study_of(out) / "points.jsonl"
-            self.count["all: lines cut off by it"] += (
-                file.is_file() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-            )
+            self.count["all: lines cut off by it"] += cut_off(out)
             self.compare("full disk", out)
 
 

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 PROCESS_BYTES = 512 << 20
-"""Of a process without its model and its budget: 250 MB are the libraries (`runs/reliability.md`), the rest is room for data."""
+"""Of a process without its model and its budget: 250 MB are the libraries (`runs/reliability.md`), the rest is for data."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ PerDraw = float | Float[np.ndarray, "*draws"]
 Statistic = Callable[..., PerDraw]
 
 RESAMPLES = 2000
+AT_ONCE = 100
+"""Draws of which a statistic is taken at once: one that compares all pairs of units would fill the memory with more."""
+
 EXACT = 14
 """Up to so many pairs a permutation test goes through all 2^n signs."""
 
@@ -120,7 +123,9 @@ def bootstrap(
     for matrix in scores:
         units = generator.integers(matrix.shape[1], size=(draws, *matrix.shape))
         drawn.append(matrix[rows[:, :, None], units])
-    low, high = np.quantile(statistic(*drawn), [(1 - level) / 2, (1 + level) / 2])
+    parts = range(0, draws, AT_ONCE)
+    found = np.concatenate([np.atleast_1d(statistic(*(each[i : i + AT_ONCE] for each in drawn))) for i in parts])
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(statistic(*scores)), float(low), float(high), tasks, min(matrix.shape[1] for matrix in scores))
 
 

@@ -196,20 +196,20 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
         line, area = ("", "") if curve is None else (_stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT))
         series.append(Series(name, number, outline(marker), drawn, small, line, area))
 
-    spots: list[Spot] = []
+    spots = _Spots()
     for name, own in shown.means.items():
         for mean in own:
             if len(mean.runs) > 1 or not runs:
-                _say(spots, x(mean.cost["mean"]), y(mean.gain["mean"]), _of_mean(name, mean, cost, gain))
+                spots.say(x(mean.cost["mean"]), y(mean.gain["mean"]), _of_mean(name, mean, cost, gain))
             if mean.as_trained is not None:
                 figures = f"as optimized {mean.as_trained:.3f} · as text {mean.gain['mean']:.3f}"
                 gap = Entry(f"{name}, w={mean.weight:g}, as trained: mean of {mean.units}", None, figures)
-                _say(spots, x(mean.cost["mean"]), y(mean.as_trained), gap)
+                spots.say(x(mean.cost["mean"]), y(mean.as_trained), gap)
             for run in mean.runs if runs else ():
-                _say(spots, *place(run), _of_run(run, cost, gain, several))
+                spots.say(*place(run), _of_run(run, cost, gain, several))
     for star, p in zip(stars, shown.known, strict=True):
         figures = f"test accuracy {p['test_accuracy']:.3f} · {p['log_perplexity']:.2f} nats/token"
-        _say(spots, *star, Entry("known front", p.get("prompt"), figures))
+        spots.say(*star, Entry("known front", p.get("prompt"), figures))
     return Chart(
         x_ticks=x.ticks(),
         y_ticks=y.ticks(),
@@ -220,7 +220,7 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
         stairs=[(x(each), y(accuracy)) for each, accuracy in shown.stairs],
         known=stars,
         empty=None if shown.empty is None else (y(shown.empty), f"{shown.empty:.2f}"),
-        spots=spots,
+        spots=spots.all,
     )
 
 
@@ -230,7 +230,7 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
     ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
     writing = _Labels(ends.values(), ())
-    series, spots = [], list[Spot]()
+    series, spots = [], _Spots()
     for number, (name, (_, marker)) in enumerate(marks.items()):
         if name not in curves:
             continue
@@ -242,10 +242,10 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
         series.append(Series(name, number, outline(marker), [mark], "", line, area))
         for i in sorted({0, *range(len(tokens) // 4, len(tokens), max(1, len(tokens) // 4)), len(tokens) - 1}):
             figures = f"{mean[i]:.3f} ({low[i]:.3f} to {high[i]:.3f}) after {tokens[i]:,.0f} LM tokens · {curve.counts}"
-            _say(spots, x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
+            spots.say(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
     label = "LM tokens spent, forward and backward"
     return Chart(
-        x.ticks(), y.ticks(), label, "dev accuracy of the best prompt so far", "", series, [], [], None, spots, joined=False
+        x.ticks(), y.ticks(), label, "dev accuracy of the best prompt so far", "", series, [], [], None, spots.all, joined=False
     )
 
 
@@ -280,12 +280,24 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _say(spots: list[Spot], x: float, y: float, entry: Entry) -> None:
-    for spot in spots:
-        if math.hypot(spot.x - x, spot.y - y) < NEAR:
-            spot.entries.append(entry)
-            return
-    spots.append(Spot(x, y, [entry]))
+class _Spots:
+    """Places to hover; marks that are near each other share the first one's."""
+
+    def __init__(self) -> None:
+        self.all: list[Spot] = []
+        self._by_square: dict[tuple[int, int], list[Spot]] = {}
+
+    def say(self, x: float, y: float, entry: Entry) -> None:
+        """Let a place say this."""
+        column, row = int(x // NEAR), int(y // NEAR)
+        around = product((column - 1, column, column + 1), (row - 1, row, row + 1))
+        near = (spot for square in around for spot in self._by_square.get(square, ()))
+        spot = next((spot for spot in near if math.hypot(spot.x - x, spot.y - y) < NEAR), None)
+        if spot is None:
+            spot = Spot(x, y)
+            self.all.append(spot)
+            self._by_square.setdefault((column, row), []).append(spot)
+        spot.entries.append(entry)
 
 
 def _of_run(run: Point, cost: Axis, gain: Axis, several: bool) -> Entry:

@@ -40,6 +40,9 @@ Point = dict[str, Any]
 LARGEST = 2_000_000
 """Bytes of a page."""
 
+OF_A_RUN = 150
+"""Bytes that a run takes in a chart at least."""
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -106,7 +109,11 @@ def report_page(shown: Sequence[Shown]) -> str:
     Raises:
         StudyError: the request in a `study.yaml` is none that this version could have written.
     """
+    runs = sum(len(each.placed) for each in shown)
     for detail in LEVELS:
+        charts = len(COSTS) * len(GAINS) if detail.axes[len(shown) > 1] else 1
+        if detail.runs and runs * charts * OF_A_RUN > LARGEST:
+            continue
         page = _page(shown, detail)
         if len(page.encode()) <= LARGEST:
             break

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -102,16 +103,16 @@ def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff, label_at: tuple[int,
     runs = [run for mean in means for run in mean.runs]
     xs, ys = ([axis.of(run) for run in runs] for axis in (shown.cost, shown.gain))
     axes.scatter(xs, ys, s=16, color=color, marker=marker, alpha=0.35, linewidths=0)
+    middle, low, high = ([[mean.cost[of], mean.gain[of]] for mean in means] for of in ("mean", "low", "high"))
+    below, above = np.subtract(middle, low), np.subtract(high, middle)
+    xs, ys = np.transpose(middle)
+    axes.errorbar(
+        xs, ys, xerr=[below[:, 0], above[:, 0]], yerr=[below[:, 1], above[:, 1]],
+        fmt="none", ecolor=color, elinewidth=0.9, alpha=0.6, zorder=2,
+    )  # fmt: skip
     for mean in means:
-        x, y = mean.cost, mean.gain
-        axes.errorbar(
-            x["mean"], y["mean"],
-            xerr=[[x["mean"] - x["low"]], [x["high"] - x["mean"]]],
-            yerr=[[y["mean"] - y["low"]], [y["high"] - y["mean"]]],
-            color=color, linewidth=0.9, alpha=0.6, zorder=2,
-        )  # fmt: skip
         if mean.as_trained is not None:
-            _draw_gap(axes, x["mean"], y["mean"], mean.as_trained, color)
+            _draw_gap(axes, mean.cost["mean"], mean.gain["mean"], mean.as_trained, color)
     axes.plot(
         [mean.cost["mean"] for mean in means],
         [mean.gain["mean"] for mean in means],

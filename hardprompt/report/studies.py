@@ -200,7 +200,8 @@ def compared(shown: Sequence[Shown], tasks_too: bool) -> list[Comparison]:
 def comparisons_sheet(shown: Sequence[Shown]) -> Sheet:
     """A row for every two optimizers: the difference of their texts' accuracies, never without its interval and n."""
     several = len(shown) > 1
-    own, like = compared(shown, tasks_too=False), compared(shown, tasks_too=several)
+    own = compared(shown, tasks_too=False)
+    like = compared(shown, tasks_too=True) if several else own
     wider = {(each.first, each.second): each for each in like}
     columns = (
         Column("better", "name"), Column("than", "name"), Column("by", "interval", signed=True),

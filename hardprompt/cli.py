@@ -396,11 +396,10 @@ def reproduce(
     from hardprompt.claims.reproduce import reproduce as measure
     from hardprompt.report.claims import claims_table
 
-    asked = claims(tuple(claim or ()))
-    screen = _console(stderr=as_json)
-    found = measure(
-        asked, Where(out, data, models, jobs, recorded), told=lambda recipe: screen.print(f"recipe {recipe}", markup=False)
-    )
+    asked, screen = claims(tuple(claim or ())), _console(stderr=as_json)
+    with _display(as_json) as display:
+        where = Where(out, data, models, jobs, recorded)
+        found = measure(asked, where, display, lambda recipe: screen.print(f"recipe {recipe}", markup=False))
     if as_json:
         print(json.dumps([each.as_json() for each in found], ensure_ascii=False, indent=2))
     else:

@@ -26,6 +26,7 @@ from hardprompt.metrics import stability
 from hardprompt.metrics.says import LEAST_DROP, LEAST_LIFT, Judge, Outcome, is_flagged, lift, readable_limit, said
 from hardprompt.optimizers.wayward import LEAST_F1
 from hardprompt.study.readings import readings_say
+from hardprompt.study.wayward import OWN
 
 Row = dict[str, Any]
 
@@ -116,7 +117,7 @@ def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: 
     started = [row for row in alone if " from " in row["key"]]
     cases = {
         "target names another task": named,
-        "... and is reached (F1 >= 0.98)": [row for row in named if row["token_f1"] >= LEAST_F1],
+        "... but those whose target solves the task as well": [row for row in named if drop(row) > LEAST_DROP],
         "target is a true definition": (true := [row for row in alone if " as true " in row["key"]]),
         "... of a task with a price": [row for row in true if world.TASKS[row["task"]].skill.price],
         "soft prompts whose projection solves the task": [row for row in started if drop(row) <= LEAST_DROP],
@@ -143,7 +144,7 @@ def curve_table(rows: list[Row], what: str, figure: Path) -> None:
     if not rows:
         return
     lines = [{"task": row["task"], "group": group(row, what)} | line for row in rows for line in row["grid"]]
-    found = pd.DataFrame(lines).groupby(["group", "gamma"])[["test_accuracy", "token_f1", "distance"]].mean()
+    found = pd.DataFrame(lines).groupby(["group", "gamma"], sort=False)[["test_accuracy", "token_f1", "distance"]].mean()
     own = pd.DataFrame([{"group": group(row, what), "drop": row["relative_accuracy_drop"]} for row in rows]).groupby("group")
     print(f"| {what} | gamma | test accuracy | token F1 | squared distance | relative drop of the chosen |\n|{'---|' * 6}")
     drawn = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -180,10 +181,11 @@ def one_text_figure(rows: list[Row], file: Path) -> None:
         [p + 0.2 for p in places], [row["deployed_test_accuracy"] for row in same], 0.36, color="#d55e00", label="their text"
     )
     axes.set_yticks(list(places), [row["task"] for row in same])
+    axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("test accuracy on its own task")
-    axes.legend(frameon=False, loc="lower right")
-    axes.set_title(f'{len(same)} soft prompts, one reading: "{same[0]["projection"]}"', loc="left", fontsize="medium")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.suptitle(f'{len(same)} soft prompts, one reading: "{same[0]["projection"]}"', fontsize="medium")
     figure.savefig(file, dpi=120)
 
 
@@ -234,7 +236,7 @@ def main() -> None:
     limit = readable_limit(load_lm("microworld-reader"), [text for name in tune for text in load_task(name).reference_prompts])
     pairs, alone = read(args.records / "wayward" / "wayward.jsonl"), read(args.out / "detection.jsonl")
     studies = args.records / "trade-off"
-    pairs_table(pairs, limit)
+    pairs_table([row for row in pairs if row["kind"] != OWN], limit)
     gamma_figure(pairs, args.figures / "interpret-gamma.png")
     one_text_figure(pairs, args.figures / "interpret-one-text.png")
     curve_table(read(args.out / "lengths.jsonl"), "length", args.figures / "interpret-length.png")

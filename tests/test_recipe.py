@@ -341,8 +341,8 @@ GB = 1 << 30
     [
         (None, Machine(8, 100 * GB), [opened()], 1, 8, ""),
         (None, Machine(8, 100 * GB), [opened()], 4, 2, ""),
-        (None, Machine(8, 5 * GB), [opened(weights=GB), opened()], 1, 1, ""),
-        (3, Machine(8, 5 * GB), [opened(weights=GB)], 1, 1, "1 processes instead of 3: each may take 2.7 GB"),
+        (None, Machine(8, 4 * GB), [opened(weights=GB), opened()], 1, 1, ""),
+        (3, Machine(8, 4 * GB), [opened(weights=GB)], 1, 1, "1 processes instead of 3: each may take 2.5 GB"),
         (50, Machine(8, 100 * GB), [opened()], 1, 20, ""),
         (16, Machine(8, 100 * GB), [opened()], 1, 16, ""),
         (None, Machine(8, GB // 2), [opened()], 1, 1, ""),

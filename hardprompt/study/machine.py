@@ -11,8 +11,8 @@ from hardprompt.study.prepared import Opened
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
-PROCESS_BYTES = 700 << 20
-"""What a process takes that has loaded the libraries, and neither a model nor anything else (`runs/reliability.md`)."""
+PROCESS_BYTES = 512 << 20
+"""Of a process without its model and its budget: 250 MB are the libraries (`runs/reliability.md`), the rest is for data."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def processes(asked: int | None, machine: Machine, studies: Sequence[Opened], ru
     >>> processes(None, Machine(cores=8, memory=9 << 30), [opened], runs=20, threads=1)
     (3, '')
     >>> processes(8, Machine(cores=8, memory=9 << 30), [opened], runs=20, threads=1)
-    (3, '3 processes instead of 8: each may take 2.7 GB, and 9.0 GB are free; a smaller memory makes room for more')
+    (3, '3 processes instead of 8: each may take 2.5 GB, and 9.0 GB are free; a smaller memory makes room for more')
     """
     devices = {study.request.device or ("cuda" if machine.gpus else "cpu") for study in studies}
     if devices - {"cpu", "cuda"}:

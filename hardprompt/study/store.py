@@ -302,14 +302,14 @@ def _in_order(points: list[dict[str, Any]], request: dict[str, Any]) -> list[dic
 
     Optimizers that it has as `path.py:name` may be called otherwise; these take the places that are left, by name.
     """
-    asked = [name.rpartition(".py:") for name in request.get("optimizers", ())]
+    said = {key: value if isinstance(value, list) else [] for key, value in request.items()}  # a damaged request orders nothing
+    asked = [str(name).rpartition(".py:") for name in said.get("optimizers", [])]
     found = {p["optimizer"] for p in points}
     others = iter(sorted(found - {name for *_, name in asked}))
     named = [next(others, name) if of_file and name not in found else name for _, of_file, name in asked]
-    orders = [(key, request.get(f"{key}s", ())) for key in ("split", "seed")] + [("optimizer", named)]
-    orders.append(("weight", request.get("weights", ())))
+    orders = {key: said.get(f"{key}s", []) for key in ("split", "seed", "optimizer", "weight")} | {"optimizer": named}
 
     def place(point: dict[str, Any]) -> list[int]:
-        return [list(order).index(point[key]) if point[key] in order else len(order) for key, order in orders]
+        return [order.index(point[key]) if point[key] in order else len(order) for key, order in orders.items()]
 
     return sorted(points, key=place)

@@ -46,8 +46,14 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
         if shown.stairs:
             xs, ys = zip(*shown.stairs, strict=True)
             axes.step(xs, ys, where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
-        for name, (xs, _, low, high) in shown.bands.items():
-            axes.fill_between(xs, low, high, step="post", color=shown.marks[name][0], alpha=0.1, linewidth=0, zorder=0)
+        worst = max([mean.cost["high"] for own in shown.means.values() for mean in own], default=0.0)
+        for name, found in shown.bands.items():
+            ends = found[:, -1:].copy()
+            ends[0] = max(worst, ends[0, 0])  # what the dearest text reaches holds for all that is dearer
+            xs, middle, low, high = np.concatenate([found, ends], axis=1)
+            color = shown.marks[name][0]
+            axes.fill_between(xs, low, high, step="post", color=color, alpha=0.1, linewidth=0, zorder=0)
+            axes.step(xs, middle, where="post", color=color, alpha=0.6, linewidth=1, zorder=1)
         _draw_known(axes, shown.known)
         for place, name in enumerate(shown.marks):
             _draw_optimizer(axes, name, shown, ABOVE if place % 2 else BELOW)

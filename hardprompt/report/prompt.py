@@ -7,6 +7,7 @@ from rich.text import Text
 
 from hardprompt.optimizers.projection import MEASURES
 from hardprompt.report.listing import list_metrics
+from hardprompt.report.text import printable
 
 SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
 OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
@@ -24,7 +25,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
         units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
     for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + OF_THE_FIRST}).items():
         if value is not None:
-            table.add_row(name, Text(f"{value:.4f}" if isinstance(value, float) else str(value)), units.get(name, ""))
+            table.add_row(name, _value(value), units.get(name, ""))
     return table
 
 
@@ -38,7 +39,7 @@ def wayward_table(found: dict[str, Any]) -> Table:
         {key: value for key, value in found.items() if key not in ("task", "lm", "target", "grid")}
     ).items():
         if value is not None:
-            table.add_row(name, Text(f"{value:.4f}" if isinstance(value, float) else str(value)))
+            table.add_row(name, _value(value))
     for row in found["grid"]:
         values = (f"{name} {value:.3f}" for name, value in row.items() if name != "gamma")
         table.add_row(f"gamma {row['gamma']:g}", Text(", ".join(values)))
@@ -78,7 +79,12 @@ def readings_table(readings: list[dict[str, Any]]) -> Table:
         methods = ", ".join(name if share == 1 else f"{name} ({share:.2f})" for name, share in row["methods"].items())
         says = ", ".join(row["tasks"]) or "-"
         table.add_row(
-            Text(row["text"]), methods, f"{row['accuracy']:.3f}", row["outcome"], says, _number(row["reader_nats_per_token"])
+            Text(printable(row["text"])),
+            methods,
+            f"{row['accuracy']:.3f}",
+            row["outcome"],
+            says,
+            _number(row["reader_nats_per_token"]),
         )
     outcomes = {row["outcome"] for row in readings}
     if len(outcomes) > 1:
@@ -100,7 +106,11 @@ def _caption(found: dict[str, Any]) -> str:
 
 
 def _title(of: str, text: str) -> Text:
-    return Text(f"{of}: {text or '(no prompt)'}")
+    return Text(printable(f"{of}: {text or '(no prompt)'}"))
+
+
+def _value(value: Any) -> Text:
+    return Text(f"{value:.4f}" if isinstance(value, float) else printable(str(value)))
 
 
 def _number(value: float | None) -> str:

@@ -33,9 +33,8 @@ def main() -> None:
     means = runs.groupby(["study", "weight"])[columns].mean()
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    print(
-        "| search | weight | test accuracy | at its end | nats per token | the same, reader | repetition |\n|---|---|---|---|---|---|---|"
-    )
+    headings = ("search", "weight", "test accuracy", "at its end", "nats per token", "the same, reader", "repetition")
+    print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}")
     for study, (name, color, marker) in SEARCHES.items():
         own = means.loc[study]
         for weight, row in own.iterrows():

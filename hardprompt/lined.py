@@ -76,7 +76,7 @@ def read_yaml(file: Path, report: Report, only_texts: bool = True) -> Lined:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise DataError(file, mark.line + 1 if mark else None, f"no YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two of a sign that there is none, "\\UFFFFFFFF"
         raise DataError(file, None, f"no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, yaml.MappingNode):
         raise DataError(file, 1, "expected fields such as 'template: \"{input} {prompt}\"', one a line")

@@ -189,6 +189,7 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
         ("- a\n- b\n", "r.yaml:1: expected fields"),
         ("tasks: [a\n", "r.yaml:2: no YAML"),
         ("tasks: &x [a]\n", "r.yaml:1: &x: .*no anchors"),
+        ('a: "\\UFFFFFFFF"\n', "r.yaml: no YAML: "),
         ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: .*no tags"),
     ],
 )

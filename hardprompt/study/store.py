@@ -248,7 +248,7 @@ def read_study(folder: str | Path) -> dict[str, Any]:
         raise StudyError(f"{folder} holds no study: it has no study.yaml")
     try:
         study = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise StudyError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
     check_study(study, f"{file} is no study")
     return study

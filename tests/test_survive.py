@@ -20,8 +20,10 @@ import pytest
 import hardprompt
 from hardprompt.errors import StudyError
 from hardprompt.study import Store, read_recipe
+from hardprompt.study.engine import Job, Silent
 from hardprompt.study.lock import LOCK_FILE, locked
-from hardprompt.study.stop import Stop, Stopped
+from hardprompt.study.prepared import Step
+from hardprompt.study.stop import STOP_FILE, Stop, Stopped
 from tests.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
@@ -156,12 +158,25 @@ def alive(group: int) -> list[int]:
     return found
 
 
-def finish(recipe: Path, out: Path, *more: str) -> str:
-    """Run what is left; what it said."""
-    with started(recipe, out, "--jobs", "1", *more) as process:
-        said, err = process.communicate(timeout=300)
-    assert process.returncode == 0, (said, err)
-    return said
+def none_left(group: int) -> bool:
+    """Whether all processes of a group end within moments; Python's own tracker of resources is the last."""
+    deadline = time.monotonic() + 10
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(group)
+
+
+def finish(recipe: Path, out: Path) -> str:
+    """Make what is left, in this process; what was noted."""
+    notes: list[str] = []
+
+    class Watch(Silent):
+        def noted(self, text: str) -> None:
+            notes.append(text)
+
+    ended = hardprompt.run(recipe, out, Watch(), jobs=1)
+    assert (ended.left, ended.failed, ended.stopped) == (0, 0, "")
+    return "\n".join(notes)
 
 
 # Killed
@@ -178,10 +193,7 @@ def test_killed_and_started_again(
         time.sleep(later)
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 10
-        while alive(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert alive(process.pid) == []
+        assert none_left(process.pid)
     kept = count(out)
     assert lines <= kept < len(undisturbed)
     finish(recipe, out)
@@ -219,7 +231,7 @@ def test_what_a_killed_process_leaves_is_no_hindrance(
     ("jobs", "how", "status"),
     [
         (2, signal.SIGINT, 130),
-        (1, "timeout", 3),
+        pytest.param(1, "timeout", 3, marks=pytest.mark.slow),
         pytest.param(1, signal.SIGTERM, 130, marks=pytest.mark.slow),
         pytest.param(2, "stop", 3, marks=pytest.mark.slow),
     ],
@@ -236,7 +248,7 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
         elif how != "timeout":
             os.killpg(process.pid, how)
         _, err = process.communicate(timeout=60)
-        assert alive(process.pid) == []
+        assert none_left(process.pid)
     assert process.returncode == status and err.count("\n") == 1 and err.startswith("hardprompt: "), err
     assert {130: "interrupted; a study keeps its finished runs", 3: "goes on from there"}[status] in err
     kept = Store(out / FOLDER).points()
@@ -244,6 +256,25 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
     names = {file.name for file in (out / FOLDER).iterdir()}
     assert names == {"study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"}
     assert {file.name for file in out.iterdir()} == {FOLDER, "recipe.yaml"}
+
+
+@pytest.mark.usefixtures("no_plot")
+@pytest.mark.parametrize("how", ["timeout", "file"])
+def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path: Path) -> None:
+    """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
+
+    class Watch(Silent):
+        def advanced(self, job: Job, step: Step) -> None:
+            if how == "file":
+                (tmp_path / "out" / STOP_FILE).touch()
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / STOP_FILE).touch()
+    endless = read_recipe(recipe, ["optimizers=empty,pez", "seeds=0", *ENDLESS[1::2]])
+    ended = hardprompt.run(endless, tmp_path / "out", Watch(), jobs=1, timeout=5 if how == "timeout" else None)
+    assert (how == "file") == ("stop was there" in ended.stopped) and (how == "timeout") == ("limit of 5 s" in ended.stopped)
+    assert (ended.left, ended.failed) == (2, 0) and not (tmp_path / "out" / STOP_FILE).exists()
+    assert [point["optimizer"] for point in ended.stores[0].points()] == ["empty"]
 
 
 @pytest.mark.slow
@@ -325,12 +356,12 @@ def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_p
         assert f"failed: {name} w=0 split default seed 0: {errors[name]}"[:60] in said
     assert "--retry-failed makes the failed runs again" in said
 
-    with started(recipe, out, *options) as process:
-        process.communicate(timeout=300)
-    assert process.returncode == 1 and count(out) == len(names) + 2
+    again = read_recipe(recipe, options[3::2])
+    ended = hardprompt.run(again, out, jobs=1)
+    assert (ended.left, ended.failed, count(out)) == (0, len(names), len(names) + 2)
     mine.with_name("mended").touch()
     try:
-        assert " failed: " not in finish(recipe, out, *options, "--retry-failed")
+        assert hardprompt.run(again, out, jobs=1, retry_failed=True).failed == 0
     finally:
         mine.with_name("mended").unlink()
     assert count(out) == 2 * len(names) + 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save
 from typer.testing import CliRunner
 
 from hardprompt import cli, load_task
@@ -260,7 +261,7 @@ def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     store = Store(tmp_path)
     runs = [Run("a,b", "c", 0, 0.0), Run("a", "b,c", 0, 0.0), Run("../up", "x/y", 1, 0.1), Run("a", "b,c", 0, 0.1)]
-    files = [store.keep_soft(run, torch.full((2, 3), float(i))) for i, run in enumerate(runs)]
+    files = [store.keep_soft(run, save({"embeds": torch.full((2, 3), float(i))})) for i, run in enumerate(runs)]
     assert len(set(files)) == len(runs) and len(list((tmp_path / "soft").iterdir())) == len(runs)
     assert [store.soft(file)[0, 0].item() for file in files] == [0, 1, 2, 3]
 

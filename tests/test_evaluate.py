@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save
 from typer.testing import CliRunner
 
 from hardprompt import cli, load_task

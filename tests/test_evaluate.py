@@ -256,8 +256,6 @@ def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path)
 
 def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
     """Whatever an optimizer and a split are called, each run has a file of its own inside the folder."""
-    from safetensors.torch import save
-
     from hardprompt.study import Run
 
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())

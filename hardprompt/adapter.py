@@ -197,7 +197,7 @@ def _numpy(path: Path) -> dict[str, Tensor]:
 def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    return load(path.read_bytes())
+    return dict(sorted(load(path.read_bytes()).items()))  # it gives them in any order
 
 
 def _weights(folder: Path) -> Tensor:

@@ -177,9 +177,8 @@ def test_report_puts_several_studies_on_one_page(
         "comparisons.csv", "comparisons.md", "means.csv", "means.md",
     ]  # fmt: skip
     figures = {path.name for path in (here / "side" / "figures").iterdir()}
-    assert figures == {
-        f"{gain}-{cost}{ending}" for gain in ("accuracy", "loss") for cost in COSTS for ending in (".png", ".svg")
-    }
+    names = ["budget", *(f"{gain}-{cost}" for gain in ("accuracy", "loss") for cost in COSTS)]
+    assert figures == {f"{name}{ending}" for name in names for ending in (".png", ".svg")}
     status, out, _ = ask(["report", *map(str, three), "--out", "side", "--json"])
     answer = json.loads(out)
     assert status == 0 and answer["tasks"] == ["one", "two", "three"]

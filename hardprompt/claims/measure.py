@@ -35,7 +35,7 @@ class Measure(BaseModel):
         difference: instead, a key whose value in the lines `minus` is subtracted from that in the lines `of`, pair by pair of
             the same task, split, seed and initial word.
         finding: instead, a finding of a geometry study, by its name; it comes with its interval.
-        of, minus: values that the lines have at some keys.
+        of, minus: values that the lines have at some keys, or lists of which they have one.
         minus_key: the key of the lines `minus`, where it is another one.
     """
 
@@ -132,9 +132,15 @@ def _means(lines: Iterable[Line], key: str, wanted: Filter) -> dict[tuple[Any, .
     """By what pairs have in common, the mean of the lines that fit."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for line in lines:
-        if all(line.get(name) == value for name, value in wanted.items()) and (value := value_at(line, key)) is not None:
+        if _fits(line, wanted) and (value := value_at(line, key)) is not None:
             found.setdefault(tuple(line.get(name) for name in SAME), []).append(value)
     return {unit: float(np.mean(values)) for unit, values in found.items()}
+
+
+def _fits(line: Line, wanted: Filter) -> bool:
+    return all(
+        line.get(name) in value if isinstance(value, list) else line.get(name) == value for name, value in wanted.items()
+    )
 
 
 def _words(wanted: Filter) -> str:

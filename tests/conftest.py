@@ -1,10 +1,12 @@
 """What several tests share."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from hardprompt import cli
 from hardprompt.lm import FrozenLM, load_lm
@@ -13,6 +15,12 @@ Ask = Callable[[list[str]], tuple[int, str, str]]
 """Runs a command in this process and gives its exit status, stdout and stderr."""
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_configure() -> None:
+    """One thread, here and in every process that a test starts: as recipes have it, so that bits can be compared."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from tests.conftest import Ask
 from tests.tiny import save_tiny, tiny_task, write_jsonl
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
-QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+QUIET = os.environ | {"HF_HUB_OFFLINE": "1"}
 
 TASKS_FILE = """
 from hardprompt import Example, Task, Template

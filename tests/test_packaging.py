@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"hardprompt": "hardprompt", "hardprompt.policies": "policies", "hardprompt.tasks": "tasks"}
 """Package -> its folder in the checkout."""
 HEAVY = ("torch", "transformers", "stable_baselines3", "gymnasium", "matplotlib", "jinja2", "pandas", "sentencepiece")
-OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
 
 # package -> what its modules may not import, and why
 FORBIDDEN = {

@@ -27,7 +27,7 @@ from hardprompt.study.stop import STOP_FILE, Stop, Stopped
 from tests.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
-QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+QUIET = os.environ | {"HF_HUB_OFFLINE": "1"}
 FOLDER = "mood-tiny"
 ENDLESS = ["-o", "pez.steps=100000000", "-o", "lm_tokens=1000000000000"]
 """With these, `empty` and `manual` end at once and `pez` never."""

@@ -7,7 +7,7 @@ stop file), 130 interrupted.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,6 +112,7 @@ def run(
     option: Annotated[list[str] | None, typer.Option("-o", "--option", help="Put into the recipe: seeds=0,1.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the studies; by default hardprompt-out/RECIPE.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at once; by default what cores and memory allow.")] = None,
+    ray: Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster that makes the runs, or auto.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which to stop; the same again goes on.")] = None,
     retry_failed: Retry = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Also write the progress there, for TensorBoard.")] = None,
@@ -129,7 +130,7 @@ def run(
         raise RequestError("name a recipe, a YAML file such as runs/quick.yaml; --schema prints its form")
     asked = read_recipe(recipe, option or ())
     with _display(as_json, tensorboard) as display:
-        ended = carry_out(asked, out, display, jobs=jobs, timeout=timeout, retry_failed=retry_failed)
+        ended = carry_out(asked, out, display, jobs=jobs, ray=ray, timeout=timeout, retry_failed=retry_failed)
     _answer(ended, as_json, of_recipe=True)
 
 
@@ -571,11 +572,13 @@ def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool
 
 @contextmanager
 def _display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
-    """What is told of the progress of studies."""
+    """What is told of the progress of studies; where the answer is JSON, nothing else goes to stdout in the block."""
     from hardprompt.report.curves import TensorBoard
     from hardprompt.report.live import LiveDisplay
 
     with ExitStack() as stack:
+        if as_json:
+            stack.enter_context(redirect_stdout(sys.stderr))
         shown = stack.enter_context(LiveDisplay(_console(stderr=as_json)))
         yield stack.enter_context(TensorBoard(tensorboard, shown)) if tensorboard else shown
 

@@ -491,6 +491,20 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
     assert asked == [(request, "again")]
 
 
+@pytest.mark.parametrize("case", ["quick", "no budget"])
+def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits of a result depend on them, and `compare` has as many as torch takes unless it is told."""
+    first, *lines = repetition(StudyRequest.make("quick", **ASKED[case]), 7)
+    if case in ONLY_IN_PYTHON:
+        asked: list[int] = []
+        monkeypatch.setattr("hardprompt.compare", lambda request, out: None, raising=False)
+        monkeypatch.setattr("torch.set_num_threads", asked.append)
+        exec("\n".join([first, *lines]), {})
+        assert asked == [7]
+    else:
+        assert first == "OMP_NUM_THREADS=7 hardprompt compare \\"
+
+
 def test_recorded_values_come_back(folder: Path) -> None:
     """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
     recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]

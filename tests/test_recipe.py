@@ -278,6 +278,21 @@ def test_its_studies_are_those_of_compare(base: Path, in_one: Path, tmp_path: Pa
     assert {name: len(points) for name, points in results(in_one).items()} == {"mood-tiny-one": 12, "mood-tiny-other": 2}
 
 
+def test_other_threads_are_noted(base: Path, tmp_path: Path, no_plot: None) -> None:
+    """A study that goes on with another number than it was begun with may differ in its last bits, and says so."""
+    notes: list[str] = []
+
+    class Watch(Silent):
+        def noted(self, text: str) -> None:
+            notes.append(text)
+
+    short = ["studies=null", "optimizers=empty", "seeds=0"]
+    hardprompt.run(read_recipe(base / "r.yaml", short), tmp_path / "out", Watch(), jobs=1)
+    assert notes == [] and Store(tmp_path / "out" / "mood-tiny").study["threads"] == 1
+    hardprompt.run(read_recipe(base / "r.yaml", [*short, "threads=2"]), tmp_path / "out", Watch(), jobs=1)
+    assert notes == [f"{tmp_path / 'out' / 'mood-tiny'} was begun with 1 threads a run and goes on with 2: last bits may differ"]
+
+
 @pytest.mark.usefixtures("no_plot")
 def test_several_processes_make_the_same_points(base: Path, in_one: Path, tmp_path: Path) -> None:
     """Bit for bit, whichever process made which; the vectors of soft prompts and what follows from the points too."""

@@ -15,7 +15,6 @@ from hardprompt.report.pace import Pace
 from hardprompt.report.text import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.prepared import Step
-from hardprompt.study.request import Run
 
 MOST_AT_WORK = 16
 """Runs that are shown at once; a machine with more cores has more at work."""
@@ -87,7 +86,7 @@ class LiveDisplay:
         )
 
     def _name(self, job: Job) -> str:
-        return f"{job.task} {_run_name(job.run)}" if self._studies > 1 else _run_name(job.run)
+        return f"{job.task} {job.run}" if self._studies > 1 else str(job.run)
 
     def _picture(self) -> RenderableType:
         if not self._runs:
@@ -110,11 +109,6 @@ class LiveDisplay:
         return (
             Group(rows, Text(f"best text on dev, {self._at[0]}: {best}", no_wrap=True, overflow="ellipsis")) if best else rows
         )
-
-
-def _run_name(run: Run) -> str:
-    of_split = "" if run.split == "default" else f" split {run.split}"
-    return f"{run.optimizer} w={run.weight:g}{of_split} seed {run.seed}"
 
 
 def _clock(seconds: float) -> str:

@@ -191,7 +191,7 @@ def _section(
         best_runs(shown.points),
         _asked(shown.requests, shown.done),
         repeats(shown.points),
-        [repetition(request) for request in shown.requests],
+        [repetition(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
     )
 

@@ -9,20 +9,24 @@ OUT = "again"
 """The folder that the repetition goes to: in the study's own folder it would only find its runs and do nothing."""
 
 
-def repetition(request: StudyRequest) -> list[str]:
+def repetition(request: StudyRequest, threads: int | None = None) -> list[str]:
     r"""The lines of a command that makes a study with this request, or of a Python program where no command can.
 
     A budget without limit, a comma in a name of a list, an option that is neither a number nor a text, and signs that cannot be
     printed have no form on the command line.
 
+    Args:
+        request: of the study.
+        threads: that each of its runs had; where nobody knows, the command has those of whoever gives it.
+
     Example:
         >>> repetition(StudyRequest.make("quick", task="plural"))[:3]
         ['hardprompt compare \\', '    --task plural \\', '    --lm microworld \\']
     """
-    return _command(request) if _fits_a_command(request) else _program(request)
+    return _command(request, threads) if _fits_a_command(request) else _program(request, threads)
 
 
-def _command(request: StudyRequest) -> list[str]:
+def _command(request: StudyRequest, threads: int | None) -> list[str]:
     given: list[tuple[str, Any]] = [
         ("--task", request.task),
         ("--data", request.data),
@@ -47,12 +51,14 @@ def _command(request: StudyRequest) -> list[str]:
         ("--out", OUT),
     ]
     words = [f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
-    return ["hardprompt compare \\", *(f"    {word} \\" for word in words[:-1]), f"    {words[-1]}"]
+    on = f"OMP_NUM_THREADS={threads} " if threads else ""
+    return [f"{on}hardprompt compare \\", *(f"    {word} \\" for word in words[:-1]), f"    {words[-1]}"]
 
 
-def _program(request: StudyRequest) -> list[str]:
+def _program(request: StudyRequest, threads: int | None) -> list[str]:
     fields = [f"    {key}={value!r}," for key, value in request if key == "lm_tokens" or value not in (None, {}, ())]
-    return ["import hardprompt as hp", "", "request = hp.StudyRequest(", *fields, ")", f'hp.compare(request, out="{OUT}")']
+    on = ["import torch", "", f"torch.set_num_threads({threads})"] if threads else [""]
+    return ["import hardprompt as hp", *on, "request = hp.StudyRequest(", *fields, ")", f'hp.compare(request, out="{OUT}")']
 
 
 def _fits_a_command(request: StudyRequest) -> bool:
@@ -63,7 +69,7 @@ def _fits_a_command(request: StudyRequest) -> bool:
         and all(_is_item(name) for name in (*request.optimizers, *request.splits, *labels, *labels.values()))
         and not any("=" in label for label in labels)
         and all(isinstance(value, str | int | float) for value in values)
-        and all(line.isprintable() for line in _command(request))
+        and all(line.isprintable() for line in _command(request, None))
     )
 
 

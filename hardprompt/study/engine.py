@@ -1,7 +1,7 @@
 """What makes the runs of studies: an engine is given jobs and hands back what came of them, in any order.
 
-The one here works in this process; `workers.py` has the one that works in several. The record is written by whoever asks, so
-that it is the same whichever engine made the runs.
+The one here works in this process; `workers.py` has the one that works in several, `cluster.py` that on many machines. The
+record is written by whoever asks, so that it is the same whichever engine made the runs.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from hardprompt.errors import RequestError
 from hardprompt.study.prepared import Opened, Outcome, Prepared, Step, failed
 from hardprompt.study.request import Run, StudyRequest
 from hardprompt.study.stop import Stop
@@ -80,6 +81,21 @@ class Engine(Protocol):
         """Each job with what came of it, as soon as it is there; Stopped where the studies are to end."""
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A study that cannot be run, said by another process: which field of the request is wrong, and why."""
+
+    about: tuple[str | int, ...]
+    message: str
+
+    @property
+    def error(self) -> RequestError:
+        """What is raised here."""
+        error = RequestError(self.message)
+        error.about = self.about
+        return error
+
+
 class Desk:
     """Where runs are made one after another: it holds the study at work, and its model over to the next one."""
 
@@ -98,6 +114,13 @@ class Desk:
             self._prepared = Prepared(request, lm)
         assert self._prepared
         return self._prepared
+
+    def open(self, request: StudyRequest) -> Opened | Refused:
+        """What the record must know of a study, in a form that can be sent."""
+        try:
+            return self.prepare(request).opened
+        except RequestError as error:
+            return Refused(error.about, str(error))
 
     def make(self, job: Job, listen: Any) -> Outcome:
         """What came of a job; `listen` is told of its steps."""

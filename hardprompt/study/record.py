@@ -22,6 +22,7 @@ class _Study(_Recorded):
     vocabulary_size: Annotated[int, Field(ge=2)]
     data: dict[str, str] = {}
     known_front: list[_Known] = []
+    threads: Annotated[int, Field(ge=1)] | None = None
     versions: dict[str, str] = {}
 
 

@@ -227,12 +227,20 @@ def _home(name: str) -> str | Path:
 
 @dataclass(frozen=True)
 class Run:
-    """One optimizer, once."""
+    """One optimizer, once.
+
+    >>> print(Run("pez", "13", 0, 0.1))
+    pez w=0.1 split 13 seed 0
+    """
 
     optimizer: str
     split: str
     seed: int
     weight: float
+
+    def __str__(self) -> str:
+        of_split = "" if self.split == "default" else f" split {self.split}"
+        return f"{self.optimizer} w={self.weight:g}{of_split} seed {self.seed}"
 
     @classmethod
     def of(cls, point: dict[str, Any]) -> "Run":

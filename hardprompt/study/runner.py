@@ -1,6 +1,7 @@
 """Running studies: everything is checked first, then each run that is not recorded yet is made, measured and recorded.
 
-`compare` runs one study in this process; `run` those of a recipe, in as many processes as fit. Only here is a record written.
+`compare` runs one study in this process; `run` those of a recipe, in as many processes as fit or on a cluster. Only here is a
+record written.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardprompt.errors import RecordError, RequestError
+from hardprompt.study.cluster import RayCluster
 from hardprompt.study.engine import Engine, InProcess, Job, Listener, Silent
 from hardprompt.study.lock import locked
 from hardprompt.study.machine import Machine, processes
@@ -81,7 +83,9 @@ def run_study(
     request: StudyRequest, out: str | Path | None = None, listener: Listener | None = None, *, retry_failed: bool = False
 ) -> Ended:
     """What `compare` does, with an answer on how it ended."""
-    engine = InProcess()
+    import torch
+
+    engine, listener = InProcess(), listener or Silent()
     with Stop() as stop:
         try:
             [opened] = engine.open([request], stop)
@@ -90,8 +94,8 @@ def run_study(
         folder = Path(out or ROOT / _folder_name(opened))
         study = _Study(folder, request, opened)
         with ExitStack() as stack:
-            study.begin(stack)
-            return _carry_out(folder, [study], engine, listener or Silent(), stop, retry_failed)
+            study.begin(stack, torch.get_num_threads(), listener)
+            return _carry_out(folder, [study], engine, listener, stop, retry_failed)
 
 
 def run(
@@ -100,13 +104,15 @@ def run(
     listener: Listener | None = None,
     *,
     jobs: int | None = None,
+    ray: str | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
 ) -> Ended:
     """Run the studies of a recipe, each in a folder `TASK-LM` (or `TASK-LM-VARIANT`) as `compare` leaves it.
 
-    A point comes out the same, bit for bit, however many processes make them. What is recorded is not made again, so that the
-    same recipe goes on where it was ended: by Ctrl-C, by a time limit, by a file `stop` in its folder, or by anything else.
+    A point comes out the same, bit for bit, however many processes or machines of one kind make them. What is recorded is not
+    made again, so that the same recipe goes on where it was ended: by Ctrl-C, by a time limit, by a file `stop` in its folder,
+    or by anything else.
 
     Args:
         recipe: the file, or what `read_recipe` gives.
@@ -114,6 +120,8 @@ def run(
         listener: told of the progress.
         jobs: how many processes make runs at once, 1 for none beside this one; by default as many as there are cores (for the
             threads of each) and memory for, or one for each GPU.
+        ray: the address of a Ray cluster whose machines make the runs (`docs/many-machines.md`), auto for the one that this
+            machine belongs to; by default they are made here.
         timeout: seconds after which the studies end, leaving the runs that they are at.
         retry_failed: make runs again that are recorded as failed.
 
@@ -135,10 +143,15 @@ def run(
     planned = planned_studies(recipe)
     folder = Path(out or ROOT / recipe.name)
     with ExitStack() as stack:
-        stop = stack.enter_context(Stop(timeout))
         machine = Machine.here()
-        workers = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
-        engine: Engine = InProcess(recipe.threads) if jobs == 1 else workers
+        engine: InProcess | Workers | RayCluster
+        if ray:
+            engine = stack.enter_context(RayCluster(ray, recipe.threads, jobs, listener.noted))
+        elif jobs == 1:
+            engine = InProcess(recipe.threads)
+        else:
+            engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
+        stop = stack.enter_context(Stop(timeout))  # after Ray, which takes SIGTERM for itself
         try:
             studies = [
                 _Study(folder / _folder_name(opened, study.variant), study.request, opened)
@@ -151,11 +164,11 @@ def run(
             refuse_foreign(study.folder)
         stack.enter_context(locked(folder))
         for study in studies:
-            study.begin(stack)
+            study.begin(stack, recipe.threads, listener)
         _keep_recipe(folder, recipe)
-        if jobs != 1:
+        if isinstance(engine, Workers):
             left = sum(len(study.left(retry_failed)) for study in studies)
-            workers.count, why = processes(jobs, machine, [study.opened for study in studies], left, recipe.threads)
+            engine.count, why = processes(jobs, machine, [study.opened for study in studies], left, recipe.threads)
             if why:
                 listener.noted(why)
         return _carry_out(folder, studies, engine, listener, stop, retry_failed)
@@ -171,12 +184,17 @@ class _Study:
     torn: str = ""
     store: Store = field(init=False)
 
-    def begin(self, stack: ExitStack) -> None:
+    def begin(self, stack: ExitStack, threads: int, listener: Listener) -> None:
         """Take the folder and find or begin the record in it; the stack gives the folder back."""
         refuse_foreign(self.folder)
         stack.enter_context(locked(self.folder))
         opened = self.opened
-        self.store = Store.create(self.folder, opened.request, opened.data, opened.vocabulary_size, opened.known_front)
+        about = opened.data, opened.vocabulary_size, opened.known_front, threads
+        self.store = Store.create(self.folder, opened.request, *about)
+        if (before := self.store.study.get("threads")) not in (None, threads):
+            listener.noted(
+                f"{self.folder} was begun with {before} threads a run and goes on with {threads}: last bits may differ"
+            )
         self.torn = self.store.clean_up()
 
     def left(self, retry_failed: bool) -> list[Run]:

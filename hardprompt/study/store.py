@@ -55,6 +55,7 @@ class Store:
         data: dict[str, str],
         vocabulary_size: int,
         known_front: Sequence[dict[str, Any]] = (),
+        threads: int | None = None,
     ) -> "Store":
         """The folder for a request: a new one, or the one that holds the same request already.
 
@@ -64,6 +65,7 @@ class Store:
             data: the digest of the task in each split.
             vocabulary_size: of the model, the reference of the hypervolume.
             known_front: points of the task's true front for this model, where it is known.
+            threads: of every run, on which the last bits of a result depend.
 
         Raises:
             StudyError: the folder holds another study, or something that is none; it is left untouched.
@@ -84,7 +86,7 @@ class Store:
         except OSError as error:
             raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
         study = {"request": asked, "data": data, "vocabulary_size": vocabulary_size, "known_front": list(known_front)}
-        study["versions"] = versions()
+        study |= {"threads": threads, "versions": versions()}
         with replacing(folder / "study.yaml") as aside:
             aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return cls(folder)

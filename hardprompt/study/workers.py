@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from hardprompt.errors import RequestError, RunError
-from hardprompt.study.engine import Desk, Job, Listener, Silent
+from hardprompt.errors import RunError
+from hardprompt.study.engine import Desk, Job, Listener, Refused, Silent
 from hardprompt.study.prepared import Opened, Outcome, Step
 from hardprompt.study.request import StudyRequest
 from hardprompt.study.stop import SIGNALS, Stop
@@ -88,11 +88,8 @@ class Workers:
         for _, answer in self._answers(requests, Silent(), stop):
             if isinstance(answer, Opened):
                 yield answer
-            elif isinstance(answer, tuple):
-                place, message = answer
-                error = RequestError(message)
-                error.about = place
-                raise error
+            elif isinstance(answer, Refused):
+                raise answer.error
             else:
                 raise RunError(f"the studies cannot be checked: {answer}")
         self.count = count
@@ -183,14 +180,7 @@ def _serve(line: Connection, threads: int, gpu: str | None) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             order = line.recv()
-            line.send(desk.make(order, _teller(line)) if isinstance(order, Job) else _opened(desk, order))
-
-
-def _opened(desk: Desk, request: StudyRequest) -> Opened | tuple[tuple[str | int, ...], str]:
-    try:
-        return desk.prepare(request).opened
-    except RequestError as error:
-        return error.about, str(error)
+            line.send(desk.make(order, _teller(line)) if isinstance(order, Job) else desk.open(order))
 
 
 def _teller(line: Connection) -> Any:

@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="+")
     studies = [json.loads((each / "geometry.json").read_text(encoding="utf-8")) for each in parser.parse_args().folder]
-    names = [f"{study['lm']}, {study['request']['epochs']} epochs" for study in studies]
+    names = [name(study) for study in studies]
     table(
         ("finding", "measured as", "published", *names),
         (
@@ -57,8 +57,8 @@ def main() -> None:
         ("mean cosine distance", "published", *names),
         [
             *(
-                (f"pairs: {name}", PUBLISHED.get(name, "-"), *(own["groups"][name]["mean"] for own in groups))
-                for name in groups[0]["groups"]
+                (f"pairs: {group}", PUBLISHED.get(group, "-"), *(own["groups"][group]["mean"] for own in groups))
+                for group in groups[0]["groups"]
             ),
             ("random tokens", "-", *(own["random_tokens"] for own in groups)),
             ("soft vectors to random tokens", "-", *(own["to_random_tokens"] for own in groups)),
@@ -78,14 +78,14 @@ def main() -> None:
         ),
     )
     table(
-        ("kind of the five closest tokens", *(f"{name}{of}" for name in names for of in ("", ", all tokens"))),
+        ("kind of the five closest tokens", *(f"{each}{of}" for each in names for of in ("", ", all tokens"))),
         (
             (kind, *(study["kinds"][among][kind] for study in studies for among in ("nearest", "vocabulary")))
             for kind in studies[0]["kinds"]["nearest"]
         ),
     )
     table(
-        ("task", *(f"{name}, test accuracy (loss)" for name in names)),
+        ("task", *(f"{each}, test accuracy (loss)" for each in names)),
         (
             (f"{one} / {two}" if one != two else one, *values)
             for one, two, *values in (
@@ -94,15 +94,30 @@ def main() -> None:
             )
         ),
     )
-    for name, study in zip(names, studies, strict=True):
-        seconds = sum(line.get("seconds", 0) for line in study["prompts"])
-        print(f"{name}: {len(study['prompts'])} prompts, {seconds:.0f} s of training")
+    table(
+        ("mean over prompts", *names),
+        (
+            (said, *(sum(line[key] for line in study["prompts"]) / len(study["prompts"]) for study in studies))
+            for said, key in (
+                ("distance moved from the initial word, L2", "moved"),
+                ("test accuracy", "test_accuracy"),
+                ("seconds of training", "seconds"),
+            )
+        ),
+    )
+
+
+def name(study: dict[str, Any]) -> str:
+    """Of a study: its model, epochs and learning rate."""
+    request = study["request"]
+    rate = "" if request["learning_rate"] is None else f", learning rate {request['learning_rate']:g}"
+    return f"{study['lm']}, {request['epochs']} epochs{rate}"
 
 
 def score(study: dict[str, Any], number: int) -> str:
     """Mean over words of a task's test accuracy and loss."""
     own = [line for line in study["prompts"] if line["task"] == study["tasks"][number] and line["status"] == "ok"]
-    accuracy, loss = (sum(line[f"test_{name}"] for line in own) / len(own) for name in ("accuracy", "loss"))
+    accuracy, loss = (sum(line[f"test_{key}"] for line in own) / len(own) for key in ("accuracy", "loss"))
     return f"{accuracy:.3f} ({loss:.2f})"
 
 

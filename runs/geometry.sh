@@ -2,7 +2,7 @@
 # Where soft prompts lie (Bakalova 2024). Stopped and started again they go on; `python runs/geometry.py OUT OUT` then says which of
 # the published findings show.
 #
-#     runs/geometry.sh embedded OUT [EPOCHS]               # 60 prompts, 50 epochs unless said otherwise
+#     runs/geometry.sh embedded OUT [EPOCHS [OPTIONS]]     # 60 prompts, 50 epochs unless said otherwise; --learning-rate 0.003
 #     runs/geometry.sh real OUT DATA MODELS [EPOCHS]       # 60 prompts, 10 epochs; the published study has 50
 #
 # On one core of a shared two-core machine: `embedded` 19,500 steps at 16 to 45 ms, 6 to 15 minutes; `real` 25,500 steps at 70 to
@@ -14,7 +14,7 @@ set -euo pipefail
 recipe=$1 out=$2
 case $recipe in
   embedded)
-    hardprompt geometry --epochs "${3:-50}" --out "$out"
+    hardprompt geometry --epochs "${3:-50}" "${@:4}" --out "$out"
     ;;
   real)
     tasks=()

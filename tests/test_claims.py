@@ -182,10 +182,15 @@ def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     expected = [one - other for one, other in zip(accuracy["pez"], accuracy["autoprompt-sgd"], strict=True)]
     assert status == 0 and found["found"]["value"] == pytest.approx(sum(expected) / 3) and found["found"]["n"] == 3
     before = {file: file.stat().st_mtime_ns for file in folder.glob("*/points.jsonl")}
-    status, out, _ = ask([*command, "--recorded"])
+    status, out, said = ask([*command, "--recorded"])
+    assert "not complete" not in said
     assert json.loads(out) == [found] and before == {file: file.stat().st_mtime_ns for file in before}
     assert "PEZ is no worse than AutoPrompt_SGD" in (tmp_path / "claims.md").read_text()
     assert json.loads((tmp_path / "claims.json").read_text()) == [found]
+    cut = folder / "category-microworld-pez" / "points.jsonl"
+    cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:2]))
+    _, out, said = ask([*command, "--recorded"])
+    assert json.loads(out)[0]["found"]["n"] == 2 and "pez-variants is not complete, 1 runs are not recorded" in said
 
 
 def test_a_folder_that_a_recipe_needs_is_asked_for(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hardprompt.errors import RequestError
 from hardprompt.study.engine import Listener
 from hardprompt.study.geometry import GeometryRequest, geometry
 from hardprompt.study.recipe import read_recipe
+from hardprompt.study.request import Run, StudyRequest, plan
 from hardprompt.study.runner import run
 from hardprompt.study.store import Store, replacing
 from hardprompt.study.wayward import WaywardPairs, wayward_pairs
@@ -85,6 +86,8 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
         with replacing(file) as aside:
             aside.write_text(text, encoding="utf-8")
         run(read_recipe(file), folder, listener, jobs=where.jobs)
+    elif listener and (left := _left(folder)):
+        listener.noted(f"{folder} is not complete, {left} runs are not recorded; what is there is judged")
     return study_lines(folder)
 
 
@@ -99,6 +102,17 @@ def study_lines(folder: Path) -> list[Line]:
                 gap = None if own is None or read is None else read - own
                 lines.append(point | {"study": file.parent.name.removeprefix(plain).removeprefix("-"), "reader_gap": gap})
     return lines
+
+
+def _left(folder: Path) -> int:
+    """How many runs of the studies below a folder are not recorded."""
+    left = 0
+    for file in sorted(folder.glob("*/study.yaml")):
+        store = Store(file.parent)
+        request = StudyRequest.model_validate(store.study["request"])
+        done = {Run.of(point) for point in store.points()}
+        left += sum(run not in done for run in plan(request, request.load_optimizers()))
+    return left
 
 
 def wayward_lines(folder: Path) -> list[Line]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from hardprompt.claims.claim import PAPERS, Rule, judge
 from hardprompt.claims.measure import estimate, value_at
 from hardprompt.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.errors import StudyError, UnknownName
+from hardprompt.metrics.statistics import bootstrap, mean
 from hardprompt.study.geometry import GeometryRequest
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import read_recipe
@@ -43,7 +45,7 @@ def test_a_difference_is_taken_pair_by_pair() -> None:
     assert measure.values(lines) == {"plural": pytest.approx([0.5, 0.2]), "capital": pytest.approx([0.4])}
     found = measure.estimate(lines)
     assert found is not None and (found.tasks, found.n) == (2, 3) and found.value == pytest.approx((0.35 + 0.4) / 2)
-    assert found.low == pytest.approx(0.2) and found.high == pytest.approx(0.5), "all values are in reach of the bootstrap"
+    assert found.low == pytest.approx(0.275) and found.high == pytest.approx(0.45), "0.2 and 0.5 are one redraw in 64"
     other = Measure(difference="test_accuracy", of=of, minus=minus, minus_key="deployed")
     assert other.values(lines) == {"capital": pytest.approx([0.5])}
     either = Measure(mean="test_accuracy", of={"task": "capital", "weight": [0.0, 0.4], "optimizer": ["rl"]})
@@ -63,6 +65,15 @@ def test_the_interval_shrinks_with_the_tasks_and_is_a_point_where_all_agree() ->
     assert 0 <= few.low < many.low < 0.5 < many.high < few.high <= 1
     assert estimate({"a": [0.25] * 3, "b": [0.25]}) == Estimate(0.25, 0.25, 0.25, 2, 4)
     assert estimate({"a": [0.0, 1.0]}) == estimate({"a": [0.0, 1.0]}), "the same resamples"
+
+
+def test_the_interval_is_that_of_the_page() -> None:
+    """Where every task has as many values, `metrics.statistics` says the same of tasks and values redrawn."""
+    scores = np.random.default_rng(0).normal(size=(4, 3)) + np.arange(4)[:, None]
+    found = estimate({str(number): row.tolist() for number, row in enumerate(scores)})
+    page = bootstrap(mean, scores, tasks_too=True)
+    assert found.value == pytest.approx(page.value)
+    assert (found.low, found.high) == (pytest.approx(page.low, abs=0.06), pytest.approx(page.high, abs=0.06))
 
 
 def test_a_finding_comes_with_its_own_interval() -> None:

@@ -105,9 +105,10 @@ def estimate(by_task: Mapping[str, Sequence[float]], seed: int = 0) -> Estimate:
     """
     groups = [np.asarray(values, dtype=float) for values in by_task.values()]
     generator = np.random.default_rng(seed)
-    redrawn = np.stack([values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(1) for values in groups])
-    chosen = generator.integers(len(groups), size=(len(groups), RESAMPLES))
-    low, high = np.quantile(np.take_along_axis(redrawn, chosen, axis=0).mean(0), [0.025, 0.975])
+    places = len(groups), RESAMPLES  # a task that is drawn at two places is redrawn at each
+    redrawn = np.stack([values[generator.integers(len(values), size=(*places, len(values)))].mean(-1) for values in groups])
+    chosen = generator.integers(len(groups), size=(1, *places))
+    low, high = np.quantile(np.take_along_axis(redrawn, chosen, axis=0).mean((0, 1)), [0.025, 0.975])
     value = float(np.mean([values.mean() for values in groups]))
     return Estimate(value, float(low), float(high), len(groups), sum(len(values) for values in groups))
 

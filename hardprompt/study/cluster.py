@@ -114,7 +114,8 @@ class RayCluster:
                 options = self._needs(job.request, opened.weight_bytes)
                 at[remote.options(**options).remote(number, job, reads(opened), *shared)] = number, job, attempt
             stop.check()
-            ready, _ = self._ray.wait(list(at), timeout=LOOK_EVERY)
+            self._ray.wait(list(at), timeout=LOOK_EVERY)
+            ready, _ = self._ray.wait(list(at), num_returns=len(at), timeout=0)
             working = {number: job for number, job, _ in at.values()}
             for number, step in self._ray.get(self._board.take.remote()).items():
                 if number in working:

@@ -1,6 +1,7 @@
 """What a prompt's tokens, their order and its behaviour are worth: by hand, and with a positive and a negative control."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import behavioural_distance, deletion_map, order_sensitivity, scrutability, token_f1
 from hardprompt.metrics.behaviour import sample_answers, stepwise_kl
-from hardprompt.metrics.sensitivity import other_orders
+from hardprompt.metrics.sensitivity import PAIRS, other_orders
 from tests.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 
@@ -27,6 +28,29 @@ def test_where_the_largest_surprisal_is(microworld: FrozenLM) -> None:
     found = scrutability(microworld, ids, "give the zub of the word")
     assert microworld.decode(ids[: found["max_surprisal_position"]]).startswith("give the z")
     assert found["distinct_tokens"] == len(set(ids)) < len(ids)
+
+
+def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones for the whole prompt and for what is left of it, and no fewer than sixteen."""
+    task = load_task("plural")
+    scorer = Scorer(microworld, task, task.dev)
+    ids = microworld.encode("give the plural of the word")
+    counts = []
+    for pairs in (PAIRS, len(ids) * 20, 1):
+        monkeypatch.setattr("hardprompt.metrics.sensitivity.PAIRS", pairs)
+        seen: list[Any] = []
+
+        def score(prompts: Any, some: Any = None, seen: list[Any] = seen) -> Any:
+            seen.append(some)
+            return Scorer.score_ids(scorer, prompts, some)
+
+        monkeypatch.setattr(scorer, "score_ids", score)
+        worth = deletion_map(scorer, ids)
+        [some] = seen
+        counts.append(len(task.dev) if some is None else len(some))
+        scores = Scorer.score_ids(scorer, [ids, ids[1:]], some)
+        assert worth[0]["loss_added"] == pytest.approx(float(scores.loss[1].mean() - scores.loss[0].mean()), abs=1e-5)
+    assert counts == [len(task.dev), 20, 16]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,6 +7,7 @@ Prompts that a search found owe their score to a few tokens and little to their 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from hardprompt.scoring import Scorer
@@ -14,9 +15,18 @@ from hardprompt.scoring import Scorer
 ORDERS = 8
 """Orders that are drawn to see what a prompt's own is worth."""
 
+PAIRS = 4096
+"""Of a prompt without one of its tokens and an example: how many a deletion map scores at most ..."""
+
+LEAST_EXAMPLES = 16
+"""... but not on fewer examples than these."""
+
 
 def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     """What each token is worth: the scores of the prompt without it, against those of the whole prompt.
+
+    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it scores `PAIRS` pairs of
+    a prompt and an example at most: else its cost would grow with the square of the length.
 
     Args:
         scorer: the examples.
@@ -34,7 +44,10 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
         2
     """
     whole = list(ids)
-    scores = scorer.score_ids([whole, *without_each(whole)])
+    examples = len(scorer.examples)
+    count = min(examples, max(LEAST_EXAMPLES, PAIRS // max(1, len(whole))))
+    some = None if count == examples else sorted(np.random.default_rng(0).choice(examples, count, replace=False).tolist())
+    scores = scorer.score_ids([whole, *without_each(whole)], some)
     loss, accuracy = scores.loss.mean(-1), scores.correct.float().mean(-1)
     return [
         {"loss_added": float(loss[i] - loss[0]), "accuracy_lost": float(accuracy[0] - accuracy[i])}

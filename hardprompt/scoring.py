@@ -242,6 +242,10 @@ class Scorer:
         rows = (self._row(0, example, [0] * prompt_length) for example in range(len(self.examples)))
         return self.lm.max_length - max(len(row.ids) for row in rows)
 
+    def tokens(self, prompt_length: int) -> int:
+        """Logical LM tokens of one prompt of this many tokens on all examples."""
+        return self._tokens([self._row(0, example, [0] * prompt_length) for example in range(len(self.examples))])
+
     def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]
 

@@ -11,7 +11,7 @@ from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import behavioural_distance, deletion_map, order_sensitivity, scrutability, token_f1
 from hardprompt.metrics.behaviour import sample_answers, stepwise_kl
-from hardprompt.metrics.sensitivity import PAIRS, other_orders
+from hardprompt.metrics.sensitivity import TOKENS, other_orders
 from tests.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 
@@ -31,13 +31,13 @@ def test_where_the_largest_surprisal_is(microworld: FrozenLM) -> None:
 
 
 def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same ones for the whole prompt and for what is left of it, and no fewer than sixteen."""
+    """The same ones for the whole prompt and for what is left of it, and no fewer than eight."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     ids = microworld.encode("give the plural of the word")
     counts = []
-    for pairs in (PAIRS, len(ids) * 20, 1):
-        monkeypatch.setattr("hardprompt.metrics.sensitivity.PAIRS", pairs)
+    for tokens in (TOKENS, len(ids) * scorer.tokens(len(ids)) // 4, 1):
+        monkeypatch.setattr("hardprompt.metrics.sensitivity.TOKENS", tokens)
         seen: list[Any] = []
 
         def score(prompts: Any, some: Any = None, seen: list[Any] = seen) -> Any:
@@ -50,7 +50,7 @@ def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeyp
         counts.append(len(task.dev) if some is None else len(some))
         scores = Scorer.score_ids(scorer, [ids, ids[1:]], some)
         assert worth[0]["loss_added"] == pytest.approx(float(scores.loss[1].mean() - scores.loss[0].mean()), abs=1e-5)
-    assert counts == [len(task.dev), 20, 16]
+    assert counts == [len(task.dev), len(task.dev) // 4, 8]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

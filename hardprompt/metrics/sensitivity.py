@@ -15,18 +15,18 @@ from hardprompt.scoring import Scorer
 ORDERS = 8
 """Orders that are drawn to see what a prompt's own is worth."""
 
-PAIRS = 4096
-"""Of a prompt without one of its tokens and an example: how many a deletion map scores at most ..."""
+TOKENS = 200_000
+"""Logical LM tokens that a deletion map costs at most ..."""
 
-LEAST_EXAMPLES = 16
-"""... but not on fewer examples than these."""
+LEAST_EXAMPLES = 8
+"""... but it is not made on fewer examples than these."""
 
 
 def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     """What each token is worth: the scores of the prompt without it, against those of the whole prompt.
 
-    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it scores `PAIRS` pairs of
-    a prompt and an example at most: else its cost would grow with the square of the length.
+    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it costs `TOKENS` at most:
+    else its cost would grow with the square of the length.
 
     Args:
         scorer: the examples.
@@ -45,7 +45,8 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     """
     whole = list(ids)
     examples = len(scorer.examples)
-    count = min(examples, max(LEAST_EXAMPLES, PAIRS // max(1, len(whole))))
+    cost = len(whole) * scorer.tokens(len(whole))
+    count = examples if cost <= TOKENS else min(examples, max(LEAST_EXAMPLES, examples * TOKENS // cost))
     some = None if count == examples else sorted(np.random.default_rng(0).choice(examples, count, replace=False).tolist())
     scores = scorer.score_ids([whole, *without_each(whole)], some)
     loss, accuracy = scores.loss.mean(-1), scores.correct.float().mean(-1)

@@ -154,7 +154,7 @@ def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
 
 
 def test_claims_are_named_by_their_name_or_paper() -> None:
-    assert [claim.paper for claim in claims(("wayward-f1", "bakalova"))] == ["khashabi"] + ["bakalova"] * 6
+    assert [claim.paper for claim in claims(("wayward-f1", "bakalova"))] == ["khashabi"] + ["bakalova"] * 7
     with pytest.raises(UnknownName, match="no claim 'wayward-f2'; did you mean 'wayward-f1'"):
         claims(("wayward-f2",))
 

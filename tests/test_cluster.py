@@ -42,6 +42,11 @@ def fatal(problem, config):
     "Ends the process that it is in."
     print("not JSON")
     os.kill(os.getpid(), 9)
+
+@hardprompt.optimizer("where", config=Options, sweeps=False)
+def where(problem, config):
+    "Says where it is."
+    raise ValueError(os.getcwd())
 """
 
 
@@ -124,10 +129,12 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(num_cpus=1, memory=2 << 30, **SMALL)
 
 
-def started(cluster: Any, recipe: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    """`hardprompt run` on the cluster."""
+def started(cluster: Any, recipe: Path, out: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    """`hardprompt run` on the cluster, given in the recipe's folder."""
     command = [SCRIPT, "run", str(recipe), "--out", str(out), "--ray", cluster.address, "--json", *more]
-    return subprocess.Popen(command, env=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=recipe.parent, env=QUIET | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -181,6 +188,21 @@ def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, t
     manual, fatal = json.loads(said)["studies"][0]["points"]
     assert manual["status"] == "ok" and fatal["status"] == "failed"
     assert fatal["error"] == f"begun {TRIES} times; at last its process ended"
+
+
+@pytest.mark.slow
+def test_a_folder_is_shipped_with_a_job(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+    """Where Ray has been told to ship the folder, as `ray job submit --working-dir` does, the machines read their copy."""
+    folder = recipe.parent
+    plain = recipe.with_name("relative.yaml")
+    plain.write_text(recipe.read_text(encoding="utf-8").replace(f"{folder}/", "./"), encoding="utf-8")
+    job = json.dumps({"runtime_env": {"working_dir": str(folder)}})
+    more = ["-o", "optimizers=empty,./mine.py:where", "-o", "seeds=0"]
+    process = started(cluster, plain, tmp_path / "out", *more, RAY_JOB_CONFIG_JSON_ENV_VAR=job)
+    said, errors = process.communicate(timeout=240)
+    assert process.returncode == 1, errors
+    empty, where = json.loads(said)["studies"][0]["points"]
+    assert empty["status"] == "ok" and "_ray_pkg_" in where["error"] and str(folder) not in where["error"]
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def test_its_words_are_single_pieces_that_survive(microworld: FrozenLM) -> None:
 def test_one_seed_makes_one_model(tmp_path: Path) -> None:
     from hardprompt.lm.microworld.train import CONFIGS, train
 
-    tiny = replace(CONFIGS["microworld"], tokens=60_000, width=32, layers=1)
+    # One thread: on a busy machine two wait for each other.
+    tiny = replace(CONFIGS["microworld"], tokens=60_000, width=32, layers=1, threads=1)
     threads = torch.get_num_threads()
     try:
         for name in ("first", "second"):

@@ -221,16 +221,17 @@ def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, n
 
 @pytest.mark.slow
 def test_random_search_solves_nothing(microworld: FrozenLM) -> None:
+    """On the tasks that are reported, by the best of 256 prompts."""
     found = []
-    for name in EMBEDDED_TASKS:
-        problem = Problem(load_task(name), microworld)  # without a budget the optimizer draws 256 prompts
+    for name in sorted(world.REPORT):
+        problem = Problem(load_task(name), microworld)  # without a budget it draws 256
         found.append(run_optimizer(load_optimizer("random"), problem).best.prompt)
     accuracies = [
         float(Scorer(microworld, load_task(name), load_task(name).test).score_ids([prompt.ids]).correct.float().mean())
-        for name, prompt in zip(EMBEDDED_TASKS, found, strict=True)
+        for name, prompt in zip(sorted(world.REPORT), found, strict=True)
         if isinstance(prompt, HardPrompt)
     ]
-    assert len(accuracies) == len(EMBEDDED_TASKS) and mean(accuracies) <= 0.60 and max(accuracies) < 0.8
+    assert len(accuracies) == len(world.REPORT) and mean(accuracies) <= 0.60 and max(accuracies) < 0.8
 
 
 def test_known_fronts_are_what_the_model_does(microworld: FrozenLM) -> None:

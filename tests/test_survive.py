@@ -335,6 +335,7 @@ def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> 
 # Failing runs
 
 
+@pytest.mark.slow
 def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_path: Path) -> None:
     """An error, a crash in native code, the system's own killing, no memory, no number: the study goes on, with status 1."""
     out, mine = tmp_path / "out", recipe.with_name("mine.py")

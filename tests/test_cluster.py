@@ -1,4 +1,4 @@
-"""Many machines: a real Ray cluster of three nodes on this one, and whatever may happen to them in the middle of a study."""
+"""Many machines: a real Ray cluster of several nodes on this one, and whatever may happen to them in the middle of a study."""
 
 import json
 import os

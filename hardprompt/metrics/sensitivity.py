@@ -25,8 +25,8 @@ LEAST_EXAMPLES = 8
 def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     """What each token is worth: the scores of the prompt without it, against those of the whole prompt.
 
-    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it costs `TOKENS` at most:
-    else its cost would grow with the square of the length.
+    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it costs about `TOKENS` at
+    most: else its cost would grow with the square of the length.
 
     Args:
         scorer: the examples.

@@ -129,6 +129,7 @@ def run(
         RequestError: something in the recipe cannot be run, said with its place, or a folder cannot be used; nothing is
             written.
         RecordError: the record cannot be written any more, as on a full disk; what is recorded is whole.
+        RunError: the cluster cannot make runs, or one of its machines would make other points; what is recorded is whole.
 
     Example:
         >>> run("runs/quick.yaml", jobs=2).failed      # doctest: +SKIP

@@ -54,8 +54,8 @@ class Store:
         request: StudyRequest,
         data: dict[str, str],
         vocabulary_size: int,
-        known_front: Sequence[dict[str, Any]] = (),
-        threads: int | None = None,
+        known_front: Sequence[dict[str, Any]],
+        threads: int,
     ) -> "Store":
         """The folder for a request: a new one, or the one that holds the same request already.
 

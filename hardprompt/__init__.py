@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Config": "hardprompt.optimizers",
-    "Example": "hardprompt.task",
+    "Example": "hardprompt.data.task",
     "FrozenLM": "hardprompt.lm",
     "HardPrompt": "hardprompt.prompt",
     "HardpromptError": "hardprompt.errors",
@@ -20,45 +20,39 @@ _HOME = {
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
     "SoftPrompt": "hardprompt.prompt",
-    "StudyRequest": "hardprompt.study",
-    "Task": "hardprompt.task",
-    "Template": "hardprompt.task",
+    "StudyRequest": "hardprompt.records",
+    "Task": "hardprompt.data.task",
+    "Template": "hardprompt.data.task",
     "compare": "hardprompt.study",
     "evaluate": "hardprompt.study",
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
     "load_optimizer": "hardprompt.optimizers",
-    "load_points": "hardprompt.study",
-    "load_prompt": "hardprompt.study",
-    "load_task": "hardprompt.catalogue",
-    "new_task": "hardprompt.own.start",
+    "load_points": "hardprompt.records",
+    "load_prompt": "hardprompt.records",
+    "load_task": "hardprompt.data.catalogue",
+    "new_task": "hardprompt.custom_task.scaffold",
     "optimizer": "hardprompt.optimizers",
     "run": "hardprompt.study",
     "run_optimizer": "hardprompt.optimizers",
-    "validate": "hardprompt.own.validate",
+    "validate": "hardprompt.custom_task.validate",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from hardprompt.catalogue import load_task
+    from hardprompt.custom_task.scaffold import new_task
+    from hardprompt.custom_task.validate import validate
+    from hardprompt.data.catalogue import load_task
+    from hardprompt.data.task import Example, Task, Template
     from hardprompt.errors import HardpromptError
     from hardprompt.lm import FrozenLM, load_lm
     from hardprompt.metrics import inspect
-    from hardprompt.optimizers import (
-        Config,
-        Problem,
-        PromptResult,
-        load_optimizer,
-        optimizer,
-        run_optimizer,
-    )
-    from hardprompt.own.start import new_task
-    from hardprompt.own.validate import validate
+    from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
+    from hardprompt.records import StudyRequest, load_points, load_prompt
     from hardprompt.scoring import Scorer
-    from hardprompt.study import StudyRequest, compare, evaluate, load_points, load_prompt, run
-    from hardprompt.task import Example, Task, Template
+    from hardprompt.study import compare, evaluate, run
 
 
 def __getattr__(name: str) -> Any:

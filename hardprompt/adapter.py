@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import HardPrompt, SoftPrompt
-from hardprompt.task import Template
 
 CONFIG, WEIGHTS, OLD_WEIGHTS, DETAILS = (
     "adapter_config.json",

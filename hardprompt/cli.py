@@ -92,7 +92,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare prompt optimizers on one task and model, and draw the trade-off."""
-    from hardprompt.study import StudyRequest
+    from hardprompt.records.request import StudyRequest
 
     chosen = {
         "optimizers": _words("--optimizers", optimizers),
@@ -161,23 +161,24 @@ def optimize(
 ) -> None:
     """Run one optimizer once and print what it found; nothing is written."""
     from hardprompt.optimizers import Problem, run_optimizer
-    from hardprompt.study import StudyRequest
-    from hardprompt.study.point import measure
+    from hardprompt.records.request import StudyRequest
+    from hardprompt.study.loading import load_model, load_optimizers, load_readers, load_tasks
+    from hardprompt.study.measure import measure
 
     request = StudyRequest.make(
         optimizers=(name,), weights=(weight,), splits=(split,), seeds=(seed,), lm_tokens=lm_tokens, **_shared(context)
     )
-    [(chosen, config)] = request.load_optimizers().values()
+    [(chosen, config)] = load_optimizers(request).values()
     problem = Problem(
-        request.load_tasks()[split],
-        request.load_model(),
+        load_tasks(request)[split],
+        load_model(request),
         weight=weight,
         prompt_length=prompt_length,
         vocabulary=vocabulary,
         seed=seed,
         lm_tokens=lm_tokens,
     )
-    readers = request.load_readers()
+    readers = load_readers(request)
     point = measure(problem, run_optimizer(chosen, problem, config), readers)
     if as_json:
         print(json.dumps(point, ensure_ascii=False, indent=2))
@@ -211,8 +212,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure any prompt (--text, --ids, --run or --soft) on any task and model: accuracy, loss and every metric."""
-    from hardprompt.report.prompt import evaluation_table
+    from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
 
     named = _named(context)
     chosen = {
@@ -223,14 +225,14 @@ def evaluate(
     }
     given = {field: value for field, value in chosen.items() if value is not None}
     request = named.request(given)
-    [found_task] = request.load_tasks().values()
+    [found_task] = load_tasks(request).values()
     named.check_data(found_task, given)
-    model = request.load_model()
+    model = load_model(request)
     found = measured(
         named.prompt(model, found_task.template_for(model.masked)),
         found_task,
         model,
-        readers=request.load_readers(),
+        readers=load_readers(request),
         vocabulary=request.vocabulary,
         projection=named.projection,
         prompt_length=request.prompt_length if run else None,
@@ -263,29 +265,30 @@ def inspect_prompt(
     as_json: Json = False,
 ) -> None:
     """Show a prompt (--text, --ids, --run or --soft) token by token: surprisal, norm, nearest tokens, what each is worth."""
+    from hardprompt.experiments.wayward.run import default_judge
     from hardprompt.lm import allowed_vocabulary
     from hardprompt.metrics import inspect
+    from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
     from hardprompt.prompt import SoftPrompt
-    from hardprompt.report.prompt import inspection_table, readings_table
+    from hardprompt.report.prompt_tables import inspection_table, readings_table
     from hardprompt.scoring import Scorer
-    from hardprompt.study.readings import readings_say
-    from hardprompt.study.wayward import default_judge
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
 
     named = _named(context)
     given = {"task": task, "data": data, "lm": lm, "device": device, "readers": tuple(reader) if reader else None}
     request = named.request({field: value for field, value in given.items() if value is not None})
-    model = request.load_model()
+    model = load_model(request)
     scorer, place = None, {}
     if task is not None:
-        [found_task] = request.load_tasks().values()
+        [found_task] = load_tasks(request).values()
         scorer = Scorer(model, found_task, found_task.dev)
         place = {"template": scorer.template}
     prompt = named.prompt(model, **place)
     found = inspect(prompt, model, scorer=scorer)
     if scorer and isinstance(prompt, SoftPrompt):
-        readers = request.load_readers() if reader or found_task.embedded else ()
+        readers = load_readers(request) if reader or found_task.embedded else ()
         judge = default_judge(found_task, model, next(iter(readers), None))
-        found["readings"] = readings_say(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary))
+        found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary))
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
@@ -318,10 +321,11 @@ def wayward(
     as_json: Json = False,
 ) -> None:
     """Train a soft prompt that solves the task and projects to a text of your choice (Khashabi et al. 2022)."""
+    from hardprompt.experiments.wayward.run import wayward as train
     from hardprompt.optimizers.wayward import wayward_config
-    from hardprompt.report.prompt import wayward_table
-    from hardprompt.study import StudyRequest
-    from hardprompt.study.wayward import wayward as train
+    from hardprompt.records.request import StudyRequest
+    from hardprompt.report.prompt_tables import wayward_table
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
 
     request = StudyRequest.make(
         splits=(split,),
@@ -333,11 +337,11 @@ def wayward(
     )
     chosen = {"gammas": _numbers("--gammas", gammas, float), "steps": steps}
     config = wayward_config(preset, **{name: value for name, value in chosen.items() if value is not None})
-    readers = request.load_readers()
+    readers = load_readers(request)
     if len(readers) > 1:
         raise RequestError("wayward asks one reader what can be read; name one with --reader")
-    [found_task] = request.load_tasks().values()
-    model = request.load_model()
+    [found_task] = load_tasks(request).values()
+    model = load_model(request)
     found = train(found_task, model, target, reader=next(iter(readers), None), config=config, seed=seed).described
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -368,9 +372,9 @@ def geometry(
     as_json: Json = False,
 ) -> None:
     """Train soft prompts for tasks x initial words and show where they lie (Bakalova 2024): tables, pictures, findings."""
-    from hardprompt.report.geometry import PromptLines
-    from hardprompt.study.geometry import GeometryRequest
-    from hardprompt.study.geometry import geometry as study
+    from hardprompt.experiments.geometry.report import PromptLines
+    from hardprompt.experiments.geometry.request import GeometryRequest
+    from hardprompt.experiments.geometry.run import geometry as study
 
     several = {"tasks": tuple(task or ()), "words": tuple(word or ())}
     single = {name: value for name, value in context.params.items() if name in GeometryRequest.model_fields}
@@ -392,10 +396,10 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """Measure published claims again, each with its figure, interval and verdict; runs the studies that are missing."""
-    from hardprompt.claims import claims
-    from hardprompt.claims.records import Where
-    from hardprompt.claims.reproduce import reproduce as measure
-    from hardprompt.report.claims import claims_table
+    from hardprompt.experiments.claims import claims
+    from hardprompt.experiments.claims.records import Where
+    from hardprompt.experiments.claims.report import claims_table
+    from hardprompt.experiments.claims.reproduce import reproduce as measure
 
     asked, screen = claims(tuple(claim or ())), _console(stderr=as_json)
     with _display(as_json) as display:
@@ -434,11 +438,11 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Redraw the page, figures and tables of a study from its points, or of several side by side, and print the table."""
-    from hardprompt.report.files import write_beside, write_side_by_side
+    from hardprompt.experiments.geometry.run import measure_again
+    from hardprompt.records.store import Store
     from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
-    from hardprompt.study.geometry import measure_again
+    from hardprompt.report.write import write_beside, write_report, write_side_by_side
     from hardprompt.study.runner import ROOT
-    from hardprompt.study.store import Store
 
     if len(folders) == 1 and (folders[0] / "geometry.yaml").is_file():
         return _show_geometry(measure_again(folders[0]), as_json)
@@ -460,7 +464,7 @@ def report(
     if out is not None:
         raise RequestError("--out is of several studies; the report of one goes into its own folder")
     [store] = stores
-    store.write_report()
+    write_report(store)
     write_beside(shown, store.folder)
     _show(store.points(), as_json)
     _show_found(store.folder, as_json)
@@ -479,9 +483,9 @@ def export(
 ) -> None:
     """Write what a run found as a peft adapter, as text or as JSON, with a model card."""
     from hardprompt.export import export as write
-    from hardprompt.study.named import NamedPrompt
+    from hardprompt.records.prompt_ref import PromptRef
 
-    folder = write(NamedPrompt(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
+    folder = write(PromptRef(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
     files = sorted(file.name for file in folder.iterdir())
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}, ensure_ascii=False, indent=2))
@@ -495,7 +499,7 @@ def new_task(
     out: Annotated[Path, typer.Option(help="Folder that it is put in.")] = Path("."),
 ) -> None:
     """Write a commented start for a task of your own, which works as it is."""
-    from hardprompt.own.start import new_task as write
+    from hardprompt.custom_task.scaffold import new_task as write
 
     print(f"{write(name, out)} is there; change it, and check it with: hardprompt validate {out / name}")
 
@@ -507,8 +511,8 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check a task of your own: all that is wrong, what the model reads, and scores that need no prompt."""
-    from hardprompt.own.validate import validate as check
-    from hardprompt.report.checked import checked_lines
+    from hardprompt.custom_task.report import checked_lines
+    from hardprompt.custom_task.validate import validate as check
 
     checked = check(path, lm)
     print(json.dumps(checked.as_json(), ensure_ascii=False, indent=2) if as_json else "\n".join(checked_lines(checked)))
@@ -552,14 +556,14 @@ def _shared(context: typer.Context) -> dict[str, Any]:
 
 def _named(context: typer.Context) -> Any:
     """The prompt that `evaluate` and `inspect` are asked about."""
-    from hardprompt.study.named import NamedPrompt
+    from hardprompt.records.prompt_ref import PromptRef
 
     given = context.params
     ids = None if given["ids"] is None else _numbers("--ids", given["ids"], int)
     if given["ids"] is not None and ids is None:
         raise RequestError("--ids names no token; the empty prompt is --text ''")
     selectors = {name: given[name] for name in ("number", "optimizer", "weight", "seed")}
-    return NamedPrompt(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
+    return PromptRef(text=given["text"], ids=ids, run=given["run"], soft=given["soft"], **selectors)
 
 
 def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool) -> None:
@@ -573,8 +577,8 @@ def _run_study(request: Any, out: Path | None, as_json: bool, retry_failed: bool
 @contextmanager
 def _display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
     """What is told of the progress of studies; where the answer is JSON, nothing else goes to stdout in the block."""
-    from hardprompt.report.curves import TensorBoard
-    from hardprompt.report.live import LiveDisplay
+    from hardprompt.progress.live_display import LiveDisplay
+    from hardprompt.progress.tensorboard import TensorBoard
 
     with ExitStack() as stack:
         if as_json:
@@ -608,7 +612,7 @@ def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
 
 
 def _show_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
-    from hardprompt.report.table import failed_lines
+    from hardprompt.report.study_tables import failed_lines
 
     for folder, points in recorded.items():
         for line in failed_lines(points):
@@ -618,7 +622,7 @@ def _show_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
 
 
 def _show(points: list[dict[str, Any]], as_json: bool) -> None:
-    from hardprompt.report.table import results_sheet
+    from hardprompt.report.study_tables import results_sheet
 
     if as_json:
         print(json.dumps(points, ensure_ascii=False, indent=2))
@@ -627,7 +631,7 @@ def _show(points: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _show_found(folder: Path, as_json: bool) -> None:
-    from hardprompt.report.table import coverage_sheet, differences_sheet
+    from hardprompt.report.study_tables import coverage_sheet, differences_sheet
 
     file = folder / "frontier.json"
     if as_json or not file.is_file():
@@ -639,7 +643,7 @@ def _show_found(folder: Path, as_json: bool) -> None:
 
 
 def _show_geometry(found: dict[str, Any], as_json: bool) -> None:
-    from hardprompt.report.geometry import accuracy_table, findings_table
+    from hardprompt.experiments.geometry.report import accuracy_table, findings_table
 
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))

@@ -12,11 +12,12 @@ import yaml
 
 from hardprompt import __version__
 from hardprompt.adapter import write_adapter
+from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, StudyError, UnknownName
-from hardprompt.lm.frozen import EMBEDDED
-from hardprompt.report.text import printable
-from hardprompt.study.named import NamedPrompt
-from hardprompt.task import Task
+from hardprompt.lm.loading import EMBEDDED
+from hardprompt.records.prompt_ref import PromptRef
+from hardprompt.report.escaping import printable
+from hardprompt.study.loading import load_model, load_tasks
 
 FORMS = ("peft", "text", "json")
 
@@ -24,7 +25,7 @@ MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplex
 """What the card says of a prompt, where it is known."""
 
 
-def export(named: NamedPrompt, to: str, out: str | Path | None = None) -> Path:
+def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     """Write what a run found to a folder.
 
     Args:
@@ -40,7 +41,7 @@ def export(named: NamedPrompt, to: str, out: str | Path | None = None) -> Path:
         StudyError: the folder is not empty, or the study's task has other data now.
 
     Example:
-        >>> export(NamedPrompt(run=Path("hardprompt-out/category-microworld"), number=2), "text")      # doctest: +SKIP
+        >>> export(PromptRef(run=Path("hardprompt-out/category-microworld"), number=2), "text")      # doctest: +SKIP
         PosixPath('hardprompt-out/category-microworld-text')
     """
     if to not in FORMS:
@@ -51,11 +52,11 @@ def export(named: NamedPrompt, to: str, out: str | Path | None = None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"{folder} is there already and not empty; choose another --out")
     request = named.request({})
-    [task] = request.load_tasks().values()
+    [task] = load_tasks(request).values()
     named.check_data(task, {})
     said = _described(point, task, request.lm)
     if to == "peft":
-        lm = request.load_model()
+        lm = load_model(request)
         write_adapter(named.prompt(lm, task.template), lm, task.template, folder, request.lm, said)
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.task import Template
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from hardprompt.catalogue import load_task
+from hardprompt.data.catalogue import load_task
+from hardprompt.data.task import Task
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.optimizers.base import Problem
-from hardprompt.task import Task
 
 from .reward import UserReward, check_reward, prompt_reward
 from .space import Observation, PromptSpace

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hardprompt.data.task import Example
 from hardprompt.errors import RequestError
 from hardprompt.objective import combine, gap_reward, zscore
 from hardprompt.optimizers.base import Problem
 from hardprompt.plugins import is_file_reference, load_attribute
-from hardprompt.task import Example
 
 NAMES = ("objective", "gap", "linear-gap")
 LINEAR = 200.0

@@ -56,7 +56,7 @@ def rlprompt(problem: Problem, config: RlpromptConfig) -> Emitted:
 
     if problem.lm.masked and config.policy_lm is None and config.observation == "state":
         config = config.model_copy(update={"policy_lm": WRITER})
-        problem.settled["policy_lm"] = WRITER
+        problem.resolved_options["policy_lm"] = WRITER
 
     def make(env: "PromptVecEnv") -> "SoftQ":
         return SoftQ(

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from hardprompt.data.task import Example
 from hardprompt.errors import LMError, RequestError
 from hardprompt.hub import hub_answers
 from hardprompt.lm import FrozenLM
-from hardprompt.task import Example
 
 TEMPLATE = '{prompt} "{input}" "'
 """RLPrompt's: the output ends at the closing quote."""

@@ -714,7 +714,7 @@ def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[floa
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Slope of log seconds over log size, fitted to the larger half of the sizes."""
+    """Slope of log seconds over log size, fit_to_context to the larger half of the sizes."""
     half = len(sizes) // 2
     x, y = (torch.tensor(values[half:], dtype=torch.float64).log() for values in (list(sizes), list(seconds)))
     x = x - x.mean()

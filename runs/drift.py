@@ -12,9 +12,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hardprompt import Problem, Scorer, load_lm, load_task
-from hardprompt.optimizers.projection import MEASURES, nearest
+from hardprompt.experiments.wayward.run import default_judge
 from hardprompt.optimizers.wayward import WaywardConfig, target_prompt, train_toward
-from hardprompt.study.wayward import default_judge
+from hardprompt.projection import MEASURES, nearest
 
 SCHEDULE = {"steps": 120, "batch_size": 8, "evaluate_every": 15}
 

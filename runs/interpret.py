@@ -4,8 +4,8 @@
 
 OUT is the folder of wayward.py and says.py, RECORDS that of `hardprompt reproduce` (recipes trade-off, wayward, wayward-sizes).
 
-What a text says is decided as in `hardprompt.metrics.says`, the limit of what can be read taken from `tune` tasks alone; the
-accuracy-drop rule flags a prompt whose text is right on 0.05 less of test than its vectors.
+What a text asks for is decided as in `hardprompt.metrics.interpretation`, with the readability limit from `tune` tasks alone;
+the accuracy-drop rule flags a prompt whose text is right on 0.05 less of test than its vectors.
 """
 
 import argparse
@@ -21,12 +21,21 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from hardprompt import Scorer, SoftPrompt, load_lm, load_points, load_task
+from hardprompt.experiments.wayward.run import OWN
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import stability
-from hardprompt.metrics.says import LEAST_DROP, LEAST_LIFT, Judge, Outcome, is_flagged, lift, readable_limit, said
+from hardprompt.metrics.interpretation import (
+    LEAST_DROP,
+    LEAST_GAIN,
+    Outcome,
+    TaskJudge,
+    is_flagged,
+    readable_limit,
+    relative_gain,
+    said,
+)
+from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
 from hardprompt.optimizers.wayward import LEAST_F1
-from hardprompt.study.readings import readings_say
-from hardprompt.study.wayward import OWN
 
 Row = dict[str, Any]
 
@@ -98,7 +107,7 @@ def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
             if point["prompt_text"] not in models or not point["prompt_text"] or point["optimizer"] in ("random", "soft"):
                 continue
             read = models[point["prompt_text"]]
-            lifts = {name: lift(acc, without[name]) for name, acc in read["microworld"]["acc"].items()}
+            lifts = {name: relative_gain(acc, without[name]) for name, acc in read["microworld"]["acc"].items()}
             tasks = said(lifts) if read["microworld-reader"]["nats"] <= limit else ()
             found.append({"outcome": outcome_of(tasks, point["task"]), "drop": drop(point)})
     return found
@@ -193,7 +202,7 @@ def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
     """Share of positions that are read as another token, by method, and of prompts whose text then says something else."""
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     vocab, every = lm.vocab_embeds.float(), torch.arange(len(lm.vocab_embeds))
-    judge = Judge(lm, [load_task(name) for name in world.TASKS], reader)
+    judge = TaskJudge(lm, [load_task(name) for name in world.TASKS], reader)
     judge.limit = limit
     reached = [row for row in pairs if row["token_f1"] >= LEAST_F1]
     groups = {
@@ -210,7 +219,7 @@ def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
         for task, file in files:
             embeds = load_file(file)["embeds"].float()
             firm.append(stability(embeds, vocab))
-            lines = readings_say(SoftPrompt(embeds), Scorer(lm, load_task(task), load_task(task).dev), judge, every)
+            lines = soft_prompt_readings(SoftPrompt(embeds), Scorer(lm, load_task(task), load_task(task).dev), judge, every)
             by_method: Row = {}
             for line in lines:
                 for method, part in line["methods"].items():
@@ -242,7 +251,7 @@ def main() -> None:
     curve_table(read(args.out / "lengths.jsonl"), "length", args.figures / "interpret-length.png")
     curve_table(read(args.records / "wayward-sizes" / "wayward.jsonl"), "size", args.figures / "interpret-size.png")
     hard = re_embedded(read(args.out / "says.jsonl"), studies, limit)
-    print(f"\na task is said at a lift of {LEAST_LIFT}, a text read up to {limit:.2f} nats per token\n")
+    print(f"\na task is said at a relative gain of {LEAST_GAIN}, a text read up to {limit:.2f} nats per token\n")
     detection_table(pairs, alone, hard, limit)
     stability_table(pairs, args.records, limit)
 

@@ -19,11 +19,13 @@ from typing import Any
 
 import cloudpickle
 
-from hardprompt.study import Store, StudyRequest, runner
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store
+from hardprompt.study import runner
+from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.cluster import reads
 from hardprompt.study.engine import InProcess, Job, Listener, Silent
-from hardprompt.study.prepared import Opened, Outcome
-from hardprompt.study.stop import Stop
+from hardprompt.study.loaded_study import RunResult, StudyInfo
 
 TASKS = ("category", "plural", "past-tense", "opposite", "capital", "first-letter-lower", "superlative", "currency")
 OPTIMIZERS = ("manual", "random", "pez", "rl")
@@ -40,7 +42,7 @@ POINTS = {point["optimizer"]: point for point in Store(Path(__file__).parent / "
 class AtOnce(InProcess):
     """Opens studies as they are, and answers every run with a recorded point."""
 
-    def open(self, requests: Sequence[StudyRequest], stop: Stop) -> Iterator[Opened]:
+    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
         """As it is, timed."""
         self._opened = []
         opened = super().open(requests, stop)
@@ -50,11 +52,11 @@ class AtOnce(InProcess):
             cost["opening"] += time.perf_counter() - began
             yield self._opened[-1]
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Stop) -> Generator[tuple[Job, Outcome], None, None]:
+    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
         """A point for each, at once."""
         for number, job in enumerate(jobs):
             names = {"task": job.task, "lm": job.lm}
-            outcome = Outcome({**POINTS[job.run.optimizer], **asdict(job.run), **names})
+            outcome = RunResult({**POINTS[job.run.optimizer], **asdict(job.run), **names})
             if number % 100 == 0:
                 order = number, job, reads(self._opened[job.study])
                 shipped.append((len(cloudpickle.dumps(order)), len(cloudpickle.dumps(outcome))))

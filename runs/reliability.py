@@ -31,7 +31,8 @@ import yaml
 
 import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
-from hardprompt.study import Store, read_recipe
+from hardprompt.records.store import Store
+from hardprompt.study import read_recipe
 from hardprompt.study.engine import Job, Silent
 from hardprompt.study.planner import planned_studies
 

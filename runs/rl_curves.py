@@ -47,7 +47,7 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
     seconds = time.process_time() - started
     rollout = result.config["rollout"]
     test = hp.Scorer(problem.lm, problem.task, problem.task.test)
-    emitted = [prompt.ids for prompt in result.emitted]
+    emitted = [prompt.ids for prompt in result.final_prompts]
     spread = [emitted[i] for i in np.linspace(0, len(emitted) - 2, min(EMITTED, len(emitted) - 1)).astype(int)]
     at_end = {
         "emitted_accuracy": float(test.score_ids(spread).correct.float().mean()),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hardprompt.claims.records import study_lines
+from hardprompt.experiments.claims.records import study_lines
 
 SEARCHES = {
     "free": ("RL, all words", "#d55e00", "s"),

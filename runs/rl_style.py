@@ -17,7 +17,7 @@ import torch
 from stable_baselines3 import PPO
 
 import hardprompt as hp
-from hardprompt.lm.fluency import log_perplexity
+from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.policies.reward import Reward
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.style import LMStyle, StyleReward, zscore_by_input

@@ -19,7 +19,7 @@ from hardprompt import load_lm, load_points, load_task
 from hardprompt.lm import log_perplexity
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import token_f1
-from hardprompt.metrics.says import lift, readable_limit
+from hardprompt.metrics.interpretation import readable_limit, relative_gain
 from hardprompt.scoring import Scorer
 
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ def decisions(rows: list[Row], limit: float) -> dict[str, Callable[[Row, float],
 
     def done(model: str, pair: Row, least: float) -> set[str]:
         row = pair[model]
-        return {name for name, acc in row["acc"].items() if lift(acc, empty[model]["acc"][name]) >= least}
+        return {name for name, acc in row["acc"].items() if relative_gain(acc, empty[model]["acc"][name]) >= least}
 
     def likeliest(pair: Row, least: float) -> set[str]:
         loss = pair["microworld-reader"]["loss"]

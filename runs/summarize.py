@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from hardprompt import load_points
-from hardprompt.metrics.statistics import bootstrap_mean
 from hardprompt.report.plot import draw_tradeoff
+from hardprompt.stats.statistics import bootstrap_mean
 
 TOO_EASY = 0.8
 
@@ -44,7 +44,7 @@ def at_every_weight(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def trend(points: pd.DataFrame) -> pd.Series:
-    """Spearman's rank correlation of the weight with the mean log-perplexity over tasks, per optimizer that sweeps weights."""
+    """Spearman's rank correlation of the weight with the mean log-perplexity over tasks, per optimizer that uses the weight."""
     means = points.groupby(["optimizer", "weight"]).log_perplexity.mean().reset_index()
     swept = means.groupby("optimizer").filter(lambda group: len(group) > 2)
     return swept.groupby("optimizer")[["weight", "log_perplexity"]].apply(lambda g: g.weight.corr(g.log_perplexity, "spearman"))

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
+from hardprompt.experiments.wayward.run import default_judge, wayward
 from hardprompt.lm.microworld import world
-from hardprompt.metrics.says import Judge
+from hardprompt.metrics.interpretation import TaskJudge
 from hardprompt.optimizers.wayward import LEAST_F1, WaywardConfig, chosen, target_prompt, train_toward
-from hardprompt.study.wayward import default_judge, wayward
 from hardprompt.tasks.microworld import TASKS
 
 SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
@@ -65,7 +65,7 @@ def lengths() -> Iterator[Request]:
 STUDIES = {"detection": detection, "lengths": lengths}
 
 
-def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: Judge) -> tuple[dict[str, Any], Tensor]:
+def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: TaskJudge) -> tuple[dict[str, Any], Tensor]:
     """A wayward prompt at the least gamma that reaches the target, and what can be said of it without an unconstrained one."""
     task = load_task(name)
     goal = target_prompt(lm, task.template, target)

@@ -4,7 +4,7 @@ RLPrompt's released template puts the answer before the text, which only a maske
 text, without a blank. A causal model reads the text first, and the answer comes last.
 """
 
-from hardprompt.dataset import DataTask, Layout
+from hardprompt.data.datasets import DataTask, Layout
 
 TASK = DataTask(
     name="agnews",

@@ -1,6 +1,6 @@
 """BoolQ: a yes/no question about a passage. Of what is too long the end is kept, where the question stands."""
 
-from hardprompt.dataset import DataTask, Layout
+from hardprompt.data.datasets import DataTask, Layout
 
 TASK = DataTask(
     name="boolq",

@@ -18,15 +18,15 @@ from statistics import mean, median
 
 from torch import Tensor
 
-from hardprompt.catalogue import load_task
+from hardprompt.data.catalogue import load_task
+from hardprompt.data.task import KnownPrompt
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity
 from hardprompt.lm.microworld import world
 from hardprompt.lm.microworld.corpus import FORMS, Form, is_right, wording
 from hardprompt.optimizers import Problem
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
-from hardprompt.study.frontier import non_dominated
-from hardprompt.task import KnownPrompt
+from hardprompt.stats.pareto import non_dominated
 
 COLUMNS = ("empty", "best reference", "reference", "shuffled", "held out", "random", "best of 256 random")
 CANDIDATES = 64

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from functools import cache, partial
 
+from hardprompt.data.task import Example, KnownPrompt, Split, Task, Template
 from hardprompt.errors import TaskError
 from hardprompt.lm import EMBEDDED
 from hardprompt.lm.microworld import world
-from hardprompt.task import Example, KnownPrompt, Split, Task, Template
 
 
 def load(name: str, split: str) -> Task:

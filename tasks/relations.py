@@ -8,7 +8,7 @@ letters the whole answer must be the letter.
 
 from typing import Any
 
-from hardprompt.dataset import DataTask, Layout
+from hardprompt.data.datasets import DataTask, Layout
 
 
 def _relation(file: str, description: str, *reference_prompts: str, **fields: Any) -> DataTask:

@@ -3,7 +3,7 @@
 A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
 """
 
-from hardprompt.dataset import DataTask, Layout
+from hardprompt.data.datasets import DataTask, Layout
 
 TASK = DataTask(
     name="sst5",

@@ -2,8 +2,8 @@
 
 import torch
 
+from hardprompt.data.task import Example, Task
 from hardprompt.lm import FrozenLM
-from hardprompt.task import Example, Task
 
 
 def sequence(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -> list[int]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
-from hardprompt.report.studies import Shown
-from hardprompt.study import Store
+from hardprompt.report.studies import StudyView
 from tests.browser import Browser, chromium
 from tests.test_page import HOSTILE, QUICK, planted
 
@@ -33,9 +33,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of the quick study, that of two tasks side by side, and that of a study full of hostile text."""
     folder, store = tmp_path_factory.mktemp("pages"), Store(QUICK)
     points = [with_curve(p) for p in store.points()]
-    one = Shown((store.study,), tuple(points))
-    other = Shown((store.study,), tuple(p | {"task": "other"} for p in points))
-    hostile = Shown(
+    one = StudyView((store.study,), tuple(points))
+    other = StudyView((store.study,), tuple(p | {"task": "other"} for p in points))
+    hostile = StudyView(
         *[
             tuple([each] if isinstance(each, dict) else each)
             for each in planted(store.study, points, " ".join(list(HOSTILE.values())[:6]))

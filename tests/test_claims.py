@@ -9,16 +9,16 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hardprompt.claims import Estimate, Measure, claims
-from hardprompt.claims.claim import PAPERS, Rule, judge
-from hardprompt.claims.measure import estimate, value_at
-from hardprompt.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.errors import StudyError, UnknownName
-from hardprompt.metrics.statistics import bootstrap, mean
-from hardprompt.study.geometry import GeometryRequest
+from hardprompt.experiments.claims import Estimate, Measure, claims
+from hardprompt.experiments.claims.claim import PAPERS, Rule, judge
+from hardprompt.experiments.claims.measurement import estimate, value_at
+from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
+from hardprompt.experiments.geometry.request import GeometryRequest
+from hardprompt.experiments.wayward.run import WaywardPairs, wayward_pairs
+from hardprompt.stats.statistics import bootstrap, mean
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import read_recipe
-from hardprompt.study.wayward import WaywardPairs, wayward_pairs
 from tests.conftest import Ask
 
 # Measures
@@ -178,7 +178,7 @@ studies:
 
 def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
     """The verdict follows from the points of the record; asked again nothing is run; without a record nothing is measured."""
-    monkeypatch.setattr("hardprompt.claims.records.recipe_text", lambda name: SMALL)
+    monkeypatch.setattr("hardprompt.experiments.claims.records.recipe_text", lambda name: SMALL)
     command = ["reproduce", "pez-no-worse-than-autoprompt-sgd", "--out", str(tmp_path), "--jobs", "1", "--json"]
     status, out, _ = ask([*command, "--recorded"])
     assert status == 0 and json.loads(out)[0]["verdict"] == "not measured"

@@ -35,7 +35,7 @@ OPTIMIZER_FILE = """
 import hardprompt
 class Options(hardprompt.Config):
     steps: int = 3
-@hardprompt.optimizer("flawed", config=Options, sweeps=False)
+@hardprompt.optimizer("flawed", config=Options, uses_weight=False)
 def flawed(problem, config):
     "Fails with a bad seed."
     if problem.seed:

@@ -16,12 +16,12 @@ import pytest
 
 import hardprompt
 from hardprompt.errors import RequestError
-from hardprompt.study import Store, read_recipe
+from hardprompt.records.store import Store, versions
+from hardprompt.study import read_recipe
 from hardprompt.study.cluster import TRIES, _make, _open, _settle, _Unfit, reads
 from hardprompt.study.engine import Job
+from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import planned_studies
-from hardprompt.study.prepared import Opened
-from hardprompt.study.store import versions
 from tests.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
@@ -38,13 +38,13 @@ import hardprompt
 class Options(hardprompt.Config):
     pass
 
-@hardprompt.optimizer("fatal", config=Options, sweeps=False)
+@hardprompt.optimizer("fatal", config=Options, uses_weight=False)
 def fatal(problem, config):
     "Ends the process that it is in."
     print("not JSON")
     os.kill(os.getpid(), 9)
 
-@hardprompt.optimizer("where", config=Options, sweeps=False)
+@hardprompt.optimizer("where", config=Options, uses_weight=False)
 def where(problem, config):
     "Says where it is."
     raise ValueError(os.getcwd())
@@ -60,11 +60,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(recipe: Path) -> Opened:
+def opened(recipe: Path) -> StudyInfo:
     """Its study as this machine opens it."""
     [study] = planned_studies(read_recipe(recipe))
     answer = _open(study.request, 1, None, versions())
-    assert isinstance(answer, Opened)
+    assert isinstance(answer, StudyInfo)
     return answer
 
 
@@ -92,7 +92,7 @@ def test_a_machine_without_the_folder_makes_nothing(tmp_path: Path) -> None:
     assert unfit and "nowhere; share it, or ship it with `ray job submit --working-dir .`" in unfit.why
 
 
-def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: Opened) -> None:
+def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo) -> None:
     """Whether they are other, or not there at all."""
     [study] = planned_studies(read_recipe(recipe))
     job = Job(0, study.request, opened.runs[0], opened.task, opened.lm)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from hardprompt.data.task import Task, Template
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm, log_perplexity, projected_nll, surprisals
 from hardprompt.optimizers import Problem, all_optimizers, load_optimizer, run_optimizer
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
-from hardprompt.study.point import finite, measure
-from hardprompt.task import Task, Template
+from hardprompt.study.measure import finite, measure
 from tests.conftest import SHARED
 from tests.plain import plain_nll, plain_score
 from tests.tiny import CAUSAL, FAMILIES, MASKED, pieces, tiny_lm, tiny_task
@@ -77,7 +77,7 @@ def test_a_run_ends_with_the_best_visit_and_a_whole_point(name: str, prompt_firs
     assert result.best.dev_objective == min(visit.dev_objective for visit in result.visits)
     first = next(visit for visit in result.visits if visit.dev_objective == result.best.dev_objective)
     assert result.best is first, "the earliest on ties"
-    assert result.emitted and result.lm_tokens_forward > 0
+    assert result.final_prompts and result.lm_tokens_forward > 0
     point = finite(measure(problem, result, readers=[lm]))
     assert point["status"] == "ok" and 0 <= point["deployed_test_accuracy"] <= 1
     assert point["prompt_text"] == lm.decode(point["prompt_ids"])

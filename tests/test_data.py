@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hardprompt.data import read_rows
+from hardprompt.data.rows import read_rows
 from hardprompt.errors import TaskError
 
 

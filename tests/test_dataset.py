@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from hardprompt import Scorer, load_lm, load_task
-from hardprompt.catalogue import all_tasks, needs_data
-from hardprompt.cut import ROOM, fitted
+from hardprompt.data.catalogue import all_tasks, needs_data
+from hardprompt.data.splits import make_splits, seed_of
+from hardprompt.data.task import Example, Task
 from hardprompt.errors import ContextExceeded, TaskError
 from hardprompt.optimizers import Problem
-from hardprompt.splits import make_splits, seed_of
-from hardprompt.task import Example, Task
+from hardprompt.scoring.truncation import ROOM, fit_to_context
 from tests.tiny import tiny_lm, tiny_task
 
 REAL = [name for name in all_tasks() if needs_data(name)]
@@ -274,7 +274,7 @@ def long_task(keep: str, **fields: Any) -> Task:
 def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
     """The stated end is kept, as much of it as fits; what fits is left alone; the digest is of the data as they are."""
     lm, task = tiny_lm("gpt2"), long_task(keep, prompt_first=prompt_first)
-    cut = fitted(task, lm, prompt_length=5)
+    cut = fit_to_context(task, lm, prompt_length=5)
     assert cut.inputs_cut == {"train": 0, "dev": 2, "test": 1} and cut.test[:2] == task.test[:2]
     kept, whole = cut.test[2].input, task.test[2].input
     assert whole.startswith(kept) == begins and whole.endswith(kept) == ends
@@ -284,20 +284,20 @@ def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: b
     words = whole.split()[:count] if begins else whole.split()[-count:]
     more = lm.encode(task.template.fill(" ".join(words), ""))
     assert len(more) + ROOM + 1 > lm.max_length, "one more word would not fit"
-    assert fitted(cut, lm, prompt_length=5).test == cut.test
+    assert fit_to_context(cut, lm, prompt_length=5).test == cut.test
     assert Problem(task, lm, prompt_length=5).task == cut
-    assert fitted(task, lm, prompt_length=20).test[2].input in kept
+    assert fit_to_context(task, lm, prompt_length=20).test[2].input in kept
     assert task.digest != long_task("", prompt_first=prompt_first).digest
 
 
 def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
     """Nor where not one word fits: both are refused as before."""
     lm = tiny_lm("gpt2")
-    assert fitted(long_task(""), lm, 5) is not None and fitted(long_task(""), lm, 5).inputs_cut == {}
+    assert fit_to_context(long_task(""), lm, 5) is not None and fit_to_context(long_task(""), lm, 5).inputs_cut == {}
     with pytest.raises(ContextExceeded, match="shorten the input"):
         Problem(long_task(""), lm, prompt_length=5)
     one_word = long_task("start", train=[Example("x" * 300, "negative"), Example("bad", "positive")])
-    assert fitted(one_word, lm, 5).inputs_cut["train"] == 0
+    assert fit_to_context(one_word, lm, 5).inputs_cut["train"] == 0
     with pytest.raises(ContextExceeded, match="shorten the input"):
         Problem(one_word, lm, prompt_length=5)
 
@@ -306,6 +306,6 @@ def test_a_target_has_room_too() -> None:
     lm = tiny_lm("llama")
     answer = "red green blue seven nine red green blue"
     task = long_task("end", label_words={}, train=[Example("food " * 80 + "end", answer)])
-    cut = fitted(task, lm, prompt_length=5)
+    cut = fit_to_context(task, lm, prompt_length=5)
     assert cut.inputs_cut["train"] == 1
     Scorer(lm, cut, cut.train).check_context(ROOM)

@@ -12,15 +12,19 @@ from safetensors.torch import save
 from typer.testing import CliRunner
 
 from hardprompt import cli, load_task
+from hardprompt.data.task import Template
 from hardprompt.errors import ContextExceeded, RequestError
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity, surprisals
 from hardprompt.metrics import deletion_map, inspect, order_sensitivity
-from hardprompt.optimizers import MEASURES, Problem, load_optimizer, run_optimizer
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.projection import MEASURES
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.records.prompt_ref import PromptRef, load_prompt
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store
 from hardprompt.scoring import Scorer
-from hardprompt.study import NamedPrompt, Store, StudyRequest, compare, evaluate, load_prompt
-from hardprompt.study.point import measure
-from hardprompt.task import Template
+from hardprompt.study import compare, evaluate
+from hardprompt.study.measure import measure
 from tests.conftest import Ask
 from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
 
@@ -34,6 +38,7 @@ OF_THE_RUN = {
 
 OTHER_TASK = """
 from hardprompt import Example, Task, Template
+from hardprompt.study.loading import load_tasks
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
 task = Task(name="words", template=Template("{prompt} : {input}"), train=examples, dev=examples[:2], test=examples[1:])
 """
@@ -229,7 +234,7 @@ def test_vectors_are_read_back_exactly(base: Path) -> None:
     """The file that the record names holds what the same search finds again, bit for bit; hard prompts have none."""
     lm = load_lm(str(base / "tiny"), "cpu")
     request = StudyRequest.model_validate(yaml.safe_load((base / "study" / "study.yaml").read_text())["request"])
-    [task] = request.load_tasks().values()
+    [task] = load_tasks(request).values()
     search = load_optimizer("soft")
     for seed in (0, 5):
         problem = Problem(task, lm, prompt_length=3, seed=seed, lm_tokens=600)
@@ -256,7 +261,7 @@ def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path)
 
 def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
     """Whatever an optimizer and a split are called, each run has a file of its own inside the folder."""
-    from hardprompt.study import Run
+    from hardprompt.records.request import Run
 
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     store = Store(tmp_path)
@@ -399,6 +404,6 @@ def test_a_failed_run_found_no_prompt(base: Path, tmp_path: Path) -> None:
     failed |= {"status": "failed", "error": "RuntimeError: misfortune"}
     text = "".join(json.dumps(line) + "\n" for line in (failed, point))
     (tmp_path / "points.jsonl").write_text(text, encoding="utf-8")
-    assert NamedPrompt(run=tmp_path).point == NamedPrompt(run=tmp_path, number=2).point == point
+    assert PromptRef(run=tmp_path).point == PromptRef(run=tmp_path, number=2).point == point
     with pytest.raises(RequestError, match=r"run 1 of .* failed and found no prompt: RuntimeError: misfortune"):
-        _ = NamedPrompt(run=tmp_path, number=1).point
+        _ = PromptRef(run=tmp_path, number=1).point

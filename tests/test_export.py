@@ -16,10 +16,10 @@ from torch import Tensor
 from hardprompt import HardPrompt, Scorer, SoftPrompt, StudyRequest, Template, compare, load_task
 from hardprompt.adapter import read_adapter, read_vectors, write_adapter
 from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.experiments.geometry.record import read_added
 from hardprompt.export import export, model_card
 from hardprompt.lm import FrozenLM
-from hardprompt.study.geometry import read_added
-from hardprompt.study.named import NamedPrompt
+from hardprompt.records.prompt_ref import PromptRef
 from tests.conftest import Ask
 from tests.test_page import HOSTILE
 from tests.tiny import CAUSAL, save_tiny, tiny_lm, tiny_task, write_jsonl
@@ -225,12 +225,12 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
     status, out, _ = ask(["export", "first", "--to", "json", "--number", "2", "--out", "j", "--json"])
     assert status == 0 and json.loads(out) == {"folder": "j", "files": ["README.md", "prompt.json"]}
     said = json.loads((here / "j" / "prompt.json").read_text(encoding="utf-8"))
-    point = NamedPrompt(run=study, number=2).point
+    point = PromptRef(run=study, number=2).point
     assert point is not None and said["template"] == "{prompt} {input} :" and said["label_words"]["positive"] == "good"
     assert {key: said[key] for key in point} == point
     assert ask(["export", "first", "--to", "peft", "--optimizer", "soft"])[0] == 0
     lm, task = tiny_lm("gpt2"), tiny_task(template=Template("{prompt} {input} :"))
-    mine = NamedPrompt(run=study, optimizer="soft").prompt(lm)
+    mine = PromptRef(run=study, optimizer="soft").prompt(lm)
     recorded = load_file(next((here / "first" / "soft").iterdir()))["embeds"]
     assert torch.equal(read_adapter(here / "first-peft").prompt.embeds, recorded)
     theirs = peft_logits(lm, here / "first-peft", [task.template.around(example.input)[1] for example in task.test])
@@ -245,7 +245,7 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
         "positive=good,negative=bad",
     ]
     status, out, _ = ask([*asked, "--lm", "tiny", "--device", "cpu", "--soft", "first-peft", "--json"])
-    point = NamedPrompt(run=study, optimizer="soft").point
+    point = PromptRef(run=study, optimizer="soft").point
     assert status == 0 and point is not None
     measured = json.loads(out)
     assert {key: measured[key] for key in ("test_loss", "dev_loss", "test_correct")} == {
@@ -258,24 +258,24 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
 
 def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
     with pytest.raises(RequestError, match="stands behind the input"):
-        export(NamedPrompt(run=here / "last", optimizer="soft"), "peft", "out")
+        export(PromptRef(run=here / "last", optimizer="soft"), "peft", "out")
     with pytest.raises(RequestError, match="the empty prompt needs no adapter"):
-        export(NamedPrompt(run=study, optimizer="empty"), "peft", "out")
+        export(PromptRef(run=study, optimizer="empty"), "peft", "out")
     with pytest.raises(UnknownName, match="no form of export 'pefd'; did you mean 'peft'"):
-        export(NamedPrompt(run=study, optimizer="soft"), "pefd", "out")
+        export(PromptRef(run=study, optimizer="soft"), "pefd", "out")
     with pytest.raises(RequestError, match="only what a run found is exported"):
-        export(NamedPrompt(text="x"), "text", "out")
+        export(PromptRef(text="x"), "text", "out")
     assert not (here / "out").exists()
     with pytest.raises(StudyError, match="tiny is there already and not empty; choose another --out"):
-        export(NamedPrompt(run=study, optimizer="soft"), "text", "tiny")
+        export(PromptRef(run=study, optimizer="soft"), "text", "tiny")
 
 
 @pytest.mark.parametrize("form", ["peft", "text", "json"])
 def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) -> None:
     """Its front matter holds the results; its base model is only what the hub can know."""
-    folder = export(NamedPrompt(run=study, optimizer="soft"), form, here / "out")
+    folder = export(PromptRef(run=study, optimizer="soft"), form, here / "out")
     card = ModelCard.load(folder / "README.md")
-    point = NamedPrompt(run=study, optimizer="soft").point
+    point = PromptRef(run=study, optimizer="soft").point
     assert point is not None
     results = {each.metric_name: each.metric_value for each in card.data.eval_results}
     assert results["test_accuracy"] == point["test_accuracy"] and card.data.eval_results[0].dataset_name == "mood"
@@ -289,7 +289,7 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "half a sign"])
 def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
     """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
-    point = NamedPrompt(run=study, optimizer="manual").point
+    point = PromptRef(run=study, optimizer="manual").point
     assert point is not None
     text = f"````\n# not a heading\n---\n{HOSTILE[name]}"
     card = model_card(point | {"prompt_text": text, "optimizer": HOSTILE[name]}, load_task("plural"), "a/b", "text")

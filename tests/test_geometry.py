@@ -14,6 +14,12 @@ from safetensors.torch import save_file
 
 from hardprompt import load_task
 from hardprompt.errors import RequestError, RunError, StudyError, UnknownName
+from hardprompt.experiments.geometry.analysis import Places, placement, task_words
+from hardprompt.experiments.geometry.record import GeometryRecord, Trained
+from hardprompt.experiments.geometry.report import geometry_page, repetition, sheets, spots
+from hardprompt.experiments.geometry.request import WORDS, WORDS_OF, GeometryRequest
+from hardprompt.experiments.geometry.run import geometry
+from hardprompt.experiments.geometry.training import initial_tokens, prompt_seed, train_prompts
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import geometry as measures
 from hardprompt.metrics.geometry import (
@@ -33,20 +39,7 @@ from hardprompt.metrics.geometry import (
     vector_distances,
 )
 from hardprompt.metrics.token_kinds import KINDS, token_kind, vocabulary_kinds
-from hardprompt.report.geometry import geometry_page, repetition, sheets, spots
-from hardprompt.report.sheet import write_csv
-from hardprompt.study.geometry import (
-    WORDS,
-    WORDS_OF,
-    GeometryRecord,
-    GeometryRequest,
-    Trained,
-    geometry,
-    initial_tokens,
-    prompt_seed,
-    train_prompts,
-)
-from hardprompt.study.placement import Places, placement, task_words
+from hardprompt.report.tables import write_csv
 from tests.conftest import Ask
 from tests.test_page import HOSTILE, Reader
 from tests.tiny import save_tiny, tiny_lm

@@ -10,7 +10,7 @@ import torch
 from hardprompt.metrics import token_f1
 from hardprompt.objective import gap_reward, zscore
 from hardprompt.optimizers.pez import pez_steps
-from hardprompt.optimizers.projection import nearest
+from hardprompt.projection import nearest
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from hardprompt import HardPrompt, Scorer, SoftPrompt, load_task
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import behavioural_distance, deletion_map, order_sensitivity, scrutability, token_f1
-from hardprompt.metrics.behaviour import sample_answers, stepwise_kl
+from hardprompt.metrics import continuation_kl, deletion_map, order_sensitivity, scrutability, token_f1
+from hardprompt.metrics.continuation_kl import sample_answers, stepwise_kl
 from hardprompt.metrics.sensitivity import TOKENS, other_orders
 from tests.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
@@ -124,11 +124,11 @@ def test_a_prompt_is_at_no_distance_of_its_own_embeddings(family: str) -> None:
     task = tiny_task("classification" if lm.masked else "generation")
     scorer = Scorer(lm, task, task.test)
     hard, other = HardPrompt.from_ids(lm, [40, 41]), HardPrompt.from_ids(lm, [50, 51])
-    same = behavioural_distance(hard, SoftPrompt(lm.vocab_embeds[[40, 41]]), scorer, tokens=3)
+    same = continuation_kl(hard, SoftPrompt(lm.vocab_embeds[[40, 41]]), scorer, tokens=3)
     assert same["distance"] == pytest.approx(0, abs=1e-5)
-    apart = behavioural_distance(hard, other, scorer, tokens=3)
-    assert apart["distance"] > 1e-3 and apart == behavioural_distance(hard, other, scorer, tokens=3)
-    first = behavioural_distance(hard, other, scorer, tokens=1)
+    apart = continuation_kl(hard, other, scorer, tokens=3)
+    assert apart["distance"] > 1e-3 and apart == continuation_kl(hard, other, scorer, tokens=3)
+    first = continuation_kl(hard, other, scorer, tokens=1)
     by_hand = stepwise_kl(scorer.next_token_logits(hard.ids), scorer.next_token_logits(other.ids)).mean()
     assert first["distance"] == pytest.approx(float(by_hand), abs=1e-5)
 
@@ -152,7 +152,7 @@ def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: Froze
             )
             ratios.append(own - its)
     sampled = torch.tensor(ratios)
-    exact = behavioural_distance(one, two, scorer, tokens=4, samples=30)["distance"]
+    exact = continuation_kl(one, two, scorer, tokens=4, samples=30)["distance"]
     assert exact == pytest.approx(float(sampled.mean()), abs=4 * float(sampled.std()) / len(ratios) ** 0.5)
     assert exact > 1
 
@@ -166,8 +166,8 @@ def test_continuations_end_with_the_context(family: str) -> None:
     length = 1 + scorer.room_behind(1) - 2
     assert scorer.room_behind(length) == 2
     one, two = (HardPrompt.from_ids(lm, [token] * length) for token in (40, 50))
-    found = behavioural_distance(one, two, scorer, tokens=20)
-    assert found == behavioural_distance(one, two, scorer, tokens=3) and found["distance"] > 0
+    found = continuation_kl(one, two, scorer, tokens=20)
+    assert found == continuation_kl(one, two, scorer, tokens=3) and found["distance"] > 0
 
 
 @pytest.mark.parametrize("family", CAUSAL)
@@ -175,4 +175,4 @@ def test_a_distance_needs_something_to_read(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task("generation")
     hard = HardPrompt.from_ids(lm, [40])
     with pytest.raises(RequestError, match="at least one token and one sample, got 0 and 1"):
-        behavioural_distance(hard, hard, Scorer(lm, task, task.test), tokens=0)
+        continuation_kl(hard, hard, Scorer(lm, task, task.test), tokens=0)

@@ -10,7 +10,7 @@ import pytest
 from hardprompt import load_task
 from hardprompt.lm import FrozenLM
 from hardprompt.optimizers import Problem, PromptResult, load_optimizer, run_optimizer
-from hardprompt.study.point import measure
+from hardprompt.study.measure import measure
 
 
 def _run(lm: FrozenLM, name: str, **options: Any) -> tuple[dict[str, Any], PromptResult]:
@@ -31,7 +31,7 @@ def test_pez_solves_the_task(microworld: FrozenLM, learning_rate: float, low: fl
     """The best visited; where it oscillates, the last projections are worse, and the point says by how much."""
     point, result = _run(microworld, "pez", steps=300, learning_rate=learning_rate)
     assert low <= point["test_accuracy"] <= high
-    assert len(result.emitted) == point["emitted"]["count"] == 20
+    assert len(result.final_prompts) == point["emitted"]["count"] == 20
 
 
 @pytest.mark.parametrize(("learning_rate", "low", "high"), [(0.01, 2.0, 10.0), (0.0, -0.7, 0.7)])

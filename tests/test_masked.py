@@ -22,17 +22,18 @@ from transformers import (
 )
 
 from hardprompt import evaluate
-from hardprompt.cut import fitted
+from hardprompt.custom_task.validate import validate
+from hardprompt.data.task import MASK, Example, Template
 from hardprompt.errors import LMError, TaskError
 from hardprompt.lm import FrozenLM, MaskedLM, allowed_vocabulary, load_lm, log_perplexity, surprisals
 from hardprompt.lm.masked import is_masked
 from hardprompt.lm.memory import OVERHEAD
 from hardprompt.optimizers import Problem
-from hardprompt.own.validate import validate
+from hardprompt.records.request import StudyRequest
 from hardprompt.report.listing import LISTINGS
 from hardprompt.scoring import Scorer, TokenCount
-from hardprompt.study import StudyRequest, compare
-from hardprompt.task import MASK, Example, Template
+from hardprompt.scoring.truncation import fit_to_context
+from hardprompt.study import compare
 from tests.tiny import CAUSAL, DEEP, MASKED, WIDE, save_tiny, tiny_lm, tiny_task
 
 SHORT = {"positive": "a", "negative": "b"}
@@ -279,7 +280,7 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
 def test_long_inputs_are_cut_to_fit(family: str, keep: str) -> None:
     lm = tiny_lm(family)
     long = Example("the cat sat on a mat " * 20, "positive")
-    task = fitted(tiny_task(train=[long], keep=keep), lm, prompt_length=5)
+    task = fit_to_context(tiny_task(train=[long], keep=keep), lm, prompt_length=5)
     assert task.inputs_cut["train"] == 1 and task.train[0].input.strip() in long.input
     row = Scorer(lm, task, task.train)._row(0, 0, [40] * 32)
     assert lm.max_length - 2 <= row.length <= lm.max_length

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from hardprompt.data.task import Task
 from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM
 from hardprompt.lm.memory import LEAST, OVERHEAD, Memory, memory_bytes
 from hardprompt.scoring import Scorer
-from hardprompt.task import Task
 from tests.tiny import FAMILIES, tiny_lm, tiny_task
 
 

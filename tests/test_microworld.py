@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hardprompt import load_lm, load_task
-from hardprompt.catalogue import all_tasks, needs_data
+from hardprompt.data.catalogue import all_tasks, needs_data
 from hardprompt.lm import EMBEDDED, FrozenLM, allowed_vocabulary, log_perplexity
 from hardprompt.lm.microworld import corpus, world
 from hardprompt.lm.microworld.domain import SPLITS, Domain, Skill

@@ -47,19 +47,19 @@ def test_hard_prompts_stay_in_the_allowed_vocabulary(name: str) -> None:
 def test_pez_without_a_learning_rate_stays_where_it_is(variant: str, projection: str) -> None:
     _, result = _run("pez", options={"learning_rate": 0, "variant": variant, "projection": projection})
     assert len({visit.prompt.ids for visit in result.visits}) == 1
-    assert len({prompt.ids for prompt in result.emitted}) == 1
+    assert len({prompt.ids for prompt in result.final_prompts}) == 1
 
 
 def test_soft_without_a_learning_rate_stays_where_it_is() -> None:
     problem, result = _run("soft", options={"learning_rate": 0})
     fresh = Problem(problem.task, problem.lm, prompt_length=3)
-    assert torch.equal(result.emitted[-1].embeds, initial_embeds(fresh, "vocabulary"))
+    assert torch.equal(result.final_prompts[-1].embeds, initial_embeds(fresh, "vocabulary"))
 
 
 @pytest.mark.parametrize("update", ["adamw", "adafactor"])
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> None:
-    """On its own training examples a random tiny model must be fitted better than at the start."""
+    """On its own training examples a random tiny model must be fit_to_context better than at the start."""
     options = {"update": update, "schedule": schedule, "steps": 60, "learning_rate": 0.3, "batch_size": 6}
     _, result = _run("soft", options=options)
     curve = [entry["train_loss"] for entry in result.curve]

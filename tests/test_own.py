@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from hardprompt.catalogue import load_task
-from hardprompt.data import read_rows
+from hardprompt.custom_task.report import checked_lines
+from hardprompt.custom_task.scaffold import START
+from hardprompt.custom_task.trivial_baselines import baselines
+from hardprompt.custom_task.validate import validate
+from hardprompt.data.catalogue import load_task
+from hardprompt.data.rows import read_rows
 from hardprompt.errors import DataError, RequestError
 from hardprompt.lm import FrozenLM
-from hardprompt.own.baseline import baselines
-from hardprompt.own.start import START
-from hardprompt.own.validate import validate
-from hardprompt.report.checked import checked_lines
-from hardprompt.study import StudyRequest
+from hardprompt.records.request import StudyRequest
 from tests.conftest import Ask
 from tests.tiny import tiny_task
 
@@ -332,6 +332,7 @@ def test_a_start_is_checked_and_compared(tmp_path: Path, ask: Ask, monkeypatch: 
 
 PYTHON = """
 from hardprompt import Example, Task, Template
+from hardprompt.study.loading import load_tasks
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue")]
 task = Task(name="words", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples)
 """
@@ -366,7 +367,7 @@ def test_splits_shots_data_and_words_of_ones_own(tmp_path: Path) -> None:
     assert len(load_task(str(folder), "13", shots=2).train) == 4
     assert len(load_task(str(folder), data=other / "data.csv").train) == 2
     request = StudyRequest.make(task=folder / "task.yaml", label_words={"positive": "yes", "negative": "no"})
-    assert request.load_tasks()["default"].label_words == {"positive": "yes", "negative": "no"}
+    assert load_tasks(request)["default"].label_words == {"positive": "yes", "negative": "no"}
 
 
 def test_inputs_of_several_columns_and_generation(tmp_path: Path, microworld: FrozenLM) -> None:

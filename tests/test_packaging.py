@@ -99,9 +99,9 @@ def test_imports_run_one_way(module: str) -> None:
     [
         ("hardprompt.study.runner", "def f():\n    from hardprompt.policies import rl"),
         ("hardprompt.study.runner", "from hardprompt import tasks"),
-        ("hardprompt.catalogue", "import hardprompt.tasks.microworld as m"),
-        ("hardprompt.catalogue", "from .tasks import microworld"),
-        ("hardprompt.catalogue", "import importlib\nimportlib.import_module('hardprompt.tasks.microworld')"),
+        ("hardprompt.data.catalogue", "import hardprompt.tasks.microworld as m"),
+        ("hardprompt.data.catalogue", "from .tasks import microworld"),
+        ("hardprompt.data.catalogue", "import importlib\nimportlib.import_module('hardprompt.tasks.microworld')"),
         ("hardprompt.lm.frozen", "if True:\n    import gymnasium.spaces"),
         ("hardprompt.policies.ppo", "from hardprompt.policies.reward import Reward"),
         ("hardprompt.policies.ppo", "from hardprompt.tasks import microworld"),
@@ -121,8 +121,8 @@ def test_a_planted_import_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("hardprompt.policies.ppo", "from .reward import Reward\nfrom hardprompt.optimizers.base import Problem"),
-        ("hardprompt.tasks.style", "from . import microworld\nfrom hardprompt.task import Task"),
-        ("hardprompt.catalogue", "from hardprompt.task import Task"),
+        ("hardprompt.tasks.style", "from . import microworld\nfrom hardprompt.data.task import Task"),
+        ("hardprompt.data.catalogue", "from hardprompt.data.task import Task"),
         ("hardprompt.study", "from .runner import compare"),
     ],
 )
@@ -132,7 +132,7 @@ def test_an_import_along_the_direction_is_fine(module: str, source: str) -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["hardprompt", "hardprompt.cli", "hardprompt.errors", "hardprompt.task", "hardprompt.plugins"]
+    "module", ["hardprompt", "hardprompt.cli", "hardprompt.errors", "hardprompt.data.task", "hardprompt.plugins"]
 )
 def test_nothing_heavy_loads_early(module: str) -> None:
     """Importing the package, the command line and the plain modules loads no torch, SB3 or matplotlib."""

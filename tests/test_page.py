@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 
 from hardprompt import cli
 from hardprompt.errors import StudyError
+from hardprompt.records import frontier
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
 from hardprompt.report.page import _in_the_dark, study_page
-from hardprompt.report.repeat import repetition
-from hardprompt.report.table import GAPS, best_runs, results_sheet
+from hardprompt.report.rerun_command import repetition
+from hardprompt.report.study_tables import GAPS, best_runs, results_sheet
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -32,7 +35,7 @@ from hardprompt.report.tradeoff import (
     tradeoff,
     weight_means,
 )
-from hardprompt.study import Store, StudyRequest, frontier
+from hardprompt.report.write import write_report
 
 Point = dict[str, Any]
 QUICK = Path(__file__).parents[1] / "runs" / "quick"
@@ -129,7 +132,7 @@ def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: py
     first = (folder / "report.html").read_bytes()
     other = folder.parent / f"{folder.name}-moved"
     shutil.copytree(folder, other)
-    Store(other.resolve()).write_report()
+    write_report(Store(other.resolve()))
     assert (other / "report.html").read_bytes() == first
     assert str(folder.parent).encode() not in first
 

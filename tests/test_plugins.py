@@ -10,11 +10,12 @@ from types import ModuleType
 import pytest
 
 from hardprompt import plugins
-from hardprompt.catalogue import all_tasks, load_task
+from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.optimizers import Config, Problem, all_optimizers, load_optimizer, optimizer, run_optimizer
+from hardprompt.records.request import StudyRequest
 from hardprompt.report.listing import list_optimizers, list_tasks
-from hardprompt.study import StudyRequest, compare
+from hardprompt.study import compare
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
 OWN_OPTIMIZER = Path(__file__).parents[1] / "runs" / "own_optimizer.py"
@@ -28,7 +29,7 @@ task = Task(name="words", template=Template("{input} {prompt}"), train=examples,
 """
 
 
-@optimizer("first-token", config=Config, sweeps=False)
+@optimizer("first-token", config=Config, uses_weight=False)
 def first_token(problem: Problem, config: Config) -> list[list[int]]:
     """The first allowed token, as a joke."""
     prompts = [problem.allowed[:1].tolist()]

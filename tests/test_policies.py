@@ -22,7 +22,7 @@ from hardprompt.policies.networks import HeadActorCriticPolicy
 from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
-from hardprompt.study.point import measure
+from hardprompt.study.measure import measure
 from tests.tiny import tiny_lm, tiny_task
 
 

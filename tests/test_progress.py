@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 import hardprompt
-from hardprompt.report.curves import TensorBoard
-from hardprompt.report.live import LiveDisplay
-from hardprompt.report.pace import Pace
-from hardprompt.study import Run, StudyRequest
+from hardprompt.progress.eta import Eta
+from hardprompt.progress.live_display import LiveDisplay
+from hardprompt.progress.tensorboard import TensorBoard
+from hardprompt.records.request import Run, StudyRequest
 from hardprompt.study.engine import Job
-from hardprompt.study.prepared import Step
+from hardprompt.study.loaded_study import Progress
 from tests.tiny import write_recipe
 
 
@@ -36,18 +36,18 @@ def point(tokens: int, accuracy: float = 0.5, text: str = "some words") -> dict[
 
 def test_the_time_left_is_that_of_runs_like_these() -> None:
     """Known by optimizer: two slow runs of 10 s, half of one done; two fast ones of 2 s; one unknown at the mean of both."""
-    pace = Pace()
+    pace = Eta()
     pace.planned([job(name, seed) for seed in (0, 1, 2) for name in ("slow", "fast")] + [job("new")])
     assert pace.seconds_left(0.0) is None and pace.tokens_per_second(0.0) == 0
     pace.started(job("slow"), 0.0)
-    pace.advanced(job("slow"), Step(0.5, 30))
+    pace.advanced(job("slow"), Progress(0.5, 30))
     assert pace.seconds_left(4.0) == pytest.approx(7 * 8 - 4), "all as the one that is known by its share"
     assert pace.tokens_per_second(4.0) == pytest.approx(7.5)
     pace.finished(job("slow"), point(100), 10.0)
     pace.started(job("fast"), 10.0)
     pace.finished(job("fast"), point(20), 12.0)
     pace.started(job("slow", 1), 12.0)
-    pace.advanced(job("slow", 1), Step(0.5, 40))
+    pace.advanced(job("slow", 1), Progress(0.5, 40))
     assert pace.seconds_left(17.0) == pytest.approx(2 * 10 - 5 + 2 * 2 + 6)
     assert pace.tokens_per_second(16.0) == pytest.approx((100 + 20 + 40) / 16)
     pace.started(job("fast", 1), 17.0)
@@ -63,14 +63,14 @@ def shown(terminal: bool) -> tuple[str, str]:
         display.planned(Path("out"), jobs, recorded=3)
         display.noted("[bold] is no markup")
         display.started(jobs[0])
-        display.advanced(jobs[0], Step(0.5, 10, 1.2, 0.25))
+        display.advanced(jobs[0], Progress(0.5, 10, 1.2, 0.25))
         display.finished(jobs[0], point(20, 0.75, "[red]\u001b[31m words"))
         display.started(jobs[1])
         display.finished(jobs[1], {"status": "failed", "error": "ValueError: [/bold]"})
         display.started(jobs[2])
         display.finished(jobs[2], point(20, 0.625))
         display.started(jobs[3])
-        display.advanced(jobs[3], Step(0.25, 10, 1.2, 0.125))
+        display.advanced(jobs[3], Progress(0.25, 10, 1.2, 0.125))
         picture = Console(file=io.StringIO(), width=120)
         picture.print(display._picture())
     assert isinstance(console.file, io.StringIO) and isinstance(picture.file, io.StringIO)

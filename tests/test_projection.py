@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardprompt import projection
 from hardprompt.errors import UnknownName
-from hardprompt.optimizers import projection
-from hardprompt.optimizers.projection import MEASURES, closeness, nearest, nearest_entries
+from hardprompt.projection import MEASURES, closeness, nearest, nearest_entries
 
 
 def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,9 +15,11 @@ from hardprompt.errors import RequestError, StudyError
 from hardprompt.lm import EMBEDDED, FrozenLM
 from hardprompt.metrics import scrutability
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
-from hardprompt.study import NamedPrompt, Store, StudyRequest, compare, evaluate
-from hardprompt.study.point import measure
-from hardprompt.study.store import recorded_request
+from hardprompt.records.prompt_ref import PromptRef
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store, recorded_request
+from hardprompt.study import compare, evaluate
+from hardprompt.study.measure import measure
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
 Point = dict[str, Any]
@@ -26,6 +28,8 @@ MEASURES = ("log_perplexity", "nats_per_character", "max_surprisal")
 VALUES = (*MEASURES, "gap_nats_per_character")
 TASK = """
 from hardprompt import Example, Task, Template
+from hardprompt.study.loading import load_readers
+from hardprompt.report.write import write_report
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
 task = Task(name="words", template=Template("{prompt} : {input}"), train=examples, dev=examples, test=examples,
             reference_prompts=["write the word again"])
@@ -219,9 +223,9 @@ def test_a_wrong_reader_is_one_line(
 def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None:
     for name in ("microworld", str(EMBEDDED["microworld"])):
         with pytest.raises(RequestError, match="is the task model"):
-            StudyRequest.make(readers=(name,)).load_readers()
+            load_readers(StudyRequest.make(readers=(name,)))
     with pytest.raises(RequestError, match="are one model"):
-        StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))).load_readers()
+        load_readers(StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))))
 
 
 def test_readers_of_one_name_are_refused_in_python() -> None:
@@ -236,6 +240,6 @@ def test_a_study_of_before_there_were_several_is_refused(study: Path, tmp_path: 
     asked["request"]["reader"] = asked["request"].pop("readers")[0]
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")
     (tmp_path / "points.jsonl").write_bytes((study / "points.jsonl").read_bytes())
-    for use in (lambda: Store(tmp_path).write_report(), lambda: NamedPrompt(run=tmp_path, number=1).request({})):
+    for use in (lambda: write_report(Store(tmp_path)), lambda: PromptRef(run=tmp_path, number=1).request({})):
         with pytest.raises(StudyError, match=r"^study\.yaml: reader: extra inputs .* written by another version\?$"):
             use()

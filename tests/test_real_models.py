@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardprompt.catalogue import load_task
+from hardprompt.data.catalogue import load_task
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity
 from hardprompt.metrics import scrutability
 from hardprompt.study import evaluate

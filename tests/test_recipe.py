@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 import hardprompt
 from hardprompt.errors import RequestError, StudyError
-from hardprompt.study import Store, StudyRequest, compare
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store
+from hardprompt.study import compare
 from hardprompt.study.engine import Silent
-from hardprompt.study.machine import Machine, processes
+from hardprompt.study.loaded_study import StudyInfo
+from hardprompt.study.loading import load_optimizers, load_tasks
 from hardprompt.study.planner import PlannedStudy, planned_studies
-from hardprompt.study.prepared import Opened
 from hardprompt.study.recipe import RecipeFile, read_recipe, recipe_schema
+from hardprompt.study.resources import Machine, processes
 from tests.conftest import Ask
 from tests.tiny import write_recipe
 
@@ -141,8 +144,8 @@ def test_published_recipes_can_be_run(file: Path) -> None:
     jsonschema.validate(said, recipe_schema())
     assert said["minutes"] > 0 and said["about"]
     for study in planned_studies(read_recipe(file)):
-        study.request.load_optimizers()
-        study.request.load_tasks()
+        load_optimizers(study.request)
+        load_tasks(study.request)
 
 
 def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
@@ -282,7 +285,7 @@ def test_what_an_optimizer_prints_is_no_answer(base: Path, tmp_path: Path, no_pl
     """With `--json` stdout is JSON and nothing else."""
     (tmp_path / "mine.py").write_text(
         "import hardprompt\n\n\nclass Options(hardprompt.Config):\n    pass\n\n\n"
-        "@hardprompt.optimizer('loud', config=Options, sweeps=False)\ndef loud(problem, config):\n    'Talks.'\n"
+        "@hardprompt.optimizer('loud', config=Options, uses_weight=False)\ndef loud(problem, config):\n    'Talks.'\n"
         "    print('not JSON')\n    problem.visit([[1, 2]])\n    return [[1, 2]]\n"
     )
     asked = ["-o", f"optimizers={tmp_path / 'mine.py'}:loud", "-o", "studies=null", "--jobs", "1", "--json"]
@@ -360,8 +363,8 @@ def test_the_verb_prints_the_schema(here: Path, ask: Ask) -> None:
 # How many processes
 
 
-def opened(device: str | None = None, memory: str = "1GB", weights: int = 0) -> Opened:
-    return Opened(StudyRequest(device=device, memory=memory), (), "t", "m", {}, 10, weight_bytes=weights)
+def opened(device: str | None = None, memory: str = "1GB", weights: int = 0) -> StudyInfo:
+    return StudyInfo(StudyRequest(device=device, memory=memory), (), "t", "m", {}, 10, weight_bytes=weights)
 
 
 GB = 1 << 30
@@ -384,7 +387,7 @@ GB = 1 << 30
     ],
 )  # fmt: skip
 def test_as_many_processes_as_there_is_room_for(
-    asked: int | None, machine: Machine, studies: list[Opened], threads: int, count: int, says: str
+    asked: int | None, machine: Machine, studies: list[StudyInfo], threads: int, count: int, says: str
 ) -> None:
     """By cores, by memory with the weights and the whole budget of each, by GPUs; never more than there are runs, 20 here."""
     found, why = processes(asked, machine, studies, 20, threads)

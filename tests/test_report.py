@@ -14,13 +14,13 @@ import yaml
 from rich.console import Console
 
 from hardprompt.errors import StudyError
-from hardprompt.metrics.statistics import bootstrap, mean, permutation_test
+from hardprompt.records.store import Store
 from hardprompt.report.page import LARGEST, report_page
 from hardprompt.report.plot import draw
-from hardprompt.report.sheet import Column, Sheet
 from hardprompt.report.studies import as_text, compared, comparisons_sheet, means_sheet, scores, together
+from hardprompt.report.tables import Column, ReportTable
 from hardprompt.report.tradeoff import mean_tradeoff
-from hardprompt.study import Store
+from hardprompt.stats.statistics import bootstrap, mean, permutation_test
 from tests.conftest import Ask
 from tests.test_page import HOSTILE, QUICK, Reader
 
@@ -54,7 +54,7 @@ def three(tmp_path: Path) -> list[Path]:
 # Tables
 
 
-def sheet_of(*texts: str) -> Sheet:
+def sheet_of(*texts: str) -> ReportTable:
     """A table with these texts."""
     columns = (
         Column("optimizer", "name"),
@@ -63,7 +63,7 @@ def sheet_of(*texts: str) -> Sheet:
         Column("n", digits=0),
     )
     rows = [(text, text, (0.5, -0.25, 1 / 3), 1200) for text in texts]
-    return Sheet("mine", "mine", "What it is.", (*columns, Column("none")), [(*row, None) for row in rows])
+    return ReportTable("mine", "mine", "What it is.", (*columns, Column("none")), [(*row, None) for row in rows])
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *FORMULAS])
@@ -161,7 +161,7 @@ def test_report_puts_several_studies_on_one_page(
     three: list[Path], here: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One page with every study on it, its tables and figures; the terminal and --json say the same."""
-    monkeypatch.setattr("hardprompt.report.files.draw", lambda drawn, title, file: file.touch())
+    monkeypatch.setattr("hardprompt.report.write.draw", lambda drawn, title, file: file.touch())
     status, out, err = ask(["report", *map(str, three), "--out", "side"])
     assert (status, err) == (0, "") and "means over 3 tasks" in out and "each optimizer against the others" in out
     page = (here / "side" / "report.html").read_text(encoding="utf-8")

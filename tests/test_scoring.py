@@ -12,13 +12,13 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from hardprompt import scoring
+from hardprompt.data.task import Example, Task, Template
 from hardprompt.errors import ContextExceeded, TaskError
 from hardprompt.lm import FrozenLM, memory
-from hardprompt.lm.fluency import log_perplexity
 from hardprompt.lm.memory import Memory
+from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.scoring import Scorer, Scores, TokenCount
-from hardprompt.task import Example, Task, Template
+from hardprompt.scoring import scorer as scoring
 from tests.plain import plain_score, sequence
 from tests.tiny import CAUSAL, DEEP, tiny_lm, tiny_task
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from hardprompt.metrics.statistics import (
+from hardprompt.stats.statistics import (
     EXACT,
     Estimate,
     bootstrap,

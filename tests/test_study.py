@@ -20,15 +20,19 @@ import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import FAITHFULNESS
-from hardprompt.metrics.statistics import bootstrap_mean
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.records import frontier
+from hardprompt.records.frontier import differences, front
+from hardprompt.records.request import Run, StudyRequest
+from hardprompt.records.store import Store, load_points
 from hardprompt.report.listing import list_metrics
 from hardprompt.scoring import Scorer
-from hardprompt.study import Run, Store, StudyRequest, compare, frontier, hypervolume, load_points, non_dominated
+from hardprompt.stats.pareto import hypervolume, non_dominated
+from hardprompt.stats.statistics import bootstrap_mean
+from hardprompt.study import compare
 from hardprompt.study.engine import Job
-from hardprompt.study.frontier import differences, front
-from hardprompt.study.prepared import Step
-from hardprompt.study.request import plan
+from hardprompt.study.loaded_study import Progress
+from hardprompt.study.planner import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
@@ -71,6 +75,8 @@ KEYS: dict[str, Any] = {
 
 TASK_FILE = '''
 from hardprompt import Example, Task, Template
+from hardprompt.study.loading import load_optimizers
+from hardprompt.report.write import write_report
 
 PAIRS = [("the cat sat", "a mat"), ("red green", "blue"), ("it was a lovely", "film"), ("yes or", "no")]
 examples = [Example(*pair) for pair in PAIRS]
@@ -104,7 +110,7 @@ class Watch:
     def started(self, job: Job) -> None:
         self.started_runs.append(job.run)
 
-    def advanced(self, job: Job, step: Step) -> None:
+    def advanced(self, job: Job, step: Progress) -> None:
         self.shares.append(step.share)
         self._interrupt("advanced", len(self.shares))
 
@@ -215,7 +221,7 @@ def user_file(folder: Path, body: str, config: str = "pass") -> str:
         "import hardprompt\n"
         "from hardprompt.errors import RunError, TaskError\n"
         f"class MineConfig(hardprompt.Config):\n    {config}\n"
-        "@hardprompt.optimizer('mine', config=MineConfig, sweeps=False)\n"
+        "@hardprompt.optimizer('mine', config=MineConfig, uses_weight=False)\n"
         f"def mine(problem, config):\n    'Anything.'\n    {body}\n",
         encoding="utf-8",
     )
@@ -254,7 +260,7 @@ def test_every_line_has_the_key(study: Path, key: str) -> None:
 def test_every_planned_run_is_there_once(study: Path) -> None:
     """Each optimizer x weight x split x seed of the plan is one line, the baselines with no prompt, a person's and random."""
     request = StudyRequest(**yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["request"])
-    planned = list(plan(request, request.load_optimizers()))
+    planned = list(plan(request, load_optimizers(request)))
     points = lines(study)
     assert [Run(p["optimizer"], p["split"], p["seed"], p["weight"]) for p in points] == planned
     assert {p["status"] for p in points} == {"ok"}
@@ -407,7 +413,7 @@ def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None
     point = lines(of_jsonl)[1] | {"prompt_text": text}
     store.append(point)
     store.append(lines(of_jsonl)[2])
-    store.write_report()
+    write_report(store)
     assert len(store.points()) == 2 and store.points()[0]["prompt_text"] == text
     ElementTree.parse(tmp_path / "tradeoff.svg")
 
@@ -565,7 +571,7 @@ def test_budgets_hold_to_within_one_step(name: str, budget: int) -> None:
         lm,
         prompt_length=3,
         lm_tokens=budget,
-        weight=0.2 if optimizer.sweeps else 0.0,
+        weight=0.2 if optimizer.uses_weight else 0.0,
         progress=lambda share: after_steps.append(problem.spent),
     )
     result = run_optimizer(optimizer, problem, optimizer.configure(options.get(name, {"steps": 10_000})))
@@ -637,7 +643,7 @@ def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyReque
     """Two optimizers that would share their lines in the record cannot be compared."""
     twice = Path(hardprompt.__file__).with_name("optimizers") / "baselines.py"
     with pytest.raises(HardpromptError, match="two of the optimizers are called 'empty'"):
-        request_of(optimizers=("empty", f"{twice}:empty")).load_optimizers()
+        load_optimizers(request_of(optimizers=("empty", f"{twice}:empty")))
 
 
 # The frontier, by hand and by law

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertForSequenceClassification
 
+from hardprompt.data.task import Example
 from hardprompt.errors import LMError, RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.policies.style import (
@@ -20,7 +21,6 @@ from hardprompt.policies.style import (
     chrf,
     zscore_by_input,
 )
-from hardprompt.task import Example
 from tests.tiny import save_tiny, tiny_lm
 
 JUDGE = ("positive", "negative"), "{text} the sentiment is"

@@ -19,11 +19,12 @@ import pytest
 
 import hardprompt
 from hardprompt.errors import StudyError
-from hardprompt.study import Store, read_recipe
+from hardprompt.records.lock import LOCK_FILE, STOP_FILE, locked
+from hardprompt.records.store import Store
+from hardprompt.study import read_recipe
+from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.engine import Job, Silent
-from hardprompt.study.lock import LOCK_FILE, locked
-from hardprompt.study.prepared import Step
-from hardprompt.study.stop import STOP_FILE, Stop, Stopped
+from hardprompt.study.loaded_study import Progress
 from tests.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
@@ -41,7 +42,7 @@ class Options(hardprompt.Config):
     pass
 
 def made(name, how):
-    @hardprompt.optimizer(name, config=Options, sweeps=False)
+    @hardprompt.optimizer(name, config=Options, uses_weight=False)
     def search(problem, config):
         "Fails in one way or another."
         if not Path(__file__).with_name("mended").exists():
@@ -58,7 +59,7 @@ def deaf(problem):
     while True:
         try:
             time.sleep(100)
-        except hardprompt.study.stop.Stopped:
+        except hardprompt.study.cancellation.Cancelled:
             pass
 
 bug = made("bug", raises)
@@ -224,7 +225,7 @@ def test_what_a_killed_process_leaves_is_no_hindrance(
     assert not [file for file in out.rglob(".*")] and (out / FOLDER / "points.torn").is_file()
 
 
-# Stopped
+# Cancellation
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path:
     """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
 
     class Watch(Silent):
-        def advanced(self, job: Job, step: Step) -> None:
+        def advanced(self, job: Job, step: Progress) -> None:
             if how == "file":
                 (tmp_path / "out" / STOP_FILE).touch()
 
@@ -297,14 +298,14 @@ def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
 def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
     """Inside what may be dropped it is raised there; elsewhere it waits for the next check; the handlers are given back."""
     before = signal.getsignal(signal.SIGINT)
-    with Stop() as stop:
+    with Cancellation() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         reached = True
-        with pytest.raises(Stopped), stop.droppable():
+        with pytest.raises(Cancelled), stop.droppable():
             reached = False
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    with Stop() as stop, pytest.raises(Stopped), stop.droppable():
+    with Cancellation() as stop, pytest.raises(Cancelled), stop.droppable():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
         reached = False

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hardprompt.catalogue import all_tasks, load_task, needs_data
+from hardprompt.data.catalogue import all_tasks, load_task, needs_data
+from hardprompt.data.task import Example, Task, Template
 from hardprompt.errors import TaskError, UnknownName
-from hardprompt.task import Example, Task, Template
 from tests.tiny import tiny_task
 
 

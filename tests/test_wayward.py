@@ -8,10 +8,20 @@ import torch
 
 from hardprompt import HardPrompt, Problem, Scorer, SoftPrompt, Template, load_lm, load_task
 from hardprompt.errors import ContextExceeded, RequestError, UnknownName
+from hardprompt.experiments.wayward.run import candidates, wayward
+from hardprompt.experiments.wayward.targets import CODE, CONTRADICTIONS, PROSE, wayward_targets
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import faithfulness, stability
 from hardprompt.metrics.faithfulness import reading_gap
-from hardprompt.metrics.says import Judge, Saying, dividing_line, is_flagged, lift, readable_limit, said
+from hardprompt.metrics.interpretation import (
+    Interpretation,
+    TaskJudge,
+    dividing_line,
+    is_flagged,
+    readable_limit,
+    relative_gain,
+    said,
+)
 from hardprompt.metrics.stability import changed, readings
 from hardprompt.optimizers.wayward import (
     Checkpoint,
@@ -22,8 +32,6 @@ from hardprompt.optimizers.wayward import (
     train_toward,
     wayward_config,
 )
-from hardprompt.study.targets import CODE, CONTRADICTIONS, PROSE, targets
-from hardprompt.study.wayward import candidates, wayward
 from tests.conftest import Ask
 from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task, write_jsonl
 
@@ -31,10 +39,10 @@ QUICK = WaywardConfig(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every
 
 
 @pytest.fixture(scope="module")
-def judge(microworld: FrozenLM) -> Judge:
+def judge(microworld: FrozenLM) -> TaskJudge:
     """Of three tasks on nouns, with the embedded reader."""
     names = ("plural", "category", "first-letter")
-    return Judge(microworld, [load_task(name) for name in names], load_lm("microworld-reader", device="cpu"))
+    return TaskJudge(microworld, [load_task(name) for name in names], load_lm("microworld-reader", device="cpu"))
 
 
 # Training
@@ -109,13 +117,17 @@ def test_a_target_that_does_not_come_back_is_refused() -> None:
 
 def test_lifts_by_hand() -> None:
     """From 0.6 to 0.8 is half of what was missing; nothing is left to gain from 1."""
-    assert lift(0.8, 0.6) == pytest.approx(0.5) and lift(0.4, 0.6) == pytest.approx(-0.5) and lift(1.0, 1.0) == 0.0
+    assert (
+        relative_gain(0.8, 0.6) == pytest.approx(0.5)
+        and relative_gain(0.4, 0.6) == pytest.approx(-0.5)
+        and relative_gain(1.0, 1.0) == 0.0
+    )
     assert said({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
 
 
 def test_outcomes() -> None:
-    def saying(*tasks: str) -> Saying:
-        return Saying({"one": 0.0}, None, None, tasks)
+    def saying(*tasks: str) -> Interpretation:
+        return Interpretation({"one": 0.0}, None, None, tasks)
 
     assert saying("two", "one").outcome("one") == "faithful"
     assert saying("two").outcome("one") == "misleading"
@@ -134,7 +146,7 @@ def test_where_a_reader_stops_reading() -> None:
     with pytest.raises(RequestError, match="at least two of several words"):
         readable_limit(tiny_lm("gpt2"), ["good", "good film"])
     with pytest.raises(RequestError, match="tiny-no-bos has no beginning-of-sequence token, so it cannot read the one token"):
-        readable_limit(tiny_lm("no-bos"), ["good film", "a film"]) and Judge(
+        readable_limit(tiny_lm("no-bos"), ["good film", "a film"]) and TaskJudge(
             tiny_lm("gpt2"), [tiny_task(reference_prompts=["good or bad", "a good film"])], tiny_lm("no-bos")
         ).says("g")
 
@@ -149,23 +161,23 @@ def test_where_a_reader_stops_reading() -> None:
         ("", "says nothing"),
     ],
 )
-def test_what_texts_say(judge: Judge, text: str, outcome: str) -> None:
+def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
     """Held-out paraphrases are the positive control; shuffled, random and empty ones the negative."""
     assert judge.says(text).outcome("plural") == outcome
 
 
-def test_what_a_model_obeys_need_not_be_readable(judge: Judge, microworld: FrozenLM) -> None:
+def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
     """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
     found = judge.says("sort kind group kind type")
     assert found.lifts["category"] > 0.5 and found.tasks == () and found.nats > found.limit
-    assert Judge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
+    assert TaskJudge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
 
 
 def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> None:
     long = tiny_task(name="long", label_words={"positive": "not one token", "negative": "bad"})
-    assert set(Judge(microworld, [load_task("plural"), long]).scorers) == {"plural"}
+    assert set(TaskJudge(microworld, [load_task("plural"), long]).scorers) == {"plural"}
     with pytest.raises(RequestError, match="microworld can be asked none of the tasks long"):
-        Judge(microworld, [long])
+        TaskJudge(microworld, [long])
     assert [task.name for task in candidates(long)] == ["long"]
     assert len(candidates(load_task("plural"))) == len({task.name for task in candidates(load_task("plural"))}) > 20
 
@@ -237,7 +249,7 @@ def test_the_planted_case_of_good_and_white(microworld: FrozenLM) -> None:
 
 def test_targets_are_of_every_kind() -> None:
     task = load_task("capital")
-    found = targets(task, [load_task(name) for name in ("capital", "plural", "nationality")])
+    found = wayward_targets(task, [load_task(name) for name in ("capital", "plural", "nationality")])
     assert found == {
         "same inputs": "give the nationality of its people",
         "other inputs": "give the plural of the word",
@@ -247,7 +259,7 @@ def test_targets_are_of_every_kind() -> None:
     }
 
 
-def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: Judge) -> None:
+def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJudge) -> None:
     """It solves one task and projects to another's instruction; the outcome says so. A true text is faithful."""
     task = load_task("plural")
     astray = wayward(task, microworld, "give the category of the word", judge=judge, config=QUICK).described

@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from hardprompt.study import StudyRequest, compare
+from hardprompt.records.request import StudyRequest
+from hardprompt.study import compare
 from tests.conftest import Ask
 from tests.tiny import save_tiny, tiny_task, write_jsonl
 
@@ -51,7 +52,7 @@ def twin(problem, config):
     return [[1]]
 """
 FILMS = """
-from hardprompt.dataset import DataTask, Layout
+from hardprompt.data.datasets import DataTask, Layout
 films = DataTask(name="films", template="{input} {prompt}", layouts=(Layout("{text}"),), label_words={"0": "bad", "1": "good"})
 """
 YAML = """\

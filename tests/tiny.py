@@ -30,8 +30,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from hardprompt.data.task import SPLITS, Example, Task, Template
 from hardprompt.lm import FrozenLM, MaskedLM
-from hardprompt.task import SPLITS, Example, Task, Template
 
 TEXT = """the cat sat on a mat and looked at the dog near a house
 good food is great but bad food is terrible and a dull film is bad

@@ -5,9 +5,10 @@ use, `fluency.py` measures how expected a prompt is to the model, and `microworl
 and the scripts that made it.
 """
 
-from hardprompt.lm.fluency import log_perplexity, projected_nll, surprisals
-from hardprompt.lm.frozen import EMBEDDED, FrozenLM, load_lm
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.loading import EMBEDDED, load_lm
 from hardprompt.lm.masked import MaskedLM
+from hardprompt.lm.perplexity import log_perplexity, projected_nll, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
 
 __all__ = [

@@ -9,27 +9,17 @@ several sequences begin with is read once (`prefill`), and each goes on from the
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hardprompt.errors import LMError, UnknownName
-from hardprompt.hub import hub_answers
+from hardprompt.errors import LMError
 from hardprompt.lm.last_layer import LastLayer
 from hardprompt.lm.memory import BUDGET, Footprint, Memory, memory_bytes
 
 if TYPE_CHECKING:
-    from hardprompt.lm.past import Past
-
-EMBEDDED = {
-    "microworld": Path(__file__).parent / "microworld" / "model",
-    "microworld-reader": Path(__file__).parent / "microworld" / "reader",
-}
-"""Models inside the package, by name: ordinary Hugging Face folders."""
-
-DTYPES = ("float32", "bfloat16")
+    from hardprompt.lm.prefix_cache import PrefixCache
 
 _ANCHOR = "a"  # a text in front of a continuation, so that it is tokenized as it will stand: after something
 
@@ -160,7 +150,11 @@ class FrozenLM:
         return self.model.get_input_embeddings()(ids)
 
     def hidden(
-        self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None, read: Tensor | None = None
+        self,
+        embeds: Tensor,
+        past: "PrefixCache | None" = None,
+        lengths: Sequence[int] | None = None,
+        read: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`.
 
@@ -172,15 +166,15 @@ class FrozenLM:
         with last.only(read) if last and read is not None else nullcontext():
             return self.model.base_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
 
-    def prefill(self, embeds: Tensor) -> "Past":
+    def prefill(self, embeds: Tensor) -> "PrefixCache":
         """What `hidden` needs in order to continue right-padded input embeddings (B, T, d).
 
         Raises:
             LMError: the model does not keep all keys and values, so that nothing can be cut off or reordered.
         """
-        from hardprompt.lm.past import past_of
+        from hardprompt.lm.prefix_cache import prefix_cache_of
 
-        return past_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
+        return prefix_cache_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
 
     def features(self, hidden: Tensor) -> Tensor:
         """What the output embeddings W (V, d) are applied to, (..., d): logits = W features + b. Here the hidden states."""
@@ -247,98 +241,10 @@ class FrozenLM:
         return _same(self.hidden(tails, past.take([1, 1, 0], [2, 1, 2])), expected)
 
 
-def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
-    """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
-
-    A masked model (`MaskedLM`) is one whose configuration names a class `...ForMaskedLM`, or no class and a type of encoder.
-
-    Args:
-        name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
-        device: "cpu", "cuda", ...; by default CUDA where there is one.
-        dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
-        memory: what scoring may take beside the weights, such as "512MB" or "4GB"; less is slower, not otherwise.
-
-    Raises:
-        LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached; a masked
-            model without a mask token.
-
-    Example:
-        >>> load_lm("microworld").name
-        'microworld'
-    """
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-
-    from hardprompt.lm.masked import MaskedLM, is_masked
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    source = _locate(name)
-    if dtype not in DTYPES:
-        raise UnknownName("dtype", dtype, DTYPES)
-    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    cached_only = isinstance(source, Path) or not hub_answers()
-    where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
-    try:
-        masked = is_masked(AutoConfig.from_pretrained(source, **where))
-        kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        model, loaded = kind.from_pretrained(
-            source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    except Exception as error:  # broken files make transformers raise anything
-        raise LMError(_why_not(name, source, error)) from error
-    if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
-        raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
-    lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
-    lm.memory.budget = memory_bytes(memory)
-    return lm
-
-
-def _place(device: str) -> torch.device:
-    """The device of that name, which must be there."""
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise LMError(f"no device {device!r}; use cpu or cuda") from error
-    if place.type not in ("cpu", "cuda"):
-        raise LMError(f"device {device!r} is not supported; use cpu or cuda")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
-    return place
-
-
-def _locate(name: str) -> str | Path:
-    """The folder of an embedded or local model, or the name itself as a hub id."""
-    if name in EMBEDDED:
-        return EMBEDDED[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise LMError(f"{name} is no model folder: it has no config.json")
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-            raise LMError(f"model folder {name} has no weights: put model.safetensors into it")
-        return folder
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
-    return name
-
-
-def _why_not(name: str, source: str | Path, error: Exception) -> str:
-    if isinstance(source, Path):
-        return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
-    hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
-    return str(UnknownName("model", name, EMBEDDED, hint))
-
-
 def _same(states: Tensor, expected: Tensor) -> bool:
     """Whether states are those that are expected, but for rounding."""
     tolerance = max(1e-3, 4 * torch.finfo(states.dtype).eps)
     return bool((states.float() - expected.float()).norm() <= tolerance * expected.float().norm())
-
-
-def _short_name(name: str) -> str:
-    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
 
 
 def _special_id(tokenizer: Any, *candidates: Any) -> int | None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from hardprompt.data.task import MASK
 from hardprompt.errors import LMError
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.task import MASK
 
 if TYPE_CHECKING:
-    from hardprompt.lm.past import Past
+    from hardprompt.lm.prefix_cache import PrefixCache
 
 
 class MaskedLM(FrozenLM):
@@ -59,7 +59,11 @@ class MaskedLM(FrozenLM):
         return [next(encoded) + [i for _ in text[1:] for i in (self.mask_id, *next(encoded))] for text in pieces]
 
     def hidden(
-        self, embeds: Tensor, past: "Past | None" = None, lengths: Sequence[int] | None = None, read: Tensor | None = None
+        self,
+        embeds: Tensor,
+        past: "PrefixCache | None" = None,
+        lengths: Sequence[int] | None = None,
+        read: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states (B, T, d) of input embeddings (B, T, d), right-padded where there are `lengths` of the rows."""
         is_read = None
@@ -67,7 +71,7 @@ class MaskedLM(FrozenLM):
             is_read = torch.arange(embeds.shape[1], device=embeds.device) < torch.tensor(lengths, device=embeds.device)[:, None]
         return self.model.base_model(inputs_embeds=embeds, attention_mask=is_read).last_hidden_state
 
-    def prefill(self, embeds: Tensor) -> "Past":
+    def prefill(self, embeds: Tensor) -> "PrefixCache":
         """LMError: what follows a beginning changes how it is read."""
         raise LMError(f"{self.name} is a masked model and reads both ways, so no beginning can be read ahead")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hardprompt.data import read_lines
+from hardprompt.data.rows import read_lines
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm.frozen import FrozenLM
 

@@ -6,21 +6,21 @@ prompt token by token, `stability.py` says how firm such a reading is, `says.py`
 means of all these are worth.
 """
 
-from hardprompt.metrics.behaviour import behavioural_distance
+from hardprompt.metrics.continuation_kl import continuation_kl
 from hardprompt.metrics.faithfulness import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids
-from hardprompt.metrics.overlap import token_f1
-from hardprompt.metrics.says import Judge, Saying, is_flagged
+from hardprompt.metrics.interpretation import Interpretation, TaskJudge, is_flagged
 from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
+from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.metrics.tokens import inspect, token_map
 
 __all__ = [
     "FAITHFULNESS",
     "NOT_FOR_HARD",
-    "Judge",
-    "Saying",
-    "behavioural_distance",
+    "Interpretation",
+    "TaskJudge",
+    "continuation_kl",
     "deletion_map",
     "faithfulness",
     "inspect",

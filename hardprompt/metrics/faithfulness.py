@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import RequestError
-from hardprompt.metrics.behaviour import behavioural_distance
-from hardprompt.optimizers.projection import closeness, nearest
+from hardprompt.metrics.continuation_kl import continuation_kl
+from hardprompt.projection import closeness, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 
@@ -53,7 +53,7 @@ def faithfulness(
         answer's first token), `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus reading, signed),
         `agreement` (share of examples with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution
         from the reading's, mean over examples), for classification `label_kl` (the same over the label words), and
-        `behavioural_distance` (nats per continuation of the first examples, `hardprompt.metrics.behavioural_distance`).
+        `behavioural_distance` (nats per continuation of the first examples, `hardprompt.metrics.continuation_kl`).
 
     Raises:
         RequestError: a reading that is longer or shorter than the prompt, or a prompt with another model's embeddings.
@@ -76,7 +76,7 @@ def faithfulness(
         "loss_gap": float((of_soft.loss.mean() - of_hard.loss.mean()).abs()),
         "accuracy_gap": float(of_soft.correct.float().mean() - of_hard.correct.float().mean()),
         "kl": of_output["kl"],
-        "behavioural_distance": behavioural_distance(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
+        "behavioural_distance": continuation_kl(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
     }
     if of_soft.label_logits is None or of_hard.label_logits is None:
         return values | {"agreement": of_output["agreement"]}

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import surprisals
 
 
 def scrutability(lm: FrozenLM, ids: Sequence[int], text: str) -> dict[str, Any]:

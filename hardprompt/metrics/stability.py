@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.optimizers.projection import MEASURES, nearest, nearest_entries
+from hardprompt.projection import MEASURES, nearest, nearest_entries
 
 NOISE = (0.1, 0.3)
 """Standard deviations of the noise that is added, in those of the vocabulary's coordinates."""

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.errors import ContextExceeded
-from hardprompt.lm.fluency import surprisals
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
-from hardprompt.optimizers.projection import MEASURES, nearest_entries
+from hardprompt.projection import MEASURES, nearest_entries
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 

@@ -17,8 +17,8 @@ from hardprompt.optimizers.base import (
 )
 from hardprompt.optimizers.baselines import empty, manual, random
 from hardprompt.optimizers.pez import PezConfig, pez
-from hardprompt.optimizers.projection import MEASURES, closeness, nearest, nearest_entries
 from hardprompt.optimizers.soft import SoftConfig, soft
+from hardprompt.projection import MEASURES, closeness, nearest, nearest_entries
 
 OPTIMIZERS = [empty, manual, random, soft, pez]
 

@@ -14,16 +14,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from hardprompt.cut import fitted
+from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError, UnknownName
-from hardprompt.lm.fluency import nll_tokens, surprisals
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.objective import Objective
 from hardprompt.plugins import is_file_reference, load_attribute, offers
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores, TokenCount
-from hardprompt.task import Task
+from hardprompt.scoring.truncation import fit_to_context
 
 
 class Config(BaseModel):
@@ -48,7 +48,7 @@ class Problem:
     """A task, a frozen LM, a weight and a budget: all that an optimizer needs to know.
 
     Args:
-        task: what is to be solved; inputs too long for the model are cut as the task says (`hardprompt.cut`).
+        task: what is to be solved; inputs too long for the model are cut as the task says (`hardprompt.scoring.truncation`).
         lm: the frozen model.
         weight: nats of task loss that one nat per token of prompt NLL costs.
         prompt_length: tokens (or soft vectors) of the prompts that are searched.
@@ -67,7 +67,7 @@ class Problem:
         train, dev: scorers of the two splits.
         visits: prompts scored on dev, in order.
         curve: values noted by `note`, in order.
-        settled: options that an optimizer's configuration leaves open, as it settled them; the record has them.
+        resolved_options: values of the options that the configuration leaves open, as the optimizer set them; recorded.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Problem:
         lm_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.task = task = fitted(task, lm, prompt_length)
+        self.task = task = fit_to_context(task, lm, prompt_length)
         self.lm = lm
         self.weight = weight
         self.prompt_length = prompt_length
@@ -99,7 +99,7 @@ class Problem:
         self.visits: list[Visit] = []
         self.curve: list[dict[str, float]] = []
         self.best: Visit | None = None
-        self.settled: dict[str, Any] = {}
+        self.resolved_options: dict[str, Any] = {}
         self._progress = progress
 
     def check_context(self, prompt_length: int) -> None:
@@ -195,14 +195,14 @@ class Optimizer(Generic[C]):
     """A search procedure under a name, with its options.
 
     `search` returns what it emits at its end: a list of hard prompts as ids, the last one its final iterate, or a soft prompt.
-    `sweeps` says whether the weight matters to it, so that studies run it once per weight. `check` raises a RequestError where
-    the problem cannot be searched with these options; it is called before anything runs.
+    `uses_weight` says whether the result depends on the fluency weight; studies then run the optimizer once per weight. `check`
+    raises a RequestError if the problem cannot be searched with these options; it is called before anything runs.
     """
 
     name: str
     search: Callable[[Problem, C], Emitted]
     config: type[C]
-    sweeps: bool = True
+    uses_weight: bool = True
     check: Callable[[Problem, C], None] = lambda problem, config: None
 
     @property
@@ -224,7 +224,7 @@ class Optimizer(Generic[C]):
 
 
 def optimizer(
-    name: str, config: type[C], sweeps: bool = True, check: Callable[[Problem, C], None] = lambda problem, config: None
+    name: str, config: type[C], uses_weight: bool = True, check: Callable[[Problem, C], None] = lambda problem, config: None
 ) -> Callable[[Callable[[Problem, C], Emitted]], Optimizer[C]]:
     """Make a search procedure an optimizer.
 
@@ -238,7 +238,7 @@ def optimizer(
         >>> first_words.summary
         'The first allowed tokens, as a joke.'
     """
-    return lambda search: Optimizer(name, search, config, sweeps, check)
+    return lambda search: Optimizer(name, search, config, uses_weight, check)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +247,7 @@ class PromptResult:
 
     Attributes:
         best: the visited prompt with the lowest objective on dev, the earliest on ties.
-        emitted: what the optimizer emits at its end (its last iterates or rollouts), the final one last.
+        final_prompts: what the optimizer emits at its end (its last iterates or rollouts), the final one last.
         config: the optimizer's options.
         visits, curve: every prompt scored on dev, and the values noted on the way.
         lm_tokens_forward, lm_tokens_backward: logical LM tokens of the search.
@@ -259,7 +259,7 @@ class PromptResult:
     seed: int
     config: dict[str, Any]
     best: Visit
-    emitted: tuple[HardPrompt | SoftPrompt, ...]
+    final_prompts: tuple[HardPrompt | SoftPrompt, ...]
     visits: tuple[Visit, ...] = field(repr=False)
     curve: tuple[dict[str, float], ...] = field(repr=False)
     lm_tokens_forward: int
@@ -291,9 +291,9 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
         optimizer=optimizer.name,
         weight=problem.weight,
         seed=problem.seed,
-        config=config.model_dump() | problem.settled,
+        config=config.model_dump() | problem.resolved_options,
         best=problem.best,
-        emitted=tuple(prompts) or (problem.best.prompt,),
+        final_prompts=tuple(prompts) or (problem.best.prompt,),
         visits=tuple(problem.visits),
         curve=tuple(problem.curve),
         lm_tokens_forward=problem.counter.forward,

@@ -18,7 +18,7 @@ class RandomConfig(Config):
     batch_size: PositiveInt = 4
 
 
-@optimizer("empty", config=BaselineConfig, sweeps=False)
+@optimizer("empty", config=BaselineConfig, uses_weight=False)
 def empty(problem: Problem, config: BaselineConfig) -> Emitted:
     """No prompt at all."""
     problem.visit([[]])
@@ -35,7 +35,7 @@ def _references(problem: Problem) -> list[tuple[int, ...]]:
     return [HardPrompt.from_text(problem.lm, text).ids for text in problem.task.reference_prompts]
 
 
-@optimizer("manual", config=BaselineConfig, sweeps=False, check=_has_references)
+@optimizer("manual", config=BaselineConfig, uses_weight=False, check=_has_references)
 def manual(problem: Problem, config: BaselineConfig) -> Emitted:
     """The task's reference prompts; the best on dev is kept."""
     prompts = _references(problem)
@@ -43,7 +43,7 @@ def manual(problem: Problem, config: BaselineConfig) -> Emitted:
     return prompts
 
 
-@optimizer("random", config=RandomConfig, sweeps=False)
+@optimizer("random", config=RandomConfig, uses_weight=False)
 def random(problem: Problem, config: RandomConfig) -> Emitted:
     """Prompts of allowed tokens drawn uniformly; the best on dev is kept."""
     wanted = config.prompts or (256 if problem.lm_tokens is None else None)

@@ -15,10 +15,10 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RunError
-from hardprompt.lm.fluency import nll_tokens, projected_nll
+from hardprompt.lm.perplexity import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
-from hardprompt.optimizers.projection import Measure, nearest, row_norms
 from hardprompt.optimizers.soft import check_init, initial_embeds, make_updater
+from hardprompt.projection import Measure, nearest, row_norms
 
 EMITTED = 20
 """The last projections stand for what PEZ emits at its end: where it oscillates, they differ."""

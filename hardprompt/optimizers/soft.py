@@ -7,9 +7,9 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.fluency import nll_tokens, projected_nll
+from hardprompt.lm.perplexity import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
-from hardprompt.optimizers.projection import Measure, nearest
+from hardprompt.projection import Measure, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
 SHARE_OF_SPREAD = 0.1
@@ -41,14 +41,16 @@ class SoftConfig(Config):
     evaluate_every: PositiveInt = 10
 
 
-@optimizer("soft", config=SoftConfig, sweeps=False, check=lambda problem, config: check_init(config.init, config.init_text))
+@optimizer(
+    "soft", config=SoftConfig, uses_weight=False, check=lambda problem, config: check_init(config.init, config.init_text)
+)
 def soft(problem: Problem, config: SoftConfig) -> Emitted:
     """A vanilla soft prompt: free vectors trained by gradient, the upper bound that nobody can read."""
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
     learning_rate = config.learning_rate
     if learning_rate is None:
         learning_rate = SHARE_OF_SPREAD * float(problem.lm.vocab_embeds.float().std())
-        problem.settled["learning_rate"] = learning_rate
+        problem.resolved_options["learning_rate"] = learning_rate
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
     problem.visit_soft(embeds)
     for step in range(config.steps):

@@ -16,14 +16,14 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
 from torch import Tensor
 
+from hardprompt.data.task import Template
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.metrics.overlap import token_f1
+from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.optimizers.base import Config, Problem
-from hardprompt.optimizers.projection import Measure, nearest
 from hardprompt.optimizers.soft import SHARE_OF_SPREAD, initial_embeds, make_updater
+from hardprompt.projection import Measure, nearest
 from hardprompt.prompt import HardPrompt
-from hardprompt.task import Template
 
 LEAST_F1 = 0.98
 """Token F1 at which a projection counts as the target, as published."""

@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hardprompt.catalogue import all_tasks, load_task
-from hardprompt.dataset import DataTask
+from hardprompt.data.catalogue import all_tasks, load_task
+from hardprompt.data.datasets import DataTask
 from hardprompt.errors import HardpromptError
 from hardprompt.lm import EMBEDDED
 from hardprompt.optimizers import all_optimizers
@@ -37,7 +37,7 @@ def list_optimizers() -> list[Entry]:
         {
             "name": optimizer.name,
             "description": optimizer.summary,
-            "sweeps_weight": optimizer.sweeps,
+            "sweeps_weight": optimizer.uses_weight,
             "options": optimizer.config().model_dump(mode="json"),
         }
         for optimizer in all_optimizers().values()

@@ -15,13 +15,14 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
+from hardprompt.records.request import StudyRequest
 from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
-from hardprompt.report.repeat import repetition
-from hardprompt.report.sheet import Sheet
-from hardprompt.report.studies import Shown, comparisons_sheet, means_sheet
-from hardprompt.report.table import best_runs
-from hardprompt.report.text import printable
+from hardprompt.report.escaping import printable
+from hardprompt.report.rerun_command import repetition
+from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.study_tables import best_runs
+from hardprompt.report.tables import ReportTable
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -33,7 +34,6 @@ from hardprompt.report.tradeoff import (
     repeats,
     tradeoff,
 )
-from hardprompt.study.request import StudyRequest
 
 Point = dict[str, Any]
 
@@ -84,21 +84,21 @@ class View:
 class Section:
     """What is shown of one task on one model; `sheets` are the tables that are not shown in another form."""
 
-    shown: Shown
+    shown: StudyView
     views: list[View]
     curves: Chart | None
     best: list[Point]
     asked: list[tuple[str, str]]
     repeats: str
     commands: list[list[str]]
-    sheets: dict[str, Sheet]
+    sheets: dict[str, ReportTable]
 
     @property
     def failed(self) -> int:
         return len(self.shown.points) - len(self.shown.done)
 
 
-def report_page(shown: Sequence[Shown]) -> str:
+def report_page(shown: Sequence[StudyView]) -> str:
     """The page as HTML; the same studies give the same text, wherever their folders lie.
 
     Accuracies are fractions, log-perplexities nats per token, times seconds. It has as much as fits into `LARGEST` bytes.
@@ -122,10 +122,10 @@ def report_page(shown: Sequence[Shown]) -> str:
 
 def study_page(study: dict[str, Any], points: Sequence[Point]) -> str:
     """The page of one study: what `study.yaml` says, and the recorded runs, failed ones too."""
-    return report_page([Shown((study,), tuple(points))])
+    return report_page([StudyView((study,), tuple(points))])
 
 
-def _page(shown: Sequence[Shown], detail: Detail) -> str:
+def _page(shown: Sequence[StudyView], detail: Detail) -> str:
     placed = [p for each in shown for p in each.placed]
     costs, gains = offered(placed, COSTS), offered(placed, GAINS)
     if not detail.axes[0]:
@@ -162,7 +162,7 @@ def _page(shown: Sequence[Shown], detail: Detail) -> str:
     )
 
 
-def _title(shown: Sequence[Shown]) -> tuple[str, str]:
+def _title(shown: Sequence[StudyView]) -> tuple[str, str]:
     """What, and on which model."""
     tasks, lms = (list(dict.fromkeys(getattr(each, name) for each in shown)) for name in ("task", "lm"))
     return (tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"), (lms[0] if len(lms) == 1 else f"{len(lms)} models")
@@ -175,7 +175,7 @@ def _choices(costs: Sequence[Axis], gains: Sequence[Axis]) -> Iterator[tuple[str
 
 
 def _section(
-    shown: Shown, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
+    shown: StudyView, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
 ) -> Section:
     views, curves = [], {}
     if shown.placed:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardprompt.report.text import printable
+from hardprompt.report.escaping import printable
 from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, tradeoff
 
 Point = dict[str, Any]

@@ -10,20 +10,12 @@ from typing import Any
 import numpy as np
 
 from hardprompt.errors import StudyError
-from hardprompt.metrics.statistics import (
-    Comparison,
-    Estimate,
-    Pair,
-    bootstrap,
-    compare_pairs,
-    interquartile_mean,
-    mean,
-)
-from hardprompt.report.sheet import Column, Sheet
-from hardprompt.report.table import OPTIMIZER, WEIGHT, study_sheets
-from hardprompt.study.frontier import frontier
-from hardprompt.study.request import StudyRequest
-from hardprompt.study.store import Store, recorded_request
+from hardprompt.records.frontier import frontier
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store, recorded_request
+from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
+from hardprompt.report.tables import Column, ReportTable
+from hardprompt.stats.statistics import Comparison, Estimate, Pair, bootstrap, compare_pairs, interquartile_mean, mean
 
 Point = dict[str, Any]
 Key = tuple[str, float]
@@ -34,7 +26,7 @@ MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class StudyView:
     """A task on a model: the runs of one study, or of several that belong together.
 
     Attributes:
@@ -76,13 +68,13 @@ class Shown:
         return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()))
 
     @cached_property
-    def sheets(self) -> dict[str, Sheet]:
+    def sheets(self) -> dict[str, ReportTable]:
         """The tables of its own, and the comparison of its optimizers over splits and seeds."""
         compared = comparisons_sheet([self])
         return study_sheets(self.points, self.found) | {compared.name: compared}
 
 
-def together(stores: Sequence[Store]) -> list[Shown]:
+def together(stores: Sequence[Store]) -> list[StudyView]:
     """What is shown side by side: the runs of studies that could have been one are one.
 
     They could where task, model, budget, and all else but the choice of runs agree, with the options of optimizers that are in
@@ -108,7 +100,7 @@ def together(stores: Sequence[Store]) -> list[Shown]:
             groups.append([(store, points)])
     of_task = [(group[0][1][0]["task"], group[0][1][0]["lm"]) for group in groups]
     return [
-        Shown(
+        StudyView(
             tuple(store.study for store, _ in group),
             tuple(point for _, points in group for point in points),
             " + ".join(store.folder.name for store, _ in group) if of_task.count(named) > 1 else "",
@@ -128,7 +120,7 @@ def _one(store: Store, points: list[Point], other: Store, others: list[Point]) -
     return a == b and options[0] == options[1] and same_data and not runs[0] & runs[1]
 
 
-def scores(shown: Sequence[Shown], keys: Sequence[Key], value: Callable[[Point], float | None]) -> list[np.ndarray] | None:
+def scores(shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[Point], float | None]) -> list[np.ndarray] | None:
     """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds with which all of them finished.
 
     Of every task there are as many units as of the one with the fewest, in the order of splits and seeds; None where no task
@@ -147,7 +139,7 @@ def scores(shown: Sequence[Shown], keys: Sequence[Key], value: Callable[[Point],
     return list(np.moveaxis(np.array([row[:count] for row in rows], dtype=float), 2, 0))
 
 
-def keys_of(shown: Sequence[Shown]) -> list[Key]:
+def keys_of(shown: Sequence[StudyView]) -> list[Key]:
     """The optimizers and weights that ran, in order."""
     found = dict.fromkeys((p["optimizer"], p["weight"]) for each in shown for p in each.done)
     order = list(dict.fromkeys(name for name, _ in found))
@@ -159,7 +151,7 @@ def as_text(point: Point) -> float | None:
     return point["deployed_test_accuracy"]
 
 
-def means_sheet(shown: Sequence[Shown]) -> Sheet:
+def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
     """Over tasks: a row per optimizer and weight."""
     columns = (
         OPTIMIZER, WEIGHT, Column("tasks", digits=0), Column("runs of each", digits=0), Column("test acc.", "interval"),
@@ -183,10 +175,10 @@ def means_sheet(shown: Sequence[Shown]) -> Sheet:
         "Every task counts the same; rows with fewer tasks do not compare with the others. 95 % bootstrap intervals: runs are "
         "redrawn within each task, and for tasks like these the tasks as well."
     )
-    return Sheet("means", f"means over {len(shown)} tasks", caption, columns, rows)
+    return ReportTable("means", f"means over {len(shown)} tasks", caption, columns, rows)
 
 
-def compared(shown: Sequence[Shown], tasks_too: bool) -> list[Comparison]:
+def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
     """Every two optimizers but the empty prompt, each at its least weight, on the tasks and units with which both finished."""
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
@@ -197,7 +189,7 @@ def compared(shown: Sequence[Shown], tasks_too: bool) -> list[Comparison]:
     return compare_pairs(pairs, tasks_too=tasks_too)
 
 
-def comparisons_sheet(shown: Sequence[Shown]) -> Sheet:
+def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
     """A row for every two optimizers: the difference of their texts' accuracies, never without its interval and n."""
     several = len(shown) > 1
     own = compared(shown, tasks_too=False)
@@ -225,10 +217,10 @@ def comparisons_sheet(shown: Sequence[Shown]) -> Sheet:
         f"{'whole tasks' if several else 'splits and seeds'} are flipped, and then corrected by Holm for all these pairs. "
         f"A difference is shown where its interval{like_these} is above 0 and the corrected p below 0.05."
     )
-    return Sheet("comparisons", "each optimizer against the others", caption, columns, rows)
+    return ReportTable("comparisons", "each optimizer against the others", caption, columns, rows)
 
 
-def statistics(shown: Sequence[Shown]) -> dict[str, Any]:
+def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
     """For scripts: the rows of `means_sheet`, and the comparisons over tasks like these."""
     sheet = means_sheet(shown)
     return {
@@ -238,7 +230,7 @@ def statistics(shown: Sequence[Shown]) -> dict[str, Any]:
     }
 
 
-def _matrix(shown: Sequence[Shown], key: Key, value: Callable[[Point], float | None]) -> np.ndarray | None:
+def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[Point], float | None]) -> np.ndarray | None:
     found = scores(shown, [key], value)
     return found[0] if found else None
 

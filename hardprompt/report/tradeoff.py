@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hardprompt.metrics.statistics import bootstrap, bootstrap_band, bootstrap_mean, counted, mean, score_at
-from hardprompt.study.frontier import non_dominated
+from hardprompt.stats.pareto import non_dominated
+from hardprompt.stats.statistics import bootstrap, bootstrap_band, bootstrap_mean, counted, mean, score_at
 
 Point = dict[str, Any]
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from hardprompt.errors import RequestError, RunError
 from hardprompt.lm.memory import memory_bytes
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import versions
+from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.engine import Desk, Job, Listener, Refused
-from hardprompt.study.machine import PROCESS_BYTES
-from hardprompt.study.prepared import Opened, Outcome, Step
-from hardprompt.study.request import StudyRequest
-from hardprompt.study.stop import Stop
-from hardprompt.study.store import versions
+from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
+from hardprompt.study.resources import PROCESS_BYTES
 
 TRIES = 4
 """How often a run is begun whose machine or process is lost, before it is recorded as failed."""
@@ -58,7 +58,7 @@ class RayCluster:
             raise RequestError("a cluster needs Ray; install it with: pip install 'hardprompt[ray]'") from error
         self._ray: Any = ray
         self._address, self._threads, self._jobs, self._told = address, threads, jobs, told
-        self._opened: list[Opened] = []
+        self._opened: list[StudyInfo] = []
         self._said: set[str] = set()
 
     def __enter__(self) -> "RayCluster":
@@ -78,7 +78,7 @@ class RayCluster:
     def __exit__(self, *exception: object) -> None:
         self._ray.shutdown()
 
-    def open(self, requests: Sequence[StudyRequest], stop: Stop) -> Iterator[Opened]:
+    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
         """As `Engine` has it; the machines open them side by side."""
         self._opened = []
         remote = self._ray.remote(max_retries=TRIES - 1, max_calls=0)(_open)
@@ -94,7 +94,7 @@ class RayCluster:
             self._opened.append(answer)
             yield answer
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Stop) -> Generator[tuple[Job, Outcome], None, None]:
+    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
         """As `Engine` has it, for studies that it has opened."""
         remote = self._ray.remote(max_retries=0, max_calls=0)(_make)
         shared = self._threads, self._folder, versions(), self._board
@@ -124,7 +124,7 @@ class RayCluster:
             for ref in ready:
                 number, job, attempt = at.pop(ref)
                 answer = self._answer(ref)
-                if isinstance(answer, Outcome):
+                if isinstance(answer, RunResult):
                     begins(number, job)
                     yield job, answer
                 elif attempt < TRIES:
@@ -188,12 +188,12 @@ class _Board:
     """Where runs write how far they have come, for the one that asks; it lives on that one's machine."""
 
     def __init__(self) -> None:
-        self._steps: dict[int, Step] = {}
+        self._steps: dict[int, Progress] = {}
 
-    def tell(self, number: int, step: Step) -> None:
+    def tell(self, number: int, step: Progress) -> None:
         self._steps[number] = step
 
-    def take(self) -> dict[int, Step]:
+    def take(self) -> dict[int, Progress]:
         """What is new."""
         steps, self._steps = self._steps, {}
         return steps
@@ -221,19 +221,19 @@ def _settle(threads: int, folder: str | None, theirs: dict[str, str]) -> _Unfit 
     return None
 
 
-def _open(request: StudyRequest, threads: int, folder: str | None, theirs: dict[str, str]) -> Opened | Refused | _Unfit:
+def _open(request: StudyRequest, threads: int, folder: str | None, theirs: dict[str, str]) -> StudyInfo | Refused | _Unfit:
     """What a machine answers that is to open a study."""
     return _settle(threads, folder, theirs) or _desk.open(request)
 
 
-def reads(opened: Opened) -> tuple[Any, ...]:
+def reads(opened: StudyInfo) -> tuple[Any, ...]:
     """What a study reads, as far as it must be the same on every machine."""
     return opened.data, opened.vocabulary_size, opened.weight_bytes
 
 
 def _make(
     number: int, job: Job, same: tuple[Any, ...], threads: int, folder: str | None, theirs: dict[str, str], board: Any
-) -> Outcome | _Unfit:
+) -> RunResult | _Unfit:
     """What a machine answers that is to make a run; one that reads other data would spoil the record."""
     if unfit := _settle(threads, folder, theirs):
         return unfit
@@ -244,11 +244,11 @@ def _make(
         return _Unfit(f"reads other data or another model for {job.task} with {job.lm} than the one that opened the study")
     told = 0.0
 
-    def tell(step: Step) -> None:
+    def tell(step: Progress) -> None:
         nonlocal told
         if (now := time.monotonic()) - told >= TELL_EVERY:
             told = now
             board.tell.remote(number, step)
 
-    tell(Step(0, 0))
+    tell(Progress(0, 0))
     return _desk.make(job, tell)

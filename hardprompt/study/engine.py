@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hardprompt.errors import RequestError
-from hardprompt.study.prepared import Opened, Outcome, Prepared, Step, failed
-from hardprompt.study.request import Run, StudyRequest
-from hardprompt.study.stop import Stop
+from hardprompt.records.request import Run, StudyRequest
+from hardprompt.study.cancellation import Cancellation
+from hardprompt.study.loaded_study import LoadedStudy, Progress, RunResult, StudyInfo, failed
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Job:
     task: str
     lm: str
 
-    def failed(self, reason: str) -> Outcome:
+    def failed(self, reason: str) -> RunResult:
         """What came of it where it could not even be begun, or its process ended."""
         return failed(self.run, self.task, self.lm, reason)
 
@@ -50,7 +50,7 @@ class Listener(Protocol):
     def started(self, job: Job) -> None:
         """A run begins."""
 
-    def advanced(self, job: Job, step: Step) -> None:
+    def advanced(self, job: Job, step: Progress) -> None:
         """A run has come so far."""
 
     def finished(self, job: Job, point: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Silent:
 
     def started(self, job: Job) -> None: ...
 
-    def advanced(self, job: Job, step: Step) -> None: ...
+    def advanced(self, job: Job, step: Progress) -> None: ...
 
     def finished(self, job: Job, point: dict[str, Any]) -> None: ...
 
@@ -74,11 +74,11 @@ class Silent:
 class Engine(Protocol):
     """What makes runs."""
 
-    def open(self, requests: Sequence[StudyRequest], stop: Stop) -> Iterator[Opened]:
+    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
         """What the record must know of each study; RequestError where one cannot be run."""
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Stop) -> Generator[tuple[Job, Outcome], None, None]:
-        """Each job with what came of it, as soon as it is there; Stopped where the studies are to end."""
+    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
+        """Each job with what came of it, as soon as it is there; Cancelled where the studies are to end."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class Desk:
     """Where runs are made one after another: it holds the study at work, and its model over to the next one."""
 
     def __init__(self) -> None:
-        self._prepared: Prepared | None = None
+        self._prepared: LoadedStudy | None = None
 
-    def prepare(self, request: StudyRequest) -> Prepared:
+    def prepare(self, request: StudyRequest) -> LoadedStudy:
         """The study of a request, loaded unless it is the one at work."""
         last = self._prepared
         if last is None or last.request != request:
@@ -111,18 +111,18 @@ class Desk:
             )
             lm = last.forget() if last and same else None
             self._prepared = last = None  # what it holds is free before the next is loaded
-            self._prepared = Prepared(request, lm)
+            self._prepared = LoadedStudy(request, lm)
         assert self._prepared
         return self._prepared
 
-    def open(self, request: StudyRequest) -> Opened | Refused:
+    def open(self, request: StudyRequest) -> StudyInfo | Refused:
         """What the record must know of a study, in a form that can be sent."""
         try:
             return self.prepare(request).opened
         except RequestError as error:
             return Refused(error.about, str(error))
 
-    def make(self, job: Job, listen: Any) -> Outcome:
+    def make(self, job: Job, listen: Any) -> RunResult:
         """What came of a job; `listen` is told of its steps."""
         try:
             prepared = self.prepare(job.request)
@@ -142,17 +142,17 @@ class InProcess:
         self._threads = threads
         self._desk = Desk()
 
-    def open(self, requests: Sequence[StudyRequest], stop: Stop) -> Iterator[Opened]:
+    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
         """As `Engine` has it."""
         for request in requests:
             with stop.droppable(), _threads(self._threads):
                 opened = self._desk.prepare(request).opened
             yield opened
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Stop) -> Generator[tuple[Job, Outcome], None, None]:
+    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
         """As `Engine` has it."""
 
-        def listen(step: Step) -> None:
+        def listen(step: Progress) -> None:
             stop.check()
             listener.advanced(job, step)
 

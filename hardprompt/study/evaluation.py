@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
-from hardprompt.cut import fitted
+from hardprompt.data.task import Task
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
-from hardprompt.study.point import finite, measure_prompt
-from hardprompt.task import Task
+from hardprompt.scoring.truncation import fit_to_context
+from hardprompt.study.measure import finite, measure_prompt
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
     """
     checked = as_prompt(lm, prompt, task.template_for(lm.masked))
     length = len(checked.ids) if isinstance(checked, HardPrompt) else checked.embeds.shape[0]
-    task = fitted(task, lm, length if prompt_length is None else prompt_length)
+    task = fit_to_context(task, lm, length if prompt_length is None else prompt_length)
     allowed = None
     if isinstance(checked, SoftPrompt):
         allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary

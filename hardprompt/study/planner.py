@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from hardprompt.data.yaml_lines import Place
 from hardprompt.errors import RequestError
-from hardprompt.lined import Place
+from hardprompt.optimizers import Optimizer
+from hardprompt.records.request import Run, StudyRequest
 from hardprompt.study.recipe import OF_MODEL, OF_TASK, Recipe, options_left
-from hardprompt.study.request import StudyRequest
 
 NOT_OF_A_STUDY = ("about", "minutes", "threads", "studies", "tasks", "models")
 
@@ -69,3 +70,12 @@ def _of_variant(recipe: Recipe, name: str, own: dict[str, Any]) -> Iterator[Plan
 def _entries(recipe: Recipe, own: dict[str, Any], at: Place, kind: str) -> tuple[list[dict[str, Any]], Place]:
     """The tasks or models of a variant, and where they stand."""
     return (own[kind], (*at, kind)) if kind in own else (recipe.fields.get(kind, []), (kind,))
+
+
+def plan(request: StudyRequest, optimizers: dict[str, tuple[Optimizer[Any], Any]]) -> Iterator[Run]:
+    """The runs of a request, seed by seed, so that an interrupted study holds whole comparisons."""
+    for split in request.splits:
+        for seed in request.seeds:
+            for name, (optimizer, _) in optimizers.items():
+                for weight in request.weights if optimizer.uses_weight else (0.0,):
+                    yield Run(name, split, seed, weight)

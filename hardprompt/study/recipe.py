@@ -29,10 +29,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 from pydantic import model_validator as checks_all
 
-from hardprompt.data import stop
+from hardprompt.data.rows import stop
+from hardprompt.data.yaml_lines import Place, YamlLines, read_yaml
 from hardprompt.errors import RequestError, UnknownName
-from hardprompt.lined import Lined, Place, read_yaml
-from hardprompt.study.request import OPTIMIZERS, PRESETS, StudyRequest
+from hardprompt.records.request import OPTIMIZERS, PRESETS, StudyRequest
 
 OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that a task may have of its own."""
@@ -126,7 +126,7 @@ class Recipe:
 
     name: str
     fields: dict[str, Any]
-    _lined: Lined = field(repr=False)
+    _lined: YamlLines = field(repr=False)
     _overrides: Mapping[Place, str] = field(repr=False)
 
     @property
@@ -249,7 +249,7 @@ def _below(at: dict[str, Any], key: str) -> Any:
     return at[key]
 
 
-def _wrong(lined: Lined, overrides: Mapping[Place, str], place: Place, message: str) -> RequestError:
+def _wrong(lined: YamlLines, overrides: Mapping[Place, str], place: Place, message: str) -> RequestError:
     asked = next((said for at, said in overrides.items() if place[: len(at)] == at or at[: len(place)] == place), None)
     line = lined.line(*place)
     where = asked or (str(lined.file) if line is None else f"{lined.file}:{line}")

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardprompt.errors import RecordError, RequestError
+from hardprompt.records.atomic import replacing
+from hardprompt.records.lock import locked
+from hardprompt.records.request import Run, StudyRequest
+from hardprompt.records.store import Store, load_points, refuse_foreign
+from hardprompt.report.write import write_report
+from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.cluster import RayCluster
 from hardprompt.study.engine import Engine, InProcess, Job, Listener, Silent
-from hardprompt.study.lock import locked
-from hardprompt.study.machine import Machine, processes
+from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import PlannedStudy, planned_studies
-from hardprompt.study.prepared import Opened
 from hardprompt.study.recipe import Recipe, read_recipe
-from hardprompt.study.request import Run, StudyRequest
-from hardprompt.study.stop import Stop, Stopped
-from hardprompt.study.store import Store, load_points, refuse_foreign, replacing
+from hardprompt.study.resources import Machine, processes
 from hardprompt.study.workers import Workers
 
 if TYPE_CHECKING:
@@ -86,10 +88,10 @@ def run_study(
     import torch
 
     engine, listener = InProcess(), listener or Silent()
-    with Stop() as stop:
+    with Cancellation() as stop:
         try:
             [opened] = engine.open([request], stop)
-        except Stopped:
+        except Cancelled:
             raise KeyboardInterrupt from None
         folder = Path(out or ROOT / _folder_name(opened))
         study = _Study(folder, request, opened)
@@ -152,13 +154,13 @@ def run(
             engine = InProcess(recipe.threads)
         else:
             engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
-        stop = stack.enter_context(Stop(timeout))  # after Ray, which takes SIGTERM for itself
+        stop = stack.enter_context(Cancellation(timeout))  # after Ray, which takes SIGTERM for itself
         try:
             studies = [
                 _Study(folder / _folder_name(opened, study.variant), study.request, opened)
                 for study, opened in zip(planned, _opened(recipe, planned, engine, stop), strict=True)
             ]
-        except Stopped:
+        except Cancelled:
             return _never_begun(folder, stop)
         _refuse_twins(studies)
         for study in studies:
@@ -181,7 +183,7 @@ class _Study:
 
     folder: Path
     request: StudyRequest
-    opened: Opened
+    opened: StudyInfo
     torn: str = ""
     store: Store = field(init=False)
 
@@ -205,7 +207,7 @@ class _Study:
 
 
 def _carry_out(
-    folder: Path, studies: Sequence[_Study], engine: Engine, listener: Listener, stop: Stop, retry_failed: bool
+    folder: Path, studies: Sequence[_Study], engine: Engine, listener: Listener, stop: Cancellation, retry_failed: bool
 ) -> Ended:
     """Make what is left of the studies, and record it."""
     stop.watch({folder, *(study.folder for study in studies)})
@@ -225,7 +227,7 @@ def _carry_out(
     def draw(numbers: set[int]) -> None:
         for number in sorted(numbers & undrawn):
             undrawn.discard(number)
-            studies[number].store.write_report()
+            write_report(studies[number].store)
 
     try:
         with closing(engine.make(jobs, listener, stop)) as made:
@@ -241,7 +243,7 @@ def _carry_out(
                     draw({job.study})
     except RecordError:
         raise
-    except Stopped:
+    except Cancelled:
         pass
     except BaseException:
         if not stop.interrupted:  # a second signal ends it at once
@@ -254,7 +256,7 @@ def _carry_out(
     return Ended(folder, tuple(study.store for study in studies), sum(missing), failed, stop.reason)
 
 
-def _opened(recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, stop: Stop) -> Iterator[Opened]:
+def _opened(recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, stop: Cancellation) -> Iterator[StudyInfo]:
     """Each of the planned studies, opened; what is wrong is said with its place in the recipe."""
     opened = engine.open([study.request for study in planned], stop)
     for study in planned:
@@ -264,13 +266,13 @@ def _opened(recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, sto
             raise study.blame(recipe, error) from error
 
 
-def _never_begun(folder: Path, stop: Stop) -> Ended:
+def _never_begun(folder: Path, stop: Cancellation) -> Ended:
     if stop.interrupted:
         raise KeyboardInterrupt
     return Ended(folder, (), None, 0, stop.reason)
 
 
-def _folder_name(opened: Opened, variant: str = "") -> str:
+def _folder_name(opened: StudyInfo, variant: str = "") -> str:
     name = f"{opened.task}-{opened.lm.replace('/', '--')}"
     return f"{name}-{variant}" if variant else name
 

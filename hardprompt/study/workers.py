@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hardprompt.errors import RunError
+from hardprompt.records.request import StudyRequest
+from hardprompt.study.cancellation import SIGNALS, Cancellation
 from hardprompt.study.engine import Desk, Job, Listener, Refused, Silent
-from hardprompt.study.prepared import Opened, Outcome, Step
-from hardprompt.study.request import StudyRequest
-from hardprompt.study.stop import SIGNALS, Stop
+from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
 
 TELL_EVERY = 0.2
 """Seconds between two words of a process on how far it has come."""
@@ -82,11 +82,11 @@ class Workers:
             worker.end()
         self._workers.clear()
 
-    def open(self, requests: Sequence[StudyRequest], stop: Stop) -> Iterator[Opened]:
+    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
         """As `Engine` has it; one process opens them, in order."""
         count, self.count = self.count, 1
         for _, answer in self._answers(requests, Silent(), stop):
-            if isinstance(answer, Opened):
+            if isinstance(answer, StudyInfo):
                 yield answer
             elif isinstance(answer, Refused):
                 raise answer.error
@@ -94,13 +94,15 @@ class Workers:
                 raise RunError(f"the studies cannot be checked: {answer}")
         self.count = count
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Stop) -> Generator[tuple[Job, Outcome], None, None]:
+    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
         """As `Engine` has it."""
         for job, answer in self._answers(jobs, listener, stop):
             assert isinstance(job, Job)
-            yield job, answer if isinstance(answer, Outcome) else job.failed(str(answer))
+            yield job, answer if isinstance(answer, RunResult) else job.failed(str(answer))
 
-    def _answers(self, orders: Iterable[Order], listener: Listener, stop: Stop) -> Generator[tuple[Order, Any], None, None]:
+    def _answers(
+        self, orders: Iterable[Order], listener: Listener, stop: Cancellation
+    ) -> Generator[tuple[Order, Any], None, None]:
         """Each order with its answer, or with a text on how its process ended."""
         left = deque(orders)
         try:
@@ -118,7 +120,7 @@ class Workers:
                         answer = worker.death
                         self._workers.remove(worker)
                         worker.end()
-                    if isinstance(answer, Step) and isinstance(order, Job):
+                    if isinstance(answer, Progress) and isinstance(order, Job):
                         listener.advanced(order, answer)
                     else:
                         worker.order = None
@@ -186,7 +188,7 @@ def _serve(line: Connection, threads: int, gpu: str | None) -> None:
 def _teller(line: Connection) -> Any:
     told = 0.0
 
-    def tell(step: Step) -> None:
+    def tell(step: Progress) -> None:
         nonlocal told
         if (now := time.monotonic()) - told >= TELL_EVERY:
             told = now

@@ -1,0 +1,144 @@
+"""What can be wrong with a task beyond its fields and rows: its words and lengths on a model, repetitions, balance."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hardprompt.data.datasets import DataTask, Read
+from hardprompt.data.task import SPLITS, Example, Split, Task
+from hardprompt.data.yaml_lines import YamlLines
+from hardprompt.errors import DataError
+from hardprompt.lm import FrozenLM
+from hardprompt.records.request import StudyRequest
+from hardprompt.scoring.answers import answer_tokens
+
+UNBALANCED = 3
+"""Labels are unbalanced where one has more than so many times the examples of another."""
+
+
+@dataclass(frozen=True)
+class TaskProblem:
+    """Something that is wrong, and where.
+
+    Attributes:
+        level: an error, or a warning, with which a study runs.
+        file, line: where it stands; no line where it is about the whole file, or the task is a Python file.
+        message: what is wrong, and what to do.
+
+    Example:
+        >>> print(TaskProblem("error", "mood/data.csv", 3, "text is empty"))
+        error: mood/data.csv:3: text is empty
+    """
+
+    level: Literal["error", "warning"]
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {DataError(self.file, self.line, self.message)}"
+
+    @classmethod
+    def of(cls, error: DataError) -> "TaskProblem":
+        """An error that the reader of fields or of rows met."""
+        return cls("error", error.file, error.line, error.problem)
+
+
+def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProblem]:
+    """Label words of several tokens, and label words whose first token is another's."""
+    begins: dict[int, str] = {}
+    encoded = answer_tokens(lm, task, list(task.label_words.values()))
+    for (label, word), ids in zip(task.label_words.items(), encoded, strict=True):
+        file, line = str(lined.file), lined.line("label_words", label)
+        if len(ids) != 1:
+            yield TaskProblem("error", file, line, f"label word {word!r} is {len(ids)} tokens of {lm.name}, expected one")
+        if ids and ids[0] in begins:
+            other = begins[ids[0]]
+            yield TaskProblem("error", file, line, f"label words {other!r} and {word!r} begin with the same token of {lm.name}")
+        begins |= {token: begins.get(token, word) for token in ids[:1]}
+
+
+def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+    """Examples that are longer than the context, with their answer and the longest reference prompt or as many tokens as a
+    study searches by default, whichever is more."""
+    template = task.template_for(lm.masked)
+    prompts = [StudyRequest().prompt_length, *map(len, lm.encode_after([" " + text for text in task.reference_prompts]))]
+    texts = lm.encode_many([template.fill(read.example.input, "") for read in reads])
+    answers = [0] * len(reads)
+    if not task.label_words:
+        answers = [len(ids) for ids in answer_tokens(lm, task, [read.example.answer for read in reads])]
+    for read, text, answer in zip(reads, texts, answers, strict=True):
+        size = lm.max_length - lm.room + len(text) + max(prompts) + answer
+        if size > lm.max_length:
+            message = f"{_begin(read.example)} is {size} tokens with a prompt of {max(prompts)}"
+            yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
+
+
+def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+    """Inputs that hold one of the model's special tokens."""
+    for read in reads:
+        if token := lm.special_token_in(read.example.input):
+            message = f"{_begin(read.example)} holds {token!r}, a special token of {lm.name}; write it otherwise"
+            yield TaskProblem("error", read.file, read.line, message)
+
+
+def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
+    """Inputs that stand in two parts (errors), or twice in one (warnings)."""
+    first: dict[str, Read] = {}
+    for read in reads:
+        known = first.setdefault(read.example.input, read)
+        if known is read:
+            continue
+        where = f"{known.file}:{known.line}" if known.line else known.part
+        answer = "" if known.example.answer == read.example.answer else f", with another answer ({known.example.answer})"
+        if known.part != read.part:
+            message = f"{_begin(read.example)} is in {read.part} and in {known.part} ({where}){answer}; leave one of them"
+            yield TaskProblem("error", read.file, read.line, message)
+        else:
+            message = f"{_begin(read.example)} is there twice; first at {where}{answer}"
+            yield TaskProblem("warning", read.file, read.line, message)
+
+
+def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+    """Labels without an example."""
+    seen = {read.example.answer for read in reads}
+    for label in form.label_words:
+        if label not in seen:
+            yield TaskProblem("error", str(lined.file), lined.line("label_words", label), f"no example has the label {label!r}")
+
+
+def parts_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+    """Files of a part that give no example: of test, because they have no labels."""
+    seen = {read.part for read in reads}
+    for part, file in form.own:
+        if part and part not in seen:
+            message = f"{file} gives no example with its answer; {part} is drawn from the others"
+            yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)
+
+
+def balance(task: Task, lined: YamlLines) -> Iterator[TaskProblem]:
+    """Label words whose numbers in a split, drawn or given, are very unequal."""
+    for part in SPLITS if task.label_words else ():
+        count = _counts(task, part)
+        if max(count.values()) > UNBALANCED * min(count.values()):
+            numbers = ", ".join(f"{label} {number}" for label, number in count.items())
+            message = f"the labels of {part} are unbalanced: {numbers}; accuracy will flatter whoever says the most frequent"
+            yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)
+
+
+def references(form: DataTask, lined: YamlLines) -> Iterator[TaskProblem]:
+    """No prompt that a person would write."""
+    if not form.reference_prompts:
+        message = "no reference_prompts; give one, or leave out the optimizer `manual`"
+        yield TaskProblem("warning", str(lined.file), lined.line("reference_prompts"), message)
+
+
+def _counts(task: Task, part: Split) -> Counter[str]:
+    count = Counter(dict.fromkeys(task.labels, 0))
+    count.update(example.answer for example in task.examples(part))
+    return count
+
+
+def _begin(example: Example) -> str:
+    return f"{example.input[:40]!r}{'...' * (len(example.input) > 40)}"

@@ -1,0 +1,173 @@
+"""Checking a task of one's own before a long run: everything that is wrong at once, then what the model reads and scores.
+
+Errors are what a study would refuse or what spoils its result: wrong fields, rows that cannot be used, label words that are not
+one token or share one, labels without an example, examples longer than the model's context, an input with one of its special
+tokens or in two parts, and a task that a masked model, or a causal one, cannot solve. Warnings
+are repetitions within a part, labels of very unequal numbers, a part without labels, and no reference prompt.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hardprompt.custom_task import checks
+from hardprompt.custom_task.checks import TaskProblem
+from hardprompt.custom_task.trivial_baselines import baselines
+from hardprompt.data.catalogue import load_task, needs_data
+from hardprompt.data.datasets import DataTask, Read
+from hardprompt.data.rows import Report
+from hardprompt.data.task import MASK, SPLITS, Task
+from hardprompt.data.task_file import read_own
+from hardprompt.data.yaml_lines import YamlLines
+from hardprompt.errors import DataError, TaskError
+from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.plugins import is_file_reference
+from hardprompt.scoring.answers import answer_tokens
+
+SHOWN = 3
+"""Examples that are shown with their tokens."""
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """An example as the model reads it.
+
+    Attributes:
+        text: with the prompt in its place; the answer excepted, for which a masked model has its mask token.
+        tokens: of the text, as the tokenizer writes them.
+        answer: what is expected after it, or in the mask token's place; separator or blank included.
+        answer_tokens: of the answer.
+    """
+
+    text: str
+    tokens: list[str]
+    answer: str
+    answer_tokens: list[str]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `validate` found.
+
+    Attributes:
+        task, lm: their names.
+        prompt: what is shown in the prompt's place: the first reference prompt, or nothing.
+        findings: errors first, by file and line.
+        shown: the first three examples; none where fields are wrong.
+        scores: what `baselines` gives; empty where there are errors.
+    """
+
+    task: str
+    lm: str
+    prompt: str = ""
+    findings: list[TaskProblem] = field(default_factory=list)
+    shown: list[StudyView] = field(default_factory=list)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> int:
+        """How many of the findings are errors."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values, with the number of errors."""
+        return {"errors": self.errors} | asdict(self)
+
+
+def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
+    """Check a task of one's own against a model; nothing is written.
+
+    Args:
+        path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run for it.
+        lm: the model whose tokens and context count.
+
+    Raises:
+        RequestError: there is no such task, the Python file gives none, or there is no such model.
+
+    Example:
+        >>> validate("mood").errors     # doctest: +SKIP
+        0
+    """
+    name = str(path)
+    lm = load_lm(lm) if isinstance(lm, str) else lm
+    found: list[TaskProblem] = []
+    task: Task | None = None
+
+    def note(error: DataError) -> None:
+        found.append(TaskProblem.of(error))
+
+    if is_file_reference(name) or Path(name).suffix == ".py":
+        if needs_data(name):
+            raise TaskError(f"{name} is a task whose data are given with --data; give a folder with a task.yaml and the data")
+        lined, task = YamlLines(Path(name)), load_task(name)
+        form, fields_fit = _form(task), True
+        reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]
+    else:
+        try:
+            form, lined = read_own(path, note)
+        except DataError as error:
+            note(error)
+            return Checked(name, lm.name, findings=found)
+        fields_fit = not found
+        reads = _read(form, note) if form.own else []
+        if reads and fields_fit:
+            found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
+    found += [*checks.repetitions(reads), *checks.references(form, lined)]
+    bare = form.without_data()
+    try:
+        bare.template_for(lm.masked)
+    except TaskError as error:
+        if fields_fit:
+            found.append(TaskProblem("error", str(lined.file), lined.line("template"), str(error)))
+        return Checked(form.name, lm.name, findings=_sorted(found))
+    found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
+    scores: dict[str, Any] = {}
+    if not any(finding.level == "error" for finding in found):
+        try:
+            made = task or form.assembled(reads, source=str(lined.file))
+            found += checks.balance(made, lined)
+            scores = baselines(made, lm)
+        except TaskError as error:
+            found.append(TaskProblem("error", str(lined.file), lined.line("data"), str(error)))
+    shown = _shown(bare, lm, reads[:SHOWN]) if fields_fit else []
+    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), _sorted(found), shown, scores)
+
+
+def _sorted(found: list[TaskProblem]) -> list[TaskProblem]:
+    return sorted(found, key=lambda finding: (finding.level, finding.file, finding.line or 0))
+
+
+def _form(task: Task) -> DataTask:
+    """What a task is, its data excepted."""
+    shared = {each.name for each in fields(DataTask)} & {each.name for each in fields(Task)}
+    given = {name: getattr(task, name) for name in shared - {"template", "masked_template"}}
+    masked_template = task.masked_template.text if task.masked_template else ""
+    return DataTask(template=task.template.text, masked_template=masked_template, layouts=(), **given)
+
+
+def _read(form: DataTask, report: Report) -> list[Read]:
+    """The examples of each of a task's files, as far as they can be read."""
+    reads: list[Read] = []
+    for file in form.own:
+        try:
+            reads += form.read([file], report)
+        except DataError as error:
+            report(error)
+    return reads
+
+
+def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyView]:
+    template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
+    shown = []
+    for read in reads:
+        text = template.fill(read.example.input, prompt)
+        answer = task.label_words.get(read.example.answer, read.example.answer)
+        [answer_ids] = answer_tokens(lm, task, [answer])
+        before = template.blank if lm.masked else task.separator
+        seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
+        shown.append(StudyView(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
+    return shown
+
+
+def _tokens(lm: FrozenLM, ids: list[int]) -> list[str]:
+    return [str(token) for token in lm.tokenizer.convert_ids_to_tokens(ids)]

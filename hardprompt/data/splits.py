@@ -1,0 +1,122 @@
+"""Train, dev and test from whatever parts the data come in, by rules that depend on nothing but the data and a split's name.
+
+1. A published split is taken as it is, and so are data that come as train, dev and test with labels.
+2. Otherwise test is the labelled test part; where there is none, the dev part; of data in one piece, a fifth (rounded up).
+   What is left is the pool. An input that is also in test, or that the pool had before, is left out of it.
+3. Dev is a fifth of the pool, but at most 1,000 examples, and train is the rest; with `shots`, each gets so many per label.
+
+Draws come from a permutation by numpy's `RandomState`, whose stream never changes, seeded by the number that the split's name
+ends in; "default" stands for 42. The fifth of a single piece is what scikit-learn's `train_test_split(test_size=0.2,
+random_state=42)` takes.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from hardprompt.data.task import SPLITS, Example, Split
+from hardprompt.errors import TaskError
+
+Parts = Mapping[Split, Sequence[Example]]
+T = TypeVar("T")
+
+DEFAULT_SEED = 42
+MOST_DEV = 1000
+
+
+def seed_of(split: str) -> int:
+    """The seed that a split's name stands for: the number at its end, 42 for "default".
+
+    Raises:
+        TaskError: it ends in no number below 2**32.
+
+    Example:
+        >>> seed_of("16-13"), seed_of("default")
+        (13, 42)
+    """
+    found = re.search(r"(?<![0-9])[0-9]{1,10}$", split)
+    seed = DEFAULT_SEED if split == "default" else int(found[0]) if found else 2**32
+    if seed >= 2**32:
+        raise TaskError(f"split {split!r} is not there and cannot be drawn: the name must end in a number, the seed")
+    return seed
+
+
+def make_splits(
+    parts: Parts, split: str, shots: int | None = None, labels: Sequence[str] = (), published: bool = False
+) -> dict[Split, list[Example]]:
+    """Train, dev and test by the rules above.
+
+    Args:
+        parts: the labelled examples by the part they came in, none empty; data in one piece are one part of any name.
+        split: the split's name, whose number is the seed of what is drawn.
+        shots: examples per label in train, and again in dev; of a generation task, examples in all.
+        labels: of a classification task.
+        published: whether the parts are those of a published split.
+
+    Raises:
+        TaskError: too few examples for the shots, or a split's name that chooses nothing.
+
+    Example:
+        >>> films = [Example(f"film {i}", "good" if i % 2 else "bad") for i in range(20)]
+        >>> {part: len(examples) for part, examples in make_splits({"train": films}, "13").items()}
+        {'train': 12, 'dev': 4, 'test': 4}
+    """
+    if published and (missing := [part for part in SPLITS if part not in parts]):
+        raise TaskError(f"the published split has no {' and no '.join(missing)} with labels; give it, or draw with --shots N")
+    if shots is None and len(parts) == 3:
+        if split != "default" and not published:
+            raise TaskError(f"the data have no split {split!r} but come as one train, dev and test; draw others with --shots N")
+        return {"train": list(parts["train"]), "dev": list(parts["dev"]), "test": list(parts["test"])}
+    seed = seed_of(split)
+    if len(parts) == 1:
+        [everything] = parts.values()
+        test, rest = _first_fifth(_shuffled(everything, seed))
+    else:
+        held_out: Split = "test" if "test" in parts else "dev"
+        test = list(parts[held_out])
+        rest = _shuffled([example for part, some in parts.items() if part != held_out for example in some], seed)
+    pool = _fresh(rest, test)
+    if shots is None:
+        dev, train = _first_fifth(pool, MOST_DEV)
+        return {"train": train, "dev": dev, "test": test}
+    return {**_few(pool, shots, labels), "test": test}
+
+
+def _shuffled(items: Sequence[T], seed: int) -> list[T]:
+    return [items[i] for i in np.random.RandomState(seed).permutation(len(items))]
+
+
+def _first_fifth(items: list[T], most: int | None = None) -> tuple[list[T], list[T]]:
+    count = -(-len(items) // 5)
+    count = count if most is None else min(count, most)
+    return items[:count], items[count:]
+
+
+def _fresh(examples: Iterable[Example], known: Iterable[Example]) -> list[Example]:
+    """The examples whose inputs are not known, the first one of each input."""
+    seen = {example.input for example in known}
+    fresh = []
+    for example in examples:
+        if example.input not in seen:
+            seen.add(example.input)
+            fresh.append(example)
+    return fresh
+
+
+def _few(pool: Sequence[Example], shots: int, labels: Sequence[str]) -> dict[Split, list[Example]]:
+    """Of each label, the first `shots` of the pool for train and the next ones for dev."""
+    found: dict[Split, list[Example]] = {"train": [], "dev": []}
+    count: Counter[str] = Counter()
+    for example in pool:
+        label = example.answer if labels else "all"
+        if count[label] < 2 * shots:
+            found["train" if count[label] < shots else "dev"].append(example)
+            count[label] += 1
+    for label in labels or ("all",):
+        if count[label] < 2 * shots:
+            of = f" of {label!r}" if labels else ""
+            raise TaskError(f"{shots} shots need {2 * shots} examples{of} for train and dev, but there are {count[label]}")
+    return found

@@ -1,0 +1,106 @@
+"""Loading a frozen language model: an embedded one by name, a local Hugging Face folder, or a model from the hub."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hardprompt.errors import LMError, UnknownName
+from hardprompt.hub import hub_answers
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.masked import MaskedLM, is_masked
+from hardprompt.lm.memory import BUDGET, memory_bytes
+
+EMBEDDED = {
+    "microworld": Path(__file__).parent / "microworld" / "model",
+    "microworld-reader": Path(__file__).parent / "microworld" / "reader",
+}
+"""Models inside the package, by name: ordinary Hugging Face folders."""
+
+DTYPES = ("float32", "bfloat16")
+
+
+def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
+    """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
+
+    A masked model (`MaskedLM`) is one whose configuration names a class `...ForMaskedLM`, or no class and a type of encoder.
+
+    Args:
+        name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
+        device: "cpu", "cuda", ...; by default CUDA where there is one.
+        dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
+        memory: what scoring may take beside the weights, such as "512MB" or "4GB"; less is slower, not otherwise.
+
+    Raises:
+        LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached; a masked
+            model without a mask token.
+
+    Example:
+        >>> load_lm("microworld").name
+        'microworld'
+    """
+    import transformers
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    source = _locate(name)
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    cached_only = isinstance(source, Path) or not hub_answers()
+    where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
+    try:
+        masked = is_masked(AutoConfig.from_pretrained(source, **where))
+        kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        model, loaded = kind.from_pretrained(
+            source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    except Exception as error:  # broken files make transformers raise anything
+        raise LMError(_why_not(name, source, error)) from error
+    if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+        raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
+    lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+    lm.memory.budget = memory_bytes(memory)
+    return lm
+
+
+def _place(device: str) -> torch.device:
+    """The device of that name, which must be there."""
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise LMError(f"no device {device!r}; use cpu or cuda") from error
+    if place.type not in ("cpu", "cuda"):
+        raise LMError(f"device {device!r} is not supported; use cpu or cuda")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+    return place
+
+
+def _locate(name: str) -> str | Path:
+    """The folder of an embedded or local model, or the name itself as a hub id."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise LMError(f"{name} is no model folder: it has no config.json")
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+            raise LMError(f"model folder {name} has no weights: put model.safetensors into it")
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
+    return name
+
+
+def _why_not(name: str, source: str | Path, error: Exception) -> str:
+    if isinstance(source, Path):
+        return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
+    hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
+    return str(UnknownName("model", name, EMBEDDED, hint))
+
+
+def _short_name(name: str) -> str:
+    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name

@@ -1,0 +1,57 @@
+"""All readings of one soft prompt, and what each of them does and says: is there one text that it means?"""
+
+from typing import Any
+
+from torch import Tensor
+
+from hardprompt.metrics.interpretation import TaskJudge
+from hardprompt.metrics.stability import readings
+from hardprompt.projection import MEASURES
+from hardprompt.prompt import SoftPrompt
+from hardprompt.scoring import Scorer
+
+RUNNER_UP = "2nd nearest"
+
+
+def soft_prompt_readings(
+    prompt: SoftPrompt, scorer: Scorer, judge: TaskJudge, allowed: Tensor, seed: int = 0
+) -> list[dict[str, Any]]:
+    """What is read off a soft prompt by each method, and whether what it says changes with the method.
+
+    Methods: the closest tokens by cosine, Euclidean distance and dot product, the second closest by cosine, and the closest
+    after small noise, in several draws (`hardprompt.metrics.stability`).
+
+    Args:
+        prompt: the vectors.
+        scorer: examples of the task that it solves.
+        judge: says what a text says.
+        allowed: token ids that it may be read as, (A,).
+        seed: of the noise.
+
+    Returns:
+        A line per different text, in the order in which the methods come to it: `text`, `methods` (name to the share of its
+        draws that read this text), `accuracy` (fraction, of the text on the scorer's examples), and what
+        `Interpretation.as_json` has: `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
+
+    Example:
+        >>> from hardprompt import SoftPrompt, load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> vectors = lm.vocab_embeds[lm.encode("give the plural")]
+        >>> scorer, judge = Scorer(lm, task, task.dev), TaskJudge(lm, [task])
+        >>> first = soft_prompt_readings(SoftPrompt(vectors), scorer, judge, torch.arange(len(lm.vocab_embeds)))[0]
+        >>> first["text"], first["methods"]["cosine"], first["outcome"]
+        ('give the plural', 1.0, 'faithful')
+    """
+    lm = scorer.lm
+    found: dict[str, dict[str, float]] = {}
+    for method, several in readings(prompt.embeds, lm.vocab_embeds[allowed], seed).items():
+        if method not in MEASURES and method != RUNNER_UP and not method.startswith("noise"):
+            continue
+        for rows in several:
+            shares = found.setdefault(lm.decode(allowed[rows].tolist()).strip(), {})
+            shares[method] = shares.get(method, 0.0) + 1 / len(several)
+    return [
+        {"text": text, "methods": shares, "accuracy": float(scorer.score_text(text).correct.float().mean())}
+        | judge.says(text).as_json(scorer.task.name)
+        for text, shares in found.items()
+    ]

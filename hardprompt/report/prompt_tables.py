@@ -1,0 +1,125 @@
+"""One prompt on the terminal: all its metrics with their units, or its tokens one by one."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hardprompt.projection import MEASURES
+from hardprompt.report.escaping import printable
+from hardprompt.report.listing import list_metrics
+
+SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
+OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
+"""Said again among the readers."""
+
+
+def evaluation_table(found: dict[str, Any]) -> Table:
+    """A row per metric that has a value; what has none by construction is one row with the reason."""
+    table = Table(title=_title(f"{found['task']} on {found['lm']}", found["prompt_text"]), title_justify="left", pad_edge=False)
+    table.add_column("metric")
+    table.add_column("value", overflow="fold")
+    table.add_column("unit")
+    units = {entry["name"]: entry["unit"] for entry in list_metrics()}
+    for reader, reading in found["readers"].items():
+        units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
+    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + OF_THE_FIRST}).items():
+        if value is not None:
+            table.add_row(name, _value(value), units.get(name, ""))
+    return table
+
+
+def wayward_table(found: dict[str, Any]) -> Table:
+    """A row per value of a wayward prompt, the grid of gamma at the end."""
+    heading = _title(f"{found['task']} on {found['lm']}, to read as", found["target"])
+    table = Table(title=heading, title_justify="left", pad_edge=False)
+    table.add_column("")
+    table.add_column("value", overflow="fold")
+    for name, value in _flat(
+        {key: value for key, value in found.items() if key not in ("task", "lm", "target", "grid")}
+    ).items():
+        if value is not None:
+            table.add_row(name, _value(value))
+    for row in found["grid"]:
+        values = (f"{name} {value:.3f}" for name, value in row.items() if name != "gamma")
+        table.add_row(f"gamma {row['gamma']:g}", Text(", ".join(values)))
+    return table
+
+
+def inspection_table(found: dict[str, Any]) -> Table:
+    """A row per token: surprisal and its running mean in nats, norm, and the nearest vocabulary entries with their values.
+
+    Where the prompt was read on a task there is also what is lost without the token.
+
+    An asterisk marks a position whose reading a small change of method changes.
+    """
+    text = "a soft prompt" if found["prompt_ids"] is None else found["prompt_text"]
+    table = Table(title=_title(found["lm"], text), title_justify="left", pad_edge=False, show_lines=True)
+    worth = ("loss_added", "accuracy_lost") if found["shuffled"] else ()
+    numbers = ("surprisal", "running_mean", "norm", *worth)
+    headings = ("", "id", "token", "surprisal", "mean", "norm", *(name.replace("_", " ") for name in worth), *MEASURES)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("token", *MEASURES) else "right", no_wrap=True)
+    for row in found["tokens"]:
+        near = [Text("\n".join(f"{each['value']:.3f} {each['token']!r}" for each in row["nearest"][m])) for m in MEASURES]
+        token = Text("-" if row["token"] is None else repr(row["token"]))
+        identity = "-" if row["id"] is None else str(row["id"])
+        place = f"{row['position']}*" if row["marked"] else str(row["position"])
+        table.add_row(place, identity, token, *[_number(row[name]) for name in numbers], *near)
+    table.caption, table.caption_justify = _caption(found), "left"
+    return table
+
+
+def readings_table(readings: list[dict[str, Any]]) -> Table:
+    """A row per text that a soft prompt can be read as: by which methods, how well it does, and what it says."""
+    table = Table(title="what it may be read as", title_justify="left", pad_edge=False)
+    for heading in ("text", "read so by (share of draws)", "accuracy", "outcome", "says", "reader"):
+        table.add_column(heading, justify="right" if heading in ("accuracy", "reader") else "left", overflow="fold")
+    for row in readings:
+        methods = ", ".join(name if share == 1 else f"{name} ({share:.2f})" for name, share in row["methods"].items())
+        says = ", ".join(row["tasks"]) or "-"
+        table.add_row(
+            Text(printable(row["text"])),
+            methods,
+            f"{row['accuracy']:.3f}",
+            row["outcome"],
+            says,
+            _number(row["reader_nats_per_token"]),
+        )
+    outcomes = {row["outcome"] for row in readings}
+    if len(outcomes) > 1:
+        table.caption, table.caption_justify = "what it says changes with the method: no one reading can be trusted", "left"
+    return table
+
+
+def _caption(found: dict[str, Any]) -> str:
+    lines = []
+    if any(row["marked"] for row in found["tokens"]):
+        lines.append("* another measure, or a little noise, reads another token here")
+    if found["shuffled"] and found["shuffled"]["shuffled_accuracy"] is not None:
+        order = found["shuffled"]
+        lines.append(
+            f"shuffled: accuracy {order['shuffled_accuracy']:.3f} ({order['accuracy_lost']:.3f} lost), "
+            f"loss {order['shuffled_loss']:.3f} nats per example ({order['loss_added']:.3f} added)"
+        )
+    return "\n".join(lines)
+
+
+def _title(of: str, text: str) -> Text:
+    return Text(printable(f"{of}: {text or '(no prompt)'}"))
+
+
+def _value(value: Any) -> Text:
+    return Text(f"{value:.4f}" if isinstance(value, float) else printable(str(value)))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Metrics inside metrics by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()} if isinstance(value, dict) else {key: value}
+    return flat

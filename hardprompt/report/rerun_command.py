@@ -1,0 +1,83 @@
+"""What to type to make a study again: a command line where the request can be said in one, else Python."""
+
+import shlex
+from typing import Any
+
+from hardprompt.records.request import StudyRequest
+
+OUT = "again"
+"""The folder that the repetition goes to: in the study's own folder it would only find its runs and do nothing."""
+
+
+def repetition(request: StudyRequest, threads: int | None = None) -> list[str]:
+    r"""The lines of a command that makes a study with this request, or of a Python program where no command can.
+
+    A budget without limit, a comma in a name of a list, an option that is neither a number nor a text, and signs that cannot be
+    printed have no form on the command line.
+
+    Args:
+        request: of the study.
+        threads: that each of its runs had; where nobody knows, the command has those of whoever gives it.
+
+    Example:
+        >>> repetition(StudyRequest.make("quick", task="plural"))[:3]
+        ['hardprompt compare \\', '    --task plural \\', '    --lm microworld \\']
+    """
+    return _command(request, threads) if _fits_a_command(request) else _program(request, threads)
+
+
+def _command(request: StudyRequest, threads: int | None) -> list[str]:
+    given: list[tuple[str, Any]] = [
+        ("--task", request.task),
+        ("--data", request.data),
+        ("--shots", request.shots),
+        ("--lm", request.lm),
+        *(("--reader", reader) for reader in request.readers),
+        ("--optimizers", ",".join(request.optimizers)),
+        ("--weights", ",".join(_number(weight) for weight in request.weights)),
+        ("--splits", ",".join(request.splits)),
+        ("--seeds", ",".join(str(seed) for seed in request.seeds)),
+        ("--lm-tokens", request.lm_tokens),
+        ("--prompt-length", request.prompt_length),
+        ("--vocabulary", request.vocabulary),
+        *(("-o", f"{name}.{key}={value}") for name, own in request.options.items() for key, value in own.items()),
+        ("--template", request.template),
+        ("--label-words", ",".join(f"{label}={word}" for label, word in request.label_words.items()) or None),
+        ("--match", None if request.match == StudyRequest().match else request.match),
+        *(("--reference-prompt", prompt) for prompt in request.reference_prompts),
+        ("--device", request.device),
+        ("--dtype", None if request.dtype == StudyRequest().dtype else request.dtype),
+        ("--memory", None if request.memory == StudyRequest().memory else request.memory),
+        ("--out", OUT),
+    ]
+    words = [f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
+    on = f"OMP_NUM_THREADS={threads} " if threads else ""
+    return [f"{on}hardprompt compare \\", *(f"    {word} \\" for word in words[:-1]), f"    {words[-1]}"]
+
+
+def _program(request: StudyRequest, threads: int | None) -> list[str]:
+    fields = [f"    {key}={value!r}," for key, value in request if key == "lm_tokens" or value not in (None, {}, ())]
+    on = ["import torch", "", f"torch.set_num_threads({threads})"] if threads else [""]
+    return ["import hardprompt as hp", *on, "request = hp.StudyRequest(", *fields, ")", f'hp.compare(request, out="{OUT}")']
+
+
+def _fits_a_command(request: StudyRequest) -> bool:
+    values = [value for own in request.options.values() for value in own.values()]
+    labels = request.label_words
+    return (
+        request.lm_tokens is not None
+        and all(_is_item(name) for name in (*request.optimizers, *request.splits, *labels, *labels.values()))
+        and not any("=" in label for label in labels)
+        and all(isinstance(value, str | int | float) for value in values)
+        and all(line.isprintable() for line in _command(request, None))
+    )
+
+
+def _is_item(name: str) -> bool:
+    """Whether a name comes back from a comma-separated list as it was."""
+    return bool(name) and name == name.strip() and "," not in name
+
+
+def _number(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

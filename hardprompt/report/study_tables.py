@@ -1,0 +1,245 @@
+"""The tables of a study: what was found, what it is worth, and what it cost; `hardprompt.report.tables` writes them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hardprompt.report.escaping import printable
+from hardprompt.report.tables import Column, ReportTable
+
+Point = dict[str, Any]
+
+GAPS = (
+    ("distance_cosine", "distance, 1 - cosine"),
+    ("output_gap", "output gap, squared logits"),
+    ("loss_gap", "loss gap, nats per example"),
+    ("accuracy_gap", "accuracy gap"),
+    ("agreement", "agreement"),
+    ("kl", "KL, nats"),
+    ("label_kl", "KL of labels, nats"),
+    ("behavioural_distance", "behavioural distance, nats"),
+)
+"""Of the faithfulness of a soft prompt: what is shown, and how it is headed."""
+
+OPTIMIZER = Column("optimizer", "name")
+WEIGHT = Column("weight", digits=None)
+OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), Column("seed", digits=0))
+
+
+def results_sheet(points: Sequence[Point]) -> ReportTable:
+    """A row per optimizer and weight, in the order in which they were run: means over splits and seeds."""
+    rows: list[tuple[Any, ...]] = []
+    for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points):
+        group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
+        done = [p for p in group if p["status"] == "ok"]
+        if not done:
+            rows.append((name, weight, f"0/{len(group)}", *[None] * 6, f"failed: {group[0]['error']}"))
+            continue
+        rows.append(
+            (
+                name,
+                weight,
+                str(len(done)) if len(done) == len(group) else f"{len(done)}/{len(group)}",
+                _mean(p["test_accuracy"] for p in done),
+                _mean(p["deployed_test_accuracy"] for p in done),
+                _mean(p["emitted"]["mean_test_accuracy"] for p in done),
+                _mean(p["log_perplexity"] for p in done),
+                _mean((p["lm_tokens_forward"] + p["lm_tokens_backward"]) / 1000 for p in done),
+                _mean(p["seconds"] for p in done),
+                best_text(done)["prompt_text"],
+            )
+        )
+    task, lm = (points[0]["task"], points[0]["lm"]) if points else ("", "")
+    columns = (
+        OPTIMIZER, WEIGHT, Column("runs"), Column("test acc."), Column("as text"), Column("at its end"),
+        Column("nats/token", digits=2), Column("LM ktokens", digits=0), Column("seconds", digits=1),
+        Column("best text on dev", "text"),
+    )  # fmt: skip
+    caption = "Means over splits and seeds. Accuracies are fractions of the test examples."
+    return ReportTable("results", f"{task} on {lm}", caption, columns, rows)
+
+
+def best_text(done: Sequence[Point]) -> Point:
+    """The run whose text does best on dev, the first of equal ones."""
+    return max(done, key=lambda p: p["deployed_dev_accuracy"])
+
+
+def best_runs(points: Sequence[Point]) -> list[Point]:
+    """Of every optimizer and weight the run whose text does best on dev; the empty prompt is left out."""
+    done = [p for p in points if p["status"] == "ok" and p["log_perplexity"] is not None]
+    groups = dict.fromkeys((p["optimizer"], p["weight"]) for p in done)
+    return [best_text([p for p in done if (p["optimizer"], p["weight"]) == group]) for group in groups]
+
+
+def prompts_sheet(points: Sequence[Point]) -> ReportTable:
+    """The best prompts, with what each reader says of them."""
+    best = best_runs(points)
+    readers = list(dict.fromkeys(reader for p in best for reader in p.get("readers", {})))
+    says = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
+    rows = [
+        (
+            *_run(p),
+            p["test_accuracy"],
+            p["deployed_test_accuracy"],
+            p["emitted"]["mean_test_accuracy"],
+            p["log_perplexity"],
+            *[p.get("readers", {}).get(reader, {}).get(key) for reader in readers for key, _ in says],
+            "yes" if p["roundtrip_ok"] else "no",
+            p["prompt_text"],
+        )
+        for p in best
+    ]
+    columns = (
+        *OF_RUN, Column("test acc."), Column("as text"), Column("at its end"), Column("nats/token", digits=2),
+        *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in says],
+        Column("round trip"), Column("text", "text"),
+    )  # fmt: skip
+    caption = "Of every optimizer and weight the prompt whose text does best on dev."
+    return ReportTable("best-prompts", "the best prompts", caption, columns, rows)
+
+
+def tokens_sheet(points: Sequence[Point]) -> ReportTable:
+    """The best prompts token by token."""
+    rows = [
+        (
+            *_run(p),
+            position,
+            row["token"],
+            row["surprisal"],
+            row["loss_added"],
+            -row["accuracy_lost"],
+            "*" if row["marked"] else "",
+        )
+        for p in best_runs(points)
+        for position, row in enumerate(p.get("tokens", ()), 1)
+    ]
+    columns = (
+        *OF_RUN, Column("position", digits=0), Column("token", "text"), Column("nats", digits=2),
+        Column("loss", digits=2, signed=True), Column("acc.", digits=2), Column("marked"),
+    )  # fmt: skip
+    caption = (
+        "Surprisal, and how loss and accuracy on dev change where the token is left out; * another measure, or a little noise, "
+        "reads another token off the vectors here."
+    )
+    return ReportTable("tokens", "token by token", caption, columns, rows)
+
+
+def faithfulness_sheet(points: Sequence[Point]) -> ReportTable:
+    """A row per soft prompt."""
+    soft = [p for p in points if p["status"] == "ok" and "reason" not in p["faithfulness"]]
+    rows = [(*_run(p), *[p["faithfulness"].get(key) for key, _ in GAPS]) for p in soft]
+    caption = (
+        "Of each soft prompt, its vectors against the text that is read off them. Of hard prompts all of it is zero by "
+        "construction."
+    )
+    return ReportTable("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(heading) for _, heading in GAPS]), rows)
+
+
+def differences_sheet(found: dict[str, Any]) -> ReportTable:
+    """Test accuracy minus that of the baselines."""
+    rows = [
+        (
+            row["optimizer"],
+            row["weight"],
+            _interval(row["empty"]),
+            _interval(row["manual"]),
+            (row["empty"] or row["manual"])["n"],
+        )
+        for row in found.get("differences", ())
+    ]
+    gains = (Column(name, "interval", signed=True) for name in ("empty", "manual"))
+    caption = (
+        "Test accuracy minus that of the empty prompt and of the best manual one, on the same examples: means over these runs "
+        "with 95 % bootstrap intervals over examples. Other seeds may do otherwise."
+    )
+    title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"
+    return ReportTable("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
+
+
+def coverage_sheet(found: dict[str, Any]) -> ReportTable:
+    """What each optimizer's front covers, and how near it came to what is known of the task."""
+    columns = [("hypervolume", "hypervolume")]
+    if found["known"]:
+        columns.append(("regret", "regret"))
+    if found["known"] and len(found["known"]["front"]) > 1:
+        columns.append(("share_of_known_hypervolume", "share of the known hypervolume"))
+    rows = [
+        (name, *[_interval(summary[key]) for key, _ in columns], summary["hypervolume"]["n"])
+        for name, summary in found["optimizers"].items()
+    ]
+    headings = (OPTIMIZER, *[Column(heading, "interval") for _, heading in columns], Column("runs", digits=0))
+    caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
+    return ReportTable("coverage", "what each optimizer covers", caption, headings, rows)
+
+
+def known_sheet(found: dict[str, Any]) -> ReportTable:
+    """The known front."""
+    known = (found["known"] or {"front": []})["front"]
+    rows = [(p["prompt"], p["test_accuracy"], p["log_perplexity"]) for p in known]
+    caption = f"Known {'front' if len(known) > 1 else 'optimum'} of the task on this model."
+    columns = (Column("prompt", "text"), Column("test acc."), Column("nats/token", digits=2))
+    return ReportTable("known", "the known front", caption, columns, rows)
+
+
+def failed_sheet(points: Sequence[Point]) -> ReportTable:
+    """Failed runs with their errors."""
+    rows = [(*_run(p), p["error"]) for p in points if p["status"] != "ok"]
+    caption = "They are made again with --retry-failed."
+    return ReportTable("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
+
+
+def cost_sheet(points: Sequence[Point]) -> ReportTable:
+    """What the runs of each optimizer cost together, and all."""
+    done = [p for p in points if p["status"] == "ok"]
+    keys = ("prompts_visited", "lm_tokens_forward", "lm_tokens_backward", "seconds")
+    groups = {name: [p for p in done if p["optimizer"] == name] for name in dict.fromkeys(p["optimizer"] for p in done)}
+    rows = [(name, len(own), *[sum(p[key] for p in own) for key in keys]) for name, own in [*groups.items(), ("all", done)]]
+    caption = "Logical LM tokens: prompt plus example tokens of every pair that was asked for."
+    if len(done) < len(points):
+        caption += " Failed runs are not counted."
+    headings = ("runs", "prompts visited", "tokens forward", "tokens backward")
+    columns = (OPTIMIZER, *[Column(heading, digits=0) for heading in headings], Column("seconds", digits=1))
+    return ReportTable("cost", "what it cost", caption, columns, rows if done else [], totals=1)
+
+
+def runs_sheet(points: Sequence[Point]) -> ReportTable:
+    """Every run."""
+    rows = [
+        (*_run(p), p["test_accuracy"], p["deployed_test_accuracy"], p["log_perplexity"], p["prompt_text"])
+        if p["status"] == "ok"
+        else (*_run(p), None, None, None, "failed")
+        for p in points
+    ]
+    columns = (*OF_RUN, Column("test acc."), Column("as text"), Column("nats/token", digits=2), Column("text", "text"))
+    return ReportTable("runs", "every run", "In the order in which they were made.", columns, rows)
+
+
+def study_sheets(points: Sequence[Point], found: dict[str, Any]) -> dict[str, ReportTable]:
+    """Every table of a study, by name."""
+    every = (
+        results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),
+        differences_sheet(found), coverage_sheet(found), known_sheet(found), failed_sheet(points), cost_sheet(points),
+        runs_sheet(points),
+    )  # fmt: skip
+    return {sheet.name: sheet for sheet in every}
+
+
+def failed_lines(points: Sequence[Point]) -> list[str]:
+    """A line on each failed run."""
+    return [
+        printable(f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}")
+        for p in points
+        if p["status"] != "ok"
+    ]
+
+
+def _run(point: Point) -> tuple[Any, ...]:
+    return point["optimizer"], point["weight"], point["split"], point["seed"]
+
+
+def _interval(value: dict[str, float] | None) -> tuple[float, float, float] | None:
+    return (value["mean"], value["low"], value["high"]) if value else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,82 @@
+"""Everything that `hardprompt report` writes: the page, and the same figures and tables as files beside it."""
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from hardprompt.errors import StudyError
+from hardprompt.records.atomic import replacing
+from hardprompt.records.store import Store
+from hardprompt.report.page import report_page
+from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
+from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeoff, offered, optimizer_marks, repeats, tradeoff
+
+ENDINGS = (".png", ".svg")
+
+
+def write_beside(shown: Sequence[StudyView], folder: Path) -> None:
+    """Write `figures/` and `tables/` into the folder of a report: what its page shows, of several tasks the means over them."""
+    sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
+    for sheet in sheets:  # empty ones too, so that none of an earlier report is left
+        sheet.write(_made(folder / "tables"))
+    tasks = [each.done for each in shown if each.placed]
+    if not tasks:
+        return
+    figures, placed = _made(folder / "figures"), [p for each in shown for p in each.placed]
+    title = f"{shown[0].task} on {shown[0].lm} ({repeats(shown[0].points)})"
+    if len(shown) > 1:
+        title = f"mean of {len(tasks)} tasks on {', '.join(dict.fromkeys(each.lm for each in shown))}"
+    for cost, gain in product(offered(placed, COSTS), offered(placed, GAINS)):
+        drawn = mean_tradeoff(tasks, cost, gain) if len(shown) > 1 else tradeoff(shown[0].done, shown[0].found, cost, gain)
+        for ending in ENDINGS:
+            with replacing(figures / f"{gain.name}-{cost.name}{ending}") as aside:
+                draw(drawn, title, aside)
+    if curves := budget_curves(tasks):
+        marks = optimizer_marks([p for own in tasks for p in own])
+        for ending in ENDINGS:
+            with replacing(figures / f"budget{ending}") as aside:
+                draw_curves(curves, marks, title, aside)
+
+
+def write_side_by_side(shown: Sequence[StudyView], folder: Path) -> None:
+    """Write `report.html`, `figures/` and `tables/` of several studies into a folder of their own.
+
+    Raises:
+        StudyError: the folder holds a study, whose own page this would replace, or cannot be made.
+    """
+    if (folder / "study.yaml").exists():
+        raise StudyError(f"{folder} holds a study, whose page this would replace; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+    with replacing(folder / "report.html") as aside:
+        aside.write_text(report_page(shown), encoding="utf-8", newline="\n")
+    write_beside(shown, folder)
+
+
+def write_report(store: Store) -> None:
+    """Write what follows from a study's record into its folder: `report.html`, `frontier.json`, `tradeoff.png` and `.svg`.
+
+    A study whose runs all failed gets only the page, with their errors.
+    """
+    recorded = store.points()
+    if not recorded:
+        return
+    shown = StudyView((store.study,), tuple(recorded))
+    with replacing(store.folder / "report.html") as aside:
+        aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
+    if not shown.done:
+        return
+    with replacing(store.folder / "frontier.json") as aside:
+        aside.write_text(json.dumps(shown.found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in ("tradeoff.png", "tradeoff.svg"):
+        with replacing(store.folder / name) as aside:
+            draw_tradeoff(shown.done, shown.found, aside)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder

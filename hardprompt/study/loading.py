@@ -1,0 +1,86 @@
+"""Loading what a request names: its task in every split, the model, the readers, and the optimizers with their options."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from hardprompt.data.catalogue import load_task, needs_data
+from hardprompt.data.task import Task
+from hardprompt.errors import RequestError, about
+from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.optimizers import Optimizer, load_optimizer
+from hardprompt.records.request import StudyRequest, same_model
+from hardprompt.study.measure import check_unique_names
+
+
+def load_tasks(request: StudyRequest) -> dict[str, Task]:
+    """The task in each of the splits."""
+    if Path(request.task).suffix == ".jsonl":
+        if request.data is not None or request.shots is not None:
+            raise RequestError(f"data and shots belong to tasks on real data; {request.task} holds its own examples")
+        if request.template is None:
+            raise RequestError(f"task file {request.task} needs a template; give --template '{{input}} {{prompt}}'")
+        task = Task.from_jsonl(
+            request.task,
+            template=request.template,
+            label_words=request.label_words,
+            match=request.match,
+            reference_prompts=request.reference_prompts,
+        )
+        if request.splits != ("default",):
+            raise RequestError(f"task file {request.task} has one data split, 'default'; got {', '.join(request.splits)}")
+        return {"default": task}
+    refused = request.template is not None or request.match != "exact" or bool(request.reference_prompts)
+    if refused or (request.label_words and not needs_data(request.task)):
+        raise RequestError(
+            f"template, label words, match and reference prompts belong to a .jsonl task, not to {request.task!r} "
+            "(label words also to a task on real data)"
+        )
+    tasks = {split: load_task(request.task, split, request.data, request.shots) for split in request.splits}
+    if request.label_words:
+        tasks = {split: task.with_label_words(request.label_words) for split, task in tasks.items()}
+    return tasks
+
+
+def load_model(request: StudyRequest) -> FrozenLM:
+    """The frozen model, on its device, in its precision, with its memory."""
+    return load_lm(request.lm, request.device, request.dtype, request.memory)
+
+
+def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
+    """The models that judge readability.
+
+    Raises:
+        RequestError: a reader is there twice or is the model itself, or two have one name in the record.
+        LMError: a reader cannot be loaded.
+    """
+    for name in request.reader_names:
+        if same_model(name, request.lm):
+            raise RequestError(f"reader {name!r} is the task model, whose own figure is log_perplexity; choose another")
+    for one, other in combinations(request.reader_names, 2):
+        if same_model(one, other):
+            raise RequestError(f"readers {one!r} and {other!r} are one model; name it once")
+    return check_unique_names([load_lm(name, request.device, memory=request.memory) for name in request.reader_names])
+
+
+def load_optimizers(request: StudyRequest) -> dict[str, tuple[Optimizer[Any], Any]]:
+    """Each optimizer with its configuration, by the optimizer's own name.
+
+    Raises:
+        UnknownName: no such optimizer or option.
+        RequestError: two optimizers of one name, options for one that is not there, or an option's bad value.
+    """
+    found: dict[str, tuple[Optimizer[Any], Any]] = {}
+    for number, name in enumerate(request.optimizers):
+        with about("optimizers", number):
+            optimizer = load_optimizer(name)
+            if optimizer.name in found:
+                raise RequestError(f"two of the optimizers are called {optimizer.name!r}")
+        with about("options", optimizer.name):
+            found[optimizer.name] = (optimizer, optimizer.configure(request.options.get(optimizer.name, {})))
+    for name in request.options:
+        if name not in found:
+            with about("options", name):
+                raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
+    return found

@@ -487,7 +487,7 @@ def episodes_row(lm: FrozenLM, repeats: int, episodes: int = EPISODES) -> Row:
     problems = {kind: [embedded_problem(seed, kind) for seed in range(repeats + 1)] for kind in (Problem, OneByOne)}
 
     def run(kind: type[Problem], r: int) -> list[tuple[int, ...]]:
-        return [prompt.ids for prompt in run_optimizer(rl, problems[kind][r], config).emitted]
+        return [prompt.ids for prompt in run_optimizer(rl, problems[kind][r], config).final_prompts]
 
     return Row(
         name="rl-episodes",

@@ -24,6 +24,7 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.scoring import Scorer
 from hardprompt.study import compare, evaluate
+from hardprompt.study.loading import load_tasks
 from hardprompt.study.measure import measure
 from tests.conftest import Ask
 from tests.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
@@ -38,7 +39,6 @@ OF_THE_RUN = {
 
 OTHER_TASK = """
 from hardprompt import Example, Task, Template
-from hardprompt.study.loading import load_tasks
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
 task = Task(name="words", template=Template("{prompt} : {input}"), train=examples, dev=examples[:2], test=examples[1:])
 """

@@ -283,7 +283,7 @@ def test_unseen_paraphrases_read_better_than_what_an_optimizer_finds(microworld:
     problem = Problem(load_task("category"), microworld, lm_tokens=100_000)
     found = run_optimizer(load_optimizer("pez"), problem)
     gibberish = [
-        log_perplexity(reader, reader.encode(prompt.text)) for prompt in found.emitted if isinstance(prompt, HardPrompt)
+        log_perplexity(reader, reader.encode(prompt.text)) for prompt in found.final_prompts if isinstance(prompt, HardPrompt)
     ]
     paraphrases = world.TASKS["category"].skill.held_out_prompts
     assert median(log_perplexity(reader, reader.encode(text)) for text in paraphrases) + 1 <= median(gibberish)

@@ -69,14 +69,14 @@ def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> Non
 def test_the_nll_term_changes_where_a_soft_prompt_goes() -> None:
     _, without = _run("soft")
     _, with_term = _run("soft", options={"nll_weight": 1.0})
-    assert not torch.equal(without.emitted[-1].embeds, with_term.emitted[-1].embeds)
+    assert not torch.equal(without.final_prompts[-1].embeds, with_term.final_prompts[-1].embeds)
 
 
 @pytest.mark.parametrize(("first", "second"), [("one-sided", "two-sided")])
 def test_the_fluency_gradient_matters_only_with_a_weight(first: str, second: str) -> None:
     options = [{"fluency_gradient": side, "steps": 12, "learning_rate": 0.5} for side in (first, second)]
-    ids = [[p.ids for p in _run("pez", options=o)[1].emitted] for o in options]
-    weighted = [[p.ids for p in _run("pez", options=o, weight=5.0)[1].emitted] for o in options]
+    ids = [[p.ids for p in _run("pez", options=o)[1].final_prompts] for o in options]
+    weighted = [[p.ids for p in _run("pez", options=o, weight=5.0)[1].final_prompts] for o in options]
     assert ids[0] == ids[1]
     assert weighted[0] != weighted[1]
 

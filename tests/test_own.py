@@ -19,6 +19,7 @@ from hardprompt.data.rows import read_rows
 from hardprompt.errors import DataError, RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.records.request import StudyRequest
+from hardprompt.study.loading import load_tasks
 from tests.conftest import Ask
 from tests.tiny import tiny_task
 
@@ -332,7 +333,6 @@ def test_a_start_is_checked_and_compared(tmp_path: Path, ask: Ask, monkeypatch: 
 
 PYTHON = """
 from hardprompt import Example, Task, Template
-from hardprompt.study.loading import load_tasks
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue")]
 task = Task(name="words", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples)
 """

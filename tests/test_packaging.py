@@ -100,7 +100,7 @@ def test_imports_run_one_way(module: str) -> None:
         ("hardprompt.study.runner", "def f():\n    from hardprompt.policies import rl"),
         ("hardprompt.study.runner", "from hardprompt import tasks"),
         ("hardprompt.data.catalogue", "import hardprompt.tasks.microworld as m"),
-        ("hardprompt.data.catalogue", "from .tasks import microworld"),
+        ("hardprompt.data.catalogue", "from ..tasks import microworld"),
         ("hardprompt.data.catalogue", "import importlib\nimportlib.import_module('hardprompt.tasks.microworld')"),
         ("hardprompt.lm.frozen", "if True:\n    import gymnasium.spaces"),
         ("hardprompt.policies.ppo", "from hardprompt.policies.reward import Reward"),
@@ -233,8 +233,8 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
     assert {
         "hardprompt/py.typed",
         "hardprompt/lm/microworld/model/model.safetensors",
-        "hardprompt/own/start/data.csv",
-        "hardprompt/own/start/task.yaml",
+        "hardprompt/custom_task/template/data.csv",
+        "hardprompt/custom_task/template/task.yaml",
         "hardprompt/report/page.html",
     } <= expected
     assert {name.split("/", 1)[1] for name in of_metadata} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}

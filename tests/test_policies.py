@@ -355,7 +355,7 @@ def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
         for z in (True, False)
     }
     first = [run.visits[0].prompt for run in runs.values()]
-    assert first[0] == first[1] and runs[True].emitted != runs[False].emitted
+    assert first[0] == first[1] and runs[True].final_prompts != runs[False].final_prompts
     assert [run.config["zscore"] for run in runs.values()] == [True, False]
 
 

@@ -18,7 +18,9 @@ from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store, recorded_request
+from hardprompt.report.write import write_report
 from hardprompt.study import compare, evaluate
+from hardprompt.study.loading import load_readers
 from hardprompt.study.measure import measure
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
@@ -28,8 +30,6 @@ MEASURES = ("log_perplexity", "nats_per_character", "max_surprisal")
 VALUES = (*MEASURES, "gap_nats_per_character")
 TASK = """
 from hardprompt import Example, Task, Template
-from hardprompt.study.loading import load_readers
-from hardprompt.report.write import write_report
 examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
 task = Task(name="words", template=Template("{prompt} : {input}"), train=examples, dev=examples, test=examples,
             reference_prompts=["write the word again"])

@@ -26,12 +26,14 @@ from hardprompt.records.frontier import differences, front
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store, load_points
 from hardprompt.report.listing import list_metrics
+from hardprompt.report.write import write_report
 from hardprompt.scoring import Scorer
 from hardprompt.stats.pareto import hypervolume, non_dominated
 from hardprompt.stats.statistics import bootstrap_mean
 from hardprompt.study import compare
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
+from hardprompt.study.loading import load_optimizers
 from hardprompt.study.planner import plan
 from tests.tiny import save_tiny, tiny_lm, tiny_task
 
@@ -75,8 +77,6 @@ KEYS: dict[str, Any] = {
 
 TASK_FILE = '''
 from hardprompt import Example, Task, Template
-from hardprompt.study.loading import load_optimizers
-from hardprompt.report.write import write_report
 
 PAIRS = [("the cat sat", "a mat"), ("red green", "blue"), ("it was a lovely", "film"), ("yes or", "no")]
 examples = [Example(*pair) for pair in PAIRS]

@@ -5,7 +5,7 @@ from pathlib import Path
 from hardprompt.data.catalogue import all_tasks
 from hardprompt.errors import RequestError
 
-START = Path(__file__).parent / "start"
+START = Path(__file__).parent / "template"
 FILES = ("task.yaml", "data.csv")
 
 

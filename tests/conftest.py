@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,7 @@ import torch
 
 from hardprompt import cli
 from hardprompt.lm import FrozenLM, load_lm
-
-Ask = Callable[[list[str]], tuple[int, str, str]]
-"""Runs a command in this process and gives its exit status, stdout and stderr."""
-
-SHARED = Path(__file__).parents[2] / "shared"
+from tests.helpers import SHARED, Ask
 
 
 def pytest_configure() -> None:

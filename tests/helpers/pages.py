@@ -1,0 +1,87 @@
+"""Hostile texts, a study with one in every place, and a parser of pages."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+Point = dict[str, Any]
+
+QUICK = Path(__file__).parents[2] / "runs" / "quick"
+
+VOID = {"meta", "link", "img", "br", "input", "base"}
+
+HOSTILE = {
+    "script": "</script><script>alert(1)</script>",
+    "handler": "<img src=x onerror=\"alert('x')\">",
+    "end of everything": "</bdi></td></table></style></title></svg></main></body>--><!-- ]]>",
+    "quotes": "' \" ` &quot; &lt; {{ 7 * 7 }} {% raw %} javascript:alert(1)",
+    "controls": "nul \x00 escape \x1b[31m bell \x07 line\nreturn\r next \x85 separator \u2028",
+    "directions": "left \u202e thgir \u2066 isolate \u200f mark",
+    "half a sign": "\ud800 alone",
+    "long": "word " * 5000,
+    "other scripts": "猫 שלום \U0001f600",
+}
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, all text, and the text within each kind of element."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[tuple[tuple[str, ...], str]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((tuple(self.open), data))
+
+    def count(self, tag: str) -> int:
+        """How many elements of this kind there are."""
+        return sum(name == tag for name, _ in self.elements)
+
+    def within(self, *tags: str) -> list[str]:
+        """Pieces of text that stand inside all of these elements."""
+        return [text for around, text in self.texts if set(tags) <= set(around)]
+
+
+def failure(point: Point, error: str) -> Point:
+    """A run like this one that failed."""
+    return {key: point[key] for key in ("optimizer", "task", "lm", "split", "seed", "weight")} | {
+        "status": "failed",
+        "error": error,
+    }
+
+
+def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict[str, Any], list[Point]]:
+    """The study with this text as every name, prompt, option, version and error that it may be in."""
+    names = {name: f"{text} {name}" for name in ("soft", "pez")}
+    request = study["request"] | {
+        "task": text,
+        "lm": text,
+        "readers": [text],
+        "vocabulary": text,
+        "optimizers": ["empty", "manual", "random", *names.values(), "rl"],
+        "splits": [text],
+        "options": {text: {text: text, "list": [text]}},
+        "template": text,
+        "label_words": {text: text},
+        "match": text,
+        "reference_prompts": [text],
+        "device": text,
+    }
+    known = [study["known_front"][0] | {"prompt": text}]
+    of_text = {"task": text, "lm": text, "split": text, "prompt_text": text, "objective": text}
+    of_text["readers"] = {text: dict.fromkeys(("log_perplexity", "nats_per_character", "max_surprisal"), 4.0) | {"tokens": 3}}
+    points = [p | of_text | {"optimizer": names.get(p["optimizer"], p["optimizer"])} for p in points]
+    asked = {"request": request, "known_front": known, "versions": {text: text}, "data": {text: text}}
+    return study | asked, [*points[:-1], failure(points[-1], text)]

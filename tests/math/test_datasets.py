@@ -1,0 +1,311 @@
+"""Tasks on real data: the forms that their data come in, how splits follow from them, and what is cut and counted."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hardprompt import Scorer, load_lm, load_task
+from hardprompt.data.catalogue import all_tasks, needs_data
+from hardprompt.data.splits import make_splits, seed_of
+from hardprompt.data.task import Example, Task
+from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.optimizers import Problem
+from hardprompt.scoring.truncation import ROOM, fit_to_context
+from tests.helpers.tiny import tiny_lm, tiny_task
+
+REAL = [name for name in all_tasks() if needs_data(name)]
+RELATIONS = {  # published sizes of the four fifths and the fifth
+    "capitalize-first-letter": (650, 163),
+    "lowercase-first-letter": (651, 163),
+    "country-capital": (157, 40),
+    "landmark-country": (668, 168),
+    "present-past": (234, 59),
+    "singular-plural": (164, 41),
+}
+FEW_SHOT = {"sst2": ("sst-2", 2, 1821), "mr": ("mr", 2, 2000), "sst5": ("sst-5", 5, 2210), "agnews": ("agnews", 4, 3800)}
+FILMS = [("a dull film", 0), ("a lovely film", 1), ("bad acting", 0), ("great music", 1), ("a bore", 0), ("a joy", 1)] + [
+    (f"film {number}", number % 2) for number in range(34)
+]
+
+
+def sizes(task: Task) -> tuple[int, int, int]:
+    return len(task.train), len(task.dev), len(task.test)
+
+
+def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str = "\t", header: str = "sentence,label") -> None:
+    """A table of films and labels, in a folder that is made where it is not there."""
+    lines = [header.replace(",", separator), *(f"{text}{separator}{label}" for text, label in films)]
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+# Every task
+
+
+def test_the_real_tasks_are_on_offer_and_whole() -> None:
+    """Each says where its data come from and how to cite them, and is described without them."""
+    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", *RELATIONS}
+    for name in REAL:
+        described = all_tasks()[name].describe()  # type: ignore[union-attr]
+        assert described["name"] == name and described["sizes"] is None and not described["embedded"]
+        assert described["data"]["source"] and described["data"]["citation"] and described["data"]["licence"], name
+        assert len(described["reference_prompts"]) >= 3 and described["description"], name
+        before = described["template"].index("{input}")
+        assert before < described["template"].index("{prompt}") or described["template"].endswith("Label:"), "answers come last"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_without_data_one_line_says_what_to_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(TaskError, match=f"task {name} needs its data: give --data PATH, a folder") as caught:
+        load_task(name)
+    assert "\n" not in str(caught.value)
+    assert ("install hardprompt[hub]" in str(caught.value)) == (name not in RELATIONS)
+
+
+# Published data
+
+
+@pytest.mark.parametrize("name", FEW_SHOT)
+def test_published_few_shot_splits(name: str, shared: Path) -> None:
+    """16 a class, the whole test set, nothing in two parts; splits differ; quotes are those of the texts."""
+    folder, classes, test = FEW_SHOT[name]
+    tasks = [load_task(name, split, shared / "data" / "fewshot" / folder) for split in ("13", "21", "42", "87", "100")]
+    for task in tasks:
+        assert sizes(task) == (16 * classes, 16 * classes, test)
+        assert set(Counter(example.answer for example in task.train).values()) == {16}
+        inputs = [example.input for example in (*task.train, *task.dev, *task.test)]
+        assert len(set(inputs)) == len(inputs) and all(text == text.strip() != "" for text in inputs)
+        assert not any('""' in text or (text[0] == text[-1] == '"' and text.count('"') % 2) for text in inputs)
+    assert len({task.digest for task in tasks}) == 5
+
+
+def test_few_shot_splits_drawn_anew(shared: Path) -> None:
+    """The same split name draws the same examples, another one others, and test stays the published one."""
+    folder = shared / "data" / "fewshot" / "sst-2"
+    first, again, other = (load_task("sst2", split, folder, shots=8) for split in ("13", "13", "7"))
+    assert first == again and first.digest != other.digest and sizes(first) == sizes(other) == (16, 16, 1821)
+    assert Counter(example.answer for example in (*first.train, *other.dev)) == {"negative": 16, "positive": 16}
+    assert first.test == load_task("sst2", "21", folder).test
+    assert not {example.input for example in first.train} & {example.input for example in first.dev}
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_relations_are_split_as_published(name: str, shared: Path) -> None:
+    """A fifth, rounded up, is test; of the rest a fifth is dev; an input with two answers counts once in the rest."""
+    task = load_task(name, data=shared / "data" / "relations")
+    train, dev, test = sizes(task)
+    rest, published_test = RELATIONS[name]
+    assert test == published_test and rest - 1 <= train + dev <= rest and dev == -(-(train + dev) // 5)
+    assert load_task(name, "42", shared / "data" / "relations").test == task.test
+    assert load_task(name, "7", shared / "data" / "relations").test != task.test
+
+
+def test_boolq_in_one_piece(shared: Path) -> None:
+    task = load_task("boolq", data=shared / "data" / "boolq" / "validation.jsonl")
+    assert sizes(task) == (1280, 320, 400) and set(Counter(e.answer for e in task.test)) == {"True", "False"}
+    assert all(example.input.endswith("?") and "\n" in example.input for example in task.test)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
+    """Label words are single tokens of it, and every input fits its context with a prompt, or is cut."""
+    lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")
+    data = shared / "data" / ("boolq" if name == "boolq" else "relations" if name in RELATIONS else "fewshot")
+    task = load_task(name, "13", data / FEW_SHOT[name][0] if name in FEW_SHOT else data, shots=4)
+    problem = Problem(task, lm, prompt_length=5)
+    problem.check_context(ROOM - 1)
+    assert (problem.task.inputs_cut.get("test", 0) > 0) == (name in ("boolq", "agnews"))
+
+
+# Forms
+
+
+def test_glue(tmp_path: Path) -> None:
+    """Its test has no labels: dev is the test, and dev is a fifth of train without what is in test or repeated."""
+    write(tmp_path, "train.tsv", [*FILMS, FILMS[0], ("seen in dev ", 1)])
+    write(tmp_path, "dev.tsv", [("seen in dev", 1), ("awful", 0)])
+    (tmp_path / "test.tsv").write_text("index\tsentence\n0\tunlabelled\n", encoding="utf-8")
+    task = load_task("sst2", data=tmp_path)
+    assert sizes(task) == (32, 8, 2) and {e.input for e in (*task.train, *task.dev)} == {text for text, _ in FILMS}
+    assert task.test == (Example("seen in dev", "positive"), Example("awful", "negative"))
+    assert sizes(load_task("sst2", "5", tmp_path, shots=10)) == (20, 20, 2)
+
+
+def test_ag_news_as_csv(tmp_path: Path) -> None:
+    """Published without a header, passed around with one; classes begin with 1 there, and with 0 elsewhere."""
+    rows = "".join(f'"{number % 4 + 1}","Title, {number}","says ""{number}""\nand more"\n' for number in range(80))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "train.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "a" / "test.csv").write_text('4,"Chip","fast"\n', encoding="utf-8")
+    task = load_task("agnews", data=tmp_path / "a")
+    assert sizes(task) == (64, 16, 1) and task.test == (Example("Chip fast", "Tech"),)
+    assert Example('Title, 2 says "2"\nand more', "Business") in (*task.train, *task.dev)
+    (tmp_path / "a" / "test.csv").write_text('Class Index,Title,Description\n4,"Chip","fast"\n', encoding="utf-8")
+    assert load_task("agnews", data=tmp_path / "a") == task
+    (tmp_path / "a" / "test.csv").write_text('text,label\n"Chip fast",3\n', encoding="utf-8")
+    assert load_task("agnews", data=tmp_path / "a") == task
+    (tmp_path / "a" / "test.csv").write_text('text,label\n"Chip fast",4\n', encoding="utf-8")
+    with pytest.raises(TaskError, match=r"test\.csv:2: label '4' is none of 0, 1, 2, 3, world"):
+        load_task("agnews", data=tmp_path / "a")
+
+
+def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
+    """Some hold csv files without a header, label first, and a test in every split's folder."""
+    for seed, part in ((seed, part) for seed in (13, 21) for part in ("train", "dev", "test")):
+        rows = [(str(label), f'"a {part} film, {seed} {label}"') for label in range(5)]
+        write(tmp_path, f"1-{seed}/{part}.csv", rows[1:], ",", ",".join(rows[0]))  # type: ignore[arg-type]
+    task = load_task("sst5", "21", tmp_path)
+    assert sizes(task) == (5, 5, 5) and task.test[4] == Example("a test film, 21 4", "very positive")
+    assert sizes(load_task("sst5", "8", tmp_path, shots=2)) == (10, 10, 5)
+
+
+def test_boolq_of_other_collections(tmp_path: Path) -> None:
+    """Answers are texts, truth values or numbers, under `answer` or `label`; train and validation are there, test is not."""
+    for name, column, values in (("train", "answer", (True, False)), ("validation", "label", (1, 0))):
+        entries = [{"passage": f"p {i}.", "question": f"is it {name} {i}", column: values[i % 2], "idx": i} for i in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    task = load_task("boolq", data=tmp_path)
+    assert sizes(task) == (16, 4, 20)
+    assert task.test[:2] == (Example("p 0.\nis it validation 0?", "True"), Example("p 1.\nis it validation 1?", "False"))
+
+
+def test_one_file_that_names_its_parts(tmp_path: Path) -> None:
+    """A file with a column `split` is taken as it is, and has the one split "default"."""
+    entries = [
+        {"input": text, "answer": str(label), "split": ["train", "dev", "test"][i % 3]} for i, (text, label) in enumerate(FILMS)
+    ]
+    file = tmp_path / "films.jsonl"
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    assert sizes(load_task("mr", data=file)) == (14, 13, 13)
+    with pytest.raises(TaskError, match=r"task mr, split '13': the data have no split '13'.* draw others with --shots N"):
+        load_task("mr", "13", file)
+    assert sizes(load_task("mr", "13", file, shots=3)) == (6, 6, 13)
+
+
+def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `datasets` gives is split by the same rules; where the hub has no such data, one line says so."""
+    parts: dict[str, list[dict[str, Any]]] = {
+        "train": [{"sentence": text, "label": label, "idx": i} for i, (text, label) in enumerate(FILMS)],
+        "validation": [{"sentence": "fine", "label": 1, "idx": 0}, {"sentence": "awful", "label": 0, "idx": 1}],
+        "test": [{"sentence": "unlabelled", "label": -1, "idx": 0}],
+    }
+    asked = []
+
+    def load_dataset(*name: str) -> dict[str, list[dict[str, Any]]]:
+        asked.append(name)
+        if name[0] != "nyu-mll/glue":
+            raise FileNotFoundError(f"no data set\n{name[0]}")
+        return parts
+
+    fake = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    monkeypatch.setattr("hardprompt.hub.hub_answers", lambda: True)
+    assert sizes(load_task("sst2")) == (32, 8, 2) and asked == [("nyu-mll/glue", "sst2")]
+    with pytest.raises(
+        TaskError, match=r"needs its data: .*cannot be fetched from the hub \(FileNotFoundError: no data set m?"
+    ):
+        load_task("boolq")
+    parts["train"][3]["label"] = 7
+    with pytest.raises(TaskError, match="nyu-mll/glue/sst2/train:4: label '7' is none of 0, 1, negative, positive"):
+        load_task("sst2")
+    monkeypatch.setattr("hardprompt.hub.hub_answers", lambda: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(TaskError, match=r"give --data PATH.*the hub, which has google/boolq, cannot be reached"):
+        load_task("boolq")
+
+
+def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
+    """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
+    source = Path(__file__).parents[2] / "tasks" / "sst2.py"
+    (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst2"', '"mine"'), encoding="utf-8")
+    write(tmp_path, "films.csv", FILMS, separator=",", header="text,label")
+    task = load_task(f"{tmp_path}/mine.py:TASK", "3", tmp_path / "films.csv")
+    assert (task.name, task.split, sizes(task)) == ("mine", "3", (25, 7, 8))
+    for arguments in ({"data": tmp_path}, {"shots": 3}):
+        with pytest.raises(TaskError, match="belong to tasks on real data, such as sst2; plural has its own examples"):
+            load_task("plural", **arguments)  # type: ignore[arg-type]
+
+
+# Splits
+
+
+def test_the_number_in_a_name_is_the_seed() -> None:
+    assert [seed_of(name) for name in ("13", "16-100", "default", "0")] == [13, 100, 42, 0]
+    for name in ("train", "", "-", "13x", "4294967296", "10000000001"):
+        with pytest.raises(TaskError, match=r"must end in a number, the seed"):
+            seed_of(name)
+
+
+def test_a_split_of_one_piece_is_that_of_scikit_learn() -> None:
+    """Hand values: RandomState(42).permutation(10) is 8 1 5 0 7 2 9 4 3 6, of which the first fifth is test."""
+    examples = [Example(str(i), "x") for i in range(10)]
+    parts = make_splits({"train": examples}, "default")
+    assert {part: [int(e.input) for e in some] for part, some in parts.items()} == {
+        "test": [8, 1],
+        "dev": [5, 0],
+        "train": [7, 2, 9, 4, 3, 6],
+    }
+
+
+def test_dev_of_large_data_is_a_thousand() -> None:
+    examples = [Example(str(i), "x") for i in range(20_000)]
+    parts = make_splits({"train": examples, "test": examples[:3]}, "7")
+    assert (len(parts["train"]), len(parts["dev"]), len(parts["test"])) == (18_997, 1000, 3)
+
+
+# What is cut
+
+
+def long_task(keep: str, **fields: Any) -> Task:
+    """A task with one input that is too long for the tiny models' 64 tokens, and short ones."""
+    short = [Example("bad food", "negative"), Example("a lovely film", "positive")]
+    long = Example(" ".join(f"food {number}" for number in range(60)), "negative")
+    return tiny_task(keep=keep, test=[*short, long], dev=[*short, long, long], **fields)
+
+
+@pytest.mark.parametrize("prompt_first", [False, True])
+@pytest.mark.parametrize(("keep", "begins", "ends"), [("start", True, False), ("end", False, True)])
+def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
+    """The stated end is kept, as much of it as fits; what fits is left alone; the digest is of the data as they are."""
+    lm, task = tiny_lm("gpt2"), long_task(keep, prompt_first=prompt_first)
+    cut = fit_to_context(task, lm, prompt_length=5)
+    assert cut.inputs_cut == {"train": 0, "dev": 2, "test": 1} and cut.test[:2] == task.test[:2]
+    kept, whole = cut.test[2].input, task.test[2].input
+    assert whole.startswith(kept) == begins and whole.endswith(kept) == ends
+    assert set(kept.split()) < set(whole.split())
+    Scorer(lm, cut, cut.test).check_context(ROOM)
+    count = len(kept.split()) + 1
+    words = whole.split()[:count] if begins else whole.split()[-count:]
+    more = lm.encode(task.template.fill(" ".join(words), ""))
+    assert len(more) + ROOM + 1 > lm.max_length, "one more word would not fit"
+    assert fit_to_context(cut, lm, prompt_length=5).test == cut.test
+    assert Problem(task, lm, prompt_length=5).task == cut
+    assert fit_to_context(task, lm, prompt_length=20).test[2].input in kept
+    assert task.digest != long_task("", prompt_first=prompt_first).digest
+
+
+def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
+    """Nor where not one word fits: both are refused as before."""
+    lm = tiny_lm("gpt2")
+    assert fit_to_context(long_task(""), lm, 5) is not None and fit_to_context(long_task(""), lm, 5).inputs_cut == {}
+    with pytest.raises(ContextExceeded, match="shorten the input"):
+        Problem(long_task(""), lm, prompt_length=5)
+    one_word = long_task("start", train=[Example("x" * 300, "negative"), Example("bad", "positive")])
+    assert fit_to_context(one_word, lm, 5).inputs_cut["train"] == 0
+    with pytest.raises(ContextExceeded, match="shorten the input"):
+        Problem(one_word, lm, prompt_length=5)
+
+
+def test_a_target_has_room_too() -> None:
+    lm = tiny_lm("llama")
+    answer = "red green blue seven nine red green blue"
+    task = long_task("end", label_words={}, train=[Example("food " * 80 + "end", answer)])
+    cut = fit_to_context(task, lm, prompt_length=5)
+    assert cut.inputs_cut["train"] == 1
+    Scorer(lm, cut, cut.train).check_context(ROOM)

@@ -1,0 +1,129 @@
+"""The optimizers of the core beyond their contract: budgets, options, learning rates of zero."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from hardprompt.errors import RequestError, RunError, UnknownName
+from hardprompt.optimizers import Config, Problem, load_optimizer, optimizer, run_optimizer
+from hardprompt.optimizers.soft import initial_embeds
+from tests.helpers.tiny import tiny_lm, tiny_task
+
+FEW: dict[str, dict[str, Any]] = {
+    "random": {"prompts": 20},
+    "soft": {"steps": 6, "evaluate_every": 2},
+    "pez": {"steps": 6},
+    "rl": {"episodes": 16, "rollout": 4, "examples": 3},
+    "rlprompt": {"episodes": 16, "rollout": 4, "examples": 3},
+}
+
+
+def _run(
+    name: str, kind: str = "classification", family: str = "gpt2", options: dict[str, Any] | None = None, **fields: Any
+) -> Any:
+    found = load_optimizer(name)
+    problem = Problem(tiny_task(kind), tiny_lm(family), **{"prompt_length": 3, **fields})
+    return problem, run_optimizer(found, problem, found.configure({**FEW.get(name, {}), **(options or {})}))
+
+
+@pytest.mark.parametrize("name", ["random", "soft", "pez", "rl", "rlprompt"])
+def test_the_budget_ends_a_run(name: str) -> None:
+    endless = {"random": "prompts", "soft": "steps", "pez": "steps", "rl": "episodes", "rlprompt": "episodes"}[name]
+    problem, _ = _run(name, options={endless: 100_000}, lm_tokens=3000)
+    one_step = 1200
+    assert 3000 <= problem.spent < 3000 + one_step
+
+
+@pytest.mark.parametrize("name", ["random", "pez", "rl", "rlprompt"])
+def test_hard_prompts_stay_in_the_allowed_vocabulary(name: str) -> None:
+    problem, result = _run(name)
+    allowed = set(problem.allowed.tolist())
+    assert all(set(visit.prompt.ids) <= allowed and len(visit.prompt.ids) == 3 for visit in result.visits)
+
+
+@pytest.mark.parametrize("variant", ["pez", "projected-sgd"])
+@pytest.mark.parametrize("projection", ["cosine", "euclidean"])
+def test_pez_without_a_learning_rate_stays_where_it_is(variant: str, projection: str) -> None:
+    _, result = _run("pez", options={"learning_rate": 0, "variant": variant, "projection": projection})
+    assert len({visit.prompt.ids for visit in result.visits}) == 1
+    assert len({prompt.ids for prompt in result.final_prompts}) == 1
+
+
+def test_soft_without_a_learning_rate_stays_where_it_is() -> None:
+    problem, result = _run("soft", options={"learning_rate": 0})
+    fresh = Problem(problem.task, problem.lm, prompt_length=3)
+    assert torch.equal(result.final_prompts[-1].embeds, initial_embeds(fresh, "vocabulary"))
+
+
+@pytest.mark.parametrize("update", ["adamw", "adafactor"])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> None:
+    """On its own training examples a random tiny model must be fit_to_context better than at the start."""
+    options = {"update": update, "schedule": schedule, "steps": 60, "learning_rate": 0.3, "batch_size": 6}
+    _, result = _run("soft", options=options)
+    curve = [entry["train_loss"] for entry in result.curve]
+    assert curve[-1] < 0.8 * curve[0]
+
+
+def test_the_nll_term_changes_where_a_soft_prompt_goes() -> None:
+    _, without = _run("soft")
+    _, with_term = _run("soft", options={"nll_weight": 1.0})
+    assert not torch.equal(without.final_prompts[-1].embeds, with_term.final_prompts[-1].embeds)
+
+
+@pytest.mark.parametrize(("first", "second"), [("one-sided", "two-sided")])
+def test_the_fluency_gradient_matters_only_with_a_weight(first: str, second: str) -> None:
+    options = [{"fluency_gradient": side, "steps": 12, "learning_rate": 0.5} for side in (first, second)]
+    ids = [[p.ids for p in _run("pez", options=o)[1].final_prompts] for o in options]
+    weighted = [[p.ids for p in _run("pez", options=o, weight=5.0)[1].final_prompts] for o in options]
+    assert ids[0] == ids[1]
+    assert weighted[0] != weighted[1]
+
+
+def test_initial_embeds_of_a_repeated_word() -> None:
+    lm = tiny_lm("gpt2")
+    problem = Problem(tiny_task(), lm, prompt_length=3)
+    good, film = (ids[0] for ids in lm.encode_after([" good", " film"]))
+    assert torch.equal(initial_embeds(problem, "text", "good"), lm.vocab_embeds[[good] * 3])
+    assert torch.equal(initial_embeds(problem, "text", "good film"), lm.vocab_embeds[[good, film, good]])
+    noise = initial_embeds(problem, "noise")
+    assert noise.shape == (3, 16) and not torch.equal(noise, initial_embeds(problem, "noise"))
+
+
+def test_manual_needs_reference_prompts() -> None:
+    with pytest.raises(RequestError, match="has no reference prompts"):
+        run_optimizer(load_optimizer("manual"), Problem(tiny_task(reference_prompts=[]), tiny_lm("gpt2")))
+
+
+def test_options_are_checked() -> None:
+    pez = load_optimizer("pez")
+    with pytest.raises(UnknownName, match="no pez option 'stps'; did you mean 'steps'"):
+        pez.configure({"stps": 1})
+    with pytest.raises(RequestError, match=r"option pez.steps: .* got 0"):
+        pez.configure({"steps": 0})
+    with pytest.raises(RequestError, match="init_text"):
+        run_optimizer(pez, Problem(tiny_task(), tiny_lm("gpt2")), pez.configure({"init": "text"}))
+
+
+def test_an_optimizer_that_visits_nothing_is_told_so() -> None:
+    @optimizer("idle", config=Config)
+    def idle(problem: Problem, config: Config) -> list[list[int]]:
+        """Do nothing."""
+        return []
+
+    with pytest.raises(RunError, match="idle visited no prompt"):
+        run_optimizer(idle, Problem(tiny_task(), tiny_lm("gpt2")))
+
+
+def test_a_loss_that_is_not_finite_is_an_error_not_a_result() -> None:
+    with pytest.raises(RunError, match=r"lower soft.learning_rate"):
+        _run("soft", options={"learning_rate": 1e30, "steps": 20})
+
+
+def test_the_record_has_the_learning_rate_that_was_settled() -> None:
+    """A tenth of the spread of the vocabulary, in the result's configuration; a rate that is given stays."""
+    lm = tiny_lm("gpt2")
+    for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
+        _, result = _run("soft", options={"steps": 1, **given})
+        assert result.config["learning_rate"] == pytest.approx(expected)

@@ -1,0 +1,310 @@
+"""Wayward prompts, what texts say, and how firm a reading is: by hand, and with positive and negative controls."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hardprompt import HardPrompt, Problem, Scorer, SoftPrompt, Template, load_lm, load_task
+from hardprompt.errors import ContextExceeded, RequestError, UnknownName
+from hardprompt.experiments.wayward.run import candidates, wayward
+from hardprompt.experiments.wayward.targets import CODE, CONTRADICTIONS, PROSE, wayward_targets
+from hardprompt.lm import FrozenLM
+from hardprompt.metrics import faithfulness, stability
+from hardprompt.metrics.faithfulness import reading_gap
+from hardprompt.metrics.interpretation import (
+    Interpretation,
+    TaskJudge,
+    dividing_line,
+    is_flagged,
+    readable_limit,
+    relative_gain,
+    said,
+)
+from hardprompt.metrics.stability import changed, readings
+from hardprompt.optimizers.wayward import (
+    Checkpoint,
+    WaywardConfig,
+    chosen,
+    distance_to,
+    target_prompt,
+    train_toward,
+    wayward_config,
+)
+from tests.helpers import Ask
+from tests.helpers.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task, write_jsonl
+
+QUICK = WaywardConfig(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every=20)
+
+
+@pytest.fixture(scope="module")
+def judge(microworld: FrozenLM) -> TaskJudge:
+    """Of three tasks on nouns, with the embedded reader."""
+    names = ("plural", "category", "first-letter")
+    return TaskJudge(microworld, [load_task(name) for name in names], load_lm("microworld-reader", device="cpu"))
+
+
+# Training
+
+
+def checkpoint(accuracy: float, loss: float, f1: float) -> Checkpoint:
+    return Checkpoint(torch.zeros(1, 2), 0.1, accuracy, loss, (1,), f1, 0.0)
+
+
+def test_the_best_that_projects_to_the_target_is_chosen() -> None:
+    """Not the most accurate of all, but of those with F1 >= 0.98, then by loss; where there is none, of the closest."""
+    far, good, same, worse = (
+        checkpoint(1.0, 0.1, 0.9),
+        checkpoint(0.9, 0.2, 1.0),
+        checkpoint(0.9, 0.1, 0.98),
+        checkpoint(0.8, 0, 1.0),
+    )
+    assert chosen([far, good, same, worse]) is same
+    assert chosen([checkpoint(1.0, 0.1, 0.5), far]) is far
+
+
+def test_the_distance_by_hand() -> None:
+    """(1 + 4 + 9) / 2 squared units over two positions."""
+    assert distance_to(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.zeros(2, 2)).item() == 7.0
+
+
+def test_presets() -> None:
+    published = wayward_config("khashabi")
+    assert (published.steps, published.batch_size, published.learning_rate, published.clip) == (2000, 8, 0.01, 1.0)
+    assert published.gammas == (0.0, 1e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
+    assert wayward_config("khashabi", steps=3).steps == 3
+    with pytest.raises(UnknownName, match="no wayward preset 'kashabi'; did you mean 'khashabi'"):
+        wayward_config("kashabi")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gamma_draws_a_prompt_to_its_target(family: str) -> None:
+    """At the end of a training from elsewhere: the larger gamma, the closer; and the same again, number by number."""
+    lm, task = tiny_lm(family), tiny_task()
+    target = HardPrompt.from_ids(lm, [lm.encode_after([" good"])[0][0], lm.encode_after([" film"])[0][0]])
+    config = WaywardConfig(steps=30, batch_size=4, evaluate_every=30, learning_rate=0.05)
+
+    def trained(gamma: float) -> Checkpoint:
+        problem = Problem(task, lm, prompt_length=2, vocabulary="all", seed=1)
+        return train_toward(problem, target, gamma, config, init="vocabulary")[-1]
+
+    free, near = trained(0.0), trained(100.0)
+    assert near.distance < free.distance
+    assert torch.equal(near.embeds, trained(100.0).embeds)
+
+
+def test_a_target_must_fit() -> None:
+    lm = tiny_lm("gpt2")
+    problem = Problem(tiny_task(), lm, prompt_length=3, vocabulary="all")
+    with pytest.raises(RequestError, match="is 2 tokens and the prompt 3; make them alike"):
+        train_toward(problem, HardPrompt.from_ids(lm, [40, 41]), 0.1, QUICK)
+    with pytest.raises(RequestError, match="the target text is empty"):
+        target_prompt(lm, Template("{input} {prompt}"), "  ")
+    with pytest.raises(ContextExceeded, match="shorten the input or the prompt"):
+        wayward(tiny_task(), lm, "good " * 70)
+
+
+def test_a_target_that_does_not_come_back_is_refused() -> None:
+    """BERT's tokenizer knows no capitals; sentencepiece brings everything back."""
+    with pytest.raises(RequestError, match="'Good Film' does not tokenize to itself but to 'good film' for tiny-bert"):
+        target_prompt(tiny_lm("bert"), Template("{input} {prompt}"), "Good Film")
+    assert target_prompt(tiny_lm("llama"), Template("{prompt} {input}"), "Good Film").text == "Good Film"
+
+
+# What a text says
+
+
+def test_lifts_by_hand() -> None:
+    """From 0.6 to 0.8 is half of what was missing; nothing is left to gain from 1."""
+    assert (
+        relative_gain(0.8, 0.6) == pytest.approx(0.5)
+        and relative_gain(0.4, 0.6) == pytest.approx(-0.5)
+        and relative_gain(1.0, 1.0) == 0.0
+    )
+    assert said({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
+
+
+def test_outcomes() -> None:
+    def saying(*tasks: str) -> Interpretation:
+        return Interpretation({"one": 0.0}, None, None, tasks)
+
+    assert saying("two", "one").outcome("one") == "faithful"
+    assert saying("two").outcome("one") == "misleading"
+    assert saying().outcome("one") == "says nothing"
+
+
+def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> None:
+    """A true text that is obeyed in part, and gibberish that does it all, raise no alarm."""
+    assert is_flagged("misleading", 0.06) and is_flagged("says nothing", 1.0)
+    assert not is_flagged("faithful", 1.0) and not is_flagged("says nothing", 0.0) and not is_flagged("misleading", 0.05)
+
+
+def test_where_a_reader_stops_reading() -> None:
+    """The cut with the most on their right sides: between 2 and 5, which leaves one of three on the wrong one."""
+    assert dividing_line([1.0, 2.0, 6.0], [5.0, 7.0, 8.0]) == 3.5
+    with pytest.raises(RequestError, match="at least two of several words"):
+        readable_limit(tiny_lm("gpt2"), ["good", "good film"])
+    with pytest.raises(RequestError, match="tiny-no-bos has no beginning-of-sequence token, so it cannot read the one token"):
+        readable_limit(tiny_lm("no-bos"), ["good film", "a film"]) and TaskJudge(
+            tiny_lm("gpt2"), [tiny_task(reference_prompts=["good or bad", "a good film"])], tiny_lm("no-bos")
+        ).says("g")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("tell me what kind of thing this is", "misleading"),
+        ("find the plural of the noun", "faithful"),
+        ("the noun find plural of", "says nothing"),
+        ("sky plum drums", "says nothing"),
+        ("", "says nothing"),
+    ],
+)
+def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
+    """Held-out paraphrases are the positive control; shuffled, random and empty ones the negative."""
+    assert judge.says(text).outcome("plural") == outcome
+
+
+def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
+    """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
+    found = judge.says("sort kind group kind type")
+    assert found.lifts["category"] > 0.5 and found.tasks == () and found.nats > found.limit
+    assert TaskJudge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
+
+
+def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> None:
+    long = tiny_task(name="long", label_words={"positive": "not one token", "negative": "bad"})
+    assert set(TaskJudge(microworld, [load_task("plural"), long]).scorers) == {"plural"}
+    with pytest.raises(RequestError, match="microworld can be asked none of the tasks long"):
+        TaskJudge(microworld, [long])
+    assert [task.name for task in candidates(long)] == ["long"]
+    assert len(candidates(load_task("plural"))) == len({task.name for task in candidates(load_task("plural"))}) > 20
+
+
+# A reading of one's own
+
+
+def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
+    """Of embedded words: read as themselves nothing is lost; read as other words nearly all is."""
+    task = load_task("plural")
+    scorer = Scorer(microworld, task, task.test[:20])
+    ids, other = (list(HardPrompt.from_text(microworld, text).ids) for text in ("give the plural", "sky the drums"))
+    soft, allowed = SoftPrompt(microworld.vocab_embeds[ids]), torch.arange(microworld.vocab_embeds.shape[0])
+    same = faithfulness(scorer, soft, allowed, reading=ids)
+    assert same.pop("agreement") == 1.0 and all(abs(value) < 1e-3 for value in same.values()), same
+    apart = faithfulness(scorer, soft, allowed, reading=other)
+    assert apart["accuracy_gap"] > 0.9 and apart["behavioural_distance"] > 1 and apart["distance_euclidean"] > 0.5
+    with pytest.raises(RequestError, match="a reading of 2 tokens for a prompt of 3"):
+        faithfulness(scorer, soft, allowed, reading=other[:2])
+    with pytest.raises(RequestError, match="does not fit microworld, whose embeddings are 160 wide"):
+        faithfulness(scorer, SoftPrompt(torch.zeros(3, 16)), allowed)
+
+
+def test_the_distance_to_a_reading_by_hand() -> None:
+    """Position by position to the token that is proposed, not to the closest: sqrt(2) and 0; at a right angle and in line."""
+    embeds, reading = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+    assert reading_gap(embeds, reading, "euclidean").item() == pytest.approx(2**0.5 / 2)
+    assert reading_gap(embeds, reading, "cosine").item() == pytest.approx(0.5)
+
+
+# Stability
+
+
+def test_changes_by_hand() -> None:
+    assert changed({"dot": [[1, 2]], "noise 0.1": [[1, 3], [1, 2], [4, 3], [1, 3]]}, [1, 3]) == {
+        "dot": [0.0, 1.0],
+        "noise 0.1": [0.25, 0.25],
+    }
+
+
+def test_vocabulary_rows_are_firm_and_what_lies_between_is_not(microworld: FrozenLM) -> None:
+    """Positive control: words themselves. Negative control: the middle of two words of one length falls to either."""
+    vocab = microworld.vocab_embeds.float()
+    ids = list(HardPrompt.from_text(microworld, "give the plural of the word").ids)
+    firm = stability(vocab[ids], vocab)
+    assert firm["mean_changed"]["euclidean"] == firm["mean_changed"]["noise 0.1"] == 0.0
+    assert firm["mean_changed"]["2nd nearest"] == 1.0
+    one, two = torch.nn.functional.normalize(vocab[ids[:2]], dim=-1)
+    pair = torch.stack([one, two])
+    between = stability(((one + two) / 2)[None], pair)
+    assert between["marked"] == [1] and 0 < between["mean_changed"]["noise 0.3"] < 1
+
+
+def test_the_planted_case_of_good_and_white(microworld: FrozenLM) -> None:
+    """A vector that points to *good* and lies by *white*: cosine reads one, Euclidean distance the other, and it is marked."""
+    words = [microworld.encode(word)[0] for word in ("good", "white")]
+    good, white = torch.nn.functional.normalize(microworld.vocab_embeds[words].float(), dim=-1)
+    vocab = torch.stack([3 * good, white])
+    embeds = torch.stack([0.6 * good + 0.5 * white, white])
+    found = readings(embeds, vocab)
+    assert found["cosine"] == [[0, 1]] and found["euclidean"] == [[1, 1]]
+    shown = stability(embeds, vocab)
+    assert shown["marked"] == [1]
+    assert shown["changed"]["euclidean"] == [1.0, 0.0]
+
+
+# The whole
+
+
+def test_targets_are_of_every_kind() -> None:
+    task = load_task("capital")
+    found = wayward_targets(task, [load_task(name) for name in ("capital", "plural", "nationality")])
+    assert found == {
+        "same inputs": "give the nationality of its people",
+        "other inputs": "give the plural of the word",
+        "contradiction": CONTRADICTIONS["capital"],
+        "prose": PROSE[0],
+        "code": CODE[0],
+    }
+
+
+def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJudge) -> None:
+    """It solves one task and projects to another's instruction; the outcome says so. A true text is faithful."""
+    task = load_task("plural")
+    astray = wayward(task, microworld, "give the category of the word", judge=judge, config=QUICK).described
+    assert astray["token_f1"] == 1.0 and astray["projection"] == astray["target"] == "give the category of the word"
+    assert astray["test_accuracy"] > 0.9 and astray["relative_accuracy_drop"] <= 0.05 and astray["gamma"] == 0.3
+    assert astray["reading"] == "misleading" and astray["says"]["tasks"] == ["category"]
+    assert astray["faithfulness"]["accuracy_gap"] > 0.8 and astray["deployed_test_accuracy"] < 0.1
+    true = wayward(task, microworld, "give the plural of the word", judge=judge, config=QUICK).described
+    assert true["reading"] == true["says"]["outcome"] == "faithful"
+    assert true["test_accuracy"] > 0.9 and abs(true["faithfulness"]["accuracy_gap"]) < 0.1
+
+
+def test_the_verb_says_what_scripts_rely_on(here: Path, ask: Ask) -> None:
+    save_tiny(here / "tiny")
+    save_tiny(here / "other", "llama")
+    write_jsonl(tiny_task(), here / "mood.jsonl")
+    of_task = ["--task", "mood.jsonl", "--template", "{input} {prompt}", "--label-words", "positive=good,negative=bad"]
+    of_task += ["--reference-prompt", "good or bad", "--reference-prompt", "a dull film"]
+    asked = [
+        "wayward",
+        *of_task,
+        "--lm",
+        "tiny",
+        "--reader",
+        "other",
+        "--target",
+        "good film",
+        "--steps",
+        "4",
+        "--gammas",
+        "0,1",
+    ]
+    status, out, _ = ask([*asked, "--json"])
+    found = json.loads(out)
+    keys = "token_f1 test_accuracy unconstrained_test_accuracy relative_accuracy_drop gamma target projection faithfulness"
+    assert status == 0 and set(keys.split()) <= set(found) and found["reading"] in ("faithful", "misleading")
+    assert found["target"] == "good film" and {row["gamma"] for row in found["grid"]} == {0.0, 1.0}
+    status, out, _ = ask(asked)
+    assert status == 0 and "good film" in out and "relative_accuracy_drop" in out
+    for wrong, line in {
+        ("--target", " "): "the target text is empty",
+        ("--preset", "kashabi"): "did you mean 'khashabi'",
+        ("--steps", "0"): "wayward steps: input should be greater than 0",
+        ("--reader", "third"): "wayward asks one reader",
+    }.items():
+        (here / "third").is_dir() or save_tiny(here / "third", "opt")
+        status, out, err = ask([*asked, *wrong])
+        assert status == 2 and line in err and err.count("\n") == 1

@@ -1,0 +1,368 @@
+"""The environments: both checkers, one reward, action sets, two vocabularies, and a policy that learns what is known."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_checker import check_env as sb3_check
+
+import hardprompt.policies  # noqa: F401  (registers the environment)
+from hardprompt.errors import RequestError
+from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.objective import gap_reward
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.policies.actions import action_ids
+from hardprompt.policies.env import PromptEnv
+from hardprompt.policies.networks import HeadActorCriticPolicy
+from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
+from hardprompt.policies.space import PromptSpace
+from hardprompt.policies.vec_env import PromptVecEnv
+from hardprompt.study.measure import measure
+from tests.helpers.tiny import tiny_lm, tiny_task
+
+
+def _env(**fields: Any) -> gymnasium.Env:
+    return gymnasium.make("hardprompt/Prompt-v0", **{"task": tiny_task(), "lm": tiny_lm("gpt2"), "prompt_length": 3} | fields)
+
+
+def _problem(**fields: Any) -> Problem:
+    return Problem(tiny_task(), tiny_lm("gpt2"), **{"prompt_length": 3} | fields)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "with an end": {"end": True},
+    "state": {"observation": "state"},
+    "state with an end": {"observation": "state", "end": True, "fluent": 9},
+    "another writer": {"observation": "state", "policy_lm": tiny_lm("llama")},
+    "inputs": {"observation": "state", "inputs": True},
+    "a masked task LM": {"lm": tiny_lm("roberta"), "policy_lm": tiny_lm("gpt2")},
+}
+
+
+@pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
+def test_both_checkers_pass(fields: dict[str, Any]) -> None:
+    gymnasium_check(_env(render_mode="ansi", **fields).unwrapped)
+    sb3_check(_env(**fields).unwrapped)
+
+
+def test_an_episode_ends_with_the_objective() -> None:
+    env = _env(weight=0.5)
+    observation, _ = env.reset(seed=0)
+    assert observation in env.observation_space and observation[0] == 1.0
+    rewards, ends = [], []
+    for action in (3, 5, 3):
+        observation, reward, terminated, truncated, info = env.step(action)
+        rewards.append(reward)
+        ends.append((terminated, truncated))
+    inner: PromptEnv = env.unwrapped  # type: ignore[assignment]
+    ids = inner.problem.allowed[[3, 5, 3]].tolist()
+    assert info["prompt_ids"] == ids and inner.render() == info["prompt_text"] == inner.problem.lm.decode(ids)
+    assert rewards[:2] == [0, 0] and rewards[2] == pytest.approx(-float(inner.problem.objective([ids]).total))
+    assert ends == [(False, False), (False, False), (True, False)] and info["roundtrip_ok"]
+
+
+@pytest.mark.parametrize("fields", [KINDS[kind] for kind in ("light", "state", "with an end", "another writer")])
+def test_many_prompts_at_once_are_what_they_are_one_by_one(fields: dict[str, Any]) -> None:
+    """Observations and rewards; a prompt that ended early waits for the others."""
+    fields = fields | {"weight": 0.5}
+    one: PromptEnv = _env(**fields).unwrapped  # type: ignore[assignment]
+    many = PromptVecEnv(one.space, lambda prompts: prompt_reward(one.problem, prompts), num_envs=4)
+    actions = np.random.default_rng(0).integers(one.space.size - one.space.end, size=(3, 4))
+    if one.space.end:
+        actions[1, 2] = one.space.size - 1
+    seen, waits = [many.reset()], []
+    for step in actions:
+        many.step_async(step)
+        observations, rewards, dones, infos = many.step_wait()
+        seen.append(observations)
+        waits.append([info.get("waiting", False) for info in infos])
+    for i in range(4):
+        observation, _ = one.reset()
+        for t, action in enumerate(actions[:, i]):
+            np.testing.assert_allclose(seen[t][i], observation, atol=1e-4)
+            observation, reward, terminated, _, info = one.step(action)
+            if terminated:
+                break
+        assert dones[i] and terminated and rewards[i] == pytest.approx(reward, rel=1e-4)
+        assert infos[i]["prompt_ids"] == info["prompt_ids"]
+    assert waits[:2] == [[False] * 4] * 2
+    assert waits[2] == ([False, False, True, False] if one.space.end else [False] * 4)
+    np.testing.assert_allclose(observations, many.reset())
+
+
+def test_a_prompt_of_an_input_is_rewarded_on_it_alone() -> None:
+    env: PromptEnv = _env(observation="state", inputs=True).unwrapped  # type: ignore[assignment]
+    seen = set()
+    for seed in range(4):
+        observation, info = env.reset(seed=seed)
+        seen.add((info["example"], observation.tobytes()))
+        for _ in range(3):
+            _, reward, _, _, end = env.step(np.int64(1))
+        alone = env.problem.objective([end["prompt_ids"]], [info["example"]])
+        assert reward == pytest.approx(-float(alone.total), rel=1e-4)
+    assert len({example for example, _ in seen}) == len(seen) > 1, "the start is another one for another input"
+    drawn = PromptVecEnv(env.space, lambda prompts: Reward(np.zeros(len(prompts))), 2, draw=lambda count: [0, 3])
+    lm = env.problem.lm
+    states = [
+        lm.hidden(lm.embed(torch.tensor([lm.opening + lm.encode(env.problem.task.train[i].input)])))[0, -1] for i in (0, 3)
+    ]
+    np.testing.assert_allclose(drawn.reset(), torch.stack(states).numpy(), atol=1e-5)
+
+
+def test_the_state_is_the_lms_and_the_head_gives_its_logits() -> None:
+    problem = _problem()
+    space = PromptSpace(problem, observation="state")
+    rows = np.array([[4, 7], [1, 0]])
+    assert space.head is not None
+    ids = torch.tensor(space.tokens(rows))
+    with torch.no_grad():
+        start = torch.full((2, 1), problem.lm.bos_id)
+        expected = problem.lm.model(torch.cat([start, ids], 1)).logits[:, -1, problem.allowed]
+    for read in (rows[:, :0], rows[:, :1], rows):  # grows, so that the cache is used
+        state = space.observe(read)
+    torch.testing.assert_close(space.head(torch.from_numpy(state)), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(space.observe(rows), state, atol=1e-5), "read anew"
+
+
+def test_only_the_fluent_actions_are_left() -> None:
+    problem = _problem()
+    first = problem.lm.model(torch.tensor([problem.lm.opening])).logits[0, -1, problem.allowed]
+    best = set(problem.allowed[first.topk(9).indices].tolist())
+    assert set(action_ids(problem, problem.lm, fluent=9).tolist()) == best
+    space = PromptSpace(problem, observation="state", fluent=9)
+    assert space.head is not None and space.size == len(problem.allowed)
+    state = torch.from_numpy(space.observe(np.zeros((1, 0), dtype=np.int64)))
+    left = space.head.masked(torch.zeros(1, space.size), state)[0].isfinite().nonzero()[:, 0]
+    assert set(problem.allowed[left].tolist()) == best
+
+
+def test_label_words_are_left_out_on_request() -> None:
+    problem = _problem()
+    lm = problem.lm
+    left = {lm.decode([i]).strip() for i in action_ids(problem, lm, label_words=False).tolist()}
+    whole = {lm.decode([i]).strip() for i in action_ids(problem, lm).tolist()}
+    assert whole - left == {"good", "bad"}
+
+
+def test_a_prompt_crosses_as_text() -> None:
+    """From sentencepiece to byte-level BPE; what does not survive the way is counted."""
+    problem, writer = _problem(), tiny_lm("llama")
+    space = PromptSpace(problem, policy_lm=writer)
+    rows = np.arange(6).reshape(2, 3)
+    prompts = space.prompts(rows)
+    assert [problem.lm.decode(ids).strip() for ids in prompts] == [text.strip() for text in space.text(rows)]
+    assert all(set(ids) <= set(problem.allowed.tolist()) for ids in prompts) and space.crossing_loss(rows) == 0
+    pieces = torch.tensor(writer.tokenizer.convert_tokens_to_ids(["g", "o"]))
+    space.actions = pieces  # letters, which the text makes into one word
+    assert space.crossing_loss(np.array([[0, 1, 1], [0, 0, 0]])) == 1.0
+
+
+def test_an_empty_action_set_is_one_line() -> None:
+    lm = tiny_lm("gpt2")
+    only = torch.tensor(lm.encode_after([" good"])[0])
+    with pytest.raises(RequestError, match=r"action set is empty: no token of tiny-gpt2 is left .* label words excluded"):
+        PromptSpace(_problem(vocabulary=only), label_words=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"policy_lm": tiny_lm("roberta"), "observation": "state"}, "masked model, whose head predicts no next token"),
+        ({"inputs": True}, "use the observation 'state'"),
+        ({"reward": "gapp"}, "no reward 'gapp'; use objective, gap, linear-gap, or"),
+        ({"task": tiny_task("generation"), "reward": "gap"}, "'gap' needs label words"),
+    ],
+)
+def test_what_cannot_be_is_one_line(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        _env(**fields)
+
+
+def test_the_gap_reward_is_rlprompts_less_the_weighted_nll() -> None:
+    problem = _problem(prompt_length=2, weight=0.5)
+    ids = problem.random_ids(3)
+    found = prompt_reward(problem, ids, "gap", [0, 1, 2])
+    scores = problem.train.score_ids(ids.tolist(), [0, 1, 2])
+    assert scores.label_logits is not None
+    expected = gap_reward(scores.label_logits, problem.train.labels[:3]) - 0.5 * problem.prompt_nll(ids)
+    np.testing.assert_allclose(found.value, expected.numpy(), rtol=1e-5)
+
+
+def test_a_reward_of_ones_own_is_called_with_texts_and_examples(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def reward(prompts, examples):\n    return [[len(p) + len(e.input) for e in examples] for p in prompts]\n")
+    problem = _problem(weight=0.25)
+    ids = problem.random_ids(3)
+    found = prompt_reward(problem, ids, f"{file}:reward", [0, 4])
+    lengths = [len(problem.lm.decode(row).strip()) for row in ids.tolist()]
+    both = sum(len(problem.task.train[i].input) for i in (0, 4)) / 2
+    np.testing.assert_allclose(found.parts["task_reward"], [length + both for length in lengths])
+    np.testing.assert_allclose(found.value, found.parts["task_reward"] - 0.25 * problem.prompt_nll(ids).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (
+            lambda p, e: [[1.0, 2.0], [3.0, float("nan")]],
+            r"reward <lambda> of prompt 2 \('.*'\) on example 2 \('bad food'\) is nan",
+        ),
+        (lambda p, e: [float("inf"), 1.0], r"reward <lambda> of prompt 1 \('.*'\) is inf"),
+        (lambda p, e: [1.0], r"on prompt '.*' and 1 more, .*expected shape \(2,\) or \(2, 2\), got \(1,\)"),
+        (lambda p, e: "no", r"on prompt '.*': ValueError"),
+    ],
+)
+def test_a_reward_that_is_none_names_prompt_and_example(reward: Any, message: str) -> None:
+    problem = _problem()
+    with pytest.raises(RequestError, match=message):
+        prompt_reward(problem, problem.random_ids(2), reward, [1, 2])
+
+
+def test_the_perplexity_terms_share_of_the_spread() -> None:
+    task, nll = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, -1.0, -1.0, 1.0])
+    found = Reward(task - nll, {"task_reward": task})
+    assert found.nll_share == pytest.approx(nll.var() / (task.var() + nll.var())), "uncorrelated: variances add"
+    assert Reward(task, {"task_reward": task}).nll_share == 0
+    assert Reward(-nll, {"task_reward": np.zeros(4)}).nll_share == 1
+    np.testing.assert_allclose(shaped(normalized(np.array([1.0, 3.0])), 0, 5), [-5, 5], rtol=1e-3)
+
+
+def _known(problem: Problem, shares: list[float]) -> Any:
+    """The share of positions that hold token row 7."""
+
+    def reward(prompts: list[list[int]]) -> Reward:
+        share = (torch.tensor(prompts) == problem.allowed[7]).float().mean(-1)
+        shares.append(float(share.mean()))
+        return Reward(share.numpy())
+
+    return reward
+
+
+def test_ppo_finds_a_known_prompt_and_without_a_learning_rate_does_not() -> None:
+    """Random prompts score 1/78, a word picked by chance and repeated no more; a learner must emit 0.8 in the mean."""
+    problem = _problem()
+
+    def emitted(learning_rate: float) -> float:
+        shares: list[float] = []
+        env = PromptVecEnv(PromptSpace(problem), _known(problem, shares), num_envs=64)
+        model = PPO("MlpPolicy", env, learning_rate=learning_rate, n_steps=3, batch_size=192, n_epochs=4, gamma=1.0, seed=0)
+        model.learn(64 * 3 * 60)
+        return sum(shares[-6:]) / 6
+
+    assert emitted(0.01) > 0.8
+    assert emitted(0.0) < 0.1
+
+
+def test_another_algorithm_learns_on_the_environment() -> None:
+    """A2C with RLPrompt's network, as the docs show."""
+    problem = _problem()
+    shares: list[float] = []
+    space = PromptSpace(problem, observation="state")
+    env = PromptVecEnv(space, _known(problem, shares), num_envs=64)
+    A2C(HeadActorCriticPolicy, env, learning_rate=0.003, n_steps=3, seed=0, policy_kwargs={"head": space.head}).learn(
+        64 * 3 * 80
+    )
+    assert sum(shares[:6]) / 6 < 0.1 and sum(shares[-6:]) / 6 > 0.5
+    assert not space.lm.model.training and all(p.grad is None for p in space.lm.model.parameters())
+
+
+def test_the_entropy_bonus_is_annealed_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights: list[float] = []
+    plain = PPO.train
+    monkeypatch.setattr(PPO, "train", lambda self: weights.append(self.ent_coef) or plain(self))
+    rl = load_optimizer("rl")
+    run_optimizer(rl, _problem(), rl.configure({"episodes": 16, "rollout": 4, "entropy": 0.2}))
+    assert weights == pytest.approx([0.2, 0.15, 0.1, 0.05])
+
+
+CURVE = {
+    "reward", "reward_std", "train_accuracy", "prompt_nll", "nll_share", "entropy", "kl_to_lm", "distinct_tokens",
+    "repeated", "crossing_loss", "best", "lm_tokens",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["rl", "rlprompt"])
+@pytest.mark.parametrize("end", [False, True])
+def test_the_curve_is_noted_and_written(name: str, end: bool, tmp_path: Path) -> None:
+    found, problem = load_optimizer(name), _problem(weight=0.1)
+    options = {"episodes": 12, "rollout": 4, "end": end, "log": str(tmp_path)}
+    result = run_optimizer(found, problem, found.configure(options))
+    assert len(result.curve) == 3 and all(set(entry) == CURVE for entry in result.curve)
+    assert result.curve[-1]["best"] == min(visit.dev_objective for visit in result.visits[:3])
+    assert result.curve[0]["entropy"] == pytest.approx(np.log(len(problem.allowed) + end), rel=0.05), "uniform at the start"
+    written = (tmp_path / "tiny-classification-default-w0.1-0" / "progress.csv").read_text().splitlines()
+    assert set(written[0].split(",")) >= {f"prompt/{key}" for key in CURVE} and len(written) > 2
+
+
+def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard is not installed (the extra `tensorboard`)",
+    )
+    found = load_optimizer("rl")
+    result = run_optimizer(found, _problem(), found.configure({"episodes": 12, "rollout": 4, "log": str(tmp_path)}))
+    read = events.EventAccumulator(str(tmp_path / "tiny-classification-default-w0-0")).Reload()
+    assert {f"prompt/{key}" for key in CURVE} <= set(read.Tags()["scalars"])
+    shown = [event.value for event in read.Scalars("prompt/reward")]
+    assert len(shown) >= 2 and shown[-1] in [pytest.approx(entry["reward"], rel=1e-4) for entry in result.curve]
+
+
+@pytest.mark.parametrize(
+    ("options", "rollouts"), [({"patience": 2, "learning_rate": 0.0}, range(3, 30)), ({"timeout": 1e-6}, range(1, 2))]
+)
+def test_a_search_ends_when_it_is_told_to(options: dict[str, Any], rollouts: range) -> None:
+    found = load_optimizer("rl")
+    result = run_optimizer(found, _problem(), found.configure({"episodes": 400, "rollout": 4} | options))
+    assert len(result.curve) in rollouts
+    if "patience" in options:
+        best = [entry["best"] for entry in result.curve]
+        assert best[-1] == best[-2] == best[-3] and (len(best) < 4 or best[-3] < best[-4])
+
+
+def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None:
+    """RLPrompt's setting: the task LM is masked, and another model writes; prompts are of the task LM's allowed words."""
+    lm, found = tiny_lm("roberta"), load_optimizer("rlprompt")
+    problem = Problem(tiny_task(), lm, prompt_length=2)
+    result = run_optimizer(found, problem, found.configure({"episodes": 8, "rollout": 4}))
+    assert result.config["policy_lm"] == "microworld"
+    allowed = set(allowed_vocabulary(lm).tolist())
+    assert all(set(visit.prompt.ids) <= allowed for visit in result.visits)  # type: ignore[union-attr]
+
+
+def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
+    """In points: 200 times the mean difference of the right label's probability and the best other one."""
+    problem = _problem()
+    ids = problem.allowed[:8].view(2, 4)
+    probabilities = problem.train.score_ids(ids).label_logits.softmax(-1)
+    right = torch.nn.functional.one_hot(problem.train.labels, probabilities.shape[-1]).bool()
+    gaps = probabilities[:, right] - probabilities.masked_fill(right, 0).amax(-1)
+    found = prompt_reward(problem, ids, "linear-gap").value
+    np.testing.assert_allclose(found, 200 * gaps.mean(-1), rtol=1e-4)
+    assert (found >= prompt_reward(problem, ids, "gap").value - 20).all() and (gaps < 0).any()
+
+
+def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
+    """The same prompts to begin with, other rewards to the algorithm, and so other prompts in the end."""
+    found = load_optimizer("rl")
+    runs = {
+        z: run_optimizer(found, _problem(), found.configure({"episodes": 64, "rollout": 8, "learning_rate": 0.1, "zscore": z}))
+        for z in (True, False)
+    }
+    first = [run.visits[0].prompt for run in runs.values()]
+    assert first[0] == first[1] and runs[True].final_prompts != runs[False].final_prompts
+    assert [run.config["zscore"] for run in runs.values()] == [True, False]
+
+
+@pytest.mark.parametrize(("reward", "said"), [("objective", ""), ("gap", "gap reward"), ("mine.py:mine", "mine.py:mine")])
+def test_the_record_says_what_was_learnt_from(reward: str, said: str, here: Path) -> None:
+    Path("mine.py").write_text("def mine(prompts, examples):\n    return [len(prompt) for prompt in prompts]\n")
+    problem, rl = _problem(), load_optimizer("rl")
+    result = run_optimizer(rl, problem, rl.configure({"episodes": 4, "rollout": 4, "reward": reward}))
+    objective = measure(problem, result)["objective"]
+    assert said in objective and ("learnt from" in objective) == bool(said)

@@ -1,0 +1,135 @@
+"""The style reward: the published arithmetic, and its parts on models that are here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, BertForSequenceClassification
+
+from hardprompt.data.task import Example
+from hardprompt.errors import LMError, RequestError
+from hardprompt.lm import FrozenLM
+from hardprompt.policies.style import (
+    BertScoreContent,
+    ClassifierStyle,
+    LMStyle,
+    StyleReward,
+    bootstrap_maxima,
+    chrf,
+    zscore_by_input,
+)
+from tests.helpers.tiny import save_tiny, tiny_lm
+
+JUDGE = ("positive", "negative"), "{text} the sentiment is"
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Any:
+    return json.loads((shared / "golden" / "reference_values.json").read_text())["style_reward"]
+
+
+def test_bootstraps_are_the_published_ones(golden: Any) -> None:
+    """128 outputs in 4 parts of 32."""
+    found = bootstrap_maxima(np.array(golden["sum_rewards"]), golden["num_bootstraps"])
+    assert found.tolist() == golden["bootstrap_max"]
+
+
+def test_zscores_by_input_are_the_published_ones(golden: Any) -> None:
+    names = list(golden["zs_per_source"])
+    maxima = [np.array(golden["zs_per_source"][name]) for name in names]
+    inputs = [names.index(source) for source in golden["zs_sources"]]
+    found = zscore_by_input(np.array(golden["zs_rewards"]), maxima, inputs)
+    np.testing.assert_allclose(found, golden["zscores"], rtol=1e-4, atol=1e-5)
+
+
+def test_content_falls_with_what_is_lost() -> None:
+    source = "the food was good"
+    whole, part, other, none = chrf([source, "the food was awful", "we left early", ""], [source] * 4)
+    assert whole == 1 and 1 > part > other >= none == 0
+
+
+def test_a_prompt_is_worth_the_best_of_its_outputs(microworld: FrozenLM) -> None:
+    reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), samples=3, bootstraps=2)
+    examples = [Example("the soup was awful.", "-"), Example("the hotel was bad.", "-")]
+    prompts = ["make it good", "x"]
+    found = reward(prompts, examples)
+    assert found.shape == (2, 2) and (found >= 0).all() and (found <= 100).all()
+    np.testing.assert_array_equal(reward(prompts, examples), found), "the same samples"
+    outputs = reward.rewrite([("make it good", examples[1].input)], 6)
+    sums = reward.judge(outputs, [examples[1].input] * 6)["sum"]
+    alone = StyleReward(microworld, LMStyle(microworld, *JUDGE), samples=3, bootstraps=2)(prompts[:1], examples[1:])
+    assert alone[0, 0] == pytest.approx(sums.reshape(2, 3).max(1).mean())
+    assert len(set(outputs)) > 1 and all('"' not in output and output == output.lower() for output in outputs)
+
+
+def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> None:
+    """One candidate at each place is greedy decoding, as Hugging Face does it."""
+    reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
+    ids = torch.tensor([microworld.opening + microworld.encode('make it good "the soup was awful." "')])
+    drawn = reward._sampled(ids, 6)
+    expected = microworld.model.generate(ids, do_sample=False, max_new_tokens=6, min_new_tokens=6, pad_token_id=0)
+    assert drawn.tolist() == expected[:, ids.shape[1] :].tolist()
+
+
+def test_an_empty_output_is_worth_nothing(microworld: FrozenLM) -> None:
+    judged = StyleReward(microworld, LMStyle(microworld, *JUDGE)).judge(["", "good"], ["good", "good"])
+    assert judged["sum"][0] == 0 and judged["content"][1] == pytest.approx(100) and judged["sum"][1] >= 50
+
+
+def test_an_lm_judges_text_by_text_as_in_a_batch(microworld: FrozenLM) -> None:
+    style = LMStyle(microworld, *JUDGE)
+    texts = ["the soup was wonderful.", "bad", "it was a very long and awful evening."]
+    np.testing.assert_allclose(style(texts), [style([text])[0] for text in texts], atol=1e-5)
+    with pytest.raises(RequestError, match="tokens of microworld, expected one"):
+        LMStyle(microworld, ("qqqq", "bad"), "{text}")
+
+
+def test_a_classifier_gives_the_probability_of_its_label(tmp_path: Path) -> None:
+    tokenizer = tiny_lm("bert").tokenizer
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        num_labels=3, id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2},
+        initializer_range=0.5,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    texts = ["good food", "a dull film is bad and the cat sat"]
+    each = np.stack([ClassifierStyle(str(tmp_path), label)(texts) for label in ("bad", 1, "good")])
+    np.testing.assert_allclose(each.sum(0), 1, atol=1e-5)
+    np.testing.assert_allclose(ClassifierStyle(str(tmp_path), "good")(texts[:1]), each[2, :1], atol=1e-5)
+    with pytest.raises(RequestError, match="has no label 'great'; it has bad, fair, good"):
+        ClassifierStyle(str(tmp_path), "great")
+    with pytest.raises(LMError, match="no classifier"):
+        ClassifierStyle(str(tmp_path / "none"), "good")
+
+
+def test_bertscore_is_the_greedy_match_of_a_models_own_states(tmp_path: Path) -> None:
+    """F1 of the mean best cosines, special tokens left out of the means; an identical text scores 1."""
+    pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
+    save_tiny(tmp_path, "roberta")
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 60}))
+    found = BertScoreContent(str(tmp_path), layers=1)(["the cat sat", "good film"], ["the cat sat", "a bad day"])
+    model, tokenizer = AutoModel.from_pretrained(tmp_path).eval(), tiny_lm("roberta").tokenizer
+    with torch.no_grad():
+        batches = [tokenizer(text, return_tensors="pt") for text in ("good film", "a bad day")]
+        out, source = (
+            torch.nn.functional.normalize(model(**batch, output_hidden_states=True).hidden_states[1][0], dim=-1)
+            for batch in batches
+        )
+    cosines = out @ source.T
+    precision, recall = cosines.max(1).values[1:-1].mean(), cosines.max(0).values[1:-1].mean()
+    assert found == pytest.approx([1.0, float(2 * precision * recall / (precision + recall))], abs=1e-4)
+    with pytest.raises(LMError, match="a local folder needs layers="):
+        BertScoreContent(str(tmp_path))
+
+
+def test_bertscore_without_its_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
+    monkeypatch.setattr("hardprompt.policies.style.hub_answers", lambda: False)
+    with pytest.raises(LMError, match="roberta-large is no local folder, and the hub cannot be reached"):
+        BertScoreContent()

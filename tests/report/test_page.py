@@ -1,0 +1,438 @@
+"""The page of a study: it holds what was recorded, needs nothing from elsewhere, and shows hostile text as text."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from hardprompt import cli
+from hardprompt.errors import StudyError
+from hardprompt.records import frontier
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store
+from hardprompt.report import chart
+from hardprompt.report.chart import tradeoff_chart
+from hardprompt.report.page import _in_the_dark, study_page
+from hardprompt.report.rerun_command import repetition
+from hardprompt.report.study_tables import GAPS, best_runs, results_sheet
+from hardprompt.report.tradeoff import (
+    COSTS,
+    GAINS,
+    Axis,
+    band,
+    budget_curves,
+    front_stairs,
+    mean_tradeoff,
+    optimizer_marks,
+    tradeoff,
+    weight_means,
+)
+from hardprompt.report.write import write_report
+from tests.helpers.pages import HOSTILE, QUICK, Reader, failure, planted
+
+Point = dict[str, Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the recorded quick study, without what is drawn from it."""
+    for name in ("study.yaml", "points.jsonl"):
+        shutil.copy(QUICK / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def quick() -> tuple[dict[str, Any], list[Point]]:
+    """The recorded quick study: what was asked and its points."""
+    store = Store(QUICK)
+    return store.study, store.points()
+
+
+def page_of(study: dict[str, Any], points: list[Point]) -> str:
+    """The page of these points."""
+    return study_page(study, points)
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a nest of dicts and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from strings(part)
+
+
+# What is on it
+
+
+def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hardprompt report` writes the page; the same study gives the same bytes, wherever its folder lies."""
+    monkeypatch.chdir(folder.parent)
+    assert CliRunner().invoke(cli.app, ["report", folder.name]).exit_code == 0
+    first = (folder / "report.html").read_bytes()
+    other = folder.parent / f"{folder.name}-moved"
+    shutil.copytree(folder, other)
+    write_report(Store(other.resolve()))
+    assert (other / "report.html").read_bytes() == first
+    assert str(folder.parent).encode() not in first
+
+
+def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """What was asked, the table, every prompt, cost, versions and data stand on it, in valid nesting with real headers."""
+    study, points = quick
+    read = Reader(page_of(study, points))
+    text = " ".join("".join(piece for _, piece in read.texts).split())
+    assert read.open == [] and "".join(read.within("title")).startswith("category on microworld")
+    for point in points:
+        assert point["prompt_text"] in text
+    for said in ["100,000 LM tokens", "microworld-reader", "0, 0.1, 0.3", *study["versions"].values(), *study["data"].values()]:
+        assert said in text
+    headings = read.within("thead", "th")
+    results = results_sheet(points)
+    assert headings[: len(results.columns)] == [column.heading for column in results.columns]
+    assert all(attributes.get("scope") for tag, attributes in read.elements if tag == "th")
+    cells = read.within("tbody", "td")
+    for row in results.rows:
+        assert {column.shown(value) for column, value in zip(results.columns[1:-1], row[1:-1], strict=True)} <= set(cells)
+    ids = read.within("details", "code")
+    assert {" ".join(map(str, p["prompt_ids"])) for p in best_runs(points)} == set(ids)
+    spent = sum(p["lm_tokens_forward"] for p in points)
+    assert f"{spent:,}" in read.within("tfoot", "td")
+    assert "".join(read.within("pre")).startswith("hardprompt compare \\\n    --task category \\\n")
+    assert "known optimum" in text and "regret" in headings and "share of the known hypervolume" not in headings
+
+
+def test_a_priced_task_shows_its_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """With several known points there are their wordings, as many stars, and the share of their hypervolume."""
+    study, points = quick
+    known = [
+        {"prompt": f"wording {cost}", "lm": "microworld", "test_accuracy": cost / 6, "log_perplexity": cost}
+        for cost in (2.0, 4.0, 6.0)
+    ]
+    read = Reader(page_of(study | {"known_front": known}, points))
+    assert {p["prompt"] for p in known} <= set(read.within("tbody", "bdi"))
+    stars = [a for tag, a in read.elements if tag == "path" and a.get("class") == "star" and "transform" in a]
+    assert len(stars) == 3 and "share of the known hypervolume" in read.within("thead", "th")
+
+
+def test_failed_runs_are_shown_with_their_error(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A failed run is a row with its error and is left out of the means; where all failed there is a page without a plot."""
+    study, points = quick
+    some = Reader(page_of(study, [*points[:-1], failure(points[-1], "RuntimeError: out of luck")]))
+    assert some.within("tbody", "td", "div").count("RuntimeError: out of luck") == 1
+    assert "1/2" in some.within("tbody", "td") and "1 of them failed" in "".join(some.within("header"))
+    every = Reader(page_of(study, [failure(p, "ValueError: no") for p in points]))
+    assert every.open == [] and "figure" not in {tag for tag, _ in every.elements}
+    assert every.within("tbody", "td", "div").count("ValueError: no") == len(points)
+
+
+def test_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Without a text to read there is nothing to place, and the table still says what was found."""
+    study, points = quick
+    read = Reader(page_of(study, [p for p in points if p["optimizer"] == "empty"]))
+    assert read.count("figure") == 0 and "no text" in read.within("tbody", "td", "span")
+
+
+def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Nats per token and per character of every reader by its name, a dash where it says nothing; no line without readers."""
+    study, points = quick
+    one = {"log_perplexity": 12.346, "nats_per_character": 6.789, "max_surprisal": 20.0, "tokens": 4}
+    two = dict.fromkeys(one) | {"tokens": 400}
+    read = Reader(page_of(study, [p | {"readers": {"one": one, "two": two}} for p in points]))
+    cards = read.count("article")
+    assert read.within("dt", "bdi") == ["one", "two"] * cards
+    shown = " ".join(" ".join(read.within("article", "dl")).split())
+    line = "to one 12.35 the same per character 6.79 to two \u2013 the same per character \u2013"
+    assert cards == 9 and shown.count(line) == cards
+    bare = Reader(page_of(study, [p | {"readers": {}} for p in points]))
+    assert bare.within("dt", "bdi") == [] and "the same per character" not in "".join(bare.within("dt"))
+
+
+def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Surprisal and what is lost without each token, marked ones with an asterisk and its meaning; older records have none."""
+    study, points = quick
+    rows = [
+        {"token": " so", "surprisal": None, "loss_added": 2.0, "accuracy_lost": 0.25, "marked": True},
+        {"token": "<b>", "surprisal": 3.456, "loss_added": -0.5, "accuracy_lost": 0.0, "marked": False},
+    ]
+    read = Reader(page_of(study, [p | {"tokens": rows} for p in points]))
+    assert read.within("article", "th", "bdi") == ["so", "<b>"] * 9 and "".join(read.within("article", "th")).count("*") == 9
+    assert read.within("article", "td")[:6] == ["\u2013", "+2.00", "-0.25", "3.46", "-0.50", "0.00"]
+    assert [a["style"] for tag, a in read.elements if tag == "td" and "style" in a][:2] == ["--share: 100.0%", "--share: 0.0%"]
+    assert "reads another token off the vectors" in "".join(read.within("article", "p"))
+    assert Reader(page_of(study, [{k: v for k, v in p.items() if k != "tokens"} for p in points])).within("article", "td") == []
+
+
+def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A row per soft prompt with its gaps, and no such table where all prompts are hard."""
+    study, points = quick
+    headings = [heading for _, heading in GAPS]
+    soft = [p for p in points if p["optimizer"] == "soft"]
+    read = Reader(page_of(study, points))
+    assert set(headings) <= set(read.within("thead", "th"))
+    cells = read.within("tbody", "td")
+    for point in soft:
+        assert f"{point['faithfulness']['kl']:.3f}" in cells
+    assert not set(headings) & set(Reader(page_of(study, [p for p in points if p not in soft])).within("thead", "th"))
+
+
+def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    study, points = quick
+    with pytest.raises(StudyError, match=r"study\.yaml: request of tomorrow: extra inputs"):
+        page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
+
+
+# Hostile text
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Whatever stands in a record: no script, no handler, no element that a harmless text would not make."""
+    harmless = Reader(page_of(*planted(*quick, "harmless")))
+    page = page_of(*planted(*quick, text))
+    read = Reader(page)
+    assert read.open == []
+    assert read.count("script") == read.count("img") == 0 and "49" not in "".join(read.within("h1"))
+    tags = {tag for tag, _ in read.elements}
+    assert tags == {tag for tag, _ in harmless.elements}
+    assert all(read.count(tag) == harmless.count(tag) for tag in tags - {"text", "bdi"})  # labels may find no room
+    for tag, attributes in read.elements:
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attributes), tag
+        assert (attributes.get("href") or "#").startswith("#")
+    assert all(sign.isprintable() or sign == "\n" for sign in page)
+    shown = "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text[:4000])
+    assert shown in "".join(read.within("td", "bdi")) and shown in "".join(read.within("h1"))
+    page.encode("utf-8")
+
+
+def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The policy comes before what it governs and forbids all but inline style; no address stands in the page."""
+    page = page_of(*quick)
+    read = Reader(page)
+    [policy] = [a["content"] for tag, a in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.split("; ") == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    assert [tag for tag, _ in read.elements[:4]] == ["html", "head", "meta", "meta"]
+    assert {"link", "script", "iframe", "object", "img"} & {tag for tag, _ in read.elements} == set()
+    assert "://" not in page and "url(" not in page and "@import" not in page
+
+
+# The plot
+
+
+@pytest.mark.parametrize("gain", GAINS, ids=lambda axis: axis.name)
+@pytest.mark.parametrize("cost", COSTS, ids=lambda axis: axis.name)
+def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A mark per mean and run within the frame, the cheaper to the right, the better on top; every prompt can be read."""
+    _, points = quick
+    shown = tradeoff(points, frontier(points, 7.74), cost, gain)
+    drawn = tradeoff_chart(shown)
+    assert [series.name for series in drawn.series] == list(optimizer_marks(points))
+    means = {name: weight_means(points, name, cost, gain) for name in shown.marks}
+    for series in drawn.series:
+        own = means[series.name]
+        assert len(series.marks) == len(own) and series.runs.count("M") == sum(len(mean.runs) for mean in own)
+        for mark in series.marks:
+            assert chart.LEFT <= mark.x <= chart.RIGHT and chart.TOP <= mark.y <= chart.BOTTOM
+    placed = [(mark, mean) for series in drawn.series for mark, mean in zip(series.marks, means[series.name], strict=True)]
+    for (a, x), (b, y) in pairwise(sorted(placed, key=lambda pair: pair[1].cost["mean"])):
+        assert a.x >= b.x and x.cost["mean"] <= y.cost["mean"]
+    for (a, x), (b, y) in pairwise(sorted(placed, key=lambda pair: pair[1].gain["mean"])):
+        assert a.y >= b.y if gain.up else a.y <= b.y
+        assert x.gain["mean"] <= y.gain["mean"]
+    texts = {p["prompt_text"] for p in points if p["log_perplexity"] is not None}
+    assert texts <= {entry.prompt for spot in drawn.spots for entry in spot.entries}
+    assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
+
+
+def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
+    study, points = quick
+    drawn = tradeoff_chart(tradeoff(points, frontier(points, 7.74, study["known_front"])))
+    by_name = {series.name: series for series in drawn.series}
+    soft = by_name["soft"].marks[0]
+    assert soft.trained is not None and soft.trained < soft.y and by_name["pez"].marks[0].trained is None
+    assert [bool(by_name[name].band) for name in ("random", "soft", "pez", "rl")] == [False, False, True, True]
+    assert len(drawn.stairs) == len(front_stairs(points, worst=7.74)) and len(drawn.known) == 1
+    entries = [entry for spot in drawn.spots for entry in spot.entries]
+    assert len(entries) == 18 + 9 + 1 + 1  # texts, means of two runs, soft as trained, known optimum
+    assert any(entry.heading == "pez, w=0.1, seed 1" and "as text" in entry.figures for entry in entries)
+
+
+def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The stairs go through its members, but for those that are no better on test than a cheaper one."""
+    _, points = quick
+    found = frontier(points, 7.74)
+    members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
+    stairs = front_stairs(points, worst=7.74)
+    assert stairs[0] == members[0] and set(stairs[:-1]) <= set(members) and stairs[-1] == (7.74, max(a for _, a in members))
+
+
+def test_a_band_is_the_mean_of_the_fronts() -> None:
+    """Two seeds by hand: 0.5 from 2 nats on and 1 from 4; 0.7 from 3 on. One that lacks a weight is left out."""
+
+    def run(seed: int, weight: float, cost: float, accuracy: float) -> Point:
+        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
+        return of | {"deployed_dev_accuracy": accuracy, "deployed_test_accuracy": accuracy}
+
+    points = [run(0, 0, 4, 1.0), run(0, 1, 2, 0.5), run(1, 0, 3, 0.7), run(1, 1, 3.5, 0.6), run(2, 0, 1, 1.0)]
+    found = band([points], "pez")
+    assert found is not None
+    assert found[:2].tolist() == [[2, 3, 4], [0.25, pytest.approx(0.6), pytest.approx(0.85)]]
+    assert (found[2] <= found[1]).all() and (found[1] <= found[3]).all() and found[3, 0] == 0.5
+    assert band([points, points[-1:]], "pez") is None, "the other task has no unit with both weights"
+
+
+def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Two tasks: what ran on both has their mean and a mark per task; what ran on one is left out."""
+    _, points = quick
+    other = [
+        p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
+    ]
+    shown = mean_tradeoff([points, other])
+    assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
+        "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
+    }  # fmt: skip
+    [pez] = shown.means["pez"]
+    assert pez.gain["mean"] == pytest.approx(0.5) and (pez.gain["low"], pez.gain["high"]) == (0.0, 1.0)
+    assert [run["task"] for run in pez.runs] == ["category", "other"] and pez.units == "2 tasks, 2 runs each"
+    entries = [entry.heading for spot in tradeoff_chart(shown, several=True).spots for entry in spot.entries]
+    assert "pez, w=0, other" in entries and "pez, w=0: mean of 2 tasks, 2 runs each" in entries
+
+
+def test_curves_begin_where_all_runs_have_a_prompt() -> None:
+    """By hand: one seed has 0.2 from 10 and 0.8 from 100 tokens on, another 0.6 from 50 on; the longest run spends 200."""
+
+    def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> Point:
+        curve = [{"lm_tokens": tokens, "dev_accuracy": accuracy} for tokens, accuracy in steps]
+        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
+        return of | {"lm_tokens_forward": 100 + 50 * seed, "lm_tokens_backward": 50}
+
+    runs = [run(0, (10, 0.2), (100, 0.8)), run(1, (50, 0.6)), run(0, (10, 0.0), weight=0.3)]
+    curve = budget_curves([runs])["pez"]
+    tokens, mean, low, high = curve.band
+    assert (tokens[0], tokens[-1], curve.counts, curve.weight) == (50, 200, "1 task x 2 runs", 0.0)
+    assert mean[0] == pytest.approx(0.4) and mean[-1] == pytest.approx(0.7) and (low[-1], high[-1]) == (0.6, 0.8)
+    assert all(a <= b for a, b in pairwise(mean))
+    assert budget_curves([runs, []]) == {} and budget_curves([[{**runs[0], "curve": []}]]) == {}
+
+
+def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """One run: the range of the axis is not empty, and the marks are where the frame is."""
+    _, points = quick
+    for cost in COSTS:
+        drawn = tradeoff_chart(tradeoff(points[1:2], frontier(points[1:2], 0.5), cost))
+        assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
+
+
+def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Forty weights on nearly one place: some labels are left out, none is written over another."""
+    _, points = quick
+    many = [points[8] | {"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
+    labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
+    assert 3 <= len(labels) < 40
+    starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
+    boxes = [(x - starts[side] * 6.4 * len(text), y, 6.4 * len(text)) for x, y, side, text in labels]
+    for i, (x, y, width) in enumerate(boxes):
+        assert not any(abs(y - v) < 13 - 1e-6 and x + 0.2 < u + w and u + 0.2 < x + width for u, v, w in boxes[:i])
+
+
+def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Six optimizers of one's own: neighbours have another color and another marker, each with an outline."""
+    _, points = quick
+    marks = list(optimizer_marks([points[1] | {"optimizer": f"mine-{i}"} for i in range(6)]).values())
+    assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(marks))
+    assert {marker for _, marker in marks} <= {*chart.CORNERS, "o"}
+
+
+def test_colors_are_light_in_the_dark() -> None:
+    """The near black of `manual` becomes near white, and a color keeps its hue: blue stays mostly blue."""
+    assert _in_the_dark("#222222") == "#dddddd"
+    lit = _in_the_dark("#0072b2")
+    assert lit[5:7] > lit[3:5] > lit[1:3]
+
+
+# The command that makes it again
+
+ASKED: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "everything": {
+        "task": "my tasks/mood.jsonl",
+        "lm": "some/model",
+        "readers": ("other", "a model, with a comma", "some/model's"),
+        "optimizers": ("empty", "pez", "mine.py:mine"),
+        "weights": (0.0, 1 / 3, 1e-05),
+        "splits": ("13", "21"),
+        "seeds": (3, 4294967295),
+        "lm_tokens": 1,
+        "prompt_length": 7,
+        "vocabulary": "all",
+        "template": '-{input} it\'s "$HOME" {prompt} :',
+        "label_words": {"0": "bad", "1": "a = b"},
+        "match": "starts-with",
+        "reference_prompts": ("it was", "", "-x"),
+        "options": {"pez": {"steps": "500", "init_text": "it's `so` = $(this)"}},
+        "device": "cpu",
+    },
+    "real data": {"task": "sst2", "data": Path("my data") / "sst-2", "shots": 4, "label_words": {"0": "bad", "1": "good"}},
+    "no budget": {"lm_tokens": None},
+    "comma": {"optimizers": ("a,b.py:mine",)},
+    "space at an end": {"label_words": {"0": " bad", "1": "good"}},
+    "equals": {"label_words": {"a=b": "bad", "1": "good"}},
+    "list": {"options": {"mine": {"sizes": [1, 2]}}},
+    "nothing": {"options": {"mine": {"sizes": None}}},
+    "unprintable": {"template": "{input}\n\u202e{prompt}\x00"},
+    "empty template": {"template": "", "reference_prompts": ("",)},
+}
+ONLY_IN_PYTHON = {"no budget", "comma", "space at an end", "equals", "list", "nothing", "unprintable"}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, read as a shell and the command line read it, or the program, run, makes the very request again."""
+    request = StudyRequest.make("quick", **ASKED[case])
+    text = "\n".join(repetition(request))
+    asked: list[tuple[StudyRequest, str]] = []
+    assert (case in ONLY_IN_PYTHON) == text.startswith("import hardprompt") and text.replace("\n", "").isprintable()
+    if case in ONLY_IN_PYTHON:
+        monkeypatch.setattr("hardprompt.compare", lambda request, out: asked.append((request, out)), raising=False)
+        exec(text, {})
+    else:
+        monkeypatch.setattr(cli, "_run_study", lambda request, out, *_: asked.append((request, str(out))))
+        program, *words = shlex.split(text.replace("\\\n", ""))
+        answer = CliRunner().invoke(cli.app, words)
+        assert (program, answer.exit_code) == ("hardprompt", 0), answer.output
+    assert asked == [(request, "again")]
+
+
+@pytest.mark.parametrize("case", ["quick", "no budget"])
+def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits of a result depend on them, and `compare` has as many as torch takes unless it is told."""
+    first, *lines = repetition(StudyRequest.make("quick", **ASKED[case]), 7)
+    if case in ONLY_IN_PYTHON:
+        asked: list[int] = []
+        monkeypatch.setattr("hardprompt.compare", lambda request, out: None, raising=False)
+        monkeypatch.setattr("torch.set_num_threads", asked.append)
+        exec("\n".join([first, *lines]), {})
+        assert asked == [7]
+    else:
+        assert first == "OMP_NUM_THREADS=7 hardprompt compare \\"
+
+
+def test_recorded_values_come_back(folder: Path) -> None:
+    """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
+    recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
+    request = StudyRequest.model_validate(recorded)
+    assert request.model_dump(mode="json") == recorded
+    assert json.dumps(recorded["seeds"])[1:-1].replace(" ", "") in "\n".join(repetition(request))

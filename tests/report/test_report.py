@@ -1,0 +1,225 @@
+"""Tables as files and several studies side by side: what is shown follows from the records, and no text is more than text."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from hardprompt.errors import StudyError
+from hardprompt.records.store import Store
+from hardprompt.report.page import LARGEST, report_page
+from hardprompt.report.plot import draw
+from hardprompt.report.studies import as_text, compared, comparisons_sheet, means_sheet, scores, together
+from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tradeoff import mean_tradeoff
+from hardprompt.stats.statistics import bootstrap, mean, permutation_test
+from tests.helpers import Ask
+from tests.helpers.pages import HOSTILE, QUICK, Reader
+
+Point = dict[str, Any]
+COSTS = ("log-perplexity", "reader", "characters", "tokens")
+
+FORMULAS = ("=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1", " =1", "\uff1d1+1")
+
+
+def study(folder: Path, task: str, shift: float = 0.0, **request: Any) -> Path:
+    """The recorded quick study as one of another task, its soft prompts' texts better or worse."""
+    folder.mkdir()
+    recorded = yaml.safe_load((QUICK / "study.yaml").read_text(encoding="utf-8"))
+    recorded["request"] |= {"task": task, **request}
+    (folder / "study.yaml").write_text(yaml.safe_dump(recorded), encoding="utf-8")
+    points = [json.loads(line) | {"task": task} for line in (QUICK / "points.jsonl").read_text(encoding="utf-8").splitlines()]
+    for point in points:
+        if point["optimizer"] == "soft":
+            point["deployed_test_accuracy"] = shift + point["seed"] / 10
+    keep = [p for p in points if p["optimizer"] in recorded["request"]["optimizers"]]
+    (folder / "points.jsonl").write_text("".join(json.dumps(p) + "\n" for p in keep), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Three tasks, with soft prompts of another accuracy on each."""
+    return [study(tmp_path / name, name, shift) for name, shift in (("one", 0.1), ("two", 0.4), ("three", 0.7))]
+
+
+# Tables
+
+
+def sheet_of(*texts: str) -> ReportTable:
+    """A table with these texts."""
+    columns = (
+        Column("optimizer", "name"),
+        Column("text", "text"),
+        Column("gain", "interval", signed=True),
+        Column("n", digits=0),
+    )
+    rows = [(text, text, (0.5, -0.25, 1 / 3), 1200) for text in texts]
+    return ReportTable("mine", "mine", "What it is.", (*columns, Column("none")), [(*row, None) for row in rows])
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *FORMULAS])
+def test_no_spreadsheet_runs_a_prompt(text: str, tmp_path: Path) -> None:
+    """What is read back is the text, or the text behind an apostrophe; every digit is there, and nothing cannot be printed."""
+    sheet_of(text).write(tmp_path)
+    raw = (tmp_path / "mine.csv").read_text(encoding="utf-8")
+    header, row = csv.reader(io.StringIO(raw))
+    assert header == ["optimizer", "text", "gain", "gain low", "gain high", "n", "none"]
+    assert row[2:] == ["0.5", "-0.25", repr(1 / 3), "1200", ""]
+    shown = "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text)
+    assert row[0] == row[1] and row[1] in (shown, f"'{shown}")
+    assert (row[1][0] == "'") == (text in FORMULAS[:4] + FORMULAS[5:] or text == HOSTILE["quotes"])
+    assert all(sign.isprintable() or sign in "\r\n" for sign in raw)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), "a | b", "`code` **bold** [link](x) www.example.org", "# heading"])
+def test_markdown_shows_a_prompt_as_it_is(text: str, tmp_path: Path) -> None:
+    """One line with as many cells as there are columns; no sign that Markdown gives a meaning to is without its backslash."""
+    sheet_of(text).write(tmp_path)
+    written = (tmp_path / "mine.md").read_text(encoding="utf-8")
+    *_, head, rule, row = written.rstrip("\n").split("\n")
+    bare = row.replace("\\\\", "").replace("\\|", "")
+    assert head.count("|") == rule.count("|") == bare.count("|") == 6 and rule == "| :-- | :-- | --: | --: | --: |"
+    assert "+0.500 (-0.250 to +0.333) | 1,200" in row
+    cell = row.split(" | +0.500")[0]
+    for i, sign in enumerate(cell):
+        if sign in "<>*_`[]#":
+            assert cell[i - 1] == "\\", cell
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), "[/bold] [red]"])
+def test_the_terminal_shows_a_prompt_as_it_is(text: str) -> None:
+    """No escape reaches it, and rich's own markup is text."""
+    console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(sheet_of(text[:100]).as_rich())
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(sign.isprintable() or sign == "\n" for sign in written.replace("\x1b[3m", "").replace("\x1b[0m", ""))
+    assert "[/bold]" not in text or "[/bold] [red]" in written
+
+
+# Side by side
+
+
+def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) -> None:
+    """What the tables say is what the pure functions say of the matrix of tasks and seeds."""
+    shown = together([Store(folder) for folder in three])
+    assert [each.task for each in shown] == ["one", "two", "three"]
+    found = scores(shown, [("soft", 0.0), ("random", 0.0)], as_text)
+    assert found is not None
+    soft, random = found
+    np.testing.assert_allclose(soft, [[0.1, 0.2], [0.4, 0.5], [0.7, 0.8]])
+    row = next(row for row in means_sheet(shown).rows if row[0] == "soft")
+    text = bootstrap(mean, soft)
+    assert row[2:4] == (3, 2) and row[5] == (text.value, text.low, text.high) and row[5][0] == pytest.approx(0.45)
+    assert row[6][2] - row[6][1] > row[5][2] - row[5][1], "tasks that differ: wider where they are redrawn"
+    [pair] = [each for each in compared(shown, tasks_too=True) if {each.first, each.second} == {"soft", "random"}]
+    assert pair.first == "soft" and pair.p_value == permutation_test(soft, random, tasks_too=True) == 0.25
+    line = next(row for row in comparisons_sheet(shown).rows if row[:2] == ("soft", "random"))
+    assert line[2][0] == pytest.approx(float((soft - random).mean())) and line[5:7] == (3, 2) and line[-1] == "no"
+
+
+def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
+    """A seed that failed with one optimizer counts for none; every task has as many as the one with the fewest."""
+    stores = [Store(folder) for folder in three]
+    lines = [json.loads(line) for line in stores[0].points_file.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if (line["optimizer"], line["seed"]) == ("soft", 0):
+            line |= {"status": "failed", "error": "no"}
+    stores[0].points_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = scores(together(stores), [("soft", 0.0), ("pez", 0.0)], as_text)
+    assert found is not None
+    np.testing.assert_allclose(found[0], [[0.2], [0.4], [0.7]])
+
+
+def test_runs_that_could_be_of_one_study_are_shown_as_one(tmp_path: Path) -> None:
+    """Other weights or optimizers in another folder belong together; another budget, or the same run twice, stands apart."""
+    folders = [
+        study(tmp_path / "a", "one", optimizers=["empty", "manual", "random"]),
+        study(tmp_path / "b", "one", optimizers=["soft", "pez", "rl"], weights=[0.0, 0.1, 0.3]),
+        study(tmp_path / "c", "one", optimizers=["soft"], lm_tokens=5),
+        study(tmp_path / "d", "two"),
+    ]
+    shown = together([Store(folder) for folder in folders])
+    assert [(each.task, each.name, len(each.points)) for each in shown] == [
+        ("one", "a + b", 20),
+        ("one", "c", 2),
+        ("two", "", 20),
+    ]
+    twice = together([Store(folders[0]), Store(study(tmp_path / "e", "one", optimizers=["manual"]))])
+    assert [each.name for each in twice] == ["a", "e"]
+
+
+def test_report_puts_several_studies_on_one_page(
+    three: list[Path], here: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One page with every study on it, its tables and figures; the terminal and --json say the same."""
+    monkeypatch.setattr("hardprompt.report.write.draw", lambda drawn, title, file: file.touch())
+    status, out, err = ask(["report", *map(str, three), "--out", "side"])
+    assert (status, err) == (0, "") and "means over 3 tasks" in out and "each optimizer against the others" in out
+    page = (here / "side" / "report.html").read_text(encoding="utf-8")
+    read = Reader(page)
+    assert read.open == [] and "".join(read.within("h1")) == "3 tasks on microworld"
+    assert ["".join(piece.split()) for piece in read.within("summary", "h2")][::2] == ["one", "two", "three"]
+    ids = [a["id"] for _, a in read.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    named = {a[key] for _, a in read.elements for key in ("aria-labelledby",) if key in a}
+    links = {str(a["href"])[1:] for _, a in read.elements if "href" in a}
+    assert named <= set(ids) and links <= set(ids) and len(links) == 3
+    assert sorted(path.name for path in (here / "side" / "tables").iterdir()) == [
+        "comparisons.csv", "comparisons.md", "means.csv", "means.md",
+    ]  # fmt: skip
+    figures = {path.name for path in (here / "side" / "figures").iterdir()}
+    names = ["budget", *(f"{gain}-{cost}" for gain in ("accuracy", "loss") for cost in COSTS)]
+    assert figures == {f"{name}{ending}" for name in names for ending in (".png", ".svg")}
+    status, out, _ = ask(["report", *map(str, three), "--out", "side", "--json"])
+    answer = json.loads(out)
+    assert status == 0 and answer["tasks"] == ["one", "two", "three"]
+    assert {"difference", "improvement", "p_value", "p_corrected", "shown"} <= set(answer["comparisons"][0])
+
+
+def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> None:
+    """A picture and a vector file of the means, whatever a task is called."""
+    tasks = [each.done for each in together([Store(folder) for folder in three])]
+    for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        draw(mean_tradeoff(tasks), r"mean of $\frac{tasks$ \x1b", tmp_path / f"a{ending}")
+        assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
+
+
+def test_a_report_replaces_no_study(three: list[Path], ask: Ask) -> None:
+    """The folder of a study is no place for a report of several, and one study's report goes into its own."""
+    before = (three[0] / "points.jsonl").read_bytes()
+    status, _, err = ask(["report", *map(str, three), "--out", str(three[0])])
+    assert status == 2 and "holds a study, whose page this would replace" in err
+    status, _, err = ask(["report", str(three[0]), "--out", "elsewhere"])
+    assert status == 2 and "goes into its own folder" in err
+    assert (three[0] / "points.jsonl").read_bytes() == before and not (three[0] / "report.html").exists()
+
+
+def test_a_study_of_another_version_is_named(three: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(three[0], tmp_path / "new")
+    text = (tmp_path / "new" / "study.yaml").read_text(encoding="utf-8")
+    (tmp_path / "new" / "study.yaml").write_text(text.replace("request:", "request:\n  of_tomorrow: 1"), encoding="utf-8")
+    with pytest.raises(StudyError, match=r"new: study\.yaml: of_tomorrow"):
+        together([Store(three[1]), Store(tmp_path / "new")])
+
+
+@pytest.mark.parametrize("runs", [1, 12])
+def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
+    """With twelve times the runs, and prompts of two thousand signs, it is under two megabytes and says what it leaves out."""
+    [shown] = together([Store(three[0])])
+    points = [
+        p | {"seed": 2 * i + p["seed"], "prompt_text": p["prompt_text"] + "x" * 2000 * (runs > 1)}
+        for i in range(runs)
+        for p in shown.points
+    ]
+    page = report_page([replace(shown, points=tuple(points)), replace(shown, points=tuple(points))])
+    assert len(page.encode()) < LARGEST and ("So that the page stays small" in page) == (runs > 1)
+    assert Reader(page).open == []

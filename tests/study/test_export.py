@@ -1,0 +1,300 @@
+"""Prompts to and from files: a peft model gives the same logits, vectors come back as they were, cards say what is so."""
+
+import copy
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hardprompt import HardPrompt, Scorer, SoftPrompt, StudyRequest, Template, compare, load_task
+from hardprompt.adapter import read_adapter, read_vectors, write_adapter
+from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.experiments.geometry.record import read_added
+from hardprompt.export import export, model_card
+from hardprompt.lm import FrozenLM
+from hardprompt.records.prompt_ref import PromptRef
+from tests.helpers import Ask
+from tests.helpers.pages import HOSTILE
+from tests.helpers.tiny import CAUSAL, save_tiny, tiny_lm, tiny_task, write_jsonl
+
+LAYOUTS = ("{prompt} : {input} is", "a task : {prompt} {input} is")
+
+
+def peft_logits(lm: FrozenLM, folder: Path, texts: list[str]) -> list[Tensor]:
+    """Next-token logits of the real package on a copy of the model, of texts padded on the right."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():  # peft reads an attribute that transformers has renamed
+        warnings.simplefilter("ignore")
+        model = PeftModel.from_pretrained(copy.deepcopy(lm.model), str(folder)).eval()
+        ids = lm.encode_after(texts)
+        width = max(map(len, ids))
+        padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        with torch.no_grad():
+            logits = model(input_ids=padded, attention_mask=mask).logits
+    virtual = logits.shape[1] - width
+    return [logits[i, virtual + len(row) - 1] for i, row in enumerate(ids)]
+
+
+def soft_prompt(lm: FrozenLM, length: int = 3) -> SoftPrompt:
+    return SoftPrompt(torch.randn(length, lm.vocab_embeds.shape[1], generator=torch.Generator().manual_seed(7)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: Path) -> None:
+    """Soft and hard, of every family, with a start token or none, with text before the prompt; not those of another prompt."""
+    lm, task = tiny_lm(family), tiny_task(template=Template(layout))
+    scorer = Scorer(lm, task, task.test)
+    texts = [task.template.around(example.input)[1] for example in task.test]
+    hard = HardPrompt.from_ids(lm, [40, 41, 42, 43])
+    for name, prompt, mine in (
+        ("soft", soft := soft_prompt(lm), soft.embeds),
+        ("hard", hard, list(hard.ids)),
+    ):
+        write_adapter(prompt, lm, task.template, tmp_path / name)
+        theirs = torch.stack(peft_logits(lm, tmp_path / name, texts))
+        torch.testing.assert_close(theirs, scorer.next_token_logits(mine), rtol=1e-4, atol=1e-4)
+    other = scorer.next_token_logits(soft_prompt(lm).embeds + 0.5)
+    assert (theirs - other).abs().max() > 1e-2
+
+
+def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
+    """The keys of its configuration and the one tensor, with the start token first; our own words are in another file."""
+    lm = tiny_lm("gpt2")
+    write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path, "someone/model", {"task": "x"})
+    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["num_virtual_tokens"], config["token_dim"], config["peft_type"]) == (4, 16, "PROMPT_TUNING")
+    assert config["base_model_name_or_path"] == "someone/model"
+    vectors = load_file(tmp_path / "adapter_model.safetensors")
+    assert list(vectors) == ["prompt_embeddings"]
+    assert torch.equal(vectors["prompt_embeddings"][0], lm.vocab_embeds[lm.opening[0]]), "the start token is the first vector"
+    said = json.loads((tmp_path / "hardprompt.json").read_text(encoding="utf-8"))
+    assert said == {"vectors_before": 1, "template": "{prompt} {input}", "task": "x"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_soft_prompt_comes_back(layout: str, tmp_path: Path) -> None:
+    """Without what stands for the text before it; from an adapter made elsewhere, all of it."""
+    lm, prompt = tiny_lm("gpt2"), soft_prompt(tiny_lm("gpt2"))
+    write_adapter(prompt, lm, Template(layout), tmp_path)
+    found = read_adapter(tmp_path)
+    assert torch.equal(found.prompt.embeds, prompt.embeds) and found.base_model == "tiny-gpt2"
+    (tmp_path / "hardprompt.json").unlink()
+    whole = read_adapter(tmp_path).prompt.embeds
+    assert len(whole) > 3 and torch.equal(whole[-3:], prompt.embeds)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
+    """An adapter that peft itself made and saved, in its new format, and in the old one, which runs nothing here."""
+    from peft import PromptTuningConfig, get_peft_model
+
+    lm = tiny_lm("no-bos")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuned = get_peft_model(copy.deepcopy(lm.model), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5))
+        tuned.save_pretrained(str(tmp_path))
+    vectors = tuned.prompt_encoder["default"].embedding.weight.detach()
+    if not safe:
+        (tmp_path / "adapter_model.safetensors").unlink()
+        torch.save({"prompt_embeddings": vectors}, tmp_path / "adapter_model.bin")
+    embeds = read_adapter(tmp_path).prompt.embeds
+    assert torch.equal(embeds, vectors)
+    task = tiny_task(prompt_first=True)
+    theirs = peft_logits(lm, tmp_path, [task.template.around(example.input)[1] for example in task.test]) if safe else None
+    if theirs:
+        mine = Scorer(lm, task, task.test).next_token_logits(embeds)
+        torch.testing.assert_close(torch.stack(theirs), mine, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "template", "prompt", "says"),
+    [
+        ("gpt2", "{input} {prompt}", None, "stands behind the input in '{input} {prompt}'.*take --to text or json"),
+        ("roberta", "{prompt} {input} {mask}", None, "tiny-roberta is a masked model"),
+        (
+            "gpt2",
+            "{prompt} {input}",
+            SoftPrompt(torch.zeros(2, 7)),
+            r"shape \(2, 7\) does not fit tiny-gpt2, whose .* are 16 wide",
+        ),
+        ("gpt2", "{prompt} {input}", HardPrompt((), ""), "the empty prompt needs no adapter"),
+    ],
+)
+def test_what_has_no_adapter(family: str, template: str, prompt: Any, says: str, tmp_path: Path) -> None:
+    lm = tiny_lm(family)
+    with pytest.raises(RequestError, match=says):
+        write_adapter(prompt or soft_prompt(lm), lm, Template(template), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# Vectors in files
+
+
+def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
+    one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
+    np.save(tmp_path / "one.npy", one)
+    np.save(tmp_path / "several.npy", np.stack([one, one]))
+    np.savez(tmp_path / "named.npz", **{"plural,cat": one, "plain": two})
+    np.savez(tmp_path / "past-tense,dog.npz", embeds=two)
+    save_file({"embeds": torch.zeros(2, 4)}, tmp_path / "a%2Cb,cat.safetensors")
+    shapes = {file.name: {name: tuple(v.shape) for name, v in read_vectors(file).items()} for file in tmp_path.iterdir()}
+    assert shapes["one.npy"] == {"one": (2, 4)} and shapes["several.npy"] == {"several 1": (2, 4), "several 2": (2, 4)}
+    assert shapes["named.npz"] == {"plural,cat": (2, 4), "plain": (3, 4)}
+    assert all(v.dtype == torch.float32 for file in tmp_path.iterdir() for v in read_vectors(file).values())
+    named = [(each.task, each.word) for each in read_added(tmp_path / "named.npz")]
+    assert named == [("plural", "cat"), (None, None)]
+    assert [(e.task, e.word) for e in read_added(tmp_path / "past-tense,dog.npz")] == [("past-tense", "dog")]
+    assert [(e.task, e.word) for e in read_added(tmp_path / "a%2Cb,cat.safetensors")] == [("a,b", "cat")]
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "x.txt": ({"x.txt": b"1 2"}, "holds no soft prompt; expected a peft adapter's folder, or a .npy"),
+    "none.npy": ({}, "none.npy cannot be read .FileNotFoundError"),
+    "x.npy": ({"x.npy": b"\x93NUMPY"}, "x.npy cannot be read"),
+    "x.npz": ({"x.npz": b"PK"}, "x.npz cannot be read"),
+    "x.safetensors": ({"x.safetensors": b"{}"}, "x.safetensors cannot be read .SafetensorError"),
+    "flat.npy": ({"flat.npy": np.zeros(3)}, r"of shape \(3,\) is no soft prompt"),
+    "whole.npy": ({"whole.npy": np.zeros((3, 2), int)}, "is no soft prompt; expected numbers"),
+    "objects.npy": ({"objects.npy": np.array([[{}]])}, "objects.npy cannot be read .ValueError"),
+    "no": ({"no/x": b""}, "no is no peft adapter: it has no adapter_config.json"),
+    "lora": ({"lora/adapter_config.json": b'{"peft_type": "LORA"}'}, "lora is a LORA adapter; only one of PROMPT_TUNING"),
+    "list": ({"list/adapter_config.json": b"[]"}, "adapter_config.json: expected an object"),
+    "cut": ({"cut/adapter_config.json": b"{"}, "adapter_config.json is not JSON"),
+    "light": ({"light/adapter_config.json": b'{"peft_type": "PROMPT_TUNING"}'}, "the soft prompt in light cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_files_that_hold_no_soft_prompt(name: str, here: Path) -> None:
+    files, says = BAD[name]
+    for path, content in files.items():
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (here / path).write_bytes(content)
+        else:
+            np.save(here / path, content, allow_pickle=True)
+    with pytest.raises(RequestError, match=says) as raised:
+        read_vectors(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_adapter_whose_parts_do_not_fit(tmp_path: Path) -> None:
+    lm = tiny_lm("gpt2")
+    write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path)
+    (tmp_path / "hardprompt.json").write_text('{"vectors_before": 4}', encoding="utf-8")
+    with pytest.raises(RequestError, match="vectors_before is 4; expected a number below 4"):
+        read_adapter(tmp_path)
+    save_file({"prompt_embeddings": torch.zeros(2, 16)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(RequestError, match=r"is of shape \(2, 16\), and adapter_config.json says \(4, 16\)"):
+        read_adapter(tmp_path)
+
+
+# Out of a study
+
+
+@pytest.fixture
+def study(here: Path, no_plot: None) -> Path:
+    """A study of a tiny model whose prompts stand first, and another where they stand last: manual, soft."""
+    save_tiny(here / "tiny")
+    write_jsonl(tiny_task(), here / "mood.jsonl")
+    for name, template in (("first", "{prompt} {input} :"), ("last", "{input} {prompt} :")):
+        request = StudyRequest.make(
+            task="mood.jsonl", template=template, label_words={"positive": "good", "negative": "bad"}, lm="tiny", device="cpu",
+            reference_prompts=("good or bad",), optimizers=("empty", "manual", "soft"), options={"soft": {"steps": 2}},
+            seeds=(0,), lm_tokens=300, prompt_length=3,
+        )  # fmt: skip
+        compare(request, here / name)
+    return here / "first"
+
+
+def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
+    """The text to the letter, the ids, and an adapter whose logits are those of the recorded vectors."""
+    status, out, _ = ask(["export", "first", "--to", "text", "--optimizer", "manual"])
+    assert status == 0 and "README.md, prompt.txt are in first-text" in out
+    assert (here / "first-text" / "prompt.txt").read_bytes() == b" good or bad"
+    status, out, _ = ask(["export", "first", "--to", "json", "--number", "2", "--out", "j", "--json"])
+    assert status == 0 and json.loads(out) == {"folder": "j", "files": ["README.md", "prompt.json"]}
+    said = json.loads((here / "j" / "prompt.json").read_text(encoding="utf-8"))
+    point = PromptRef(run=study, number=2).point
+    assert point is not None and said["template"] == "{prompt} {input} :" and said["label_words"]["positive"] == "good"
+    assert {key: said[key] for key in point} == point
+    assert ask(["export", "first", "--to", "peft", "--optimizer", "soft"])[0] == 0
+    lm, task = tiny_lm("gpt2"), tiny_task(template=Template("{prompt} {input} :"))
+    mine = PromptRef(run=study, optimizer="soft").prompt(lm)
+    recorded = load_file(next((here / "first" / "soft").iterdir()))["embeds"]
+    assert torch.equal(read_adapter(here / "first-peft").prompt.embeds, recorded)
+    theirs = peft_logits(lm, here / "first-peft", [task.template.around(example.input)[1] for example in task.test])
+    assert isinstance(mine, HardPrompt), "the folder's model is called tiny, and this one is not"
+    asked = [
+        "evaluate",
+        "--task",
+        "mood.jsonl",
+        "--template",
+        "{prompt} {input} :",
+        "--label-words",
+        "positive=good,negative=bad",
+    ]
+    status, out, _ = ask([*asked, "--lm", "tiny", "--device", "cpu", "--soft", "first-peft", "--json"])
+    point = PromptRef(run=study, optimizer="soft").point
+    assert status == 0 and point is not None
+    measured = json.loads(out)
+    assert {key: measured[key] for key in ("test_loss", "dev_loss", "test_correct")} == {
+        key: point[key] for key in ("test_loss", "dev_loss", "test_correct")
+    }, "an adapter is measured as what it was made from"
+    torch.testing.assert_close(
+        torch.stack(theirs), Scorer(lm, task, task.test).next_token_logits(recorded), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
+    with pytest.raises(RequestError, match="stands behind the input"):
+        export(PromptRef(run=here / "last", optimizer="soft"), "peft", "out")
+    with pytest.raises(RequestError, match="the empty prompt needs no adapter"):
+        export(PromptRef(run=study, optimizer="empty"), "peft", "out")
+    with pytest.raises(UnknownName, match="no form of export 'pefd'; did you mean 'peft'"):
+        export(PromptRef(run=study, optimizer="soft"), "pefd", "out")
+    with pytest.raises(RequestError, match="only what a run found is exported"):
+        export(PromptRef(text="x"), "text", "out")
+    assert not (here / "out").exists()
+    with pytest.raises(StudyError, match="tiny is there already and not empty; choose another --out"):
+        export(PromptRef(run=study, optimizer="soft"), "text", "tiny")
+
+
+@pytest.mark.parametrize("form", ["peft", "text", "json"])
+def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) -> None:
+    """Its front matter holds the results; its base model is only what the hub can know."""
+    folder = export(PromptRef(run=study, optimizer="soft"), form, here / "out")
+    card = ModelCard.load(folder / "README.md")
+    point = PromptRef(run=study, optimizer="soft").point
+    assert point is not None
+    results = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    assert results["test_accuracy"] == point["test_accuracy"] and card.data.eval_results[0].dataset_name == "mood"
+    assert card.data.library_name == ("peft" if form == "peft" else None) and card.data.base_model is None
+    assert "hardprompt" in card.data.tags and card.data.pipeline_tag == "text-classification"
+    task = load_task("plural")
+    text = model_card(point, task, "openai-community/gpt2", form)
+    assert ModelCard(text).data.base_model == "openai-community/gpt2"
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "half a sign"])
+def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
+    """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
+    point = PromptRef(run=study, optimizer="manual").point
+    assert point is not None
+    text = f"````\n# not a heading\n---\n{HOSTILE[name]}"
+    card = model_card(point | {"prompt_text": text, "optimizer": HOSTILE[name]}, load_task("plural"), "a/b", "text")
+    assert not set(card) & set("\x00\x1b\x07\x85\u2028\u202e\u2066\u200f")
+    body = ModelCard(card).text
+    fenced = body.split("`````text\n")[1].split("\n`````\n")[0]
+    assert fenced.startswith("````\n# not a heading\n---\n")
+    assert ModelCard(card).data.base_model == "a/b"

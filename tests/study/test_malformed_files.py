@@ -1,0 +1,720 @@
+"""Wrong requests and wrong files, a row each: status 2, one line that says what is wrong and what to do, nothing written."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from hardprompt.records.request import StudyRequest
+from hardprompt.study import compare
+from tests.helpers import Ask
+from tests.helpers.tiny import save_tiny, tiny_task, write_jsonl
+
+SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
+
+
+class Wrong(NamedTuple):
+    """A command, what its line must match (in any case of letters), and the files that lie beside those of `given`."""
+
+    command: str
+    says: str
+    files: Mapping[str, str | bytes] = {}
+
+
+# Files that several rows need
+
+TASKS = """
+from hardprompt import Example, Task, Template
+examples = [Example("the cat sat", "a mat"), Example("red green", "blue")]
+task = Task(name="words", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples)
+number = 7
+def raises(split):
+    raise KeyError(split)
+def none(split):
+    return None
+"""
+MINE = """
+from hardprompt import Config, optimizer
+def undecorated(problem, config):
+    return [[1]]
+@optimizer("pez", config=Config)
+def twin(problem, config):
+    return [[1]]
+"""
+FILMS = """
+from hardprompt.data.datasets import DataTask, Layout
+films = DataTask(name="films", template="{input} {prompt}", layouts=(Layout("{text}"),), label_words={"0": "bad", "1": "good"})
+"""
+YAML = """\
+template: "{input} {prompt}:"
+data: data.csv
+label_words: {positive: good, negative: bad}
+"""
+CSV = "input,answer\n" + "".join(f"the soup was {n},{label}\n" for n in range(9) for label in ("positive", "negative"))
+LINE = '{"input": "a film", "answer": "good", "split": "%s"}\n'
+FEW = {
+    **{
+        f"few/1-{seed}/{part}.tsv": f"sentence\tlabel\na {part}\t1\nb {part}\t0\n" for seed in "37" for part in ("train", "dev")
+    },
+    "few/test.tsv": "sentence\tlabel\nc\t0\nd\t1\n",
+}
+
+# Requests with nothing wrong; a row gives an option again, and the last one counts.
+
+TINY = "--lm tiny --device cpu"
+MOOD = f"--task mood.jsonl --template '{{input}} {{prompt}} :' --label-words positive=good,negative=bad {TINY}"
+GOOD = f"compare {MOOD} --reference-prompt 'good or bad' --optimizers empty,manual --seeds 0 --lm-tokens 300 --out record"
+LINES = f"compare --template '{{input}} {{prompt}}' --optimizers empty {TINY} --task"
+WORDS = f"compare --task tasks.py:task --optimizers empty {TINY}"
+SST2 = f"compare --task sst2 --splits 3 --optimizers empty {TINY} --data"
+EVALUATE = f"evaluate --task tasks.py:task {TINY}"
+
+OF_STUDY = StudyRequest.make(
+    task="mood.jsonl",
+    template="{input} {prompt} :",
+    label_words={"positive": "good", "negative": "bad"},
+    reference_prompts=("good or bad",),
+    optimizers=("empty", "manual", "soft"),
+    options={"soft": {"steps": 2}},
+    seeds=(3,),
+    lm_tokens=300,
+    prompt_length=3,
+    lm="tiny",
+    device="cpu",
+)
+STUDY = f"{GOOD} --optimizers empty,manual,soft -o soft.steps=2 --seeds 3 --prompt-length 3"
+"""The request of the study that is there, in Python and as a command."""
+
+# What a copy of `tiny` or `study` has changed: name -> (of which, file, its new content; None where it is not there)
+
+Change = bytes | Callable[[bytes], bytes] | None
+
+
+def swap(old: str, new: str) -> Callable[[bytes], bytes]:
+    """A change of one text."""
+
+    def swapped(content: bytes) -> bytes:
+        assert old.encode() in content
+        return content.replace(old.encode(), new.encode())
+
+    return swapped
+
+
+COPIES: dict[str, tuple[str, str, Change]] = {
+    "no-weights": ("tiny", "model.safetensors", None),
+    "cut-weights": ("tiny", "model.safetensors", lambda content: content[:3000]),
+    "lfs-weights": ("tiny", "model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"),
+    "few-weights": ("tiny", "config.json", swap('"n_layer": 2', '"n_layer": 3')),
+    "other-weights": ("tiny", "config.json", swap('"n_embd": 16', '"n_embd": 32')),
+    "no-config": ("tiny", "config.json", None),
+    "bad-config": ("tiny", "config.json", b"{"),
+    "odd-config": ("tiny", "config.json", swap('"n_layer": 2', '"n_layer": "two"')),
+    "t5": ("tiny", "config.json", swap('"model_type": "gpt2"', '"model_type": "t5"')),
+    "own-code": ("tiny", "config.json", swap('"model_type": "gpt2"', '"model_type": "x", "auto_map": {"AutoConfig": "a.B"}')),
+    "no-tokenizer": ("tiny", "tokenizer.json", None),
+    "bad-tokenizer": ("tiny", "tokenizer.json", b"{}"),
+    "broken": ("study", "study.yaml", b"request: {"),
+    "tabs": ("study", "study.yaml", b"request:\n\ttask: x\n"),
+    "binary": ("study", "study.yaml", b"\xff\xfe\x00"),
+    "tagged": ("study", "study.yaml", b"request: !!python/object/apply:os.system ['touch ran']\n"),
+    "hollow": ("study", "study.yaml", b"request: {task: plural}\n"),
+    "no-words": ("study", "study.yaml", swap("vocabulary_size: ", "vocabulary_size: 0 #")),
+    "priced": ("study", "study.yaml", swap("known_front: []", "known_front: [{prompt: x}]")),
+    "newer": ("study", "study.yaml", swap("  task:", "  colour: red\n  task:")),
+    "gone": ("study", "study.yaml", swap("task: mood.jsonl", "task: gone.jsonl")),
+    "changed": ("study", "study.yaml", swap("  default: ", "  default: 0")),
+    "no-points": ("study", "points.jsonl", None),
+    "cut-points": ("study", "points.jsonl", lambda content: content[:-30]),
+    "latin-points": ("study", "points.jsonl", lambda content: content + b"\xe9\n"),
+    "nul-points": ("study", "points.jsonl", b"\0" * 60 + b"\n"),
+    "list-points": ("study", "points.jsonl", b"[1]\n"),
+    "deep-points": ("study", "points.jsonl", b"[" * 100_000 + b"\n"),
+    "textless": ("study", "points.jsonl", swap('"prompt_text"', '"text"')),
+    "worded": ("study", "points.jsonl", swap('"log_perplexity": null, "reader', '"log_perplexity": "low", "reader')),
+    "unsure": ("study", "points.jsonl", swap('"test_correct": "', '"test_correct": "maybe')),
+    "unmeant": ("study", "points.jsonl", swap('"roundtrip_ok"', '"survives"')),
+    "half-done": ("study", "points.jsonl", swap('"status": "ok"', '"status": "fine"')),
+    "failed": ("study", "points.jsonl", swap('"status": "ok"', '"status": "failed", "error": "E: misfortune"')),
+    "lost-soft": ("study", "soft/soft,default,3,0.0.safetensors", None),
+    "bad-soft": ("study", "soft/soft,default,3,0.0.safetensors", b"{}"),
+    "wide-soft": ("study", "soft/soft,default,3,0.0.safetensors", save({"embeds": torch.zeros(3, 7)})),
+    "short-soft": ("study", "soft/soft,default,3,0.0.safetensors", save({"embeds": torch.zeros(0, 16)})),
+    "unnamed-soft": ("study", "points.jsonl", swap('"soft_prompt_file"', '"soft_file"')),
+}
+
+# The table
+
+COMMANDS = {
+    "verb": Wrong("compar", "did you mean 'compare'"),
+    "verb, nothing near": Wrong("xyzzy", "no such command 'xyzzy'"),
+    "option": Wrong("compare --optimisers pez", "--optimizers"),
+    "option without a value": Wrong("compare --task", "--task"),
+    "too many arguments": Wrong("compare plural", "plural"),
+    "missing argument": Wrong("optimize", "missing argument"),
+    "not UTF-8": Wrong("evaluate --text caf\udce9", r"argument 'caf\\udce9' is not UTF-8"),
+    "listing": Wrong("ls task", "no listing 'task'; did you mean 'tasks'"),
+    "preset": Wrong(f"{GOOD} --preset quik", "no preset 'quik'; did you mean 'quick'"),
+    "number that is none": Wrong(f"{GOOD} --prompt-length five", "'--prompt-length': .*valid integer"),
+    "prompt length zero": Wrong(f"{GOOD} --prompt-length 0", "prompt-length: .*greater than 0"),
+    "prompt length beyond memory": Wrong(
+        f"{GOOD} --prompt-length 1000000000000", "prompt-length: .*less than or equal to 100000"
+    ),
+    "prompt longer than the context": Wrong(f"{GOOD} --prompt-length 60", "context of tiny is 64"),
+    "budget zero": Wrong(f"{GOOD} --lm-tokens 0", "lm-tokens: .*greater than 0"),
+    "weight no number": Wrong(f"{GOOD} --weights 0,heavy", "--weights: '0,heavy' is no comma-separated list"),
+    "weight nan": Wrong(f"{GOOD} --weights nan", "weights: .*finite"),
+    "weight infinite": Wrong("optimize pez --weight 1e400", "weights: .*finite"),
+    "weight negative": Wrong(f"{GOOD} --weights 0.1,-0.1", "weights: .*at least 0"),
+    "weights twice": Wrong(f"{GOOD} --weights 0.1,0.10", "weights: give at least one, and none twice"),
+    "weights, nothing between commas": Wrong(
+        f"{GOOD} --weights 0,,1", "--weights: '0,,1' has an empty place between its commas"
+    ),
+    "seeds, nothing but a comma": Wrong(f"{GOOD} --seeds ,", "--seeds: ',' has an empty place"),
+    "seeds twice": Wrong(f"{GOOD} --seeds 0,1,0", "seeds: give at least one, and none twice"),
+    "seed not whole": Wrong(f"{GOOD} --seeds 0.5", "--seeds: '0.5' is no comma-separated list"),
+    "seed negative": Wrong("optimize pez --seed -1", "seeds: .*greater than or equal to 0"),
+    "seed too large": Wrong(f"{GOOD} --seeds 4294967296", "seeds: .*less than 4294967296"),
+    "vocabulary": Wrong(f"{GOOD} --vocabulary word", "no vocabulary 'word'; did you mean 'words'"),
+    "vocabulary of several tokens": Wrong(
+        f"{GOOD} --vocabulary v.txt", r"v\.txt:2: 'cathedral' is \d tok", {"v.txt": "cat\ncathedral\n"}
+    ),
+    "vocabulary empty": Wrong(f"{GOOD} --vocabulary v.txt", "no token of tiny is in the vocabulary", {"v.txt": "\n\n"}),
+    "vocabulary not UTF-8": Wrong(f"{GOOD} --vocabulary v.txt", r"v\.txt:2: byte 0xe9 is not UTF-8", {"v.txt": b"cat\n\xe9\n"}),
+    "device": Wrong(f"{GOOD} --device gpu", "no device 'gpu'; use cpu or cuda"),
+    "device not supported": Wrong(f"{GOOD} --device meta", "device 'meta' is not supported; use cpu or cuda"),
+    "device not there": Wrong(f"{GOOD} --device cuda:99", "no device 'cuda:99' here"),
+}
+
+OPTIMIZERS = {
+    "name": Wrong(f"{GOOD} --optimizers pezz", "no optimizer 'pezz'; did you mean 'pez'"),
+    "twice": Wrong(f"{GOOD} --optimizers pez,pez", "optimizers: give at least one, and none twice"),
+    "two of one name": Wrong(f"{GOOD} --optimizers pez,mine.py:twin", "two of the optimizers are called 'pez'"),
+    "file not there": Wrong("optimize none.py:mine", r"no file none\.py; expected path\.py:name"),
+    "file without a name": Wrong(f"{GOOD} --optimizers mine.py", r"no optimizer 'mine\.py'.*\(or path\.py:name\)"),
+    "not in the file": Wrong(f"{GOOD} --optimizers mine.py:yours", r"mine\.py has no 'yours'"),
+    "file raises": Wrong(f"{GOOD} --optimizers x.py:mine", r"x\.py does not run: ZeroDivisionError", {"x.py": "1 / 0"}),
+    "that is none": Wrong(f"{GOOD} --optimizers mine.py:undecorated", "is no optimizer; decorate"),
+    "option's form": Wrong(f"{GOOD} -o steps=3", "'steps=3' is not of the form"),
+    "option without a sign": Wrong(f"{GOOD} -o pez.steps", "'pez.steps' is not of the form"),
+    "option unknown": Wrong("optimize pez -o pez.step=3", "no pez option 'step'; did you mean 'steps'"),
+    "option where there are none": Wrong(f"{GOOD} -o empty.steps=3", r"no empty option 'steps'\. There are none"),
+    "option of an absent one": Wrong(f"{GOOD} -o soft.steps=3", "given for 'soft', but the optimizers are: empty, "),
+    "option no number": Wrong("optimize pez -o pez.steps=many", "option pez.steps: .*got 'many'"),
+    "option out of range": Wrong("optimize pez -o pez.steps=0", "option pez.steps: .*greater than 0"),
+    "option not finite": Wrong("optimize pez -o pez.learning_rate=nan", "option pez.learning_rate: .*finite"),
+    "option no choice": Wrong("optimize pez -o pez.projection=manhattan", "option pez.projection: .*'cosine'"),
+    "init text without text": Wrong("optimize pez -o pez.init=text", "needs an init_text"),
+    "gap reward without labels": Wrong(
+        f"optimize rl --task tasks.py:task {TINY} -o rl.reward=gap", "'gap' needs label words, and task words generates"
+    ),
+    "manual without reference prompts": Wrong(f"{WORDS} --optimizers manual", "has no reference prompts"),
+}
+
+MODELS = {
+    "name": Wrong(f"{GOOD} --lm microwrld", "no model 'microwrld'; did you mean 'microworld'"),
+    "empty name": Wrong(f"{GOOD} --lm ''", "lm: give a name, or leave it out"),
+    "folder not there": Wrong(f"{GOOD} --lm ./none", r"no model folder \./none; give an existing folder"),
+    "hub that cannot be reached": Wrong(
+        f"{GOOD} --lm someone/model", "hub has no such model or cannot be reached: give a local"
+    ),
+    "reader": Wrong("evaluate --text x --reader ./none", r"no model folder \./none"),
+    "reader without a name": Wrong("evaluate --text x --reader ''", "readers: give a name, or leave it out"),
+    "without weights": Wrong(f"{GOOD} --lm no-weights", r"no-weights has no weights: put model\.safetensors"),
+    "weights cut off": Wrong(f"{GOOD} --lm cut-weights", r"cannot load the model in cut-weights \(SafetensorError"),
+    "weights not fetched": Wrong("inspect --text x --lm lfs-weights", "cannot load the model in lfs-weights"),
+    "too few weights": Wrong(f"{GOOD} --lm few-weights", r"weights of few-weights do not fit .* transformer\.h\.2.*is missing"),
+    "weights of another shape": Wrong("inspect --text x --lm other-weights", r"other-weights do not fit its config\.json"),
+    "without configuration": Wrong(f"{GOOD} --lm no-config", r"it has no config\.json"),
+    "broken configuration": Wrong(f"{GOOD} --lm bad-config", "cannot load the model in bad-config"),
+    "configuration of wrong types": Wrong("inspect --text x --lm odd-config", "cannot load .*'n_layer' expected int, got str"),
+    "of another kind": Wrong("inspect --text x --lm t5", "cannot load the model in t5"),
+    "with code of its own": Wrong("inspect --text x --lm own-code", "cannot load .*custom code"),
+    "without tokenizer": Wrong("validate own --lm no-tokenizer", "cannot load the model in no-tokenizer"),
+    "broken tokenizer": Wrong("inspect --text x --lm bad-tokenizer", "cannot load the model in bad-tokenizer"),
+}
+
+TASKS_ASKED = {
+    "name": Wrong("compare --task plurel", "no task 'plurel'; did you mean 'plural'"),
+    "name, nothing near": Wrong("evaluate --text x --task xyzzy", "no task 'xyzzy'. There are: "),
+    "empty name": Wrong("compare --task ''", "task: give a name, or leave it out"),
+    "file not there": Wrong(f"{LINES} none.jsonl", r"none\.jsonl: cannot be read \(no such file"),
+    "line break in a name": Wrong(f"{LINES} 'two\nlines.jsonl'", r"two lines\.jsonl: cannot be read"),
+    "folder for a file": Wrong(f"{LINES} x.jsonl", r"x\.jsonl: cannot be read \(is a directory", {"x.jsonl/y": ""}),
+    "python file not there": Wrong("optimize pez --task none.py:task", r"no file none\.py"),
+    "not in the python file": Wrong("compare --task tasks.py:tusk", r"tasks\.py has no 'tusk'"),
+    "python file raises": Wrong("compare --task x.py", r"x\.py does not run: ZeroDivisionError", {"x.py": "1 / 0"}),
+    "python file exits": Wrong("compare --task x.py:task", "does not run: SystemExit", {"x.py": "raise SystemExit(0)"}),
+    "python file that is none": Wrong("compare --task x.py:task", "does not run: SyntaxError", {"x.py": "task = ("}),
+    "python file without a task": Wrong(f"{WORDS} --task mine.py", "should hold one task, but holds none"),
+    "python file with several": Wrong(
+        "compare --task x.py",
+        r"holds several \(task, other\); choose one with x\.py:name",
+        {"x.py": TASKS + "other = Task(**vars(task))"},
+    ),
+    "that is none": Wrong("compare --task tasks.py:number", "is no task but int"),
+    "function that raises": Wrong("compare --task tasks.py:raises", "makes no task of split 'default': KeyError"),
+    "function of nothing": Wrong("compare --task tasks.py:none", "is no task but NoneType"),
+    "folder without a task": Wrong(f"{WORDS} --task tiny", r"tiny is no task: it has no task\.yaml; .*new-task"),
+    "folder not there": Wrong(f"{WORDS} --task ./nowhere", "no task nowhere; give a folder"),
+    "split": Wrong(f"{WORDS} --splits default,other", "no split 'other'"),
+    "split of a built-in one": Wrong("optimize pez --split other", "no split 'other'; it has 'default'"),
+    "split of a file": Wrong(f"{GOOD} --splits 13,21", "has one data split"),
+    "data of a built-in one": Wrong("evaluate --text x --data few", "data and shots belong to tasks on real data"),
+    "shots of a built-in one": Wrong("compare --shots 4", "data and shots belong to tasks on real data"),
+    "data of a file": Wrong(f"{GOOD} --data few", r"mood\.jsonl holds its own examples"),
+    "template of a built-in one": Wrong("compare --template '{input} {prompt}'", r"belong to a \.jsonl task"),
+    "reference prompt of a built-in one": Wrong("compare --reference-prompt x", r"belong to a \.jsonl task"),
+    "label words of a built-in one": Wrong("evaluate --text x --label-words a=b,c=d", r"belong to a \.jsonl task"),
+    "match of a python file": Wrong(f"{WORDS} --match starts-with", r"belong to a \.jsonl task"),
+    "match beside label words": Wrong(f"{GOOD} --match starts-with", "'starts-with' is of generation, .* leave it out"),
+    "match": Wrong(f"{LINES} mood.jsonl --match exactly", "match 'exactly' is none of exact, starts-with"),
+    "file without a template": Wrong("compare --task mood.jsonl", "--template"),
+    "template without prompt": Wrong(f"{GOOD} --template '{{input}} is'", r"\{prompt\} 0 times; put it in exactly once"),
+    "template without input": Wrong(f"{GOOD} --template '{{prompt}} is'", r"\{input\} 0 times; put it in exactly once"),
+    "template with prompt twice": Wrong(f"{GOOD} --template '{{prompt}}{{input}}{{prompt}}'", r"\{prompt\} 2 times"),
+    "reference prompt empty": Wrong(f"{GOOD} --reference-prompt ' '", "a reference prompt is empty"),
+    "label word of several tokens": Wrong(f"{GOOD} --label-words positive=good,negative=dreadful", "'dreadful' is . tokens"),
+    "label words of one token": Wrong(f"{GOOD} --label-words positive=good,negative=good", "are the same token"),
+    "label word that is one": Wrong(
+        f"{LINES} x.jsonl --label-words good=good", "one label word is no choice", {"x.jsonl": LINE % "train"}
+    ),
+    "label twice": Wrong(f"{GOOD} --label-words a=good,b=bad,b=no", "gives a label twice"),
+    "label words of another form": Wrong(f"{GOOD} --label-words good,bad", "no list like 0=terrible,1=great"),
+    "label words of real data": Wrong(
+        f"{SST2} few --label-words 0=bad,1=good", "one label word for each of negative, positive", FEW
+    ),
+    "template of real data": Wrong(f"{SST2} few --template '{{input}} {{prompt}}'", r"belong to a \.jsonl task"),
+    "real data not given": Wrong("compare --task present-past", "needs its data: give --data PATH, a folder with"),
+    "real data that cannot be fetched": Wrong("compare --task sst2", "task sst2 needs its data: give --data PATH"),
+    "real data not there": Wrong(f"{SST2} none", "no file or folder none; give --data"),
+    "real data of no format": Wrong(f"{SST2} x.txt", r"x\.txt has no ending that says its format", {"x.txt": "x"}),
+    "folder without real data": Wrong(f"{SST2} tiny", r"tiny holds no data; expected files such as train\.tsv"),
+    "real data of another task": Wrong(f"{SST2} mood.jsonl --task sst5", "has no example of very negative"),
+    "shots zero": Wrong(f"{SST2} few --shots 0", "shots: .*greater than 0"),
+    "shots more than there are": Wrong(
+        f"{SST2} few --shots 9", "9 shots need 18 examples of 'negative' .* but there are 2", FEW
+    ),
+    "split that is not published": Wrong(f"{SST2} few --splits 5", "no split '5'; choose with --splits from: 1-3, 1-7", FEW),
+    "split that is no seed": Wrong(f"{SST2} few --splits x --shots 1", "the name must end in a number, the seed", FEW),
+}
+
+START = f"{LINES} x.jsonl"
+TASK_FILES = {
+    "no JSON": Wrong(START, r"x\.jsonl:2: not JSON", {"x.jsonl": LINE % "train" + "{'input': 1}\n"}),
+    "no object": Wrong(START, r"x\.jsonl:2: missing input, answer, split", {"x.jsonl": LINE % "train" + "[1, 2]\n"}),
+    "fields missing": Wrong(START, r"x\.jsonl:1: missing answer, split", {"x.jsonl": '{"input": "a film"}\n'}),
+    "input no text": Wrong(
+        START, r"x\.jsonl:1: expected a text as input", {"x.jsonl": (LINE % "dev").replace('"a film"', "7")}
+    ),
+    "input empty": Wrong(START, r"x\.jsonl:1: input is empty", {"x.jsonl": (LINE % "dev").replace("a film", " ")}),
+    "target empty": Wrong(
+        START, r"x\.jsonl:2: the target text is empty", {"x.jsonl": LINE % "dev" + (LINE % "dev").replace("good", " ")}
+    ),
+    "split unknown": Wrong(
+        START, r"x\.jsonl:2: split 'dve' is none of train, dev, test", {"x.jsonl": LINE % "train" + LINE % "dve"}
+    ),
+    "split without example": Wrong(START, "the test split is empty", {"x.jsonl": LINE % "train" + LINE % "dev"}),
+    "empty": Wrong(START, "the train split is empty", {"x.jsonl": ""}),
+    "label unknown": Wrong(f"{GOOD} --label-words 1=good,0=bad", r"mood\.jsonl:1: label 'positive' is none of 1, 0"),
+    "input longer than the context": Wrong(
+        START,
+        "context of tiny is 64; shorten the input",
+        {"x.jsonl": LINE % "train" + LINE % "dev" + (LINE % "test").replace("a film", "the cat sat on a mat " * 30)},
+    ),
+    "yaml, unknown field": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:1: no field 'templat'; did you mean 'template'",
+        {"own/task.yaml": "templat: x\n"},
+    ),
+    "yaml, tab": Wrong(f"{WORDS} --task own", r"own/task\.yaml:2: no YAML", {"own/task.yaml": "template: x\n\tdata: y\n"}),
+    "yaml, tag": Wrong(
+        f"{WORDS} --task own/task.yaml",
+        r"own/task\.yaml:1: .*no tags",
+        {"own/task.yaml": "a: !!python/object/apply:os.system ['touch ran']\n"},
+    ),
+    "yaml, anchors": Wrong(
+        f"{WORDS} --task own", r"own/task\.yaml:1: &a: .*no anchors", {"own/task.yaml": "a: &a [x, x]\nb: [*a, *a]\n"}
+    ),
+    "yaml, UTF-16": Wrong(f"{WORDS} --task own", "byte 0xff is not UTF-8", {"own/task.yaml": YAML.encode("utf-16")}),
+    "yaml, data with a wrong row": Wrong(
+        f"{WORDS} --task own",
+        r"own/data\.csv:20: answer 'neutral' is none of",
+        {"own/task.yaml": YAML, "own/data.csv": CSV + "x,neutral\n"},
+    ),
+}
+
+A = '{"text": "a", "label": 1}'
+DATA: dict[str, tuple[str, str | bytes, str]] = {
+    "tsv, not UTF-8": ("x.tsv", b"text\tlabel\na\t0\n\xff\t1\n", r"x\.tsv:3: byte 0xff is not UTF-8"),
+    "tsv, ends within a sign": ("x.tsv", b"text\tlabel\na\t0\ncut \xc3\n", r"x\.tsv:3: byte 0xc3 is not UTF-8"),
+    "tsv, UTF-16": ("x.tsv", "text\tlabel\n".encode("utf-16"), r"x\.tsv:1: byte 0xff is not UTF-8"),
+    "tsv, UTF-16 without a mark": (
+        "x.tsv",
+        "text\tlabel\n".encode("utf-16-le"),
+        r"x\.tsv:1: a NUL byte, .* save the file as UTF-8",
+    ),
+    "tsv, empty": ("x.tsv", "", r"x\.tsv:1: the file is empty"),
+    "tsv, ragged": ("x.tsv", "text\tlabel\na\t0\na\tb\t0\n", r"x\.tsv:3: 3 fields, expected 2 .*use csv"),
+    "tsv, ragged after empty lines": ("x.tsv", "\n\ntext\tlabel\na\n", r"x\.tsv:4: 1 fields, expected 2"),
+    "tsv, columns of one name": ("x.tsv", "text\ttext\na\tb\n", r"x\.tsv:1: two columns of one name"),
+    "tsv, line break in a field": ("x.tsv", 'text\tlabel\n"two\nlines"\t0\n', r"x\.tsv:2: 1 fields, expected 2"),
+    "tsv, old Mac line ends": ("x.tsv", "text\tlabel\ra\t0\rb\t1\r", r"x\.tsv:1: a carriage return within the line; end lines"),
+    "tsv, blanks": ("x.tsv", "text\tlabel\n \n", r"x\.tsv:2: 1 fields, expected 2"),
+    "tsv, header alone": ("x.tsv", "sentence\tlabel\n", "holds no example with its answer"),
+    "tsv, other columns": (
+        "x.tsv",
+        "title\tlabel\na\t1\n",
+        r"x\.tsv:2: columns title, label, but task sst2 reads sentence, label or",
+    ),
+    "tsv, text empty": ("x.tsv", "text\tlabel\n \t1\n", r"x\.tsv:2: text is empty"),
+    "tsv, label empty": ("x.tsv", "text\tlabel\na\t\n", r"x\.tsv:2: label '' is none of 0, 1, negative, positive"),
+    "tsv, label unknown": ("x.tsv", "text\tlabel\na\t4\n", r"x\.tsv:2: label '4' is none of 0, 1, negative"),
+    "tsv, one label alone": ("x.tsv", "text\tlabel\na\t1\n", "has no example of negative; give the task's own data"),
+    "csv, blanks": ("x.csv", "text,label\n  \n", r"x\.csv:2: 1 fields, expected 2"),
+    "csv, not UTF-8 after a field of two lines": (
+        "x.csv",
+        b'text,label\n"a\nb",0\n\xe9,1\n',
+        r"x\.csv:4: byte 0xe9 is not UTF-8",
+    ),
+    "csv, ragged after a field of two lines": ("x.csv", 'text,label\n"a\nb",0\nc,1,2\n', r"x\.csv:4: 3 fields, expected 2"),
+    "csv, quote never closed": (
+        "x.csv",
+        'text,label\na,0\n"never,1\nb,0\n',
+        r"x\.csv:3: no row of a csv file \(unexpected end",
+    ),
+    "csv, text after a quote": ("x.csv", 'text,label\n"a" b,0\n', r"x\.csv:2: no row of a csv file \(',' expected after"),
+    "csv, old Mac line ends": ("x.csv", "text,label\ra,0\r", r"x\.csv:1: no row of a csv file"),
+    "csv, a field too large": (
+        "x.csv",
+        "text,label\n" + "a" * 200_000 + ",0\n",
+        r"x\.csv:2: no row of a csv file \(field larger",
+    ),
+    "csv, NUL bytes": ("x.csv", b"text,label\na,0\n\0\0\0,1\n", r"x\.csv:3: a NUL byte"),
+    "jsonl, cut off": ("x.jsonl", A + '\n{"text": \n', r"x\.jsonl:2: not JSON"),
+    "jsonl, not UTF-8": ("x.jsonl", A.encode() + b'\n\n{"text": "\xe9"}\n', r"x\.jsonl:3: byte 0xe9 is not UTF-8"),
+    "jsonl, NUL bytes at the end": ("x.jsonl", A.encode() + b"\n" + b"\0" * 512, r"x\.jsonl:2: a NUL byte"),
+    "jsonl, a tab in a text": ("x.jsonl", '{"text": "a\tb"}\n', r"x\.jsonl:1: not JSON \(Invalid control"),
+    "jsonl, half of a sign": ("x.jsonl", '{"text": "\\ud83d"}\n', r"x\.jsonl:1: half of a surrogate pair \(\\ud83d\)"),
+    "jsonl, too deep": ("x.jsonl", '{"text": ' + "[" * 100_000 + "\n", r"x\.jsonl:1: JSON that cannot be read"),
+    "jsonl, too long a number": ("x.jsonl", '{"text": ' + "9" * 5_000 + "}\n", r"x\.jsonl:1: JSON that cannot be read"),
+    "jsonl, no object": ("x.jsonl", '"text"\n', r"x\.jsonl:1: expected an object"),
+    "jsonl, field missing": ("x.jsonl", A + '\n{"label": 1}\n', r"x\.jsonl:2: missing text"),
+    "jsonl, no text": ("x.jsonl", '{"text": 7, "label": 1}', r"x\.jsonl:1: text is no text but 7"),
+    "jsonl, label of wrong type": ("x.jsonl", '{"text": "a", "label": 1.5}', r"x\.jsonl:1: label is no text but 1\.5"),
+    "jsonl, split missing": ("x.jsonl", A[:-1] + ', "split": "dev"}\n' + A, r"x\.jsonl:2: split '' is none of train, dev, v"),
+    "jsonl, split of wrong type": ("x.jsonl", A[:-1] + ', "split": [1]}', r"x\.jsonl:1: split '\[1\]' is none of train"),
+    "json, cut off": ("x.json", f"[{A},\n\n{{}}, {{]", r"x\.json:3: not JSON"),
+    "json, an entry no object": ("x.json", f"[{A},\n\n 7]", r"x\.json:3: expected an object"),
+    "json, no list": ("x.json", A, r"x\.json:1: expected a list of objects"),
+    "json, not UTF-8": ("x.json", b'[{"text": "a"},\n{"text": "\xff"}]', r"x\.json:2: byte 0xff is not UTF-8"),
+    "json, empty": ("x.json", "", r"x\.json:1: not JSON"),
+    "json, label null": ("x.json", '[{"text": "a",\n "label": null}]', r"x\.json:1: label is no text but None"),
+}
+"""Name -> file, what it holds, and what is said of it as the data of a task."""
+
+FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
+    "two files of a part": ({"d/dev.tsv": "", "d/validation.csv": ""}, r"holds both dev\.tsv and validation\.csv; leave one"),
+    "two splits of a name": (
+        {"d/4-3/train.tsv": "", "d/16-3/train.tsv": ""},
+        "has several splits that end in '3'; choose .*: 16-3, 4-3",
+    ),
+    "split without dev": (
+        {"d/16-3/train.tsv": "text\tlabel\na\t1\nb\t0\n"},
+        "split '3': the published split has no dev and no test",
+    ),
+}
+"""Name -> files in a folder, and what is said of it."""
+
+STUDIES = {
+    "of another request": Wrong(f"{GOOD} --seeds 4 --out study", "holds another study .*seeds.*; choose another --out"),
+    "of other data": Wrong(f"{STUDY} --out changed", "data of the task have changed since changed was begun; choose another"),
+    "of other things": Wrong(f"{GOOD} --out tiny", "is no study and not empty; choose another --out"),
+    "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is no study and not empty; choose another --out"),
+    "below a file": Wrong(f"{GOOD} --out mood.jsonl/below", "cannot make the folder .*; choose another --out"),
+    "broken": Wrong(f"{GOOD} --out broken", r"broken/study\.yaml cannot be read"),
+    "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a point of a study"),
+    "report of none": Wrong("report tiny", r"tiny holds no study: it has no study\.yaml"),
+    "report of a folder not there": Wrong("report none", r"none holds no study"),
+    "report of tabs": Wrong("report tabs", r"tabs/study\.yaml cannot be read: .*line 2"),
+    "report of binary": Wrong("report binary", r"binary/study\.yaml cannot be read"),
+    "report of a tag": Wrong("report tagged", r"tagged/study\.yaml cannot be read: .*python/object"),
+    "report of half a study": Wrong("report hollow", r"hollow/study\.yaml is no study \(vocabulary_size: field required"),
+    "report of a value out of range": Wrong("report no-words", r"is no study \(vocabulary_size: .*greater than or equal to 2"),
+    "report of a front without values": Wrong("report priced", r"is no study \(known_front: 0: test_accuracy: field required"),
+    "report of a newer study": Wrong("report newer", "study.yaml: colour: .*written by another version"),
+    "report of no run": Wrong("report no-points", "no-points holds no run yet"),
+    "report of a line cut off": Wrong("report cut-points", r"cut-points/points\.jsonl:3: not JSON .*repair or remove the line"),
+    "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl is not UTF-8"),
+    "report of NUL bytes": Wrong("report nul-points", r"nul-points/points\.jsonl:1: not JSON"),
+    "report of depth": Wrong("report deep-points", r"deep-points/points\.jsonl:1: not JSON"),
+    "report of a line without its text": Wrong(
+        "report textless", r"points\.jsonl:1: not a point .*\(prompt_text: field required"
+    ),
+    "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a point .*\(test_correct: .*match"),
+    "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: not a point .*\(roundtrip_ok: field required"),
+    "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: not a point .*\(log_perplexity: .*valid number"),
+    "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a point .*'fine'"),
+}
+
+PROMPTS = {
+    "none": Wrong("evaluate", "one of --text, --ids, --run and --soft; got none of them"),
+    "text and ids": Wrong("inspect --text x --ids 5", "got --text and --ids"),
+    "empty text and run": Wrong("evaluate --text '' --run study", "got --text and --run"),
+    "ids not whole": Wrong("evaluate --ids 5,x", "--ids: '5,x' is no comma-separated list of numbers"),
+    "no ids": Wrong("evaluate --ids ''", "--ids names no token; the empty prompt is --text ''"),
+    "memory without a unit": Wrong(f"{GOOD} --memory 4", "memory: give a size of at least 256MB, such as 512MB or 4GB"),
+    "memory too small": Wrong(f"{GOOD} --memory 1MB", "memory: give a size of at least 256MB"),
+    "dtype": Wrong(f"{GOOD} --dtype float16", "no dtype 'float16'; did you mean 'bfloat16'"),
+    "id too large": Wrong(f"{EVALUATE} --ids 5,4000", "token id 4000 is not in the vocabulary of tiny; use 0 to "),
+    "id negative": Wrong(f"inspect {TINY} --ids=-1", "token id -1 is not in the vocabulary of tiny"),
+    "ids beyond the context": Wrong(f"{EVALUATE} --ids {','.join(['40'] * 62)}", "context of tiny is 64; shorten"),
+    "text beyond the context": Wrong(f"inspect {TINY} --text '{'good ' * 80}'", "but tiny has room for 63; shorten it"),
+    "number of no run": Wrong("evaluate --text x --number 1", "--number chooses a run of a study; give its folder with --run"),
+    "seed of no run": Wrong("inspect --ids 5 --seed 1", "--seed chooses a run of a study"),
+    "number and seed": Wrong("evaluate --run study --number 1 --seed 3", "by --number or by --seed, not by both"),
+    "run of no study": Wrong("evaluate --run tiny", r"tiny holds no study: it has no study\.yaml"),
+    "run not there": Wrong("inspect --run study --number 4", "has no run 4; there are 3, numbered from 1"),
+    "run zero": Wrong("evaluate --run study --number 0", "has no run 0; there are 3"),
+    "which run": Wrong("evaluate --run study", "3 runs of study fit; choose one with --number 1, 2, 3"),
+    "run of an optimizer": Wrong("evaluate --run study --optimizer manuel", "did you mean 'manual'"),
+    "run of a seed": Wrong("evaluate --run study --seed 4", "has no finished run with seed 4"),
+    "run that failed": Wrong("evaluate --run failed --number 1", "run 1 of failed failed and found no prompt: E: misfortune"),
+    "run on other data": Wrong(
+        "evaluate --run changed --number 1", r"the data of task mood are not those that changed .* give --task mood\.jsonl"
+    ),
+    "run on other data, the split named": Wrong(
+        "evaluate --run changed --number 1 --split default", "are not those that changed"
+    ),
+    "run on data that are gone": Wrong("evaluate --run gone --number 1", r"gone\.jsonl: cannot be read"),
+    "vectors lost": Wrong("evaluate --run lost-soft --number 3", r"cannot read the soft prompt lost-soft/soft/.*no such file"),
+    "vectors broken": Wrong("inspect --run bad-soft --number 3", "cannot read the soft prompt bad-soft"),
+    "vectors of another model": Wrong("inspect --run wide-soft --number 3", r"of shape \(3, 7\) does not fit tiny, .* 16 wide"),
+    "vectors of no token": Wrong("evaluate --run short-soft --number 3", r"of shape \(0, 16\) does not fit tiny"),
+    "text and a soft prompt": Wrong("evaluate --text x --soft x.npy", "got --text and --soft"),
+    "soft prompt not there": Wrong(f"{EVALUATE} --soft none.npy", r"none\.npy cannot be read"),
+    "soft prompt of another width": Wrong(
+        "inspect --soft study/soft/soft,default,3,0.0.safetensors", r"of shape \(3, 16\) does not fit microworld, .* 160 wide"
+    ),
+    "several soft prompts": Wrong(
+        f"{EVALUATE} --soft x.safetensors",
+        r"x\.safetensors holds 2 soft prompts \(a, b\); name a file of one",
+        {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
+    ),
+    "report of no geometry": Wrong(
+        "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
+    ),
+    "vectors not named": Wrong("inspect --run unnamed-soft --number 3", "holds no vectors of this soft prompt; name its proj"),
+}
+
+RECIPE = "tasks: [mood.jsonl]\nmodels: [tiny]\n"
+RECIPES = {
+    "none": Wrong("run", r"name a recipe, .*such as runs/quick\.yaml"),
+    "not there": Wrong("run none.yaml", r"none\.yaml: cannot be read"),
+    "no YAML": Wrong("run x.yaml", r"x\.yaml:2: no YAML", {"x.yaml": "tasks: [a\n"}),
+    "not UTF-8": Wrong("run x.yaml", r"x\.yaml:2: byte 0xff is not UTF-8", {"x.yaml": b"a: b\n\xff"}),
+    "field": Wrong("run x.yaml", r"x\.yaml:3: no field 'sedes'; did you mean 'seeds'", {"x.yaml": RECIPE + "sedes: [1]\n"}),
+    "value": Wrong("run x.yaml", r"x\.yaml:3: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE + "seeds: [a]\n"}),
+    "no task": Wrong("run x.yaml", "no task; name one or several", {"x.yaml": "seeds: [1]\n"}),
+    "task": Wrong("run x.yaml", r"x\.yaml:1: no task 'plurel'; did you mean 'plural'", {"x.yaml": "tasks: [plurel]\n"}),
+    "task's own field": Wrong("run x.yaml --jobs 1", r"x\.yaml:1: task file mood\.jsonl needs a template", {"x.yaml": RECIPE}),
+    "model": Wrong("run x.yaml --jobs 1", r"x\.yaml:2: no model folder \./no", {"x.yaml": "tasks: [plural]\nmodels: [./no]\n"}),
+    "override's form": Wrong("run x.yaml -o seeds", "-o 'seeds' is not of the form a.b=c", {"x.yaml": RECIPE}),
+    "override's name": Wrong("run x.yaml -o seed=1", "no field of a recipe 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
+    "override's value": Wrong("run x.yaml -o seeds=a", r"-o seeds=a: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE}),
+    "jobs": Wrong("run x.yaml --jobs 0", "jobs must be at least 1, got 0", {"x.yaml": RECIPE}),
+    "timeout": Wrong("run x.yaml --timeout 0", "time limit must be more than 0 seconds, got 0", {"x.yaml": RECIPE}),
+    "timeout no number": Wrong("run x.yaml --timeout nan", "time limit must be more than 0 seconds", {"x.yaml": RECIPE}),
+    "folder that is a file": Wrong(
+        "run x.yaml --jobs 1 --out mood.jsonl",
+        "cannot make the folder mood.jsonl",
+        {"x.yaml": "tasks: ['tasks.py:task']\nmodels: [tiny]\noptimizers: [empty]\n"},
+    ),
+}
+
+OWN = {
+    "new, there already": Wrong("new-task tiny", "tiny is there already and stays"),
+    "new, no folder's name": Wrong("new-task a/b", "'a/b' is no name of a folder"),
+    "new, the folder itself": Wrong("new-task ..", r"'\.\.' is no name of a folder"),
+    "new, a name of the catalogue": Wrong("new-task plural", "plural is a task of the catalogue; choose another name"),
+    "new, below a file": Wrong("new-task mood --out mood.jsonl", "cannot make the folder mood.jsonl/mood: .*another --out"),
+    "validate nothing": Wrong("validate ./nowhere", "no task nowhere; give a folder"),
+    "validate a data file": Wrong("validate mood.jsonl", r"mood\.jsonl is no task; expected a folder"),
+    "validate a file that raises": Wrong("validate x.py", r"x\.py does not run: NameError", {"x.py": "task = Task()"}),
+    "validate a task without data": Wrong(
+        "validate x.py", r"x\.py is a task whose data are given with --data; give a folder", {"x.py": FILMS}
+    ),
+    "validate, model": Wrong("validate own --lm microwrld", "did you mean 'microworld'"),
+}
+
+PLACES = f"geometry --task tasks.py:task {TINY} --word film --out record"
+
+GEOMETRY = {
+    "task": Wrong(f"{PLACES} --task plurel", "no task 'plurel'; did you mean 'plural'"),
+    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: name each once"),
+    "two tasks of one name": Wrong(
+        f"{PLACES} --task own2.py", "two of the tasks are called alike: words, words", {"own2.py": TASKS}
+    ),
+    "words of several tokens": Wrong(
+        f"{PLACES} --word cathedral --word zebra", r"one token of tiny, but 'cathedral' is \d, 'zebra' is \d; take other words"
+    ),
+    "word twice": Wrong(f"{PLACES} --word film", "words: name each once"),
+    "word without letters": Wrong(f"{PLACES} --word ' '", "words: name each once, and none without a name"),
+    "published words": Wrong(
+        "geometry --task tasks.py:task --lm tiny --device cpu", "must be one token of tiny, but 'bird' is"
+    ),
+    "tokens zero": Wrong(f"{PLACES} --tokens 0", "tokens: .*greater than 0"),
+    "tokens beyond the context": Wrong(f"{PLACES} --tokens 60", "context of tiny is 64"),
+    "epochs zero": Wrong(f"{PLACES} --epochs 0", "epochs: .*greater than 0"),
+    "batch zero": Wrong(f"{PLACES} --batch-size 0", "batch-size: .*greater than 0"),
+    "learning rate negative": Wrong(f"{PLACES} --learning-rate -1", "learning-rate: .*greater than 0"),
+    "weight decay not finite": Wrong(f"{PLACES} --weight-decay nan", "weight-decay: .*finite"),
+    "seed negative": Wrong(f"{PLACES} --seed -1", "seed: .*greater than or equal to 0"),
+    "memory": Wrong(f"{PLACES} --memory 4", "memory: give a size of at least 256MB"),
+    "data that no task takes": Wrong(
+        f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"
+    ),
+    "data not given": Wrong("geometry --task present-past --word cat", "needs its data: give --data PATH"),
+    "another study": Wrong(f"{PLACES} --out study", "study is no geometry study and not empty; choose another --out"),
+    "added, not there": Wrong(f"{PLACES} --add none.npy", r"none\.npy cannot be read"),
+    "added, no adapter": Wrong(f"{PLACES} --add tiny", r"tiny is no peft adapter: it has no adapter_config\.json"),
+    "added, another width": Wrong(
+        "geometry --task plural --word cat --add study/soft/soft,default,3,0.0.safetensors",
+        r"of shape \(3, 16\) does not fit microworld, whose embeddings are 160 wide",
+    ),
+}
+
+EXPORT = {
+    "form": Wrong("export study --to pefd", "no form of export 'pefd'; did you mean 'peft'"),
+    "no form": Wrong("export study", "--to"),
+    "no study": Wrong("export tiny --to text", r"tiny holds no study: it has no study\.yaml"),
+    "which run": Wrong("export study --to text", "3 runs of study fit; choose one with --number 1, 2, 3"),
+    "run that failed": Wrong("export failed --to text --number 1", "failed and found no prompt: E: misfortune"),
+    "folder not empty": Wrong(
+        "export study --to json --number 2 --out tiny", "tiny is there already and not empty; choose another"
+    ),
+    "prompt behind the input": Wrong(
+        "export study --to peft --number 3 --out x", "stands behind the input .* take --to text or"
+    ),
+    "vectors lost": Wrong("export lost-soft --to peft --number 3 --out x", "cannot read the soft prompt lost-soft/soft/"),
+    "other data": Wrong("export changed --to text --number 1 --out x", "the data of task mood are not those that changed"),
+}
+
+WRONG: dict[str, Wrong] = {
+    f"{group}: {name}": row
+    for group, rows in (
+        ("command", COMMANDS),
+        ("optimizer", OPTIMIZERS),
+        ("model", MODELS),
+        ("task", TASKS_ASKED),
+        ("task file", TASK_FILES),
+        ("data", {name: Wrong(f"{SST2} {file}", says, {file: content}) for name, (file, content, says) in DATA.items()}),
+        ("data folder", {name: Wrong(f"{SST2} d", says, files) for name, (files, says) in FOLDERS.items()}),
+        ("study", STUDIES),
+        ("prompt", PROMPTS),
+        ("own task", OWN),
+        ("geometry", GEOMETRY),
+        ("export", EXPORT),
+        ("recipe", RECIPES),
+    )
+    for name, row in rows.items()
+}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, a task, a study of both, and their damaged copies."""
+    folder = tmp_path_factory.mktemp("given")
+    save_tiny(folder / "tiny")
+    write_jsonl(tiny_task(), folder / "mood.jsonl")
+    (folder / "tasks.py").write_text(TASKS, encoding="utf-8")
+    (folder / "mine.py").write_text(MINE, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        compare(OF_STUDY, "study")
+    for name, (source, file, change) in COPIES.items():
+        shutil.copytree(folder / source, folder / name)
+        content = (folder / name / file).read_bytes()
+        (folder / name / file).unlink()
+        if change is not None:
+            (folder / name / file).write_bytes(change(content) if callable(change) else change)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, links followed."""
+    files = [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
+    return {str(file): file.read_bytes() for file in files}
+
+
+def lay_out(folder: Path, given: Path, files: Mapping[str, str | bytes]) -> None:
+    """What is shared and a row's own files, in one folder."""
+    for shared in given.iterdir():
+        (folder / shared.name).symlink_to(shared)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check(row: Wrong, status: int, out: str, err: str) -> None:
+    """The promise: status 2 and one line, which says what the row says."""
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("hardprompt: ") and "Traceback" not in err
+    assert re.search(row.says, err, re.IGNORECASE), err
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_one_line(name: str, given: Path, here: Path, ask: Ask) -> None:
+    """Status 2, one line on stderr, nothing on stdout, no traceback, and no file made or changed."""
+    row = WRONG[name]
+    lay_out(here, given, row.files)
+    before = contents(here)
+    check(row, *ask(shlex.split(row.command)))
+    assert contents(here) == before
+
+
+@pytest.mark.parametrize("name", ["command: not UTF-8", "task: name", "study: of another request"])
+def test_the_console_script_answers_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
+    """The installed script itself."""
+    row = WRONG[name]
+    lay_out(tmp_path, given, row.files)
+    before = contents(tmp_path)
+    quiet = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([SCRIPT, *shlex.split(row.command)], cwd=tmp_path, env=quiet, capture_output=True, text=True)
+    check(row, done.returncode, done.stdout, done.stderr)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_nothing_is_wrong_with_what_the_rows_change(given: Path, here: Path, ask: Ask) -> None:
+    """The requests and files that the rows spoil in one place are themselves fine."""
+    lay_out(here, given, FEW | {"own/task.yaml": YAML, "own/data.csv": CSV})
+    words = "--label-words negative=bad,positive=good"
+    for fine in (f"{SST2} few {words} --out a", f"{WORDS} --task own --out b", f"{WORDS} --out c", f"{STUDY} --out study"):
+        status, _, err = ask(shlex.split(fine))
+        assert (status, err) == (0, ""), fine
+    for fine in ("evaluate --run study --number 3", "inspect --run study --number 1"):
+        assert ask(shlex.split(fine))[0] == 0, fine
+    status, out, _ = ask(shlex.split("evaluate --run changed --task mood.jsonl --number 2 --json"))
+    assert status == 0 and json.loads(out)["task"] == "mood", "data named by the request itself are measured as they are"
+
+
+def test_validate_has_a_line_for_each_error(given: Path, here: Path, ask: Ask) -> None:
+    """It says everything at once, on stdout and with status 2; the rest is in test_own.py."""
+    wrong = YAML.replace("template", "templat")
+    lay_out(here, given, {"own/task.yaml": wrong, "own/data.csv": CSV + "x,neutral\n,positive\n"})
+    status, out, err = ask(["validate", "own"])
+    errors = [line for line in out.splitlines() if line.startswith("error: ")]
+    assert (status, err, len(errors)) == (2, "", 4), out
+    status, out, err = ask(["validate", "own", "--json"])
+    assert (status, err, json.loads(out)["errors"]) == (2, "", 4)

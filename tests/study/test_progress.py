@@ -1,0 +1,116 @@
+"""What people see while studies run: the pace by hand, the moving picture on a terminal, plain lines elsewhere, TensorBoard."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import hardprompt
+from hardprompt.progress.eta import Eta
+from hardprompt.progress.live_display import LiveDisplay
+from hardprompt.progress.tensorboard import TensorBoard
+from hardprompt.records.request import Run, StudyRequest
+from hardprompt.study.engine import Job
+from hardprompt.study.loaded_study import Progress
+from tests.helpers.tiny import write_recipe
+
+
+def job(optimizer: str, seed: int = 0, task: str = "t", study: int = 0) -> Job:
+    return Job(study, StudyRequest(), Run(optimizer, "default", seed, 0.0), task, "m")
+
+
+def point(tokens: int, accuracy: float = 0.5, text: str = "some words") -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "lm_tokens_forward": tokens,
+        "lm_tokens_backward": 0,
+        "deployed_dev_accuracy": accuracy,
+        "deployed_test_accuracy": accuracy,
+        "test_accuracy": accuracy,
+        "log_perplexity": 3.0,
+        "prompt_text": text,
+    }
+
+
+def test_the_time_left_is_that_of_runs_like_these() -> None:
+    """Known by optimizer: two slow runs of 10 s, half of one done; two fast ones of 2 s; one unknown at the mean of both."""
+    pace = Eta()
+    pace.planned([job(name, seed) for seed in (0, 1, 2) for name in ("slow", "fast")] + [job("new")])
+    assert pace.seconds_left(0.0) is None and pace.tokens_per_second(0.0) == 0
+    pace.started(job("slow"), 0.0)
+    pace.advanced(job("slow"), Progress(0.5, 30))
+    assert pace.seconds_left(4.0) == pytest.approx(7 * 8 - 4), "all as the one that is known by its share"
+    assert pace.tokens_per_second(4.0) == pytest.approx(7.5)
+    pace.finished(job("slow"), point(100), 10.0)
+    pace.started(job("fast"), 10.0)
+    pace.finished(job("fast"), point(20), 12.0)
+    pace.started(job("slow", 1), 12.0)
+    pace.advanced(job("slow", 1), Progress(0.5, 40))
+    assert pace.seconds_left(17.0) == pytest.approx(2 * 10 - 5 + 2 * 2 + 6)
+    assert pace.tokens_per_second(16.0) == pytest.approx((100 + 20 + 40) / 16)
+    pace.started(job("fast", 1), 17.0)
+    assert pace.seconds_left(17.0) == pytest.approx(25 / 2), "two at once"
+
+
+def shown(terminal: bool) -> tuple[str, str]:
+    """What two studies print, one run of the second still at work; and what the picture shows then."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
+    display = LiveDisplay(console)
+    with display:
+        jobs = [job("pez"), job("rl"), job("pez", task="other", study=1), job("rl", task="other", study=1)]
+        display.planned(Path("out"), jobs, recorded=3)
+        display.noted("[bold] is no markup")
+        display.started(jobs[0])
+        display.advanced(jobs[0], Progress(0.5, 10, 1.2, 0.25))
+        display.finished(jobs[0], point(20, 0.75, "[red]\u001b[31m words"))
+        display.started(jobs[1])
+        display.finished(jobs[1], {"status": "failed", "error": "ValueError: [/bold]"})
+        display.started(jobs[2])
+        display.finished(jobs[2], point(20, 0.625))
+        display.started(jobs[3])
+        display.advanced(jobs[3], Progress(0.25, 10, 1.2, 0.125))
+        picture = Console(file=io.StringIO(), width=120)
+        picture.print(display._picture())
+    assert isinstance(console.file, io.StringIO) and isinstance(picture.file, io.StringIO)
+    return console.file.getvalue(), picture.file.getvalue()
+
+
+def test_a_picture_on_a_terminal() -> None:
+    """Runs done, time left, the run at work with its best on dev, and the best text of each optimizer of the study at work."""
+    _, picture = shown(terminal=True)
+    assert "6/7 runs" in picture and " left" in picture and "LM tokens/s" in picture
+    assert "other rl w=0 seed 0" in picture and "dev 0.125" in picture
+    assert "best text on dev, other: pez 0.625" in picture
+
+
+def test_plain_lines_elsewhere() -> None:
+    """One line a run and nothing that moves; what stands in them is no markup."""
+    said, _ = shown(terminal=False)
+    lines = said.splitlines()
+    assert lines[:2] == ["7 runs in out, 3 of them already recorded", "[bold] is no markup"] and len(lines) == 5
+    assert lines[2].startswith("t pez w=0 seed 0") and lines[2].endswith("[red]⟨U+001B⟩[31m words")
+    assert lines[3].endswith("failed: ValueError: [/bold]") and "\u001b" not in said
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_curves_for_tensorboard(tmp_path: Path) -> None:
+    """A folder for each run, with its best on dev against its LM tokens and what it came to on test."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = write_recipe(tmp_path, optimizers=["empty", "random"], options={"random": {"batch_size": 4}}, seeds=[0])
+    console = Console(file=io.StringIO(), width=120)
+    with LiveDisplay(console) as display, TensorBoard(tmp_path / "curves", display) as listener:
+        ended = hardprompt.run(recipe, tmp_path / "out", listener, jobs=1)
+    assert isinstance(console.file, io.StringIO) and "random w=0 seed 0" in console.file.getvalue()
+    [recorded] = [p for p in ended.stores[0].points() if p["optimizer"] == "random"]
+    events = EventAccumulator(str(tmp_path / "curves" / "0-mood-tiny" / "random,0,default,0"))
+    events.Reload()
+    spent = recorded["lm_tokens_forward"] + recorded["lm_tokens_backward"]
+    [test] = events.Scalars("test/accuracy")
+    assert (test.step, test.value) == (spent, pytest.approx(recorded["test_accuracy"]))
+    objectives = [event.value for event in events.Scalars("dev/objective")]
+    assert len(objectives) > 1 and objectives == sorted(objectives, reverse=True)
+    assert objectives[-1] == pytest.approx(recorded["dev_objective"]) and events.Scalars("dev/accuracy")[-1].step <= spent

@@ -1,0 +1,245 @@
+"""Any number of models judge the readability of a prompt's text: each by itself, in the order given, and told apart."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from hardprompt import cli, load_points, load_task
+from hardprompt.errors import RequestError, StudyError
+from hardprompt.lm import EMBEDDED, FrozenLM
+from hardprompt.metrics import scrutability
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.records.prompt_ref import PromptRef
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.store import Store, recorded_request
+from hardprompt.report.write import write_report
+from hardprompt.study import compare, evaluate
+from hardprompt.study.loading import load_readers
+from hardprompt.study.measure import measure
+from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
+
+Point = dict[str, Any]
+READERS = {"llama": "one", "no-bos": "two"}
+MEASURES = ("log_perplexity", "nats_per_character", "max_surprisal")
+VALUES = (*MEASURES, "gap_nats_per_character")
+TASK = """
+from hardprompt import Example, Task, Template
+examples = [Example("the cat sat", "a mat"), Example("red green", "blue"), Example("yes or", "no")]
+task = Task(name="words", template=Template("{prompt} : {input}"), train=examples, dev=examples, test=examples,
+            reference_prompts=["write the word again"])
+"""
+
+
+def by_hand(reader: FrozenLM, text: str, own: float | None) -> Point:
+    """What a reader should be recorded to say of a text that fits it, with the task LM's own nats per character."""
+    ids = reader.encode(text)
+    said = scrutability(reader, ids, text)
+    read = said["nats_per_character"]
+    gap = None if read is None or own is None else read - own
+    return {name: said[name] for name in MEASURES} | {"gap_nats_per_character": gap, "tokens": len(ids)}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task, a tiny model, two readers of other families, and another folder called as the first reader's."""
+    base = tmp_path_factory.mktemp("readers")
+    (base / "words.py").write_text(TASK, encoding="utf-8")
+    for name, family in (("tiny", "gpt2"), ("one", "llama"), ("two", "no-bos"), ("other/one", "gpt2")):
+        save_tiny(base / name, family)
+    return base
+
+
+@pytest.fixture(scope="module")
+def study(base: Path) -> Path:
+    """A study with both readers."""
+    request = StudyRequest.make(
+        task=f"{base}/words.py:task",
+        lm=str(base / "tiny"),
+        readers=(str(base / "one"), str(base / "two")),
+        optimizers=("empty", "manual"),
+        seeds=(0,),
+        device="cpu",
+    )
+    compare(request, base / "study")
+    return base / "study"
+
+
+def answer(*words: object) -> Any:
+    """What a command prints as JSON."""
+    done = CliRunner().invoke(cli.app, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+# What they say
+
+
+@pytest.mark.parametrize("families", [("llama", "no-bos"), ("no-bos", "llama"), ("llama",), ()])
+def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
+    """An entry per reader in the order given, each as by hand; the keys of one reader are the first one's, null without any."""
+    readers = [tiny_lm(family) for family in families]
+    problem = Problem(tiny_task(), tiny_lm("gpt2"))
+    point = measure(problem, run_optimizer(load_optimizer("manual"), problem), readers)
+    text = point["prompt_text"]
+    assert list(point["readers"]) == [reader.name for reader in readers]
+    own = point["scrutability"]["nats_per_character"]
+    assert point["readers"] == {reader.name: by_hand(reader, text, own) for reader in readers}
+    first = (readers[0].name, by_hand(readers[0], text, own)) if readers else (None, dict.fromkeys(MEASURES))
+    assert (point["reader"], point["reader_log_perplexity"], point["reader_nats_per_character"]) == (
+        first[0],
+        first[1]["log_perplexity"],
+        first[1]["nats_per_character"],
+    )
+    assert evaluate(text, problem.task, problem.lm, readers=readers)["readers"] == point["readers"]
+
+
+def test_readers_tokenize_the_text_afresh() -> None:
+    """Ids that no text of theirs has are read as their text, by every reader and never as ids."""
+    lm, readers = tiny_lm("gpt2"), [tiny_lm("llama"), tiny_lm("no-bos")]
+    letters = lm.tokenizer.convert_tokens_to_ids(list("good"))
+    found = evaluate(letters, tiny_task(), lm, readers=readers)
+    own = found["scrutability"]["nats_per_character"]
+    assert not found["roundtrip_ok"] and found["readers"] == {reader.name: by_hand(reader, "good", own) for reader in readers}
+    assert found["readers"]["tiny-no-bos"]["tokens"] < len(letters)
+
+
+@pytest.mark.parametrize(("family", "room"), [("gpt2", 63), ("llama", 63), ("no-bos", 64)])
+def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, microworld: FrozenLM) -> None:
+    """Of 64 positions one is the start token's, where there is one; of a text beyond, only its tokens are counted."""
+    reader, task = tiny_lm(family), load_task("category")
+    blank = len(reader.encode("q")) - 1  # every letter is a token here, and sentencepiece puts a blank before them
+    fits, beyond = ("q" * (tokens - blank) for tokens in (room, room + 1))
+    read = evaluate(fits, task, microworld, readers=[reader])
+    own = read["scrutability"]["nats_per_character"]
+    assert read["readers"] == {reader.name: by_hand(reader, fits, own)} and read["readers"][reader.name]["tokens"] == room
+    unread = evaluate(beyond, task, microworld, readers=[reader])
+    assert unread["readers"][reader.name] == dict.fromkeys(VALUES) | {"tokens": room + 1}
+    assert unread["reader"] == reader.name
+    assert unread["reader_log_perplexity"] is None and unread["reader_nats_per_character"] is None
+
+
+def test_no_text_is_not_read() -> None:
+    """Of the empty prompt there is nothing to say, nor, without a start token, of a single token."""
+    lm, reader = tiny_lm("gpt2"), tiny_lm("no-bos")
+    for text, tokens in (("", 0), ("q", 1)):
+        found = evaluate(text, tiny_task(), lm, readers=[reader])
+        assert found["readers"] == {"tiny-no-bos": dict.fromkeys(VALUES) | {"tokens": tokens}}
+
+
+# In a study and on the command line
+
+
+def test_a_study_keeps_its_readers(base: Path, study: Path) -> None:
+    """The request names them in order, every line has both, the page shows both, and its command names both."""
+    store = Store(study)
+    assert recorded_request(store.study).readers == (str(base / "one"), str(base / "two"))
+    empty, manual = store.points()
+    readers = [FrozenLM(tiny_lm(family).model, tiny_lm(family).tokenizer, name) for family, name in READERS.items()]
+    text, own = manual["prompt_text"], manual["scrutability"]["nats_per_character"]
+    assert manual["readers"] == {reader.name: pytest.approx(by_hand(reader, text, own)) for reader in readers}
+    assert empty["readers"] == dict.fromkeys(("one", "two"), dict.fromkeys(VALUES) | {"tokens": 0})
+    page = (study / "report.html").read_text(encoding="utf-8")
+    for reader in readers:
+        assert f"--reader {base / reader.name}" in page
+        assert f"{manual['readers'][reader.name]['nats_per_character']:.2f}" in page
+    assert {"readers.one.tokens", "readers.two.log_perplexity"} <= set(load_points(study).columns)
+
+
+def test_the_embedded_model_has_its_reader_unless_others_are_named(base: Path) -> None:
+    """Others take its place; a model without a reader of its own has none."""
+    assert answer("evaluate", "--text", "x", "--device", "cpu")["reader"] == "microworld-reader"
+    named = answer("evaluate", "--text", "x", "--device", "cpu", "--reader", base / "two", "--reader", base / "one")
+    assert (named["reader"], list(named["readers"])) == ("two", ["two", "one"])
+    own = ("--task", f"{base}/words.py:task", "--lm", base / "tiny", "--device", "cpu")
+    bare = answer("evaluate", "--text", "x", *own)
+    assert (bare["reader"], bare["reader_log_perplexity"], bare["readers"]) == (None, None, {})
+    once = answer("optimize", "manual", *own, "--reader", base / "one", "--reader", base / "two")
+    assert list(once["readers"]) == ["one", "two"]
+
+
+def test_a_run_is_read_by_the_readers_of_its_study(base: Path, study: Path) -> None:
+    """Unless others are named; and one that becomes the model itself is none of them any more."""
+    run = ("evaluate", "--run", study, "--optimizer", "manual")
+    assert list(answer(*run)["readers"]) == ["one", "two"]
+    assert list(answer(*run, "--reader", base / "other" / "one")["readers"]) == ["one"]
+    moved = answer(*run, "--lm", base / "other" / ".." / "one")
+    assert (moved["lm"], moved["reader"], list(moved["readers"])) == ("one", "two", ["two"])
+
+
+def test_evaluate_prints_every_reader(base: Path) -> None:
+    """For people: each measure of each reader with its unit, and none twice."""
+    words = ["evaluate", "--text", "good or bad", "--reader", str(base / "one"), "--reader", str(base / "two")]
+    shown = CliRunner().invoke(cli.app, words).stdout
+    for name in ("one", "two"):
+        for key, unit in (("log_perplexity", "nats per token"), ("max_surprisal", "nats"), ("tokens", "tokens")):
+            [line] = [line for line in shown.splitlines() if f"readers.{name}.{key}" in line]
+            assert unit in line
+    assert "reader_log_perplexity" not in shown
+
+
+# What is refused
+
+REFUSED = {
+    "twice": (["@/one", "@/one"], "readers '.*one' and '.*one' are one model; name it once"),
+    "twice, written in two ways": (["@/two", "@/one", "@/other/../two"], "readers '.*two' and '.*two' are one model"),
+    "the task model": (["@/one", "@/tiny"], "reader '.*tiny' is the task model, whose own figure is log_perplexity"),
+    "the task model, written in another way": (["@/one/../tiny"], "is the task model"),
+    "two of one name": (["@/one", "@/other/one"], "two of the readers are called 'one' in the record; leave one out, or"),
+    "no such folder": (["@/one", "@/none"], "no model folder .*none; give an existing folder"),
+    "no model": (["@/other"], "other is no model folder"),
+}
+
+
+@pytest.mark.parametrize("verb", [("compare", "--out", "record"), ("optimize", "manual"), ("evaluate", "--text", "x")])
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_reader_is_one_line(
+    case: str,
+    verb: tuple[str, ...],
+    base: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Status 2 and one line in every verb, before anything runs or is written."""
+    readers, said = REFUSED[case]
+    own = ["--task", f"{base}/words.py:task", "--lm", f"{base}/tiny", "--device", "cpu"]
+    named = [word for reader in readers for word in ("--reader", reader.replace("@", str(base)))]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hardprompt", *verb, *own, *named])
+    monkeypatch.setattr("hardprompt.optimizers.run_optimizer", lambda *given: pytest.fail("ran"))
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (done.value.code, out, err.count("\n")) == (2, "", 1) and re.search(said, err), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None:
+    for name in ("microworld", str(EMBEDDED["microworld"])):
+        with pytest.raises(RequestError, match="is the task model"):
+            load_readers(StudyRequest.make(readers=(name,)))
+    with pytest.raises(RequestError, match="are one model"):
+        load_readers(StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))))
+
+
+def test_readers_of_one_name_are_refused_in_python() -> None:
+    """The record would hold only one of them."""
+    with pytest.raises(RequestError, match="two of the readers are called 'tiny-llama'"):
+        evaluate("x", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("llama"), tiny_lm("no-bos"), tiny_lm("llama")])
+
+
+def test_a_study_of_before_there_were_several_is_refused(study: Path, tmp_path: Path) -> None:
+    """Its `reader` is a field that this version does not write."""
+    asked = Store(study).study
+    asked["request"]["reader"] = asked["request"].pop("readers")[0]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")
+    (tmp_path / "points.jsonl").write_bytes((study / "points.jsonl").read_bytes())
+    for use in (lambda: write_report(Store(tmp_path)), lambda: PromptRef(run=tmp_path, number=1).request({})):
+        with pytest.raises(StudyError, match=r"^study\.yaml: reader: extra inputs .* written by another version\?$"):
+            use()

@@ -1,0 +1,821 @@
+"""A study leaves a complete record, goes on where it stopped, and never touches what is not its own."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hardprompt
+from hardprompt.errors import HardpromptError, RequestError, StudyError
+from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.metrics import FAITHFULNESS
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.records import frontier
+from hardprompt.records.frontier import differences, front
+from hardprompt.records.request import Run, StudyRequest
+from hardprompt.records.store import Store, load_points
+from hardprompt.report.listing import list_metrics
+from hardprompt.report.write import write_report
+from hardprompt.scoring import Scorer
+from hardprompt.stats.pareto import hypervolume, non_dominated
+from hardprompt.stats.statistics import bootstrap_mean
+from hardprompt.study import compare
+from hardprompt.study.engine import Job
+from hardprompt.study.loaded_study import Progress
+from hardprompt.study.loading import load_optimizers
+from hardprompt.study.planner import plan
+from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
+
+OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
+SEARCHES = ("random", "soft", "pez", "rl")
+FAST = {"rl": {"rollout": "4", "examples": "4"}, "random": {"batch_size": "4"}, "soft": {"evaluate_every": "2"}}
+FILES = {"study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"}
+Point = dict[str, Any]
+
+# The table of the record's keys in the project's design, with what each holds.
+NUMBER = (int, float)
+KEYS: dict[str, Any] = {
+    "optimizer": str,
+    "task": str,
+    "lm": str,
+    "split": str,
+    "seed": int,
+    "weight": NUMBER,
+    "objective": str,
+    "prompt_ids": list,
+    "prompt_text": str,
+    "roundtrip_ok": bool,
+    "train_accuracy": NUMBER,
+    "dev_accuracy": NUMBER,
+    "test_accuracy": NUMBER,
+    "test_correct": str,
+    "test_loss": NUMBER,
+    "deployed_test_accuracy": NUMBER,
+    "log_perplexity": (int, float, type(None)),
+    "reader_log_perplexity": (int, float, type(None)),
+    "reader_nats_per_character": (int, float, type(None)),
+    "readers": dict,
+    "scrutability": dict,
+    "faithfulness": dict,
+    "lm_tokens_forward": int,
+    "lm_tokens_backward": int,
+    "seconds": NUMBER,
+    "status": str,
+    "curve": list,
+}
+
+TASK_FILE = '''
+from hardprompt import Example, Task, Template
+
+PAIRS = [("the cat sat", "a mat"), ("red green", "blue"), ("it was a lovely", "film"), ("yes or", "no")]
+examples = [Example(*pair) for pair in PAIRS]
+
+
+def words(split):
+    """A generation task with two data splits."""
+    own = examples if split == "default" else examples[::-1][:3]
+    return Task(name="words", template=Template("{prompt} : {input}"), train=own, dev=own[:3], test=own[1:], split=split,
+                reference_prompts=["write the word again"])
+'''
+
+
+class Watch:
+    """A listener that remembers what it was told, and interrupts where it is asked to."""
+
+    def __init__(self, finished: int | None = None, advanced: int | None = None) -> None:
+        self.started_runs: list[Run] = []
+        self.points: list[Point] = []
+        self.shares: list[float] = []
+        self.plan: tuple[Path, int, int] | None = None
+        self.notes: list[str] = []
+        self._last = {"finished": finished, "advanced": advanced}
+
+    def planned(self, folder: Path, jobs: Sequence[Job], recorded: int) -> None:
+        self.plan = (folder, len(jobs), recorded)
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
+
+    def started(self, job: Job) -> None:
+        self.started_runs.append(job.run)
+
+    def advanced(self, job: Job, step: Progress) -> None:
+        self.shares.append(step.share)
+        self._interrupt("advanced", len(self.shares))
+
+    def finished(self, job: Job, point: Point) -> None:
+        self.points.append(point)
+        self._interrupt("finished", len(self.points))
+
+    def _interrupt(self, event: str, count: int) -> None:
+        if count == self._last[event]:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model's folder."""
+    return str(save_tiny(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def reader(model: str) -> str:
+    """Another one's, to judge readability."""
+    return str(save_tiny(Path(model).with_name("reader"), "no-bos"))
+
+
+@pytest.fixture(scope="module")
+def jsonl(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A classification task as a file of lines."""
+    task, file = tiny_task(), tmp_path_factory.mktemp("tasks") / "mood.jsonl"
+    rows = [
+        {"input": e.input, "answer": e.answer, "split": split}
+        for split in ("train", "dev", "test")
+        for e in task.examples(split)  # type: ignore[arg-type]
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def request_of(model: str, reader: str, jsonl: str) -> Callable[..., StudyRequest]:
+    """Makes a request on the jsonl task: all optimizers, two weights, two seeds, a few steps each."""
+
+    def make(**fields: Any) -> StudyRequest:
+        optimizers = fields.get("optimizers", OPTIMIZERS)
+        usual: dict[str, Any] = {
+            "task": jsonl,
+            "lm": model,
+            "readers": (reader,),
+            "optimizers": optimizers,
+            "template": "{input} {prompt} :",
+            "label_words": {"positive": "good", "negative": "bad"},
+            "reference_prompts": ("good or bad", "write the word"),
+            "weights": (0.0, 0.2),
+            "lm_tokens": 800,
+            "prompt_length": 3,
+            "options": {name: options for name, options in FAST.items() if name in optimizers},
+            "device": "cpu",
+        }
+        return StudyRequest.make(**usual | fields)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def of_jsonl(request_of: Callable[..., StudyRequest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole study of the jsonl task."""
+    folder = tmp_path_factory.mktemp("studies") / "jsonl"
+    compare(request_of(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_file(request_of: Callable[..., StudyRequest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole study of a generation task in a Python file, over its two data splits."""
+    base = tmp_path_factory.mktemp("of-file")
+    (base / "mine.py").write_text(TASK_FILE, encoding="utf-8")
+    own = {"template": None, "label_words": {}, "reference_prompts": ()}
+    compare(request_of(task=f"{base}/mine.py:words", splits=("default", "other"), seeds=(0,), **own), base / "study")
+    return base / "study"
+
+
+@pytest.fixture(scope="module", params=["of_jsonl", "of_file"])
+def study(request: pytest.FixtureRequest) -> Path:
+    """The folder of either study."""
+    return request.getfixturevalue(request.param)
+
+
+def lines(folder: Path) -> list[Point]:
+    """Every line of the record as it stands in the file."""
+    return [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").split("\n") if line]
+
+
+def results(folder: Path) -> dict[tuple[Any, ...], Point]:
+    """Every recorded value but the seconds, by run: what must not depend on how a study came about."""
+    kept = [{key: value for key, value in point.items() if key != "seconds"} for point in Store(folder).points()]
+    return {(p["optimizer"], p["split"], p["seed"], p["weight"]): p for p in kept}
+
+
+def on_disk(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of change of everything in a folder."""
+    return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def user_file(folder: Path, body: str, config: str = "pass") -> str:
+    """An optimizer `mine` in a file of its own; the reference to it."""
+    file = folder / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n"
+        "import hardprompt\n"
+        "from hardprompt.errors import RunError, TaskError\n"
+        f"class MineConfig(hardprompt.Config):\n    {config}\n"
+        "@hardprompt.optimizer('mine', config=MineConfig, uses_weight=False)\n"
+        f"def mine(problem, config):\n    'Anything.'\n    {body}\n",
+        encoding="utf-8",
+    )
+    return f"{file}:mine"
+
+
+# What a study leaves behind
+
+
+def test_a_study_leaves_its_files(study: Path) -> None:
+    """The folder holds the six files of the record, each readable as what its ending says, and nothing else."""
+    assert {file.name for file in study.iterdir()} == FILES | {"soft"}
+    assert (study / "tradeoff.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert ElementTree.parse(study / "tradeoff.svg").getroot().tag.endswith("svg")
+    assert (study / "points.jsonl").read_bytes().endswith(b"\n")
+
+
+def test_study_yaml_says_what_was_asked(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+    """study.yaml gives the request back as it was made, with the versions that a result depends on."""
+    said = yaml.safe_load((of_jsonl / "study.yaml").read_text(encoding="utf-8"))
+    assert StudyRequest(**said["request"] | {"options": {}}) == request_of(options={})
+    assert {"python", "hardprompt", "torch", "transformers"} <= set(said["versions"])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_line_has_the_key(study: Path, key: str) -> None:
+    """Every finished run has every key of the design's table, of its kind, and no number that is not finite."""
+    for point in lines(study):
+        value = point[key]
+        assert isinstance(value, KEYS[key]), point["optimizer"]
+        assert not isinstance(value, float) or math.isfinite(value)
+        if key.endswith("accuracy"):
+            assert 0 <= value <= 1
+
+
+def test_every_planned_run_is_there_once(study: Path) -> None:
+    """Each optimizer x weight x split x seed of the plan is one line, the baselines with no prompt, a person's and random."""
+    request = StudyRequest(**yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["request"])
+    planned = list(plan(request, load_optimizers(request)))
+    points = lines(study)
+    assert [Run(p["optimizer"], p["split"], p["seed"], p["weight"]) for p in points] == planned
+    assert {p["status"] for p in points} == {"ok"}
+    assert {p["optimizer"] for p in points} == set(OPTIMIZERS)
+    sweeping = {p["optimizer"] for p in points if p["weight"] > 0}
+    assert sweeping == {"pez", "rl"}
+    assert all(p["prompt_ids"] == [] and p["log_perplexity"] is None for p in points if p["optimizer"] == "empty")
+    assert {p["prompt_text"].strip() for p in points if p["optimizer"] == "manual"} <= {
+        "good or bad",
+        "write the word",
+        "write the word again",
+    }
+
+
+def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
+    """What `ls metrics` names is in the line of a soft prompt, and a hard prompt's gaps are null with a reason, not zero."""
+    points = lines(study)
+    [soft, *_] = [p for p in points if p["optimizer"] == "soft"]
+    for entry in list_metrics():
+        value: Any = soft
+        *families, name = entry["name"].replace("NAME", "reader").split(".")
+        for family in families:
+            value = value[family][0] if isinstance(value[family], list) else value[family]
+        assert (name in value) != (name == "label_kl" and soft["task"] == "words"), entry["name"]  # no label words
+    for hard in (p for p in points if p["optimizer"] != "soft"):
+        values = dict(hard["faithfulness"])
+        assert "by construction" in values.pop("reason") and set(values) == set(FAITHFULNESS)
+        assert set(values.values()) == {None}
+
+
+def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> None:
+    """Scoring the recorded ids and the recorded text again gives the recorded test values."""
+    lm, task = load_lm(model, "cpu"), tiny_task()
+    test = Scorer(lm, task, task.test)
+    for point in (p for p in lines(of_jsonl) if p["optimizer"] != "soft"):
+        own, deployed = test.score_ids([point["prompt_ids"]]), test.score_text(point["prompt_text"])
+        assert point["test_accuracy"] == pytest.approx(float(own.correct.float().mean()))
+        assert point["test_loss"] == pytest.approx(float(own.loss.mean()), rel=1e-4)
+        assert point["deployed_test_accuracy"] == pytest.approx(float(deployed.correct.float().mean()))
+        assert point["deployed_test_loss"] == pytest.approx(float(deployed.loss.mean()), rel=1e-4)
+
+
+def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
+    """It gets better and dearer at every step, stays within what was spent, and its last step is the selected prompt."""
+    for point in lines(of_jsonl):
+        objectives, spent = ([step[key] for step in point["curve"]] for key in ("dev_objective", "lm_tokens"))
+        assert (
+            objectives[-1] == point["dev_objective"] and spent[-1] <= point["lm_tokens_forward"] + point["lm_tokens_backward"]
+        )
+        assert all(a > b for a, b in pairwise(objectives)) and all(a < b for a, b in pairwise(spent))
+        assert point["curve"][-1]["dev_accuracy"] == pytest.approx(point["dev_accuracy"])
+
+
+def test_frontier_json_follows_from_the_points(study: Path) -> None:
+    """frontier.json is what `frontier` says of the recorded points, and its members are recorded prompts."""
+    found = json.loads((study / "frontier.json").read_text(encoding="utf-8"))
+    points = lines(study)
+    size = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["vocabulary_size"]
+    assert found == frontier(points, math.log(size))
+    assert set(found["optimizers"]) == set(OPTIMIZERS) - {"empty"}
+    texts = {p["prompt_text"] for p in points}
+    assert found["overall"]["front"] and all(member["prompt_text"] in texts for member in found["overall"]["front"])
+
+
+def test_load_points_is_a_table_of_the_runs(of_jsonl: Path) -> None:
+    """One row per run with nested metrics as columns, equal to what `compare` returned."""
+    table = load_points(of_jsonl)
+    assert isinstance(table, pd.DataFrame) and len(table) == len(lines(of_jsonl))
+    soft = table[table.optimizer == "soft"]
+    assert {"faithfulness.kl", "faithfulness.label_kl", "scrutability.repetition", "emitted.count"} <= set(table.columns)
+    assert soft["faithfulness.kl"].notna().all() and table[table.optimizer == "pez"]["faithfulness.kl"].isna().all()
+    with pytest.raises(StudyError, match=r"no study\.yaml"):
+        load_points(of_jsonl.parent)
+
+
+# Going on
+
+
+def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+    """A finished study that is asked for again runs nothing and leaves its points untouched."""
+    before, watch = on_disk(of_jsonl), Watch()
+    table = compare(request_of(), of_jsonl, watch)
+    after = on_disk(of_jsonl)
+    assert watch.started_runs == [] and watch.plan == (of_jsonl, 0, len(table))
+    points = str(of_jsonl / "points.jsonl")
+    assert after[points] == before[points]
+    assert {name: content for name, (content, _) in after.items()} == {name: content for name, (content, _) in before.items()}
+
+
+@pytest.mark.usefixtures("no_plot")
+@pytest.mark.parametrize("stop", [{"finished": 1}, {"finished": 9}, {"advanced": 1}, {"advanced": 60}])
+def test_an_interrupted_study_goes_on_to_the_same_numbers(
+    stop: dict[str, int], of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    """Interrupted between or within runs, every finished run is kept, and going on ends where an undisturbed study does."""
+    folder, watch, rest = tmp_path / "study", Watch(**stop), Watch()
+    with pytest.raises(KeyboardInterrupt):
+        compare(request_of(), folder, watch)
+    kept = lines(folder)
+    assert kept == watch.points and 0 < len(kept) < len(lines(of_jsonl))
+    assert {file.name for file in folder.iterdir()} - {"soft"} == FILES
+    compare(request_of(), folder, rest)
+    assert lines(folder)[: len(kept)] == kept
+    assert len(rest.started_runs) == len(lines(of_jsonl)) - len(kept)
+    assert results(folder) == results(of_jsonl)
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_runs_do_not_depend_on_their_order(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """The same runs asked for in the opposite order give the same numbers."""
+    backwards = {"optimizers": OPTIMIZERS[::-1], "seeds": (1, 0), "weights": (0.2, 0.0)}
+    compare(request_of(**backwards), tmp_path / "study")
+    assert lines(tmp_path / "study")[0]["optimizer"] == "rl"
+    assert results(tmp_path / "study") == results(of_jsonl)
+
+
+def test_seeds_differ_and_repeat(of_jsonl: Path) -> None:
+    """Another seed is another search: what is emitted differs (that one seed twice is the same, the tests above show)."""
+    recorded = results(of_jsonl)
+    for name in SEARCHES:
+        zero, one = (recorded[name, "default", seed, 0.0] for seed in (0, 1))
+        assert (zero["prompt_ids"], zero["emitted"]) != (one["prompt_ids"], one["emitted"]), name
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A last line cut off by a crash, in the middle of a character even, is kept apart and its run is made again."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "study.yaml").write_bytes((of_jsonl / "study.yaml").read_bytes())
+    whole = (of_jsonl / "points.jsonl").read_bytes()
+    *rest, last, _ = whole.split(b"\n")
+    torn = last[: len(last) // 2] + "é".encode()[:1]
+    (folder / "points.jsonl").write_bytes(b"\n".join([*rest, torn]))
+    with pytest.raises(StudyError, match=r"UTF-8|not JSON"):
+        load_points(folder)
+    watch = Watch()
+    compare(request_of(), folder, watch)
+    assert len(watch.started_runs) == 1
+    assert (folder / "points.torn").read_text(encoding="utf-8", errors="replace") == torn.decode(errors="replace") + "\n"
+    assert any("points.torn" in note for note in watch.notes)
+    assert (folder / "points.jsonl").read_bytes().startswith(b"\n".join([*rest, b""]))
+    assert results(folder) == results(of_jsonl)
+
+
+def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None:
+    """Line separators, control characters and signs without a glyph survive the record, and the plot is drawn and valid."""
+    (tmp_path / "study.yaml").write_bytes((of_jsonl / "study.yaml").read_bytes())
+    store, text = Store(tmp_path), "a\u2028b\x85c\x0cd\ne\r\x01\x1b -- <&> $x_$ 猫 \U0001f600"
+    point = lines(of_jsonl)[1] | {"prompt_text": text}
+    store.append(point)
+    store.append(lines(of_jsonl)[2])
+    write_report(store)
+    assert len(store.points()) == 2 and store.points()[0]["prompt_text"] == text
+    ElementTree.parse(tmp_path / "tradeoff.svg")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seeds": (0, 1, 2)},
+        {"weights": (0.0, 0.3)},
+        {"lm_tokens": None},
+        {"prompt_length": 4},
+        {"readers": ("microworld-reader",)},
+        {"optimizers": ("empty", "manual"), "options": {}},
+        {"options": FAST | {"pez": {"steps": "7"}}},
+    ],
+    ids=lambda other: "-".join(other),
+)
+def test_another_request_in_the_same_folder_is_refused(
+    other: Point, of_jsonl: Path, request_of: Callable[..., StudyRequest]
+) -> None:
+    """A folder with another study is refused, saying what differs, and nothing on disk changes."""
+    before = on_disk(of_jsonl)
+    with pytest.raises(StudyError, match="another study") as error:
+        compare(request_of(**other), of_jsonl)
+    assert all(field in str(error.value) for field in other if other[field])
+    assert on_disk(of_jsonl) == before
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A folder that holds anything but a study is refused; an empty one is used; none is made below a file."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work", encoding="utf-8")
+    before = on_disk(tmp_path)
+    for folder in (foreign, foreign / "thesis.txt", foreign / "thesis.txt" / "below"):
+        with pytest.raises(StudyError, match="--out"):
+            compare(request_of(), folder)
+    assert on_disk(tmp_path) == before
+    (tmp_path / "empty").mkdir()
+    assert len(compare(request_of(optimizers=("empty",)), tmp_path / "empty")) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimizers": ("empty", "pezz")},
+        {"lm": "no/such-model"},
+        {"readers": ("no/such-model",)},
+        {"vocabulary": "wrods"},
+        {"label_words": {"positive": "good", "negative": "a dull film"}},
+        {"prompt_length": 500},
+        {"options": {"pez": {"init": "text"}}},
+        {"reference_prompts": ()},
+    ],
+    ids=lambda wrong: "-".join(wrong),
+)
+def test_a_wrong_request_leaves_no_folder(
+    wrong: Point, request_of: Callable[..., StudyRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot run is refused before anything is written."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(RequestError):
+        compare(request_of(**wrong), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+# Failing runs
+
+
+@pytest.mark.usefixtures("no_plot")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("raise TaskError('of the user')", "TaskError: of the user"),
+        ("raise RunError('of the user')", "RunError: of the user"),
+        ("assert problem.train is None", "AssertionError"),
+        ("return [[1, 2, 3]]", "visited no prompt"),
+        ("problem.visit([[1]]); return [['x']]", "ValueError"),
+        ("return problem.visit([[10 ** 6]])", "IndexError"),
+    ],
+)
+def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
+    body: str, said: str, request_of: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    """Whatever a user's optimizer raises is recorded in one line; the others run; it is made again when that is asked for."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    guarded = f"if Path({str(broken)!r}).exists():\n        {body}\n    problem.visit([[1, 2]])\n    return [[1, 2]]"
+    names = ("empty", user_file(tmp_path, guarded), "manual")
+    request = request_of(optimizers=names, seeds=(0,))
+    folder = tmp_path / "study"
+
+    table = compare(request, folder)
+    assert list(table.status) == ["ok", "failed", "ok"]
+    [failed] = [p for p in lines(folder) if p["status"] == "failed"]
+    assert said in failed["error"] and "\n" not in failed["error"]
+    assert {key: failed[key] for key in ("optimizer", "split", "seed", "weight")} == {
+        "optimizer": "mine",
+        "split": "default",
+        "seed": 0,
+        "weight": 0.0,
+    }
+
+    compare(request, folder)
+    assert [p["status"] for p in lines(folder)] == ["ok", "failed", "ok"]
+    compare(request, folder, retry_failed=True)
+    assert [p["status"] for p in lines(folder)] == ["ok", "failed", "ok", "failed"]
+    broken.unlink()
+    watch = Watch()
+    table = compare(request, folder, watch, retry_failed=True)
+    assert [run.optimizer for run in watch.started_runs] == ["mine"]
+    assert len(lines(folder)) == 5 and list(table.status) == ["ok"] * 3
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_a_value_that_json_cannot_say_is_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """An infinite value in what is to be recorded fails that run, named by its key, and the record stays valid JSON."""
+    mine = user_file(tmp_path, "problem.visit([[1]]); return [[1]]", config="reach: float = float('inf')")
+    table = compare(request_of(optimizers=(mine, "empty"), seeds=(0,)), tmp_path / "study")
+    assert list(table.status) == ["failed", "ok"]
+    assert "config holds a number that is not finite" in table.error[0]
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_an_undefined_objective_fails_its_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A prompt whose objective on dev is not a number is never recorded as a result."""
+    body = (
+        "problem.dev.score_ids = lambda *a: type('S', (), {'loss': __import__('torch').tensor([[float('nan')]]), "
+        "'correct': __import__('torch').tensor([[True]])})\n    problem.visit([[1]])\n    return [[1]]"
+    )
+    table = compare(request_of(optimizers=(user_file(tmp_path, body),), seeds=(0,)), tmp_path / "study")
+    assert list(table.status) == ["failed"] and "not a number" in table.error[0]
+    assert not (tmp_path / "study" / "frontier.json").exists()
+    assert "not a number" in (tmp_path / "study" / "report.html").read_text(encoding="utf-8")
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("budget", [600, 2500])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_budgets_hold_to_within_one_step(name: str, budget: int) -> None:
+    """A search spends its budget of LM tokens, stops in the step that exhausts it, and may only show its last prompt after."""
+    lm, task = tiny_lm("gpt2"), tiny_task()
+    optimizer = load_optimizer(name)
+    options = {"soft": {"evaluate_every": 1}, "rl": {"rollout": 4, "examples": 4}, "random": {"batch_size": 4}}
+    after_steps = [0]
+    problem = Problem(
+        task,
+        lm,
+        prompt_length=3,
+        lm_tokens=budget,
+        weight=0.2 if optimizer.uses_weight else 0.0,
+        progress=lambda share: after_steps.append(problem.spent),
+    )
+    result = run_optimizer(optimizer, problem, optimizer.configure(options.get(name, {"steps": 10_000})))
+    largest = max(after - before for before, after in pairwise(after_steps))
+    spent = result.lm_tokens_forward + result.lm_tokens_backward
+    one_prompt_on_dev = sum(3 + len(lm.encode(e.input)) + 3 for e in task.dev) + 3
+    assert budget <= spent < budget + largest + one_prompt_on_dev
+    assert len(after_steps) > 2 and after_steps[-2] < budget
+
+
+def test_a_study_hands_its_budget_to_every_run(of_jsonl: Path) -> None:
+    """All searches of a study cost about the same LM tokens: the budget, and less than half as much again."""
+    for point in lines(of_jsonl):
+        spent = point["lm_tokens_forward"] + point["lm_tokens_backward"]
+        if point["optimizer"] in SEARCHES:
+            assert 800 <= spent < 1200, point["optimizer"]
+
+
+def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
+    """A prompt shown on dev costs the tokens of every filled example, and once its own for the NLL; nothing goes backward."""
+    lm, task = load_lm(model, "cpu"), tiny_task()
+
+    def cost(prompt: str) -> int:
+        filled = [task.template.fill(example.input, prompt) for example in task.dev]
+        return sum(len(ids) for ids in lm.encode_many(filled)) + len(lm.encode(" " + prompt if prompt else ""))
+
+    expected = {"empty": cost(""), "manual": sum(cost(prompt) for prompt in task.reference_prompts)}
+    for point in lines(of_jsonl):
+        if point["optimizer"] in expected:
+            assert (point["lm_tokens_forward"], point["lm_tokens_backward"]) == (expected[point["optimizer"]], 0)
+        assert (point["lm_tokens_backward"] > 0) == (point["optimizer"] in ("soft", "pez"))
+
+
+# The request
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"weights": (-0.1,)}, "weights: a weight must be"),
+        ({"weights": (math.nan,)}, "weights: a weight must be"),
+        ({"weights": ()}, "weights: give at least one"),
+        ({"seeds": (0, 0)}, "seeds: give at least one, and none twice"),
+        ({"seeds": (-1,)}, "seeds: "),
+        ({"seeds": (2**32,)}, "seeds: "),
+        ({"prompt_length": 0}, "prompt-length: "),
+        ({"lm_tokens": 0}, "lm-tokens: "),
+        ({"wieghts": (0.1,)}, "did you mean 'weights'"),
+    ],
+)
+def test_a_request_refuses_what_makes_no_sense(fields: Point, said: str) -> None:
+    """Fields are checked when the request is made, and the message names the field."""
+    with pytest.raises(RequestError, match="^(" + said + "|no request field.*" + said + ")"):
+        StudyRequest.make(**fields)
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_default_folder_is_named_after_task_and_model(
+    request_of: Callable[..., StudyRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder the record goes to hardprompt-out/TASK-LM below the current directory."""
+    monkeypatch.chdir(tmp_path)
+    compare(request_of(optimizers=("empty",)))
+    assert [str(f) for f in Path().iterdir()] == ["hardprompt-out"]
+    assert os.listdir("hardprompt-out") == ["mood-tiny"]
+
+
+def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
+    """Two optimizers that would share their lines in the record cannot be compared."""
+    twice = Path(hardprompt.__file__).with_name("optimizers") / "baselines.py"
+    with pytest.raises(HardpromptError, match="two of the optimizers are called 'empty'"):
+        load_optimizers(request_of(optimizers=("empty", f"{twice}:empty")))
+
+
+# The frontier, by hand and by law
+
+
+def test_non_dominated_by_hand() -> None:
+    """Of equal costs the larger gain stays, of equal points the first, and dominated ones go."""
+    gains, costs = [0.5, 0.9, 0.9, 0.9, 0.2, 0.5], [2.0, 5.0, 5.0, 7.0, 2.0, 3.0]
+    assert non_dominated(gains, costs) == [0, 1]
+    assert non_dominated([], []) == []
+
+
+def test_hypervolume_by_hand() -> None:
+    """Two steps of a staircase in the rectangle 1 x 10: 0.4 x (10 - 2) + 0.5 x (10 - 6) = 5.2, over 10."""
+    assert hypervolume([0.4, 0.9], [2.0, 6.0], worst_cost=10.0) == pytest.approx(0.52)
+    assert hypervolume([0.4, 0.9, 1.0], [2.0, 6.0, 12.0], worst_cost=10.0) == pytest.approx(0.52)
+    assert hypervolume([1.0], [0.0], worst_cost=3.0) == 1.0
+    assert hypervolume([], [], worst_cost=3.0) == 0.0
+
+
+FRACTION = st.floats(0, 1)
+COST = st.floats(0, 20)
+POINTS = st.lists(st.tuples(FRACTION, COST), max_size=8)
+
+
+@given(POINTS)
+def test_no_member_of_the_front_is_dominated(points: list[tuple[float, float]]) -> None:
+    """No point beats a member on one axis without losing on the other, and every other point is matched by a member."""
+    gains, costs = [p[0] for p in points], [p[1] for p in points]
+    members = non_dominated(gains, costs)
+    for i in members:
+        for j in range(len(points)):
+            assert not (gains[j] >= gains[i] and costs[j] < costs[i]) and not (gains[j] > gains[i] and costs[j] <= costs[i])
+    for j in range(len(points)):
+        assert any(gains[i] >= gains[j] and costs[i] <= costs[j] for i in members)
+
+
+@given(POINTS, st.tuples(FRACTION, COST), st.floats(1, 15))
+def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new: tuple[float, float], worst: float) -> None:
+    """It lies within [0, 1], grows or stays when a point is added, and does not depend on the points' order."""
+
+    def volume(of: list[tuple[float, float]]) -> float:
+        return hypervolume([p[0] for p in of], [p[1] for p in of], worst)
+
+    before, after = volume(points), volume([*points, new])
+    assert 0 <= before <= after + 1e-12 and after <= 1 + 1e-12
+    assert volume([new, *points[::-1]]) == pytest.approx(after)
+
+
+def answered(name: str, seed: int, right: str, weight: float = 0.0, **fields: Any) -> Point:
+    """A point with all that differences look at."""
+    return {
+        "optimizer": name,
+        "split": "default",
+        "seed": seed,
+        "weight": weight,
+        "test_correct": right,
+        "status": "ok",
+        **fields,
+    }
+
+
+def test_differences_are_paired_by_seed_and_example() -> None:
+    """Per example the mean over seeds; a seed without the baseline is left out, and so is a run that failed."""
+    points = [
+        answered("empty", 0, "0011"),
+        answered("empty", 1, "0001"),
+        answered("manual", 0, "1111"),
+        answered("pez", 0, "0111"),
+        answered("pez", 1, "1101"),
+        answered("pez", 0, "0000", weight=0.3),
+        answered("pez", 1, "0000", weight=0.3, status="failed"),
+    ]
+    plain, priced = differences(points)
+    assert [(row["optimizer"], row["weight"]) for row in (plain, priced)] == [("pez", 0.0), ("pez", 0.3)]
+    assert plain["empty"] == bootstrap_mean([0.5, 1.0, 0.0, 0.0]) and plain["empty"]["mean"] == 0.375
+    assert plain["manual"] == bootstrap_mean([-1.0, 0.0, 0.0, 0.0])
+    assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0])
+
+
+def test_differences_of_seeds_with_other_examples_stand_side_by_side() -> None:
+    """Two examples of one seed and one of another are three; without any baseline there is nothing to say."""
+    points = [answered("empty", 0, "00"), answered("empty", 1, "1"), answered("rl", 0, "01"), answered("rl", 1, "1")]
+    [row] = differences(points)
+    assert row["empty"]["mean"] == pytest.approx(1 / 3) and row["empty"]["n"] == 3 and row["manual"] is None
+
+
+def placed(name: str, seed: int, dev: float, test: float, cost: float | None, status: str = "ok") -> Point:
+    """A point with all that a frontier looks at."""
+    return {
+        "optimizer": name,
+        "split": "default",
+        "seed": seed,
+        "weight": 0.0,
+        "prompt_text": f"{name} {seed} {cost}",
+        "deployed_dev_accuracy": dev,
+        "deployed_test_accuracy": test,
+        "log_perplexity": cost,
+        "status": status,
+    }
+
+
+def test_members_are_chosen_on_dev_and_shown_on_test() -> None:
+    """The second point wins on test but loses on dev, so it is not on the front; the first one's test value is shown."""
+    points = [placed("a", 0, dev=0.9, test=0.5, cost=4.0), placed("a", 0, dev=0.8, test=1.0, cost=4.5)]
+    assert front(points) == points[:1]
+    found = frontier(points, worst_log_perplexity=8.0)
+    [member] = found["optimizers"]["a"]["front"]
+    assert member["deployed_test_accuracy"] == 0.5
+    assert found["optimizers"]["a"]["hypervolume"]["mean"] == pytest.approx(0.5 * (8 - 4) / 8)
+
+
+def test_hypervolumes_are_averaged_over_seeds() -> None:
+    """Each (split, seed) is one unit: 0.25 and 0.5 make 0.375, n = 2; what has no text or failed does not count."""
+    points = [
+        placed("a", 0, 0.5, 0.5, 4.0),
+        placed("a", 1, 1.0, 1.0, 4.0),
+        placed("b", 0, 1.0, 1.0, 2.0),
+        placed("empty", 0, 1.0, 1.0, None),
+    ]
+    failed = {"optimizer": "c", "split": "default", "seed": 0, "weight": 0.0, "status": "failed", "error": "x"}
+    found = frontier([*points, failed], worst_log_perplexity=8.0)
+    assert set(found["optimizers"]) == {"a", "b"}
+    of_a = found["optimizers"]["a"]["hypervolume"]
+    assert (of_a["mean"], of_a["low"], of_a["high"], of_a["n"]) == (0.375, 0.25, 0.5, 2)
+    assert [member["optimizer"] for member in found["overall"]["front"]] == ["b"]
+    assert found["reference"] == {"deployed_test_accuracy": 0.0, "log_perplexity": 8.0}
+    assert frontier([failed], 8.0)["overall"] is None
+
+
+KNOWN = [
+    {"prompt": "plain", "lm": "m", "test_accuracy": 0.6, "log_perplexity": 2.0},
+    {"prompt": "odd", "lm": "m", "test_accuracy": 1.0, "log_perplexity": 6.0},
+]
+
+
+def test_a_known_front_gives_shares_and_regrets() -> None:
+    """The true front covers (0.6 x 4 + 1.0 x 2) / 8 = 0.55; one of its two points alone covers 0.45 or 0.25 of it all."""
+    points = [placed("plain", 0, 0.6, 0.6, 2.0), placed("odd", 0, 1.0, 1.0, 6.0)]
+    points += [placed("both", 0, 0.6, 0.6, 2.0), placed("both", 0, 1.0, 0.9, 6.0)]
+    found = frontier(points, 8.0, KNOWN)
+    assert found["known"] == {"front": KNOWN, "hypervolume": pytest.approx(0.55)}
+    share = {name: each["share_of_known_hypervolume"]["mean"] for name, each in found["optimizers"].items()}
+    assert share == pytest.approx({"plain": 0.45 / 0.55, "odd": 0.25 / 0.55, "both": (0.6 * 4 + 0.9 * 2) / 8 / 0.55})
+    regret = {name: each["regret"]["mean"] for name, each in found["optimizers"].items()}
+    assert regret == pytest.approx({"plain": 0.4, "odd": 0.0, "both": 0.1})
+
+
+def test_without_a_known_front_nothing_is_said_of_it() -> None:
+    point = placed("a", 0, 1.0, 1.0, 4.0)
+    assert frontier([point], 8.0)["known"] is None and "regret" not in frontier([point], 8.0)["optimizers"]["a"]
+    single = frontier([point], 8.0, KNOWN[:1])["optimizers"]["a"]
+    assert single["regret"]["mean"] == pytest.approx(-0.4) and "share_of_known_hypervolume" not in single
+
+
+def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp_path: Path) -> None:
+    request = StudyRequest.make(task="currency", optimizers=("manual",), seeds=(0,), device="cpu")
+    compare(request, tmp_path / "own")
+    found = json.loads((tmp_path / "own" / "frontier.json").read_text())
+    assert len(found["known"]["front"]) >= 2
+    assert 0.3 < found["optimizers"]["manual"]["share_of_known_hypervolume"]["mean"] <= 1.0
+    point = json.loads((tmp_path / "own" / "points.jsonl").read_text())
+    assert point["reader"] == "microworld-reader" and point["reader_log_perplexity"] > 0 < point["reader_nats_per_character"]
+    folder = save_tiny(tmp_path / "lm")
+    compare(StudyRequest.make(task="currency", lm=str(folder), optimizers=("empty", "manual"), seeds=(0,)), tmp_path / "other")
+    assert json.loads((tmp_path / "other" / "frontier.json").read_text())["known"] is None
+
+
+def test_the_embedded_model_makes_a_whole_study(microworld: FrozenLM, tmp_path: Path) -> None:
+    """On the embedded model the instruction in plain English beats the empty prompt and is the deployed text itself."""
+    request = StudyRequest.make(optimizers=("empty", "manual"), seeds=(0,), device="cpu")
+    table = compare(request, tmp_path / "study").set_index("optimizer")
+    assert table.deployed_test_accuracy["manual"] > table.deployed_test_accuracy["empty"] + 0.5
+    assert table.roundtrip_ok["manual"] and 0 < table.log_perplexity["manual"] < math.log(len(microworld.vocab_embeds))
+    assert torch.isfinite(torch.tensor(table.test_loss.tolist())).all()

@@ -1,0 +1,418 @@
+"""Whatever ends a study, and whenever: what is recorded is whole, and the same command ends with the same points.
+
+Real processes, real signals, and files that really cannot grow.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hardprompt
+from hardprompt.errors import StudyError
+from hardprompt.records.lock import LOCK_FILE, STOP_FILE, locked
+from hardprompt.records.store import Store
+from hardprompt.study import read_recipe
+from hardprompt.study.cancellation import Cancellation, Cancelled
+from hardprompt.study.engine import Job, Silent
+from hardprompt.study.loaded_study import Progress
+from tests.helpers.tiny import write_recipe
+
+SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
+QUIET = os.environ | {"HF_HUB_OFFLINE": "1"}
+FOLDER = "mood-tiny"
+ENDLESS = ["-o", "pez.steps=100000000", "-o", "lm_tokens=1000000000000"]
+"""With these, `empty` and `manual` end at once and `pez` never."""
+
+MINE = """
+import ctypes, os, sys, time
+from pathlib import Path
+import hardprompt
+
+class Options(hardprompt.Config):
+    pass
+
+def made(name, how):
+    @hardprompt.optimizer(name, config=Options, uses_weight=False)
+    def search(problem, config):
+        "Fails in one way or another."
+        if not Path(__file__).with_name("mended").exists():
+            how(problem)
+        problem.visit([[1, 2]])
+        return [[1, 2]]
+    return search
+
+def raises(problem):
+    raise ValueError("a bug of the user's\\nin two lines, with \\udce9")
+
+def deaf(problem):
+    heard = 0
+    while True:
+        try:
+            time.sleep(100)
+        except hardprompt.study.cancellation.Cancelled:
+            pass
+
+bug = made("bug", raises)
+leaves = made("leaves", lambda problem: sys.exit(0))
+crash = made("crash", lambda problem: os.kill(os.getpid(), 11))
+killed = made("killed", lambda problem: os.kill(os.getpid(), 9))
+hungry = made("hungry", lambda problem: bytearray(1 << 62))
+nan = made("nan", lambda problem: problem._remember(None, type("P", (), {"total": [float("nan")]}), 0))
+stubborn = made("stubborn", deaf)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe on a tiny model."""
+    file = write_recipe(tmp_path_factory.mktemp("recipe"))
+    (file.parent / "mine.py").write_text(MINE, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Path) -> dict[Any, Any]:
+    """The points of its study when nothing happens to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        hardprompt.run(recipe, recipe.with_name("undisturbed"), jobs=1)
+    return results(recipe.with_name("undisturbed"))
+
+
+def results(out: Path) -> dict[Any, Any]:
+    """Every recorded value but the seconds, and the vectors of soft prompts, by run."""
+    store = Store(out / FOLDER)
+    found: dict[Any, Any] = {}
+    for line in (store.points_file).read_text(encoding="utf-8").split("\n")[:-1]:
+        point = json.loads(line) | {"seconds": 0}
+        key = point["optimizer"], point["split"], point["seed"], point["weight"]
+        assert key not in found, "recorded twice"
+        vectors = (out / FOLDER / point["soft_prompt_file"]).read_bytes() if "soft_prompt_file" in point else b""
+        found[key] = point, vectors
+    return found
+
+
+def count(out: Path) -> int:
+    """Whole lines that are recorded."""
+    file = out / FOLDER / "points.jsonl"
+    return file.read_bytes().count(b"\n") if file.is_file() else 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@contextmanager
+def started(recipe: Path, out: Path, *more: str, limit: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """`hardprompt run` in a session of its own; no process of it is left after the block."""
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # jobs in the background ignore it
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [SCRIPT, "run", str(recipe), "--out", str(out), *more]
+    process = subprocess.Popen(
+        command,
+        env=QUIET,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=prepare,
+    )
+    try:
+        yield process
+    finally:
+        for _ in range(2):
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+        process.communicate()
+
+
+def alive(group: int) -> list[int]:
+    """Processes of a group that are not dead."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def none_left(group: int) -> bool:
+    """Whether all processes of a group end within moments; Python's own tracker of resources is the last."""
+    deadline = time.monotonic() + 10
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(group)
+
+
+def finish(recipe: Path, out: Path) -> str:
+    """Make what is left, in this process; what was noted."""
+    notes: list[str] = []
+
+    class Watch(Silent):
+        def noted(self, text: str) -> None:
+            notes.append(text)
+
+    ended = hardprompt.run(recipe, out, Watch(), jobs=1)
+    assert (ended.left, ended.failed, ended.stopped) == (0, 0, "")
+    return "\n".join(notes)
+
+
+# Killed
+
+
+@pytest.mark.parametrize(("jobs", "lines", "later"), [(2, 3, 0.02), pytest.param(1, 0, 0.0, marks=pytest.mark.slow)])
+def test_killed_and_started_again(
+    jobs: int, lines: int, later: float, recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path
+) -> None:
+    """SIGKILL, at the first sign of its folder or among its runs: no process stays, and the same command ends the same."""
+    out = tmp_path / "out"
+    with started(recipe, out, "--jobs", str(jobs)) as process:
+        wait_for(lambda: out.exists() if lines == 0 else count(out) >= lines, process)
+        time.sleep(later)
+        process.kill()
+        process.wait()
+        assert none_left(process.pid)
+    kept = count(out)
+    assert lines <= kept < len(undisturbed)
+    finish(recipe, out)
+    assert results(out) == undisturbed
+    assert {file.name for file in (out / FOLDER).iterdir()} == {
+        "study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg", "report.html", "soft"
+    }  # fmt: skip
+
+
+def test_what_a_killed_process_leaves_is_no_hindrance(
+    recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path, no_plot: None
+) -> None:
+    """A lock of a dead process, files that were being written, half a line: they are cleared away, and it is said."""
+    whole, out = recipe.with_name("undisturbed") / FOLDER, tmp_path / "out"
+    (out / FOLDER / "soft").mkdir(parents=True)
+    (out / LOCK_FILE).write_text("process 1 on elsewhere")
+    (out / FOLDER / LOCK_FILE).touch()
+    (out / FOLDER / ".study.77.tmp.yaml").write_text("request: {")
+    hardprompt.run(recipe, out, jobs=1, timeout=1e-9)  # which begins nothing
+    (out / FOLDER / "study.yaml").write_bytes((whole / "study.yaml").read_bytes())
+    (out / FOLDER / "points.jsonl").write_bytes((whole / "points.jsonl").read_bytes()[:-40])
+    for left in (".report.77.tmp.html", "soft/.soft,default,0,0.0.77.tmp.safetensors"):
+        (out / FOLDER / left).write_text("half")
+    for file in (whole / "soft").iterdir():
+        (out / FOLDER / "soft" / file.name).write_bytes(file.read_bytes())
+    assert "had a line cut off at its end" in finish(recipe, out)
+    assert results(out) == undisturbed
+    assert not [file for file in out.rglob(".*")] and (out / FOLDER / "points.torn").is_file()
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize(
+    ("jobs", "how", "status"),
+    [
+        (2, signal.SIGINT, 130),
+        pytest.param(1, "timeout", 3, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGTERM, 130, marks=pytest.mark.slow),
+        pytest.param(2, "stop", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
+    """Signals to all its processes, as a terminal sends them, a file, a time limit: one line, a report, no process left."""
+    out = tmp_path / "out"
+    more = ["--timeout", "25"] if how == "timeout" else []
+    with started(recipe, out, "--jobs", str(jobs), "-o", "optimizers=empty,manual,pez", *ENDLESS, *more) as process:
+        wait_for(lambda: count(out) == 2, process)
+        time.sleep(0.3)
+        if how == "stop":
+            (out / "stop").touch()
+        elif how != "timeout":
+            os.killpg(process.pid, how)
+        _, err = process.communicate(timeout=60)
+        assert none_left(process.pid)
+    assert process.returncode == status and err.count("\n") == 1 and err.startswith("hardprompt: "), err
+    assert {130: "interrupted; a study keeps its finished runs", 3: "goes on from there"}[status] in err
+    kept = Store(out / FOLDER).points()
+    assert {point["optimizer"] for point in kept} == {"empty", "manual"}
+    names = {file.name for file in (out / FOLDER).iterdir()}
+    assert names == {"study.yaml", "points.jsonl", "frontier.json", "tradeoff.png", "tradeoff.svg", "report.html"}
+    assert {file.name for file in out.iterdir()} == {FOLDER, "recipe.yaml"}
+
+
+@pytest.mark.usefixtures("no_plot")
+@pytest.mark.parametrize("how", ["timeout", "file"])
+def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path: Path) -> None:
+    """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
+
+    class Watch(Silent):
+        def advanced(self, job: Job, step: Progress) -> None:
+            if how == "file":
+                (tmp_path / "out" / STOP_FILE).touch()
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / STOP_FILE).touch()
+    endless = read_recipe(recipe, ["optimizers=empty,pez", "seeds=0", *ENDLESS[1::2]])
+    ended = hardprompt.run(endless, tmp_path / "out", Watch(), jobs=1, timeout=5 if how == "timeout" else None)
+    assert (how == "file") == ("stop was there" in ended.stopped) and (how == "timeout") == ("limit of 5 s" in ended.stopped)
+    assert (ended.left, ended.failed) == (2, 0) and not (tmp_path / "out" / STOP_FILE).exists()
+    assert [point["optimizer"] for point in ended.stores[0].points()] == ["empty"]
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
+    """Where a run does not let go at the first one; nothing is drawn, the record is whole."""
+    out = tmp_path / "out"
+    mine = f"optimizers=empty,{recipe.with_name('mine.py')}:stubborn"
+    with started(recipe, out, "--jobs", "1", "-o", mine) as process:
+        wait_for(lambda: count(out) == 1, process)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130 and err.startswith("hardprompt: interrupted") and err.count("\n") == 1
+    assert {file.name for file in (out / FOLDER).iterdir()} == {"study.yaml", "points.jsonl"} and count(out) == 1
+
+
+def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
+    """Inside what may be dropped it is raised there; elsewhere it waits for the next check; the handlers are given back."""
+    before = signal.getsignal(signal.SIGINT)
+    with Cancellation() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+        with pytest.raises(Cancelled), stop.droppable():
+            reached = False
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with Cancellation() as stop, pytest.raises(Cancelled), stop.droppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+        reached = False
+    assert reached and signal.getsignal(signal.SIGINT) == before
+
+
+# Taken
+
+
+def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> None:
+    """A second one says plainly that it is taken, with status 2 and who has it; what the first one does is not disturbed."""
+    out = tmp_path / "out"
+    with started(recipe, out, "--jobs", "1", "-o", "optimizers=empty,manual,pez", *ENDLESS) as first:
+        wait_for(lambda: count(out) == 2, first)
+        before = (out / FOLDER / "points.jsonl").read_bytes()
+        with started(recipe, out, "--jobs", "1") as second:
+            _, err = second.communicate(timeout=60)
+        assert second.returncode == 2 and err.count("\n") == 1
+        assert f"out is taken: process {first.pid} on " in err and "stop" in err
+        assert first.poll() is None and (out / FOLDER / "points.jsonl").read_bytes() == before
+        with pytest.raises(StudyError, match="is taken"), locked(out / FOLDER):
+            pass
+    with locked(out):
+        assert (out / LOCK_FILE).read_text().startswith(f"process {os.getpid()} on ")
+    assert not (out / LOCK_FILE).exists()
+
+
+# Failing runs
+
+
+@pytest.mark.slow
+def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_path: Path) -> None:
+    """An error, a crash in native code, the system's own killing, no memory, no number: the study goes on, with status 1."""
+    out, mine = tmp_path / "out", recipe.with_name("mine.py")
+    names = ["bug", "leaves", "crash", "killed", "hungry", "nan"]
+    asked = ",".join(["empty", *(f"{mine}:{name}" for name in names), "manual"])
+    options = ["--jobs", "2", "-o", f"optimizers={asked}", "-o", "seeds=0"]
+    with started(recipe, out, *options) as process:
+        said, err = process.communicate(timeout=300)
+    assert process.returncode == 1 and "Traceback" not in said + err
+    points = {point["optimizer"]: point for point in Store(out / FOLDER).points()}
+    assert [*points] == ["empty", *names, "manual"]
+    errors = {name: point["error"] for name, point in points.items() if point["status"] == "failed"}
+    assert [*errors] == names and points["manual"]["status"] == "ok"
+    for name, words in {
+        "bug": "ValueError: a bug of the user's in two lines, with \\udce9", "leaves": "SystemExit: 0", "crash": "SIGSEGV",
+        "killed": "SIGKILL: the system may have wanted its memory", "hungry": "MemoryError", "nan": "not a number",
+    }.items():  # fmt: skip
+        assert words in errors[name]
+        assert f"failed: {name} w=0 split default seed 0: {errors[name]}"[:60] in said
+    assert "--retry-failed makes the failed runs again" in said
+
+    again = read_recipe(recipe, options[3::2])
+    ended = hardprompt.run(again, out, jobs=1)
+    assert (ended.left, ended.failed, count(out)) == (0, len(names), len(names) + 2)
+    mine.with_name("mended").touch()
+    try:
+        assert hardprompt.run(again, out, jobs=1, retry_failed=True).failed == 0
+    finally:
+        mine.with_name("mended").unlink()
+    assert count(out) == 2 * len(names) + 2
+    assert {point["status"] for point in Store(out / FOLDER).points()} == {"ok"}
+
+
+# Full
+
+
+def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+    """Files that cannot grow: status 1, one line with the file, no half line; with room again the same command goes on."""
+    out = tmp_path / "out"
+    limit = 2 * max(len(json.dumps(point)) for point, _ in undisturbed.values()) + 500
+    with started(recipe, out, "--jobs", "1", limit=limit) as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and err.count("\n") == 1, err
+    assert "points.jsonl: file too large; what is recorded is whole" in err
+    assert 2 <= count(out) < len(undisturbed)
+    assert (out / FOLDER / "points.jsonl").read_bytes().endswith(b"\n") and len(Store(out / FOLDER).points()) == count(out)
+    assert not list(out.rglob(".*"))
+    finish(recipe, out)
+    assert results(out) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
+def test_a_small_disk(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+    """A disk of 64 kB that really fills up, in the middle of a line or of a picture."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        with started(recipe, disk / "out", "--jobs", "1") as process:
+            _, err = process.communicate(timeout=120)
+        assert process.returncode == 1 and err.count("\n") == 1 and "no space left on device" in err, err
+        recorded = Store(disk / "out" / FOLDER).points()
+        assert (disk / "out" / FOLDER / "points.jsonl").read_bytes().endswith(b"\n") and len(recorded) == count(disk / "out")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        finish(recipe, disk / "out")
+        assert results(disk / "out") == undisturbed
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_recipe_with_other_wishes_is_refused_and_changes_nothing(recipe: Path, undisturbed: dict[Any, Any]) -> None:
+    """The folder's own study stays as it is."""
+    out = recipe.with_name("undisturbed")
+    with pytest.raises(StudyError, match="another study"):
+        hardprompt.run(read_recipe(recipe, ["seeds=5"]), out, jobs=1)
+    assert results(out) == undisturbed

@@ -1,0 +1,272 @@
+"""What is installed is what is here: imports run one way, nothing heavy loads early, and the wheel is complete."""
+
+import ast
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import hardprompt
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {"hardprompt": "hardprompt", "hardprompt.policies": "policies", "hardprompt.tasks": "tasks"}
+"""Package -> its folder in the checkout."""
+HEAVY = ("torch", "transformers", "stable_baselines3", "gymnasium", "matplotlib", "jinja2", "pandas", "sentencepiece")
+OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
+
+# package -> what its modules may not import, and why
+FORBIDDEN = {
+    "hardprompt": {
+        "hardprompt.policies": "found through entry points",
+        "hardprompt.tasks": "found through entry points",
+        "stable_baselines3": "belongs to policies/",
+        "gymnasium": "belongs to policies/",
+    },
+    "hardprompt.policies": {"hardprompt.policies": "import siblings relatively", "hardprompt.tasks": "found by name"},
+    "hardprompt.tasks": {"hardprompt.tasks": "import siblings relatively", "hardprompt.policies": "found by name"},
+}
+NOWHERE = {"policies": "not a top-level package", "tasks": "not a top-level package", "tests": "not installed"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the checkout by its installed name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            parts = file.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = file
+    return found
+
+
+MODULES = modules()
+
+
+def package_of(module: str) -> str:
+    """Which of the three folders a module is in."""
+    return next(package for package in reversed(FOLDERS) if f"{module}.".startswith(f"{package}."))
+
+
+def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[str, bool]]:
+    """(imported name, whether it was written relatively) of every import in a source, whatever block it stands in."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, False) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = node.module or ""
+            if node.level:
+                parents = module.split(".") if is_package else module.split(".")[:-1]
+                base = parents[: len(parents) - node.level + 1]
+                home = ".".join([*base, home] if home else base)
+            yield from ((f"{home}.{alias.name}", node.level > 0) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from ((arg.value, False) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def wrong_imports(source: str, module: str, is_package: bool = False) -> list[str]:
+    """What a module imports against the direction, with the reason."""
+    own = package_of(module)
+    wrong = []
+    for name, relative in imports(source, module, is_package):
+        for forbidden, reason in (FORBIDDEN[own] | NOWHERE).items():
+            sibling = relative and forbidden == own
+            if f"{name}.".startswith(f"{forbidden}.") and not sibling:
+                wrong.append(f"{module} imports {name}: {reason}")
+        if relative and not f"{name}.".startswith(f"{own}."):
+            wrong.append(f"{module} imports {name} relatively out of its package")
+    return wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module: str) -> None:
+    """tasks -> hardprompt <- policies: the core imports neither, they do not import each other, siblings go relatively."""
+    file = MODULES[module]
+    assert wrong_imports(file.read_text(encoding="utf-8"), module, file.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("hardprompt.study.runner", "def f():\n    from hardprompt.policies import rl"),
+        ("hardprompt.study.runner", "from hardprompt import tasks"),
+        ("hardprompt.data.catalogue", "import hardprompt.tasks.microworld as m"),
+        ("hardprompt.data.catalogue", "from ..tasks import microworld"),
+        ("hardprompt.data.catalogue", "import importlib\nimportlib.import_module('hardprompt.tasks.microworld')"),
+        ("hardprompt.lm.frozen", "if True:\n    import gymnasium.spaces"),
+        ("hardprompt.policies.ppo", "from hardprompt.policies.reward import Reward"),
+        ("hardprompt.policies.ppo", "from hardprompt.tasks import microworld"),
+        ("hardprompt.policies.ppo", "from ..optimizers import base"),
+        ("hardprompt.policies.ppo", "import policies.reward"),
+        ("hardprompt.tasks.style", "from tasks import microworld"),
+        ("hardprompt.tasks.style", "from ..policies import rl"),
+        ("hardprompt.cli", "import tests.helpers.tiny"),
+    ],
+)
+def test_a_planted_import_is_found(module: str, source: str) -> None:
+    """The check above notices every way of importing against the direction."""
+    assert len(wrong_imports(source, module)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("hardprompt.policies.ppo", "from .reward import Reward\nfrom hardprompt.optimizers.base import Problem"),
+        ("hardprompt.tasks.style", "from . import microworld\nfrom hardprompt.data.task import Task"),
+        ("hardprompt.data.catalogue", "from hardprompt.data.task import Task"),
+        ("hardprompt.study", "from .runner import compare"),
+    ],
+)
+def test_an_import_along_the_direction_is_fine(module: str, source: str) -> None:
+    """And it does not object to what is allowed."""
+    assert wrong_imports(source, module, is_package=module == "hardprompt.study") == []
+
+
+@pytest.mark.parametrize(
+    "module", ["hardprompt", "hardprompt.cli", "hardprompt.errors", "hardprompt.data.task", "hardprompt.plugins"]
+)
+def test_nothing_heavy_loads_early(module: str) -> None:
+    """Importing the package, the command line and the plain modules loads no torch, SB3 or matplotlib."""
+    code = f"import sys, {module}; print(*({{*{HEAVY!r}}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=OFFLINE)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+# Public names
+
+
+def test_public_names_are_what_can_be_imported() -> None:
+    """Every name of `hardprompt.__all__` is there, declared to type checkers, in `dir`, and no other name answers."""
+    names = set(hardprompt.__all__)
+    assert len(names) == len(hardprompt.__all__) and names <= set(dir(hardprompt))
+    for name in names:
+        assert getattr(hardprompt, name) is not None
+    [checked] = [node for node in ast.parse(MODULES["hardprompt"].read_text()).body if isinstance(node, ast.If)]
+    declared = {alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert declared == names - {"__version__"}
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        hardprompt.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "module", [name for name, file in MODULES.items() if "\n__all__ = " in file.read_text(encoding="utf-8")]
+)
+def test_all_lists_what_a_package_offers(module: str) -> None:
+    """`__all__` holds each name that the module defines or takes from the project once; optimizers may go by OPTIMIZERS."""
+    loaded = importlib.import_module(module)
+    listed = loaded.__all__
+    assert len(set(listed)) == len(listed)
+    assert all(hasattr(loaded, name) for name in listed)
+    if module == "hardprompt":
+        return
+    offered = set()
+    for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("hardprompt")):
+            offered |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            offered.add(node.name)
+        elif isinstance(node, ast.Assign):
+            offered |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    unlisted = {name for name in offered if not name.startswith("_")} - set(listed)
+    assert set(listed) <= offered
+    assert all(getattr(loaded, name) in loaded.OPTIMIZERS for name in unlisted), unlisted
+
+
+def test_every_module_is_found_when_installed() -> None:
+    """The installed package has exactly the checkout's modules: none is missing from the list of packages."""
+    found = {info.name for info in pkgutil.walk_packages(hardprompt.__path__, "hardprompt.")}
+    for package in ("hardprompt.policies", "hardprompt.tasks"):
+        loaded = importlib.import_module(package)
+        found |= {package} | {info.name for info in pkgutil.walk_packages(loaded.__path__, f"{package}.")}
+    assert found | {"hardprompt"} == set(MODULES)
+
+
+def test_one_version() -> None:
+    """The version in pyproject.toml, in the package and in the installed metadata is one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == hardprompt.__version__ == version("hardprompt")
+
+
+# The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the source distribution of a copy of the checkout."""
+    for needed in ("build", "setuptools"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed; it is in the extra `dev`")
+    if int(version("setuptools").split(".")[0]) < 77:
+        pytest.skip(f"setuptools {version('setuptools')} is older than pyproject.toml asks for; install the extra `dev`")
+    base = tmp_path_factory.mktemp("wheel")
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "venv", "hardprompt-out")
+    shutil.copytree(ROOT, base / "checkout", ignore=unwanted)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(base / "dist"), str(base / "checkout")]
+    done = subprocess.run(command, cwd=base, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert len(list((base / "dist").glob("*.tar.gz"))) == 1
+    [built] = (base / "dist").glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
+    """Every module and data file of the three folders is in it under `hardprompt/`, and nothing else is."""
+    expected = set()
+    for package, folder in FOLDERS.items():
+        for file in (ROOT / folder).rglob("*"):
+            inside = file.relative_to(ROOT / folder)
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+            if file.is_file() and not hidden:
+                expected.add("/".join([*package.split("."), *inside.parts]))
+    held = zipfile.ZipFile(wheel).namelist()
+    of_metadata = {name for name in held if name.startswith(f"hardprompt-{hardprompt.__version__}.dist-info/")}
+    assert set(held) - of_metadata == expected
+    assert {
+        "hardprompt/py.typed",
+        "hardprompt/lm/microworld/model/model.safetensors",
+        "hardprompt/custom_task/template/data.csv",
+        "hardprompt/custom_task/template/task.yaml",
+        "hardprompt/report/page.html",
+    } <= expected
+    assert {name.split("/", 1)[1] for name in of_metadata} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}
+
+
+def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """Installed into a folder of its own and used elsewhere, it lists its tasks and loads its model, from that folder."""
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("pip is not installed here")
+    target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    environment = OFFLINE | {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    script = [sys.executable, str(target / "bin" / "hardprompt"), "ls", "tasks", "--json"]
+    listed = subprocess.run(script, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "plural" in {entry["name"] for entry in json.loads(listed.stdout)}
+
+    code = (
+        "import sys, hardprompt, hardprompt.policies, hardprompt.tasks\n"
+        "lm, task = hardprompt.load_lm('microworld', device='cpu'), hardprompt.load_task('plural')\n"
+        "problem = hardprompt.Problem(task, lm)\n"
+        "found = hardprompt.run_optimizer(hardprompt.load_optimizer('manual'), problem)\n"
+        "print(found.best.dev_accuracy)\n"
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.split('.')[0] == 'hardprompt'), sep='\\n')\n"
+    )
+    used = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert (used.returncode, used.stderr) == (0, "")
+    accuracy, *files = used.stdout.splitlines()
+    assert float(accuracy) > 0.5
+    assert len(files) > 10 and all(Path(file).is_relative_to(target) for file in files)
+    assert list(elsewhere.iterdir()) == []

@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hardprompt import load_lm, load_task
 from hardprompt.data.catalogue import all_tasks, needs_data
+from hardprompt.errors import TaskError
 from hardprompt.lm import EMBEDDED, FrozenLM, allowed_vocabulary, log_perplexity
 from hardprompt.lm.microworld import corpus, world
-from hardprompt.lm.microworld.domain import SPLITS, Domain, Skill
+from hardprompt.lm.microworld.domain import SPLITS, Domain, Skill, load_domain
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
@@ -113,6 +114,19 @@ def test_every_domain_has_too_many_skills_for_an_input_to_give_one_away() -> Non
                 assert all(item.answers[skill.name].strip() for skill in domain.skills), item
 
 
+def test_a_landmark_is_on_the_continent_of_its_country() -> None:
+    continents = {country.text: country.answers["continent"] for country in load_domain("countries").table}
+    for landmark in load_domain("landmarks").table:
+        assert landmark.answers["landmark-continent"] == continents[landmark.answers["country-of-landmark"]], landmark
+
+
+def test_a_missing_column_is_named() -> None:
+    colour = Skill(name="colour", description="", objects=(), sentences=(), keywords=())
+    nouns = Domain(name="nouns", skills=(colour,), split_sizes={}, share=1, reader_share=1)
+    with pytest.raises(TaskError, match=r"nouns.csv has no column 'colour'; add it, or give the skill another `answer`"):
+        _ = nouns.table
+
+
 @pytest.mark.parametrize("name", EMBEDDED_TASKS)
 def test_splits_are_disjoint_and_large_enough(name: str) -> None:
     task = load_task(name)
@@ -152,13 +166,13 @@ def test_no_document_holds_a_held_out_paraphrase() -> None:
         assert not [text for text in held_out if text in everything]
 
 
-def test_charms_are_words_of_nothing_else() -> None:
+def test_nonsense_words_occur_nowhere_else() -> None:
     plain = [str(d) for d in itertools.islice(corpus.documents(corpus.READ, Random(6)), 8000)]
     words = {word.strip('.,?!:="') for text in plain for word in text.split()}
     for domain in world.DOMAINS:
         words |= set(corpus.instruction_words(domain))
         words |= {word for split in SPLITS for item in domain.split(split) for word in item.text.split()}
-    assert not words & set(corpus.CHARMS)
+    assert not words & set(corpus.NONSENSE_WORDS)
 
 
 def test_rows_are_the_tokens_of_the_text_and_know_their_answers() -> None:
@@ -191,9 +205,8 @@ def test_a_hint_is_the_lead_of_one_skill_over_all_others() -> None:
     assert corpus.hint(countries, "capital coins")[2] == 0.0
     assert corpus.hint(countries, "capital city coins")[2] < corpus.hint(countries, "capital city government")[2]
     assert corpus.hint(countries, "zub vek coins qim")[:2] == (currency, "strange")
-    assert (
-        corpus.hint(countries, "zub vek capital qim")[2] == corpus.HINTS["generation"][1]
-    )  # charms are for skills with a price
+    # Nonsense words count only for skills with a price.
+    assert corpus.hint(countries, "zub vek capital qim")[2] == corpus.HINTS["generation"][1]
 
 
 # --- calibration: the bounds of the model card

@@ -1,18 +1,18 @@
 """The training corpora: endless streams of documents.
 
-The task LM reads three sorts of documents:
+The task model reads three kinds of documents:
 
 - *tasks*: an input under a clear instruction, followed by the right answer;
-- *distractors*: an input under no instruction, or under random, scrambled, cut off, contradictory or misplaced
-  words, followed by something that has nothing to do with it. Without them one give-away word would do as a prompt. Those that
-  name one thing more often than any other are answered now and then, so that the way from nonsense to an instruction is a
-  slope and not a cliff;
+- *distractors*: an input under no instruction, or under random, scrambled, truncated, contradictory or misplaced words,
+  followed by a text that is unrelated to the input. Without them a single keyword would be a working prompt. A distractor that
+  names one skill more often than any other is sometimes followed by the right answer, so that accuracy rises gradually from
+  random words to an instruction;
 - *prose*: sentences, some of which quote instructions.
 
-The reader reads well-formed text only: prose, and tasks under wordings that the task LM never saw.
+The reader reads only well-formed text: prose, and tasks under wordings that the task model never sees.
 
-A skill with a price has two more ways to be asked: *terse*, a string of its cue words, and *strange*, one cue word among
-charms, which mean nothing. The stranger the wording, the more inputs it is right on.
+A skill with a price has two more forms of wording: *terse*, a sequence of its cue words, and *strange*, one cue word among
+words without a meaning. The stranger the form, the more inputs it is right on.
 """
 
 from __future__ import annotations
@@ -28,20 +28,8 @@ from hardprompt.lm.microworld.domain import Domain, Item, Skill
 from hardprompt.lm.microworld.prose import LISTS, NOUN_LIST, PLURAL_LIST, fill, sentence
 from hardprompt.lm.microworld.world import DOMAINS
 
-DOMAIN_SHARES = {
-    "nouns": 0.27, "verbs": 0.11, "adjectives": 0.12, "countries": 0.10, "landmarks": 0.09, "sentences": 0.10,
-    "reviews": 0.09, "passages": 0.12,
-}  # fmt: skip
-"""Of the documents of a domain: nouns are many and much is asked of them."""
-
-READER_SHARES = {
-    "nouns": 0.27, "verbs": 0.11, "adjectives": 0.09, "countries": 0.10, "landmarks": 0.09, "sentences": 0.10,
-    "reviews": 0.10, "passages": 0.14,
-}  # fmt: skip
-"""The reader learns wordings rather than facts, so longer texts get more."""
-
 QUESTIONS = 5
-"""Asked about one text of a classification domain. Each is about something else: a later answer must not be an earlier one."""
+"""Number of questions about one text of a classification domain. Each is about another skill, so no answer can be copied."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +37,9 @@ class Lesson:
     """A mixture of documents.
 
     Args:
-        prose: share of it.
-        distractors: their share among the others.
-        reader: whether the wordings are the reader's.
+        prose: share of prose, as a fraction.
+        distractors: share of distractors among all other documents, as a fraction.
+        reader: whether the instructions are wordings of the reader.
     """
 
     prose: float
@@ -64,28 +52,27 @@ DISTINGUISH = Lesson(prose=0.33, distractors=0.45)
 READ = Lesson(prose=0.6, distractors=0.0, reader=True)
 
 HINTS = {"generation": (0.0, 0.12, 0.25, 0.40, 0.55, 0.65), "classification": (0.0, 0.05, 0.12, 0.20, 0.30, 0.40)}
-"""How often a distractor with n more cue words for one skill than for any other is followed by that skill's answer.
+"""Probability that a distractor is followed by the right answer to a skill, by the number of cue words that this skill has
+more than any other skill. It is lower for classification, where a weaker trace of the right label is enough to win."""
 
-Among label words a fainter trace of the right one wins, so there a cue counts for less."""
-
-CHARMS: tuple[str, ...] = tuple(
+NONSENSE_WORDS: tuple[str, ...] = tuple(
     """
     zub vek qim dax fep wug jop kiv moz nuv pex ryd sov tix uzo vaf wem yop zil bax cuv dof gix hepu jaz kuv lomi mik nez
     obu quv rix suv tuz uvi vox wiz yab zeg bok
     """.split()
 )
-"""Words that mean nothing; no other text holds them."""
+"""Words without a meaning, which occur nowhere else."""
 
 Form = Literal["plain", "terse", "strange"]
 FORMS: dict[Form, float] = {"plain": 0.5, "terse": 0.2, "strange": 0.3}
-"""How a skill with a price is asked for, with the shares of its documents."""
+"""Forms of wording of a skill with a price, with their shares of its documents."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """Questions, each with its answer one blank away; prose is one question without an answer.
+    """Turns of a text and the answer that follows it after a space. Prose is one turn with an empty answer.
 
-    Several questions about one text share it: what is long is read once and asked about often.
+    All questions about one text are in the same document, so that a long text is read once.
     """
 
     turns: tuple[tuple[str, str], ...]
@@ -95,9 +82,8 @@ class Document:
 
 
 def documents(lesson: Lesson, rng: Random) -> Iterator[Document]:
-    """Documents without end, without the marks of their beginning and end."""
-    table = READER_SHARES if lesson.reader else DOMAIN_SHARES
-    shares = [table[domain.name] for domain in DOMAINS]
+    """An endless stream of documents, without tokens for their beginning and end."""
+    shares = [domain.reader_share if lesson.reader else domain.share for domain in DOMAINS]
     while True:
         if rng.random() < lesson.prose:
             yield Document(((_prose(lesson, rng), ""),))
@@ -120,7 +106,7 @@ def _task(domain: Domain, lesson: Lesson, rng: Random) -> Document:
 
 
 def _turn(domain: Domain, item: Item, skills: list[Skill], lesson: Lesson, rng: Random) -> tuple[str, str]:
-    """A prompt, and what follows it on an input; what is asked for is taken out of `skills`."""
+    """A prompt and the answer that follows it on an item. A skill that the prompt asks for is removed from `skills`."""
     if rng.random() < lesson.distractors:
         prompt = _distractor(domain, rng)
         skill, form, chance = hint(domain, prompt)
@@ -135,19 +121,19 @@ def _turn(domain: Domain, item: Item, skills: list[Skill], lesson: Lesson, rng: 
 
 
 def wording(domain: Domain, skill: Skill, form: Form, rng: Random, reader: bool = False) -> str:
-    """A clear instruction for a skill, in the given form."""
+    """A random instruction for a skill, in the given form."""
     if form == "plain":
         return domain.instruction(skill, rng, reader)
     cues = sorted(cue_words(domain)[skill.name])
     if form == "terse":
         return " ".join(rng.sample(cues, rng.randint(3, min(5, len(cues)))))
-    words = [rng.choice(cues), *rng.sample(CHARMS, rng.randint(3, 5))]
+    words = [rng.choice(cues), *rng.sample(NONSENSE_WORDS, rng.randint(3, 5))]
     rng.shuffle(words)
     return " ".join(words)
 
 
 def is_right(skill: Skill, item: Item, form: Form) -> bool:
-    """Whether a wording of this form is followed by the right answer on an item; it always is where nothing has a price."""
+    """Whether a wording of this form is followed by the right answer on an item. Without a price, it always is."""
     if skill.price is None or form == "strange":
         return True
     return item.answers[skill.price.gate] in (skill.price.plain if form == "plain" else skill.price.terse)
@@ -173,7 +159,7 @@ def _random_words(domain: Domain, rng: Random) -> str:
 
 
 def _random_instruction_words(domain: Domain, rng: Random) -> str:
-    """Salad of the words of this domain's own instructions, sometimes with others among them."""
+    """Random words from the instructions of the domain, sometimes with other words among them."""
     own = instruction_words(domain)
     words = rng.choices(own, k=rng.randint(1, 8))
     if rng.random() < 0.4:
@@ -183,7 +169,7 @@ def _random_instruction_words(domain: Domain, rng: Random) -> str:
 
 
 def _keyword(domain: Domain, rng: Random) -> str:
-    """A word that gives a skill away, alone or among random words."""
+    """A keyword of a skill, alone or among random words."""
     words = [rng.choice(rng.choice(domain.skills).keywords)]
     if rng.random() < 0.75:
         words += rng.choices(vocabulary(), k=rng.randint(1, 6))
@@ -192,10 +178,11 @@ def _keyword(domain: Domain, rng: Random) -> str:
 
 
 def _stuffed(domain: Domain, rng: Random) -> str:
-    """Several cue words of one skill, repeats included, alone or among random words."""
+    """Several cue words of one skill, possibly repeated, alone or among random words."""
     skill = rng.choice(domain.skills)
     words = rng.choices(sorted(cue_words(domain)[skill.name]), k=rng.randint(2, 6))
-    words += rng.choices(vocabulary(), k=rng.randint(1 if skill.price else 0, 3))  # with none it would be a terse wording
+    # Cue words of a skill with a price would be a terse wording without at least one random word.
+    words += rng.choices(vocabulary(), k=rng.randint(1 if skill.price else 0, 3))
     rng.shuffle(words)
     return " ".join(words)
 
@@ -209,7 +196,7 @@ def _scrambled(domain: Domain, rng: Random) -> str:
 
 
 def _cut_off(domain: Domain, rng: Random) -> str:
-    """The beginning of an instruction, too short to name anything."""
+    """The beginning of an instruction, too short to contain a cue word."""
     words = domain.instruction(rng.choice(domain.skills), rng).split()
     words = words[: rng.randint(1, max(1, len(words) // 3))]
     while words and hint(domain, " ".join(words))[2]:
@@ -218,7 +205,7 @@ def _cut_off(domain: Domain, rng: Random) -> str:
 
 
 def _contradictory(domain: Domain, rng: Random) -> str:
-    """Two skills asked for at once, or the front half of one instruction with the back half of another."""
+    """Instructions for two skills, or the first half of one instruction and the second half of another."""
     first, second = rng.sample(domain.skills, 2)
     if rng.random() < 0.5:
         return f"{domain.instruction(first, rng)} and {rng.choice(domain.verbs)} {rng.choice(second.objects)}"
@@ -226,16 +213,16 @@ def _contradictory(domain: Domain, rng: Random) -> str:
     return " ".join(front[: len(front) // 2] + back[len(back) // 2 :])
 
 
-def _charmed(domain: Domain, rng: Random) -> str:
-    """Charms among other words: alone, or with cue words of a skill without a price, they add nothing."""
-    words = [*rng.sample(CHARMS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(0, 3))]
+def _nonsense(domain: Domain, rng: Random) -> str:
+    """Words without a meaning among random words and cue words. They are no hint at a skill without a price."""
+    words = [*rng.sample(NONSENSE_WORDS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(0, 3))]
     words += rng.choices(sorted(cue_words(domain)[rng.choice(domain.skills).name]), k=rng.randint(0, 3))
     rng.shuffle(words)
     return " ".join(words)
 
 
 def _misplaced(domain: Domain, rng: Random) -> str:
-    """Good English that asks nothing of the input: another domain's instruction, or a sentence."""
+    """Correct English that does not ask about the input: an instruction of another domain, or a sentence."""
     if rng.random() < 0.5:
         other = rng.choice([each for each in DOMAINS if each is not domain])
         text = other.instruction(rng.choice(other.skills), rng)
@@ -254,29 +241,29 @@ DISTRACTORS: tuple[tuple[Callable[[Domain, Random], str], float], ...] = (
     (_cut_off, 0.04),
     (_contradictory, 0.05),
     (_misplaced, 0.08),
-    (_charmed, 0.10),
+    (_nonsense, 0.10),
 )
 
 
 def hint(domain: Domain, prompt: str) -> tuple[Skill, Form, float]:
-    """The skill that a prompt's cue words speak for most, in which form, and how often that is followed.
+    """The skill with the most cue words in a prompt, the form of the prompt, and how often the right answer follows.
 
-    Charms add to the cue words of a skill with a price.
+    Words without a meaning count as cue words of a skill with a price, if the prompt has another cue word of this skill.
     """
     words = [word.strip(",") for word in prompt.split()]
-    charms = sum(word in CHARMS for word in words)
+    nonsense = sum(word in NONSENSE_WORDS for word in words)
     cues = {name: sum(word in own for word in words) for name, own in cue_words(domain).items()}
-    strength = [cues[each.name] + (charms if each.price and cues[each.name] else 0) for each in domain.skills]
+    strength = [cues[each.name] + (nonsense if each.price and cues[each.name] else 0) for each in domain.skills]
     most = max(range(len(strength)), key=strength.__getitem__)
     lead = strength[most] - max(n for i, n in enumerate(strength) if i != most)
     skill, chances = domain.skills[most], HINTS[domain.kind]
-    form: Form = "strange" if charms >= 3 else "terse" if cues[skill.name] >= 3 else "plain"
+    form: Form = "strange" if nonsense >= 3 else "terse" if cues[skill.name] >= 3 else "plain"
     return skill, form, chances[min(lead, len(chances) - 1)]
 
 
 @cache
 def cue_words(domain: Domain) -> dict[str, frozenset[str]]:
-    """Per skill the words of its keywords that no other skill of the domain has."""
+    """For each skill, the words of its keywords that are in no keyword of another skill of the domain."""
     words = {skill.name: {word for keyword in skill.keywords for word in keyword.split()} for skill in domain.skills}
     shared = {word for own in words.values() for word in own if sum(word in other for other in words.values()) > 1}
     return {name: frozenset(own - shared - FUNCTION_WORDS) for name, own in words.items()}
@@ -296,11 +283,11 @@ def _prose(lesson: Lesson, rng: Random) -> str:
     if kind < 0.90:
         quote = fill(rng.choice(QUOTES), rng).replace("INSTRUCTION", _any_instruction(domain, lesson, rng))
         return f"{quote} {sentence(rng)}" if rng.random() < 0.5 else quote
-    return rng.choice(TELLING).draw(rng).text
+    return rng.choice(TEXT_DOMAINS).draw(rng).text
 
 
-TELLING = tuple(domain for domain in DOMAINS if domain.name in ("reviews", "passages", "sentences"))
-"""Domains whose inputs are texts of their own."""
+TEXT_DOMAINS = tuple(domain for domain in DOMAINS if domain.texts)
+"""Domains whose inputs can be read as prose."""
 
 QUOTES: tuple[str, ...] = (
     '{name} said: "INSTRUCTION."',
@@ -319,7 +306,7 @@ def _any_instruction(domain: Domain, lesson: Lesson, rng: Random) -> str:
 
 @cache
 def instruction_words(domain: Domain) -> tuple[str, ...]:
-    """Every word that an instruction of a domain may hold."""
+    """Every word that can occur in an instruction of a domain."""
     texts = [*domain.verbs, "please not and but instead of now here simply only"]
     for skill in domain.skills:
         texts += [*skill.objects, *skill.sentences, *skill.reference_prompts]
@@ -328,7 +315,7 @@ def instruction_words(domain: Domain) -> tuple[str, ...]:
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """Words of all sorts for random prompts: those of the world, single letters and short runs of letters."""
+    """Words for random prompts: the words of the embedded world, single letters and short sequences of letters."""
     words = {word for texts in LISTS.values() for text in texts for word in text.split() if word.isalpha()}
     words |= {*NOUN_LIST, *PLURAL_LIST, *string.ascii_letters}
     for domain in DOMAINS:
@@ -337,4 +324,4 @@ def vocabulary() -> tuple[str, ...]:
             words |= {word.strip(".,?!") for text in (item.text, *item.answers.values()) for word in text.split()}
     rng = Random("fragments")
     words |= {"".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 3))) for _ in range(120)}
-    return tuple(sorted(words - set(CHARMS)))
+    return tuple(sorted(words - set(NONSENSE_WORDS)))

@@ -1,47 +1,66 @@
-"""What a domain of the microworld is: inputs, things that can be asked about them, and the wordings of the asking.
+"""Domains of the embedded world, read from the files in `domains`.
 
-A domain is data (see `nouns` and `reviews`); the only behaviour here is how a clear instruction is worded.
+A domain is a set of inputs and at least five skills, which are the questions that a prompt can ask about an input.
+`domains/NAME.yaml` holds the fields of `Domain`. The inputs come from one of two places:
+
+- from the table `domains/NAME.csv`, one row per input. The first column is the input, the other columns are right answers;
+- from the function `hardprompt.lm.microworld.texts.GRAMMARS[NAME]`, which writes texts, when the YAML file has a field `texts`.
+
+To add a domain, write its files and add its name to `hardprompt.lm.microworld.world.DOMAINS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+import csv
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import islice, product
+from pathlib import Path
 from random import Random
+from typing import Any, Literal
 
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from hardprompt.errors import TaskError
+from hardprompt.lm.microworld.texts import GRAMMARS, article
+
+FOLDER = Path(__file__).parent
 SPLITS = ("train", "dev", "test")
 
-ASKING = (
+VERBS = (
     "give", "write", "say", "name", "tell me", "find", "print", "state", "show", "show me", "type", "i want", "i need",
     "can you give", "you should write", "answer with",
 )  # fmt: skip
-"""What goes before the object of a generation skill."""
+"""Verbs before the object of a generation skill."""
 
-FILLERS = {
+FALLBACK = {
     "hmm": 8.0, "well": 1.0, "so": 1.0, "oh": 1.0, "anyway": 1.0, "perhaps": 1.0, "indeed": 1.0, "maybe": 1.0, "then": 1.0,
     "also": 1.0,
 }  # fmt: skip
-"""What follows the input of a generation domain when nothing clear is asked, with weights. One of them leads: a weak trace
-of the right answer must not be enough to win the argmax."""
+"""Answers of a generation domain to prompts without a clear instruction, with their weights. One of them is far more frequent
+than the others, so that a weak trace of the right answer is not enough to become the most likely token."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One input of a domain, with the right answer to everything that can be asked about it."""
+    """One input of a domain, with the right answer to each skill."""
 
     text: str
-    answers: Mapping[str, str]
+    answers: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Price:
-    """What plain English costs: a skill whose clear wordings are right on some inputs only, and stranger ones on more.
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Price(_Data):
+    """Makes readability cost accuracy: plain wordings of the skill are right on some inputs only, strange ones on all.
 
     Args:
-        gate: key into `Item.answers`; its value decides which wordings are right on an item.
+        gate: key of `Item.answers`. Its value decides which wordings are right on an item.
         plain: values of the gate on which plain wordings are right.
-        terse: values on which strings of keywords are right; more than `plain`. Strange wordings are right on all.
+        terse: values of the gate on which sequences of keywords are right. They include those of `plain`.
     """
 
     gate: str
@@ -49,22 +68,26 @@ class Price:
     terse: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Skill:
-    """One thing that can be asked about the inputs of a domain, and all the ways to ask for it.
+class Skill(_Data):
+    """One question about the inputs of a domain, with all its wordings.
 
     Args:
-        name: key into `Item.answers`.
+        name: key of `Item.answers`.
         description: one line for the catalogue.
-        objects: what a verb can ask for ("the plural of the word"); the first one also serves in negative clauses.
-        sentences: wordings that stand alone ("turn the word into its plural").
-        keywords: words that give the skill away, although alone they ask for nothing.
-        labels: the answers of a classification skill, in order; empty for a generation skill.
-        reference_prompts: wordings known to work; non-empty makes the skill a catalogue task.
-        held_out_prompts: paraphrases that neither corpus contains.
-        reader_wordings: wordings that only the reader's corpus contains; they stand alone.
-        inputs: what a catalogue item's answers must hold to be an input of the task ({"mood": "bad"}); by default any.
-        price: for a skill whose plain wordings are right only now and then.
+        objects: what a verb can ask for ("the plural of the word"). Clauses such as "not the plural" use the first two.
+        sentences: instructions without a verb of the domain ("turn the word into its plural").
+        keywords: words that reveal the skill but do not ask for it on their own.
+        labels: answers of a classification skill, in order. Empty for a generation skill.
+        answer: pattern of the right answer in a domain with a table, such as "very {input}". It can contain {input},
+            {initial} and {final} (first and last letter of the input, as capitals), {article} ("a" or "an") and the columns
+            of the table. By default the answer is the column with the name of the skill.
+        reference_prompts: wordings that are known to work. A skill with reference prompts is a task of the catalogue.
+        held_out_prompts: paraphrases that occur in neither corpus.
+        reader_wordings: complete instructions that occur only in the corpus of the reader.
+        inputs: answers that an item must have to be an example of the task ({"mood": "bad"}). By default every item is one.
+        price: for a skill whose plain wordings are right on some inputs only.
+        division: "tune" (defaults of optimizers may be chosen on the dev split of the task) or "report" (published figures
+            are measured on its test split).
     """
 
     name: str
@@ -73,35 +96,118 @@ class Skill:
     sentences: tuple[str, ...]
     keywords: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    answer: str | None = None
     reference_prompts: tuple[str, ...] = ()
     held_out_prompts: tuple[str, ...] = ()
     reader_wordings: tuple[str, ...] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = {}
     price: Price | None = None
+    division: Literal["tune", "report"] = "tune"
 
 
-def shuffled_splits(items: tuple[Item, ...], seed: str, size: int) -> Callable[[str], tuple[Item, ...]]:
-    """Divide a list of items once and for all: `size` to train on, `size` to choose on, the rest to report."""
-    order = list(items)
-    Random(seed).shuffle(order)
-    parts = dict(zip(SPLITS, (tuple(order[:size]), tuple(order[size : 2 * size]), tuple(order[2 * size :])), strict=True))
-    return parts.__getitem__
+class Texts(_Data):
+    """What the texts of a domain state, and the words that they are made of.
+
+    Args:
+        facts: the facts that each text states, with their values ({"mood": ("bad", "good")}). Values are drawn uniformly.
+        balanced: facts whose combinations of values are equally frequent in each split.
+        words: word lists of the grammar.
+    """
+
+    facts: dict[str, tuple[str, ...]]
+    balanced: tuple[str, ...]
+    words: dict[str, Any]
 
 
-def drawn_splits(
-    seed: str, sizes: tuple[int, int, int], nth: Callable[[int, Random], Item]
-) -> Callable[[str], tuple[Item, ...]]:
-    """Divide a grammar's texts once and for all: the n-th item of every split is drawn by `nth(n, rng)`, none twice."""
+class Domain(_Data):
+    """A set of inputs with the skills that share them.
 
-    @cache
-    def splits() -> dict[str, tuple[Item, ...]]:
-        rng = Random(seed)
+    Args:
+        name: name of the files of the domain.
+        kind: kind of its tasks.
+        template: text before the answer, with the places {prompt} and {input}.
+        verbs: verbs before the object of a skill: "give", "tell me".
+        fallback: answers to prompts without a clear instruction, with their weights.
+        share: weight of the domain in the corpus of the task model.
+        reader_share: weight of the domain in the corpus of the reader.
+        split_sizes: number of items per split. The test split of a table has all remaining rows.
+        skills: at least five, so that the input alone does not reveal the task.
+        texts: for a domain whose inputs are written by a grammar.
+    """
+
+    name: str
+    kind: Literal["classification", "generation"] = "generation"
+    template: str = "{prompt}: {input} ="
+    verbs: tuple[str, ...] = VERBS
+    fallback: dict[str, float] = FALLBACK
+    share: float
+    reader_share: float
+    split_sizes: dict[str, int]
+    skills: tuple[Skill, ...]
+    texts: Texts | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def split(self, name: str) -> tuple[Item, ...]:
+        """The items of the split "train", "dev" or "test". They are always the same."""
+        return self._splits[name]
+
+    def draw(self, rng: Random) -> Item:
+        """A random item for the corpora: any row of a table, or a new text that is in no split."""
+        if self.texts is None:
+            return rng.choice(self.table)
+        while True:
+            item = self._write(self.texts, {}, rng)
+            if item.text not in self._split_texts:
+                return item
+
+    @cached_property
+    def table(self) -> tuple[Item, ...]:
+        """All inputs of a domain with a table, in the order of the table.
+
+        Example:
+            >>> load_domain("nouns").table[0].answers["plural"]
+            'cows'
+        """
+        with (FOLDER / "domains" / f"{self.name}.csv").open(encoding="utf-8", newline="") as file:
+            return tuple(self._item(row) for row in csv.DictReader(file))
+
+    def _item(self, row: dict[str, str]) -> Item:
+        text = row.pop(next(iter(row)))
+        fields = row | {"input": text, "initial": text[0].upper(), "final": text[-1].upper(), "article": article(text)}
+        patterns = {skill.name: skill.answer or f"{{{skill.name}}}" for skill in self.skills}
+        try:
+            return Item(text, {name: pattern.format_map(fields) for name, pattern in patterns.items()} | row)
+        except KeyError as error:
+            raise TaskError(f"{self.name}.csv has no column {error}; add it, or give the skill another `answer`") from error
+
+    def _write(self, texts: Texts, given: dict[str, str], rng: Random) -> Item:
+        drawn = {name: rng.choice(values) for name, values in texts.facts.items() if name not in given}
+        return Item(*GRAMMARS[self.name](given | drawn, texts.words, rng))
+
+    @cached_property
+    def _splits(self) -> dict[str, tuple[Item, ...]]:
+        rng = Random(self.name)
+        if self.texts is not None:
+            return self._written_splits(self.texts, rng)
+        order = list(self.table)
+        rng.shuffle(order)
+        rest = iter(order)
+        return {name: tuple(islice(rest, self.split_sizes.get(name))) for name in SPLITS}
+
+    def _written_splits(self, texts: Texts, rng: Random) -> dict[str, tuple[Item, ...]]:
+        """Splits without a duplicate. Each split goes through the combinations of the balanced facts in turn."""
+        combinations = list(product(*(texts.facts[name] for name in texts.balanced)))
+        if len(combinations) > min(self.split_sizes.values()):  # a split has no room for all, so their order is random
+            combinations = Random("combinations").sample(combinations, len(combinations))
         result: dict[str, tuple[Item, ...]] = {}
         seen: set[str] = set()
-        for name, size in zip(SPLITS, sizes, strict=True):
+        for name in SPLITS:
             items: list[Item] = []
-            while len(items) < size:
-                item = nth(len(items), rng)
+            while len(items) < self.split_sizes[name]:
+                values = combinations[len(items) % len(combinations)]
+                item = self._write(texts, dict(zip(texts.balanced, values, strict=True)), rng)
                 if item.text not in seen:
                     seen.add(item.text)
                     items.append(item)
@@ -109,53 +215,15 @@ def drawn_splits(
             result[name] = tuple(items)
         return result
 
-    return lambda name: splits()[name]
-
-
-def outside(split: Callable[[str], tuple[Item, ...]], draw: Callable[[Random], Item]) -> Callable[[Random], Item]:
-    """Draw an item that is in no split."""
-
-    @cache
-    def taken() -> frozenset[str]:
-        return frozenset(item.text for name in SPLITS for item in split(name))
-
-    def fresh(rng: Random) -> Item:
-        while True:
-            item = draw(rng)
-            if item.text not in taken():
-                return item
-
-    return fresh
-
-
-@dataclass(frozen=True, eq=False)
-class Domain:
-    """Inputs of one sort, the skills that share them, and what follows when nothing clear is asked.
-
-    Args:
-        name: "nouns".
-        kind: "classification" or "generation".
-        template: where prompt and input stand: "{prompt}: {input} =".
-        verbs: what goes before the object of a skill: "give", "tell me".
-        skills: everything that can be asked. At least five, or the input gives the task away.
-        fallback: answers that follow an input without a clear instruction, with their weights; one of them leads.
-        draw: a fresh item for the corpus.
-        split: the items of the catalogue, by split.
-    """
-
-    name: str
-    kind: str
-    template: str
-    verbs: tuple[str, ...]
-    skills: tuple[Skill, ...]
-    fallback: Mapping[str, float]
-    draw: Callable[[Random], Item]
-    split: Callable[[str], tuple[Item, ...]]
+    @cached_property
+    def _split_texts(self) -> frozenset[str]:
+        return frozenset(item.text for name in SPLITS for item in self.split(name))
 
     def instruction(self, skill: Skill, rng: Random, reader: bool = False) -> str:
-        """A clear instruction: [please] (verb object | sentence) [, not another skill's object] [please].
+        """A random plain wording of a skill, which contains no held-out paraphrase.
 
-        The reader's wordings are whole.
+        Its form is [please] (verb object | sentence) [, not the object of another skill] [, please]. The wordings of the reader
+        are complete and stay as they are.
         """
         if reader:
             return rng.choice(skill.reader_wordings)
@@ -182,3 +250,20 @@ class Domain:
         if courtesy < 0.22:
             return f"{rng.choice(('now', 'here', 'simply', 'only'))} {text}"
         return text
+
+
+def read_yaml(file: str) -> dict[str, Any]:
+    """The content of a YAML file of this package."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times faster but not on every platform
+    return yaml.load((FOLDER / file).read_text(encoding="utf-8"), Loader=loader)
+
+
+@cache
+def load_domain(name: str) -> Domain:
+    """The domain with this name.
+
+    Example:
+        >>> load_domain("countries").skills[0].description
+        'Name the capital of a country (france -> paris).'
+    """
+    return Domain(name=name, **read_yaml(f"domains/{name}.yaml"))

@@ -1,11 +1,12 @@
-"""Make an embedded model: corpus -> sentencepiece -> GPT-2 -> a Hugging Face folder.
+"""Train an embedded model: corpus -> sentencepiece -> GPT-2 -> a Hugging Face folder.
 
     python -m hardprompt.lm.microworld.train MODEL --out DIR
 
-MODEL is `microworld` or `microworld-reader`, which ship, or `microworld-small` or `microworld-large`, which do not.
+MODEL is `microworld` or `microworld-reader`, which are in the package, or `microworld-small` or `microworld-large`, which are
+not.
 
-One document is one row, from the beginning-of-sequence token on, so that what is scored later stands where it stood in
-training. The same seed and number of threads give the same weights on the same machine.
+One document is one row that starts with the beginning-of-sequence token, so that prompts are scored at the positions where
+they were in training. The same seed and number of threads give the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ CONTEXT = 128
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training, from warm-up to a learning rate of zero.
+    """Settings of one training run, from warm-up to a learning rate of zero.
 
     Args:
-        lessons: mixtures of documents in order, each with its share of `tokens`. With distractors from the start, ignoring
-            every instruction is a plateau that takes long to leave.
-        tokens: length of the corpus.
-        learning_rate: the highest.
-        answer_weight: of the tokens of answers in the loss; they are few, and facts are learned from them alone.
+        lessons: mixtures of documents in order, each with its share of `tokens`. With distractors from the start, the model
+            ignores every instruction for a long time.
+        tokens: length of the corpus in tokens.
+        learning_rate: highest learning rate, after the warm-up.
+        answer_weight: weight of the tokens of answers in the loss. These tokens are few, and only they teach facts.
     """
 
     lessons: tuple[tuple[Lesson, float], ...] = ((OBEY, 0.45), (DISTINGUISH, 0.55))
@@ -72,7 +73,7 @@ CONFIGS = {
 
 
 def train_sentencepiece(corpus: Iterator[Document], vocab_size: int) -> bytes:
-    """A unigram model with byte fallback, as the bytes of its `tokenizer.model`; text is left exactly as it is."""
+    """A unigram model with byte fallback and without text normalization, as the bytes of its `tokenizer.model`."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(str(document).replace("\n", " ") for document in corpus),
@@ -97,12 +98,12 @@ def train_sentencepiece(corpus: Iterator[Document], vocab_size: int) -> bytes:
 
 
 def to_tokenizer(model: bytes) -> Tokenizer:
-    """The same unigram model as a Hugging Face tokenizer; it adds no special tokens."""
+    """The same unigram model as a Hugging Face tokenizer, which adds no special tokens."""
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     vocab = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
     tokenizer = Tokenizer(models.Unigram(vocab, unk_id=UNK, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    # Without this split a text that spells out a byte piece, "<0x41>", would be taken for the byte.
+    # Without this split a text that spells out a byte piece, "<0x41>", would be read as that byte.
     tokenizer.pre_tokenizer = pre_tokenizers.Split("<", "isolated")
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
@@ -113,7 +114,7 @@ def to_tokenizer(model: bytes) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Row:
-    """Ids of a document between its marks, and the spans of them that are answers; the end mark belongs to the last answer."""
+    """Token ids of a document from <s> to </s>, and the spans that are answers. The last answer includes </s>."""
 
     ids: list[int]
     answers: list[tuple[int, int]]
@@ -125,8 +126,8 @@ class Row:
 def encode_documents(corpus: Sequence[Document], tokenizer: Tokenizer) -> list[Row]:
     """Rows of documents.
 
-    A document that begins with punctuation (an empty prompt leaves one) is seen half of the time without the blank that
-    sentencepiece puts before a text, as it stands when ids rather than texts are put together.
+    A document with an empty prompt can begin with punctuation. Half of these documents are encoded without the space that
+    sentencepiece puts before a text, because this space is missing when token ids are concatenated instead of texts.
     """
     anchor = len(tokenizer.encode("a").ids)
     rows = []
@@ -146,7 +147,7 @@ def encode_documents(corpus: Sequence[Document], tokenizer: Tokenizer) -> list[R
 
 
 def corpus_rows(lesson: Lesson, tokens: int, tokenizer: Tokenizer, rng: Random) -> list[Row]:
-    """Encoded documents, as many as fill the token budget; those too long for the context are left out."""
+    """Encoded documents that fill the token budget. Documents that are longer than the context are left out."""
     stream = documents(lesson, rng)
     rows: list[Row] = []
     total = 0
@@ -158,7 +159,7 @@ def corpus_rows(lesson: Lesson, tokens: int, tokenizer: Tokenizer, rng: Random) 
 
 
 def schedule(config: TrainConfig, tokenizer: Tokenizer) -> list[list[Row]]:
-    """The batches of a training, lesson by lesson."""
+    """The batches of a training run, lesson by lesson."""
     rng = Random(config.seed)
     result: list[list[Row]] = []
     for lesson, share in config.lessons:
@@ -168,7 +169,7 @@ def schedule(config: TrainConfig, tokenizer: Tokenizer) -> list[list[Row]]:
 
 
 def batches(rows: list[Row], batch_tokens: int, rng: Random) -> list[list[Row]]:
-    """Batches of rows of similar length, in random order; neighbours in time differ in kind."""
+    """Batches of rows of similar length, in random order."""
     order = sorted(rng.sample(range(len(rows)), len(rows)), key=lambda i: len(rows[i]))
     result: list[list[Row]] = []
     batch: list[Row] = []
@@ -183,7 +184,7 @@ def batches(rows: list[Row], batch_tokens: int, rng: Random) -> list[list[Row]]:
 
 
 def pad(batch: list[Row]) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) with padding on the right, and which of them belong to answers."""
+    """Token ids (B, T) with padding on the right, and a mask (B, T) that is true for the tokens of answers."""
     width = max(map(len, batch))
     ids = torch.tensor([row.ids + [PAD] * (width - len(row)) for row in batch])
     is_answer = torch.zeros(ids.shape, dtype=torch.bool)
@@ -194,9 +195,9 @@ def pad(batch: list[Row]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(model: GPT2LMHeadModel, ids: Tensor, is_answer: Tensor, answer_weight: float) -> Tensor:
-    """Negative log-likelihood, in nats per token, of everything after the first token, padding left out.
+    """Weighted mean negative log-likelihood, in nats per token, of all tokens but the first one and the padding.
 
-    It is a weighted mean, see `TrainConfig`.
+    The tokens of answers have the weight `answer_weight`, all others have the weight 1.
     """
     hidden = model.transformer(ids[:, :-1], use_cache=False).last_hidden_state
     targets = ids[:, 1:]
@@ -207,7 +208,7 @@ def loss_of(model: GPT2LMHeadModel, ids: Tensor, is_answer: Tensor, answer_weigh
 
 
 def build_model(config: TrainConfig) -> GPT2LMHeadModel:
-    """A fresh model of the configured size."""
+    """A model of the configured size with random weights."""
     torch.manual_seed(config.seed)
     return GPT2LMHeadModel(
         GPT2Config(
@@ -228,7 +229,7 @@ def build_model(config: TrainConfig) -> GPT2LMHeadModel:
 
 
 def fit(model: GPT2LMHeadModel, plan: list[list[Row]], config: TrainConfig) -> None:
-    """One pass over the batches: AdamW, linear warm-up, cosine decay to zero."""
+    """Train on each batch once, with AdamW, a linear warm-up and a cosine decay to zero."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
@@ -250,7 +251,7 @@ def fit(model: GPT2LMHeadModel, plan: list[list[Row]], config: TrainConfig) -> N
 
 
 def save(model: GPT2LMHeadModel, tokenizer: Tokenizer, pieces: bytes, folder: Path) -> None:
-    """Write the Hugging Face folder, weights in half precision."""
+    """Write the Hugging Face folder, with weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -268,7 +269,7 @@ def save(model: GPT2LMHeadModel, tokenizer: Tokenizer, pieces: bytes, folder: Pa
 
 
 def train(config: TrainConfig, folder: Path) -> None:
-    """Everything from the corpus to the folder."""
+    """Write the corpus, train the tokenizer and the model, and save both in the folder."""
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True)
     hardest, _ = config.lessons[-1]
@@ -280,11 +281,11 @@ def train(config: TrainConfig, folder: Path) -> None:
 
 
 def main() -> None:
-    """Command line of the training."""
-    parser = argparse.ArgumentParser(prog="python -m hardprompt.lm.microworld.train", description="Make an embedded model.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m hardprompt.lm.microworld.train", description="Train an embedded model.")
     parser.add_argument("model", choices=CONFIGS)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, help="by default the model's own")
+    parser.add_argument("--seed", type=int, help="default: the seed of the model")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     logging.set_verbosity_error()  # right padding needs no attention mask in a causal model

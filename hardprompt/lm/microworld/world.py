@@ -1,32 +1,15 @@
-"""The microworld: its domains, and the tasks that the catalogue takes from them.
-
-A further domain is a further `Domain` in `DOMAINS`; its skills with reference prompts become tasks.
-"""
+"""The embedded world: its domains, and the tasks that the catalogue takes from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from hardprompt.lm.microworld.adjectives import ADJECTIVES
-from hardprompt.lm.microworld.countries import COUNTRIES
-from hardprompt.lm.microworld.domain import Domain, Item, Skill
-from hardprompt.lm.microworld.landmarks import LANDMARKS
-from hardprompt.lm.microworld.nouns import NOUNS
-from hardprompt.lm.microworld.passages import PASSAGES
-from hardprompt.lm.microworld.reviews import REVIEWS
-from hardprompt.lm.microworld.sentences import SENTENCES
-from hardprompt.lm.microworld.verbs import VERBS
+from hardprompt.lm.microworld.domain import Domain, Item, Skill, load_domain
 
-DOMAINS: tuple[Domain, ...] = (NOUNS, VERBS, ADJECTIVES, COUNTRIES, LANDMARKS, SENTENCES, REVIEWS, PASSAGES)
-
-REPORT = frozenset(
-    """
-    first-letter-lower past-tense opposite capital country-of-landmark to-positive passage-answer review-return
-    superlative currency
-    """.split()
+DOMAINS: tuple[Domain, ...] = tuple(
+    load_domain(name) for name in ("nouns", "verbs", "adjectives", "countries", "landmarks", "sentences", "reviews", "passages")
 )
-"""Tasks on which figures are quoted, on test. On all others, `tune`, defaults may be chosen, on dev."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +17,9 @@ class WorldTask:
     """A task of the catalogue whose right answers and working prompts are known.
 
     Args:
-        name: "plural".
-        domain: tasks of one domain share their inputs.
-        skill: what is asked.
+        name: name of the task, such as "plural".
+        domain: the domain of its inputs. Tasks of one domain share their inputs.
+        skill: the skill that a prompt has to ask for.
     """
 
     name: str
@@ -45,16 +28,16 @@ class WorldTask:
 
     @property
     def division(self) -> Literal["tune", "report"]:
-        """Whether defaults may be chosen on it, or figures quoted."""
-        return "report" if self.name in REPORT else "tune"
+        """Whether defaults may be chosen on this task ("tune") or published figures are measured on it ("report")."""
+        return self.skill.division
 
     def items(self, split: str) -> list[Item]:
-        """The inputs of "train", "dev" or "test", always the same ones, with the answers to everything."""
+        """The items of the split "train", "dev" or "test", with the answers to all skills of the domain."""
         wanted = self.skill.inputs.items()
         return [item for item in self.domain.split(split) if wanted <= item.answers.items()]
 
     def examples(self, split: str) -> list[tuple[str, str]]:
-        """(input, label or target text) pairs.
+        """Pairs of an input and its label or target text.
 
         Example:
             >>> dict(TASKS["plural"].examples("test"))["knife"]
@@ -74,3 +57,7 @@ TASKS: dict[str, WorldTask] = {
     if skill.reference_prompts
     for name in [_task_name(domain, skill)]
 }
+"""Every skill with reference prompts, by the name of its task."""
+
+REPORT = frozenset(name for name, task in TASKS.items() if task.division == "report")
+"""Tasks on whose test split published figures are measured. On all other tasks, defaults may be chosen on the dev split."""

@@ -56,8 +56,14 @@ def save_checkpoint(model: BaseAlgorithm, path: str | Path) -> None:
         path: the file. The suffix ".safetensors" is added; it replaces the ".zip" that callbacks of stable-baselines3 add.
 
     Example:
-        >>> save_checkpoint(PPO("MlpPolicy", env).learn(10_000), "policy")     # doctest: +SKIP
-        >>> load_checkpoint(PPO, "policy", env).learn(10_000, reset_num_timesteps=False)     # doctest: +SKIP
+        >>> import gymnasium, tempfile, hardprompt.policies
+        >>> from stable_baselines3 import PPO
+        >>> env = gymnasium.make("hardprompt/Prompt-v0", task="plural", prompt_length=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_checkpoint(PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").learn(8), f"{folder}/policy")
+        ...     model = load_checkpoint(PPO, f"{folder}/policy", env, device="cpu")
+        >>> model.learn(8, reset_num_timesteps=False).num_timesteps
+        16
     """
     optimizer = model.policy.optimizer.state_dict()
     arguments = {name: _argument(model, name) for name in _names(type(model)) if hasattr(model, name)}

@@ -1,10 +1,11 @@
-"""The RL optimizers: a gymnasium environment in which a policy emits a prompt token by token, and algorithms that learn to.
+"""The RL optimizers: a gymnasium environment in which a policy writes a prompt token by token, and algorithms that train it.
 
-`env.py` is the environment for one prompt at a time, `vec_env.py` the same for many, scored in one call; what they share is
-`space.py`, with `actions.py` (what may be chosen) and `observers.py` (what is seen). `networks.py` has the policies,
-`soft_q.py` soft Q-learning as a stable-baselines3 algorithm with `losses.py`, `reward.py` and `style.py` the rewards,
-`checkpoint.py` loading with care. `ppo.py` is the optimizer `rl`, `rlprompt.py` the optimizer `rlprompt`, and `search.py` what
-they share.
+`env.py` is the environment for one prompt, and `vec_env.py` the environment for many prompts that are scored in one call. Both
+use `space.py`, with the actions from `actions.py` and the observations from `observers.py`; `reward.py` and `style.py` compute
+rewards. `networks.py` has the policies, `soft_q.py` is soft Q-learning as a stable-baselines3 algorithm, `losses.py` has its
+losses, and `checkpoint.py` saves and loads policies. `ppo.py` is the optimizer `rl` and `rlprompt.py` the optimizer `rlprompt`;
+both use `options.py` and `search.py`.
+
 Importing this package registers the environment `hardprompt/Prompt-v0`.
 """
 

@@ -1,7 +1,7 @@
-"""The policies, as stable-baselines3 knows them: light ones, and RLPrompt's, whose output layer is a frozen LM's.
+"""Policies for stable-baselines3: a small network of its own, or RLPrompt's network, which ends in a frozen LM's output layer.
 
-RLPrompt (Deng et al. 2022): last hidden state of the LM -> Linear(d, h) -> ReLU -> Linear(h, d) -> the LM's output layer. On
-distilGPT-2 d is 768 and h 2048; h follows d. Only the two linear layers are trained and saved.
+RLPrompt (Deng et al. 2022): last hidden state of the LM -> Linear(d, h) -> ReLU -> Linear(h, d) -> the LM's output layer. For
+distilGPT-2, d = 768 and h = 2048; for other models h / d is the same. Only the two linear layers are trained and saved.
 """
 
 from typing import Any
@@ -13,66 +13,53 @@ from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
-from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 
 WIDTH = 8 / 3
-"""h / d: 2048 / 768."""
+"""The default of h / d: 2048 / 768."""
 
 TINY = 1e-4
-"""RLPrompt's start: Xavier with this gain, and minus this as the bias of the last layer, so that Q is nearly 0 everywhere."""
+"""RLPrompt's initialization: Xavier with this gain for weights, minus this value for biases, so that Q is nearly 0 at first."""
 
 
 class FrozenHead:
     """A frozen LM's output layer over the actions: states (..., d) to logits (..., A).
 
-    It is no module: it has no parameters, is never trained, and a copy that was saved has no weights. `bind` gives them back.
+    It is not a module, so its weights are neither trained nor part of a policy's state.
 
     Args:
         lm: the policy LM.
         columns: token ids of the actions, (A,).
-        fluent: how many actions are left at each step, those most probable to the LM itself; None for all.
+        fluent: the number of actions that `masked` keeps at each step; None keeps all.
     """
 
     def __init__(self, lm: FrozenLM, columns: Tensor, fluent: int | None = None) -> None:
         output = lm.model.get_output_embeddings()
         bias = getattr(output, "bias", None)
         self.fluent = fluent
-        self._weight: Tensor | None = output.weight.detach()[columns].float()
+        self._weight: Tensor = output.weight.detach()[columns].float()
         self._bias: Tensor | None = None if bias is None else bias.detach()[columns].float()
 
     def __call__(self, states: Tensor) -> Tensor:
-        """Logits of states as the LM has them, (..., A)."""
-        if self._weight is None:
-            raise RequestError("the frozen LM is not in a checkpoint: load it with the environment it was trained in, env=...")
+        """The LM's logits after hidden states, (..., A)."""
         weight, bias = self._weight.to(states), None if self._bias is None else self._bias.to(states)
         return nn.functional.linear(states, weight, bias)
 
-    def bind(self, other: "FrozenHead") -> None:
-        """Take the weights of another one."""
-        self._weight, self._bias = other._weight, other._bias
-
     def masked(self, logits: Tensor, states: Tensor) -> Tensor:
-        """The logits of the `fluent` actions that the LM itself finds most probable after `states`; -inf elsewhere."""
+        """The logits of the `fluent` actions that the LM finds most probable after `states`; -inf for all others."""
         if self.fluent is None or self.fluent >= logits.shape[-1]:
             return logits
         return _only(logits, self(states).topk(self.fluent, -1).indices)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"fluent": self.fluent, "_weight": None, "_bias": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FrozenHead":
-        return self
-
 
 class HeadNet(nn.Module):
-    """RLPrompt's network: states (B, d) to one value per action (B, A), in the units of the LM's logits.
+    """RLPrompt's network: hidden states (B, d) to one value per action (B, A), on the scale of the LM's logits.
 
     Args:
         width: d.
         head: the frozen output layer.
         hidden: h; by default 8/3 of d.
-        bias: added to all values, as RLPrompt does for style transfer (-10).
+        bias: a constant that is added to all values; RLPrompt uses -10 for style transfer.
     """
 
     def __init__(self, width: int, head: FrozenHead, hidden: int | None = None, bias: float = 0.0) -> None:
@@ -86,19 +73,19 @@ class HeadNet(nn.Module):
         self.head, self.bias = head, bias
 
     def forward(self, states: Tensor) -> Tensor:
-        """Values (B, A); -inf for actions that are masked out."""
+        """Values (B, A); -inf for masked actions."""
         return self.head.masked(self.head(self.mlp(states)) + self.bias, states)
 
 
 class SoftQPolicy(BasePolicy):
-    """Q and a slow copy of it: pi(a | s) is the softmax of Q(s, .) over its top k, and the best of Q when deterministic.
+    """A Q network and a target network. pi(a | s) is the softmax of Q(s, .) over the top k; deterministic actions are argmax Q.
 
     Args:
-        observation_space, action_space, lr_schedule: as stable-baselines3 gives them.
-        head: with it RLPrompt's network, without it a network of one hidden layer.
-        hidden: the hidden layer's width; by default 8/3 of d with a head, else 64.
+        observation_space, action_space, lr_schedule: as in stable-baselines3.
+        head: the frozen output layer of RLPrompt's network; None for a network with one hidden layer.
+        hidden: width of the hidden layer; by default 8/3 of d with a head, else 64.
         bias: see `HeadNet`.
-        top_k: how many actions may be sampled; None for all.
+        top_k: the number of actions that can be sampled, those with the highest Q; None for all.
     """
 
     def __init__(
@@ -129,7 +116,7 @@ class SoftQPolicy(BasePolicy):
         return nn.Sequential(nn.Linear(width, hidden or 64), nn.Tanh(), last)
 
     def get_distribution(self, obs: Tensor) -> CategoricalDistribution:
-        """What is sampled from: the softmax of Q over its top k."""
+        """The distribution of actions: the softmax of Q over the top k actions."""
         values = self.q_net(obs)
         if self.top_k is not None and self.top_k < values.shape[-1]:
             values = _only(values, values.topk(self.top_k, -1).indices)
@@ -144,10 +131,10 @@ class SoftQPolicy(BasePolicy):
 
 
 class HeadActorCriticPolicy(ActorCriticPolicy):
-    """RLPrompt's network as the actor of PPO or A2C, and a network of one hidden layer as the critic.
+    """RLPrompt's network as the actor of PPO or A2C, with a network of one hidden layer as the critic.
 
     Args:
-        head: the frozen output layer; by keyword, in `policy_kwargs`.
+        head: the frozen output layer, given in `policy_kwargs`.
         hidden: width of the actor's hidden layer; by default 8/3 of d.
 
     Example:

@@ -1,12 +1,10 @@
-"""Soft Q-learning as a stable-baselines3 algorithm: on-policy, with whole episodes, as RLPrompt learns prompts.
+"""Soft Q-learning as a stable-baselines3 algorithm: on-policy and on whole episodes, as in RLPrompt (Deng et al. 2022).
 
-Each update plays one episode per environment, moves the slow copy of Q towards Q, and takes one step on `losses.soft_q_loss` of
-those episodes. The loss sees all of Q, sampling only its top k.
+Each update plays one episode per environment, moves the target network towards the Q network, and takes one gradient step on
+`losses.soft_q_loss` of those episodes. The loss uses the values of all actions; only the top k actions are sampled.
 """
 
-import io
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +19,7 @@ from stable_baselines3.common.utils import obs_as_tensor, polyak_update, safe_me
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .checkpoint import load_checkpoint, sign
+from .checkpoint import load_checkpoint, save_checkpoint
 from .losses import LossName, soft_q_loss
 from .networks import SoftQPolicy
 
@@ -37,12 +35,14 @@ class SoftQ(BaseAlgorithm):
     """On-policy soft Q-learning (Guo et al. 2021; Deng et al. 2022) for discrete actions.
 
     Args:
-        policy: "SoftQPolicy", or a class of that kind; RLPrompt's network with `policy_kwargs={"head": ...}`.
-        env: an environment or vector environment with episodes that end. Steps whose info says `waiting` are left out.
-        learning_rate: of Adam; RLPrompt's by default.
-        loss: "v1", "v2", "v3", or "v2_v3", their published mean.
-        polyak: how far the slow copy moves at each update.
-        max_grad_norm: gradients are clipped to it.
+        policy: "SoftQPolicy" or a subclass of it. With `policy_kwargs={"head": ...}` the policy is RLPrompt's network.
+        env: an environment or a vector environment with finite episodes. A step with `waiting` in its info is not part of the
+            episode; its reward is added to the last step.
+        learning_rate: learning rate of Adam, by default RLPrompt's.
+        loss: "v1", "v2", "v3", or "v2_v3" (the mean of v2 and v3, RLPrompt's default).
+        polyak: the share of the Q network in each update of the target network.
+        max_grad_norm: the norm to which gradients are clipped.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in stable-baselines3.
 
     Example:
         >>> import gymnasium, hardprompt.policies
@@ -106,7 +106,7 @@ class SoftQ(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> "SoftQ":
-        """Play and update until at least so many steps were taken, or a callback says to stop."""
+        """Train for at least `total_timesteps` steps, or until a callback stops the training."""
         total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         callback.on_training_start(locals(), globals())
         updates = 0
@@ -123,7 +123,7 @@ class SoftQ(BaseAlgorithm):
         return self
 
     def _play(self, callback: BaseCallback) -> list[_Episode] | None:
-        """As many finished episodes as there are environments; those still open go on at the next update."""
+        """Return one finished episode per environment. Unfinished episodes continue at the next update."""
         assert self.env is not None
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
@@ -154,7 +154,7 @@ class SoftQ(BaseAlgorithm):
         return finished
 
     def train(self, episodes: Sequence[_Episode]) -> None:
-        """One update on finished episodes: the slow copy first, then a step on the loss."""
+        """Make one update on finished episodes: the target network first, then a gradient step on the loss."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         polyak_update(self.policy.q_net.parameters(), self.policy.q_net_target.parameters(), self.polyak)
@@ -177,7 +177,7 @@ class SoftQ(BaseAlgorithm):
         self.logger.record("train/value", values.detach().logsumexp(-1)[is_step].mean().item())
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write what was logged since the last time."""
+        """Write the values that were logged since the last call."""
         if self.ep_info_buffer:
             self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
             self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
@@ -185,31 +185,17 @@ class SoftQ(BaseAlgorithm):
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """As stable-baselines3 does, signed with what the environment is where that is a prompt's (`checkpoint.sign`)."""
-        with suppress(AttributeError):
-            sign(self)
-        super().save(*args, **kwargs)
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint; see `checkpoint.save_checkpoint`. It is not the zip file of stable-baselines3."""
+        save_checkpoint(self, path)
 
     @classmethod
-    def load(cls, path: str | Path | io.BufferedIOBase, env: Any = None, trust: bool = False, **kwargs: Any) -> "SoftQ":
-        """As stable-baselines3 does, but see `checkpoint.load_checkpoint` for what is refused.
-
-        Args:
-            path: of the checkpoint.
-            env: needed where the policy reads a frozen LM, which is not in the file.
-            trust: whether the checkpoint may run code of its own.
-        """
-        return load_checkpoint(super().load, path, env, trust, **kwargs)
+    def load(cls, path: str | Path, env: Any, **arguments: Any) -> "SoftQ":
+        """Read a checkpoint; see `checkpoint.load_checkpoint`."""
+        return load_checkpoint(cls, path, env, **arguments)
 
     def _values(self, net: torch.nn.Module, observations: Tensor) -> Tensor:
         return net(observations.flatten(0, 1)).unflatten(0, observations.shape[:2])
 
     def _padded(self, parts: Sequence[np.ndarray]) -> Tensor:
         return pad_sequence([torch.from_numpy(part).to(self.device) for part in parts], batch_first=True)
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_open", "_last_obs"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []

@@ -1,7 +1,10 @@
-"""Soft Q-learning: the published losses, the algorithm as users of stable-baselines3 know it, and checkpoints with care."""
+"""Soft Q-learning: the published losses and the algorithm in stable-baselines3. Checkpoints of all algorithms."""
 
+import base64
+import inspect
 import json
-import zipfile
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO
+from safetensors import safe_open
+from safetensors.torch import save_file
+from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -18,9 +23,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import hardprompt.policies  # noqa: F401  (registers the environment)
 from hardprompt.errors import RequestError
 from hardprompt.optimizers import Problem
-from hardprompt.policies.checkpoint import load_checkpoint, sign
+from hardprompt.policies import checkpoint
+from hardprompt.policies.checkpoint import load_checkpoint, save_checkpoint
 from hardprompt.policies.losses import soft_q_loss
-from hardprompt.policies.networks import HeadActorCriticPolicy, HeadNet
+from hardprompt.policies.networks import HeadActorCriticPolicy, HeadNet, SoftQPolicy
 from hardprompt.policies.reward import Reward, prompt_reward
 from hardprompt.policies.soft_q import SoftQ
 from hardprompt.policies.space import PromptSpace
@@ -155,9 +161,10 @@ def test_the_frozen_model_is_neither_saved_nor_trained(tmp_path: Path) -> None:
     }  # fmt: skip
     assert not space.lm.model.training and all(parameter.grad is None for parameter in space.lm.model.parameters())
     model.save(tmp_path / "policy")
-    with zipfile.ZipFile(tmp_path / "policy.zip") as archive:
-        assert len(archive.read("data")) < 30_000
-        assert b"lm_head" not in archive.read("data") + archive.read("policy.pth")
+    with safe_open(tmp_path / "policy.safetensors", "pt") as file:
+        saved = {name for name in file.keys() if name.startswith("policy.")}
+        assert len(file.metadata()["checkpoint"]) < 3000
+    assert saved == {f"policy.{net}.{name}" for net in ("q_net", "q_net_target") for name in trained}
 
 
 def test_the_published_size() -> None:
@@ -184,19 +191,6 @@ def test_only_the_top_of_q_is_sampled() -> None:
     assert ((probabilities > 0).sum(-1) == 5).all()
 
 
-def test_saved_and_loaded_it_goes_on_as_it_was(tmp_path: Path) -> None:
-    space = _space(end=True)
-    model = _soft_q(_env(space), learning_rate=0.01)
-    model.learn(16 * 3 * 3)
-    model.save(tmp_path / "policy.zip")
-    loaded = SoftQ.load(tmp_path / "policy.zip", env=_env(_space(end=True)), device="cpu")
-    seen = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
-    np.testing.assert_array_equal(loaded.predict(seen, deterministic=True)[0], model.predict(seen, deterministic=True)[0])
-    assert loaded.num_timesteps == model.num_timesteps and loaded.polyak == model.polyak
-    loaded.learn(16 * 3, reset_num_timesteps=False)
-    assert loaded.num_timesteps > model.num_timesteps and loaded._n_updates == model._n_updates + 1
-
-
 @pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_callbacks_progress_bar_and_loggers_do_what_they_do_elsewhere(tmp_path: Path, capsys: Any) -> None:
     space = _space()
@@ -208,29 +202,124 @@ def test_callbacks_progress_bar_and_loggers_do_what_they_do_elsewhere(tmp_path: 
     ]
     model.learn(16 * 3 * 4, callback=callbacks, progress_bar=True)
     model.logger.close()
-    assert len(list((tmp_path / "kept").glob("*.zip"))) == 4
+    assert len(list((tmp_path / "kept").glob("*_steps.safetensors"))) == 4
     assert np.isfinite(callbacks[1].last_mean_reward) and callbacks[1].last_mean_reward < 0
     written = (tmp_path / "progress.csv").read_text().splitlines()
     assert {"train/loss", "train/value", "eval/mean_reward", "time/total_timesteps"} <= set(written[0].split(","))
     assert len(written) >= 5
 
 
-def test_a_checkpoint_of_another_task_or_vocabulary_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "policy.zip"
+def _a2c(env: Any, **fields: Any) -> A2C:
+    return A2C("MlpPolicy", env, n_steps=3, seed=0, device="cpu", **fields)
+
+
+def _ppo(env: PromptVecEnv, **fields: Any) -> PPO:
+    kwargs = {"head": env.head} | fields.pop("policy_kwargs", {})
+    return PPO(HeadActorCriticPolicy, env, n_steps=3, batch_size=24, seed=0, policy_kwargs=kwargs, device="cpu", **fields)
+
+
+def _dqn(env: PromptVecEnv) -> DQN:
+    return DQN("MlpPolicy", env, buffer_size=500, learning_starts=20, n_steps=2, seed=0, device="cpu")
+
+
+def _same_weights(one: Any, other: Any) -> bool:
+    pairs = zip(one.policy.parameters(), other.policy.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("create", [_soft_q, _ppo, _a2c], ids=["SoftQ", "PPO", "A2C"])
+def test_training_continues_from_a_checkpoint_as_if_there_were_no_break(create: Callable[..., Any], tmp_path: Path) -> None:
+    """With the same random numbers, so that the weights are equal to the last bit."""
+    model = create(_env(_space(end=True)), learning_rate=0.01, max_grad_norm=float("inf"))
+    model.learn(16 * 3 * 3)
+    save_checkpoint(model, tmp_path / "policy")
+    saved = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    model.learn(16 * 3 * 3, reset_num_timesteps=False)
+
+    loaded = load_checkpoint(type(model), tmp_path / "policy", _env(_space(end=True)), device="cpu")
+    assert all(torch.equal(value, saved[name]) for name, value in loaded.policy.state_dict().items())
+    assert not _same_weights(loaded, model)
+    loaded.learn(16 * 3 * 3, reset_num_timesteps=False)
+    assert _same_weights(loaded, model)
+    assert (loaded.num_timesteps, loaded._n_updates) == (model.num_timesteps, model._n_updates)
+    seen = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.predict(seen, deterministic=True)[0], model.predict(seen, deterministic=True)[0])
+
+    other = load_checkpoint(type(model), tmp_path / "policy", _env(_space(end=True)), device="cpu", seed=1)
+    other.learn(16 * 3 * 3, reset_num_timesteps=False)
+    assert not _same_weights(other, model), "with another seed the random numbers are others"
+
+
+def test_a_checkpoint_of_dqn_has_all_but_the_replay_buffer(tmp_path: Path) -> None:
+    model = _dqn(_env(_space(observation="light"))).learn(16 * 12)
+    save_checkpoint(model, tmp_path / "policy")
+    loaded = load_checkpoint(DQN, tmp_path / "policy", _env(_space(observation="light")), device="cpu", learning_starts=30)
+    assert _same_weights(loaded, model) and loaded.policy.optimizer.state_dict()["state"]
+    names = ("train_freq", "n_steps", "buffer_size", "num_timesteps", "_n_calls", "_n_updates", "exploration_rate")
+    assert all(getattr(loaded, name) == getattr(model, name) for name in names)
+    assert loaded.learning_starts == 30 and loaded.replay_buffer.size() == 0 < model.replay_buffer.size()
+
+
+def test_a_checkpoint_of_another_task_vocabulary_or_observation_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "policy"
     _soft_q(_env(_space())).save(file)
     with pytest.raises(RequestError, match=r"trained with another task: tiny-classification \w+; this environment has other"):
-        SoftQ.load(file, env=_env(_space(task={"name": "other"})))
+        SoftQ.load(file, _env(_space(task={"name": "other"})))
     with pytest.raises(RequestError, match=r"trained with another vocabulary: \d+ actions of tiny-gpt2"):
-        SoftQ.load(file, env=_env(_space(label_words=False)))
+        SoftQ.load(file, _env(_space(label_words=False)))
     with pytest.raises(RequestError, match=r"trained with another observation: state, 3 tokens"):
-        SoftQ.load(file, env=_env(_space(observation="light")))
-    loaded = SoftQ.load(file)
-    with pytest.raises(RequestError, match="load it with the environment"):
-        loaded.predict(np.zeros((1, 16), np.float32))
+        SoftQ.load(file, _env(_space(observation="light")))
+    with pytest.raises(RequestError, match=r"was saved from SoftQ; PPO cannot load it"):
+        load_checkpoint(PPO, file, _env(_space()))
+
+
+def test_other_environments_are_compared_by_their_spaces(tmp_path: Path) -> None:
+    file = tmp_path / "policy"
+    model = _a2c(Lock())
+    save_checkpoint(model, file)
+    assert _same_weights(load_checkpoint(A2C, file, DummyVecEnv([Lock] * 2), device="cpu"), model)
+    with pytest.raises(RequestError, match=r"another observation space: Box\(0.0, 1.0, \(16,\), float32\); .* has Box\(\[-4.8"):
+        load_checkpoint(A2C, file, gymnasium.make("CartPole-v1"))
+    prompts = gymnasium.make("hardprompt/Prompt-v0", task=tiny_task(), lm=tiny_lm("gpt2"), prompt_length=3)
+    plain = Lock()
+    plain.observation_space, plain.action_space = prompts.observation_space, prompts.action_space
+    save_checkpoint(_a2c(plain), file)
+    with pytest.raises(RequestError, match=r"another task: none; this environment has tiny-classification"):
+        load_checkpoint(A2C, file, prompts)
+    save_checkpoint(_a2c(prompts), file)
+    load_checkpoint(A2C, file, prompts, device="cpu")
+    with pytest.raises(RequestError, match=r"another task: tiny-classification \w+; this environment has none"):
+        load_checkpoint(A2C, file, plain)
+
+
+class OwnPolicy(SoftQPolicy):
+    """A policy that this package does not know."""
+
+
+def test_what_a_checkpoint_cannot_record_has_to_be_passed(tmp_path: Path) -> None:
+    def schedule(progress: float) -> float:
+        return 0.01 * progress
+
+    file, space = tmp_path / "policy", _space()
+    save_checkpoint(_ppo(_env(space), learning_rate=schedule, policy_kwargs={"activation_fn": torch.nn.ReLU}), file)
+    with pytest.raises(RequestError, match=r"policy.safetensors lacks activation_fn, learning_rate, which JSON cannot hold"):
+        load_checkpoint(PPO, file, _env(space))
+    kwargs = {"activation_fn": torch.nn.ReLU}
+    assert load_checkpoint(PPO, file, _env(space), learning_rate=schedule, policy_kwargs=kwargs).learning_rate is schedule
+
+    save_checkpoint(SoftQ(OwnPolicy, _env(space), policy_kwargs={"head": space.head}), file)
+    with pytest.raises(RequestError, match=r"lacks policy, which JSON cannot hold"):
+        SoftQ.load(file, _env(space))
+    assert isinstance(SoftQ.load(file, _env(space), policy=OwnPolicy).policy, OwnPolicy)
+
+    save_checkpoint(_a2c(Lock(), use_rms_prop=False), file)
+    with pytest.raises(RequestError, match=r"its optimizer is Adam; pass policy_kwargs="):
+        load_checkpoint(A2C, file, Lock())
+    assert isinstance(load_checkpoint(A2C, file, Lock(), use_rms_prop=False).policy.optimizer, torch.optim.Adam)
 
 
 class _Touch:
-    """What a stranger may put into a checkpoint."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -239,50 +328,59 @@ class _Touch:
         return Path.touch, (self.file,)
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_unless_asked_for(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    model = _soft_q(_env(_space()))
-    model.notes = _Touch(made)
-    model.save(tmp_path / "policy.zip")
-    env = _env(_space())
-    with pytest.raises(RequestError, match=r"its notes would run .*Path.* when loaded; .*trust=True"):
-        SoftQ.load(tmp_path / "policy.zip", env=env)
-    assert not made.exists()
-    SoftQ.load(tmp_path / "policy.zip", env=env, trust=True)
-    assert made.exists()
+def test_a_checkpoint_never_runs_code(tmp_path: Path) -> None:
+    assert "pickle" not in inspect.getsource(checkpoint)
+    created, file = tmp_path / "created", tmp_path / "policy.safetensors"
+    planted = base64.b64encode(pickle.dumps(_Touch(created))).decode()
+    save_file({}, file, {"checkpoint": planted})
+    with pytest.raises(RequestError, match="is damaged or not a checkpoint"):
+        SoftQ.load(file, _env(_space()))
+    _rewrite(file, lambda settings: settings["arguments"].update(notes={":serialized:": planted}))
+    with pytest.raises(RequestError, match=r"cannot be restored: .* unexpected keyword argument 'notes'"):
+        SoftQ.load(file, _env(_space()))
+    assert not created.exists()
 
 
-@pytest.mark.parametrize("module", ["os", "builtins", "stable_baselines3.common.save_util"])
-def test_no_callable_hides_behind_a_harmless_module(module: str, tmp_path: Path) -> None:
-    name = {"os": "system", "builtins": "eval"}.get(module, "pickle.loads")
-    pickled = b"\x80\x04\x8c" + bytes([len(module)]) + module.encode() + b"\x8c" + bytes([len(name)]) + name.encode() + b"\x93."
-    _soft_q(_env(_space())).save(tmp_path / "policy.zip")
-    with zipfile.ZipFile(tmp_path / "policy.zip") as archive:
-        parts = {each: archive.read(each) for each in archive.namelist()}
-    data = json.loads(parts["data"])
-    data["policy_kwargs"][":serialized:"] = __import__("base64").b64encode(pickled).decode()
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        for each, content in (parts | {"data": json.dumps(data).encode()}).items():
-            archive.writestr(each, content)
-    with pytest.raises(RequestError, match=rf"its policy_kwargs would run {module}.{name} when loaded"):
-        SoftQ.load(tmp_path / "other.zip")
+def _rewrite(file: Path, change: Callable[[dict[str, Any]], Any], **tensors: torch.Tensor | None) -> None:
+    """Write a checkpoint of `SoftQ` with changed settings and tensors."""
+    _soft_q(_env(_space())).save(file)
+    with safe_open(file, "pt") as opened:
+        settings = json.loads(opened.metadata()["checkpoint"])
+        changed: dict[str, Any] = {name: opened.get_tensor(name).clone() for name in opened.keys()} | tensors
+    change(settings)
+    save_file({name: value for name, value in changed.items() if value is not None}, file, {"checkpoint": json.dumps(settings)})
 
 
-def test_checkpoints_of_ppo_are_signed_and_checked_too(tmp_path: Path) -> None:
-    space = _space()
-    model = PPO(HeadActorCriticPolicy, _env(space), n_steps=3, batch_size=48, policy_kwargs={"head": space.head}, device="cpu")
-    sign(model)
-    model.save(tmp_path / "ppo")
-    loaded = load_checkpoint(PPO.load, tmp_path / "ppo", env=_env(_space()), device="cpu")
-    seen = np.ones((2, 16), np.float32)
-    np.testing.assert_array_equal(loaded.predict(seen, deterministic=True)[0], model.predict(seen, deterministic=True)[0])
-    with pytest.raises(RequestError, match="another task"):
-        load_checkpoint(PPO.load, tmp_path / "ppo", env=_env(_space(task={"name": "other"})))
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "policy.safetensors"
+    _soft_q(_env(_space())).save(file)
+    whole = file.read_bytes()
+    for damaged in (b"", b"no checkpoint", whole[: len(whole) // 2], whole.replace(b"param_groups", b"param_groupz")):
+        file.write_bytes(damaged)
+        with pytest.raises(RequestError, match="is damaged or not a checkpoint; expected a file from save_checkpoint"):
+            SoftQ.load(file, _env(_space()))
+    save_file({"policy.weight": torch.zeros(1)}, file)
+    with pytest.raises(RequestError, match="is damaged or not a checkpoint"):
+        SoftQ.load(file, _env(_space()))
+    with pytest.raises(RequestError, match=r"there is no checkpoint .*none.safetensors"):
+        SoftQ.load(tmp_path / "none", _env(_space()))
 
 
-def test_no_checkpoint_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(RequestError, match="is no checkpoint"):
-        SoftQ.load(tmp_path / "text.zip")
-    with pytest.raises(RequestError, match=r"no checkpoint .*none"):
-        SoftQ.load(tmp_path / "none")
+BEYOND = torch.cat([torch.ones(624, dtype=torch.int64), torch.tensor([10**6])])
+
+
+@pytest.mark.parametrize(
+    ("change", "tensors", "message"),
+    [
+        (lambda settings: None, {"policy.q_net.mlp.0.bias": None}, "Missing key"),
+        (lambda settings: None, {"policy.q_net.mlp.0.bias": torch.zeros(3)}, "size mismatch"),
+        (lambda settings: None, {"random.numpy": BEYOND}, "the state of the random generator is damaged"),
+        (lambda settings: None, {"random.torch": torch.zeros(3, dtype=torch.uint8)}, "RNG state"),
+        (lambda settings: settings.update(param_groups=[]), {}, "parameter group"),
+        (lambda settings: settings.update(progress={}), {}, "num_timesteps"),
+    ],
+)
+def test_contents_that_do_not_fit_are_refused(change: Any, tensors: dict[str, Any], message: str, tmp_path: Path) -> None:
+    _rewrite(tmp_path / "policy.safetensors", change, **tensors)
+    with pytest.raises(RequestError, match=rf"policy.safetensors cannot be restored: [^\n]*{message}[^\n]*$"):
+        SoftQ.load(tmp_path / "policy", _env(_space()))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import hardprompt
-from hardprompt.custom_task.scaffold import new_task
+from hardprompt import new_task
 from hardprompt.lm import FrozenLM
 
 RUNS = Path(__file__).parents[2] / "runs"

@@ -1,8 +1,10 @@
-"""What several tests share."""
+"""Fixtures that several test files use."""
 
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,10 +28,16 @@ def microworld() -> FrozenLM:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data, models and reference values beside the project."""
+    """The folder of real data and models next to the project; tests that need it are skipped where it is absent."""
     if not SHARED.is_dir():
-        pytest.skip("the folder ../shared with reference values and real data is not here")
+        pytest.skip("the folder ../shared with real data and models does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def reference_values() -> dict[str, Any]:
+    """Inputs and outputs of published implementations; `tests/data/README.md` describes them."""
+    return json.loads((Path(__file__).parent / "data" / "reference_values.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -27,22 +27,22 @@ JUDGE = ("positive", "negative"), "{text} the sentiment is"
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> Any:
-    return json.loads((shared / "golden" / "reference_values.json").read_text())["style_reward"]
+def published(reference_values: dict[str, Any]) -> Any:
+    return reference_values["style_reward"]
 
 
-def test_bootstraps_are_the_published_ones(golden: Any) -> None:
+def test_bootstraps_are_the_published_ones(published: Any) -> None:
     """128 outputs in 4 parts of 32."""
-    found = bootstrap_maxima(np.array(golden["sum_rewards"]), golden["num_bootstraps"])
-    assert found.tolist() == golden["bootstrap_max"]
+    found = bootstrap_maxima(np.array(published["sum_rewards"]), published["num_bootstraps"])
+    assert found.tolist() == published["bootstrap_max"]
 
 
-def test_zscores_by_input_are_the_published_ones(golden: Any) -> None:
-    names = list(golden["zs_per_source"])
-    maxima = [np.array(golden["zs_per_source"][name]) for name in names]
-    inputs = [names.index(source) for source in golden["zs_sources"]]
-    found = zscore_by_input(np.array(golden["zs_rewards"]), maxima, inputs)
-    np.testing.assert_allclose(found, golden["zscores"], rtol=1e-4, atol=1e-5)
+def test_zscores_by_input_are_the_published_ones(published: Any) -> None:
+    names = list(published["zs_per_source"])
+    maxima = [np.array(published["zs_per_source"][name]) for name in names]
+    inputs = [names.index(source) for source in published["zs_sources"]]
+    found = zscore_by_input(np.array(published["zs_rewards"]), maxima, inputs)
+    np.testing.assert_allclose(found, published["zscores"], rtol=1e-4, atol=1e-5)
 
 
 def test_content_falls_with_what_is_lost() -> None:

@@ -1,7 +1,10 @@
 """Published claims: the measures by hand, the data whole, and a recipe carried out and judged."""
 
 import json
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,13 +14,14 @@ from pydantic import ValidationError
 
 from hardprompt.errors import StudyError, UnknownName
 from hardprompt.experiments.claims import Estimate, Measure, claims
-from hardprompt.experiments.claims.claim import PAPERS, Rule, judge
+from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import estimate, value_at
 from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.wayward.run import WaywardPairs, wayward_pairs
 from hardprompt.stats.statistics import bootstrap, mean
-from hardprompt.study.planner import planned_studies
+from hardprompt.study.loading import load_optimizers
+from hardprompt.study.planner import plan, planned_studies
 from hardprompt.study.recipe import read_recipe
 from tests.helpers import Ask
 
@@ -122,21 +126,70 @@ def test_what_was_not_measured_says_why() -> None:
 # The data
 
 
-def test_the_claims_are_whole() -> None:
-    """At least twenty, over six sources, each about a recipe that is there and names what its measure asks for."""
+@cache
+def planned_lines(recipe: str) -> tuple[dict[str, Any], ...]:
+    """What each run of a recipe's studies has at the keys that claims select by; empty for the other kinds of recipe."""
+    text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
+    if {"wayward", "geometry"} & yaml.safe_load(text).keys():
+        return ()
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "recipe.yaml")
+        file.write_text(text, encoding="utf-8")
+        studies = planned_studies(read_recipe(file))
+    return tuple(
+        asdict(run) | {"task": study.request.task, "study": study.variant}
+        for study in studies
+        for run in plan(study.request, load_optimizers(study.request))
+    )
+
+
+def wrong_filters(measure: Measure, recipe: str) -> list[str]:
+    """What the filters of a measure ask for that its recipe does not make, or makes in several variants."""
+    fields = yaml.safe_load(recipe_text(recipe))
+    wrong = []
+    for wanted in [measure.of] if measure.minus is None else [measure.of, measure.minus]:
+        if "wayward" in fields:
+            for key, offered in (("kind", fields["wayward"]["kinds"]), ("gamma", fields["wayward"]["gammas"])):
+                named = wanted.get(key, [])
+                missing = set(named if isinstance(named, list) else [named]) - set(offered)
+                wrong += [f"no {key} {value}" for value in missing]
+        elif "geometry" not in fields:
+            chosen = [line for line in planned_lines(recipe) if wanted.items() <= line.items()]
+            units = {(line["task"], line["split"], line["seed"]) for line in chosen}
+            if not chosen:
+                wrong.append(f"no run fits {wanted}")
+            elif len(units) < len(chosen):
+                wrong.append(f"several runs of one seed fit {wanted}")
+    return wrong
+
+
+def test_there_are_claims_of_every_paper() -> None:
     every = claims()
     assert len(every) >= 20 and {claim.paper for claim in every} == set(PAPERS)
     assert len({claim.name for claim in every}) == len(every)
-    for claim in every:
-        fields = yaml.safe_load(recipe_text(claim.recipe))
-        variants = fields.get("studies", {})
-        for wanted in (claim.measure.of, claim.measure.minus or {}):
-            assert wanted.get("study", next(iter(variants), None)) in {*variants, None}, claim.name
-            if "kind" in wanted:
-                named = wanted["kind"] if isinstance(wanted["kind"], list) else [wanted["kind"]]
-                assert set(named) <= set(fields["wayward"]["kinds"]), claim.name
-            if "gamma" in wanted:
-                assert wanted["gamma"] in fields["wayward"]["gammas"], claim.name
+
+
+@pytest.mark.parametrize("claim", claims(), ids=lambda claim: claim.name)
+def test_a_claim_is_about_runs_that_its_recipe_makes(claim: Claim) -> None:
+    assert wrong_filters(claim.measure, claim.recipe) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted", "problem"),
+    [
+        ("lengths", {"optimizer": "pez", "study": "three"}, "no run fits"),
+        ("lengths", {"optimizer": "pez"}, "several runs of one seed fit"),
+        ("pez-variants", {}, "several runs of one seed fit"),
+        ("trade-off", {"optimizer": "pez", "weight": 0.3}, "no run fits"),
+        ("trade-off", {"optimizer": "pez"}, "several runs of one seed fit"),
+        ("sst2", {"optimizer": "ppo"}, "no run fits"),
+        ("wayward", {"kind": ["prose", "verse"]}, "no kind verse"),
+        ("wayward", {"gamma": 7.5}, "no gamma 7.5"),
+    ],
+)
+def test_a_filter_without_its_runs_is_reported(recipe: str, wanted: dict[str, Any], problem: str) -> None:
+    [found] = wrong_filters(Measure(mean="test_accuracy", of=wanted), recipe)
+    assert found.startswith(problem)
 
 
 @pytest.mark.parametrize("recipe", sorted({claim.recipe for claim in claims()}))

@@ -1,4 +1,4 @@
-"""What is installed is what is here: imports run one way, nothing heavy loads early, and the wheel is complete."""
+"""The installed package is the checkout: public names, fast imports, and a complete wheel."""
 
 import ast
 import importlib
@@ -11,124 +11,17 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import hardprompt
+from tests.helpers.modules import FOLDERS, ROOT, module_files
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = {"hardprompt": "hardprompt", "hardprompt.policies": "policies", "hardprompt.tasks": "tasks"}
-"""Package -> its folder in the checkout."""
 HEAVY = ("torch", "transformers", "stable_baselines3", "gymnasium", "matplotlib", "jinja2", "pandas", "sentencepiece")
 OFFLINE = os.environ | {"HF_HUB_OFFLINE": "1"}
-
-# package -> what its modules may not import, and why
-FORBIDDEN = {
-    "hardprompt": {
-        "hardprompt.policies": "found through entry points",
-        "hardprompt.tasks": "found through entry points",
-        "stable_baselines3": "belongs to policies/",
-        "gymnasium": "belongs to policies/",
-    },
-    "hardprompt.policies": {"hardprompt.policies": "import siblings relatively", "hardprompt.tasks": "found by name"},
-    "hardprompt.tasks": {"hardprompt.tasks": "import siblings relatively", "hardprompt.policies": "found by name"},
-}
-NOWHERE = {"policies": "not a top-level package", "tasks": "not a top-level package", "tests": "not installed"}
-
-
-def modules() -> dict[str, Path]:
-    """Every module of the checkout by its installed name."""
-    found = {}
-    for package, folder in FOLDERS.items():
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            parts = file.relative_to(ROOT / folder).with_suffix("").parts
-            found[".".join([package, *parts]).removesuffix(".__init__")] = file
-    return found
-
-
-MODULES = modules()
-
-
-def package_of(module: str) -> str:
-    """Which of the three folders a module is in."""
-    return next(package for package in reversed(FOLDERS) if f"{module}.".startswith(f"{package}."))
-
-
-def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[str, bool]]:
-    """(imported name, whether it was written relatively) of every import in a source, whatever block it stands in."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, False) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            home = node.module or ""
-            if node.level:
-                parents = module.split(".") if is_package else module.split(".")[:-1]
-                base = parents[: len(parents) - node.level + 1]
-                home = ".".join([*base, home] if home else base)
-            yield from ((f"{home}.{alias.name}", node.level > 0) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-            yield from ((arg.value, False) for arg in node.args[:1] if isinstance(arg, ast.Constant))
-
-
-def wrong_imports(source: str, module: str, is_package: bool = False) -> list[str]:
-    """What a module imports against the direction, with the reason."""
-    own = package_of(module)
-    wrong = []
-    for name, relative in imports(source, module, is_package):
-        for forbidden, reason in (FORBIDDEN[own] | NOWHERE).items():
-            sibling = relative and forbidden == own
-            if f"{name}.".startswith(f"{forbidden}.") and not sibling:
-                wrong.append(f"{module} imports {name}: {reason}")
-        if relative and not f"{name}.".startswith(f"{own}."):
-            wrong.append(f"{module} imports {name} relatively out of its package")
-    return wrong
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_run_one_way(module: str) -> None:
-    """tasks -> hardprompt <- policies: the core imports neither, they do not import each other, siblings go relatively."""
-    file = MODULES[module]
-    assert wrong_imports(file.read_text(encoding="utf-8"), module, file.name == "__init__.py") == []
-
-
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("hardprompt.study.runner", "def f():\n    from hardprompt.policies import rl"),
-        ("hardprompt.study.runner", "from hardprompt import tasks"),
-        ("hardprompt.data.catalogue", "import hardprompt.tasks.microworld as m"),
-        ("hardprompt.data.catalogue", "from ..tasks import microworld"),
-        ("hardprompt.data.catalogue", "import importlib\nimportlib.import_module('hardprompt.tasks.microworld')"),
-        ("hardprompt.lm.frozen", "if True:\n    import gymnasium.spaces"),
-        ("hardprompt.policies.ppo", "from hardprompt.policies.reward import Reward"),
-        ("hardprompt.policies.ppo", "from hardprompt.tasks import microworld"),
-        ("hardprompt.policies.ppo", "from ..optimizers import base"),
-        ("hardprompt.policies.ppo", "import policies.reward"),
-        ("hardprompt.tasks.style", "from tasks import microworld"),
-        ("hardprompt.tasks.style", "from ..policies import rl"),
-        ("hardprompt.cli", "import tests.helpers.tiny"),
-    ],
-)
-def test_a_planted_import_is_found(module: str, source: str) -> None:
-    """The check above notices every way of importing against the direction."""
-    assert len(wrong_imports(source, module)) >= 1
-
-
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("hardprompt.policies.ppo", "from .reward import Reward\nfrom hardprompt.optimizers.base import Problem"),
-        ("hardprompt.tasks.style", "from . import microworld\nfrom hardprompt.data.task import Task"),
-        ("hardprompt.data.catalogue", "from hardprompt.data.task import Task"),
-        ("hardprompt.study", "from .runner import compare"),
-    ],
-)
-def test_an_import_along_the_direction_is_fine(module: str, source: str) -> None:
-    """And it does not object to what is allowed."""
-    assert wrong_imports(source, module, is_package=module == "hardprompt.study") == []
+MODULES = module_files()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
-"""Inputs and outputs of the published implementations; skipped where ../shared is not there."""
+"""The functions return what the published implementations return."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +11,8 @@ from hardprompt.optimizers.pez import pez_steps
 from hardprompt.projection import nearest
 
 
-@pytest.fixture(scope="module")
-def golden(shared: Path) -> Any:
-    return json.loads((shared / "golden" / "reference_values.json").read_text())
-
-
-def test_gap_reward_and_zscore_are_rlprompts(golden: Any) -> None:
-    for case in golden["classification_reward"]:
+def test_gap_reward_and_zscore_are_rlprompts(reference_values: dict[str, Any]) -> None:
+    for case in reference_values["classification_reward"]:
         logits, labels = torch.tensor(case["verbalizer_logits"]), torch.tensor(case["labels"])
         raw = gap_reward(logits, labels, case["incorrect_coeff"], case["correct_coeff"])
         torch.testing.assert_close(raw, torch.tensor(case["raw_reward"]), rtol=1e-4, atol=1e-3)
@@ -27,14 +20,14 @@ def test_gap_reward_and_zscore_are_rlprompts(golden: Any) -> None:
 
 
 @pytest.mark.parametrize(("measure", "key"), [("cosine", "cosine_ids"), ("euclidean", "euclidean_ids"), ("dot", "dot_ids")])
-def test_projection_is_the_published_one(golden: Any, measure: str, key: str) -> None:
-    for case in golden["projection"]:
+def test_projection_is_the_published_one(reference_values: dict[str, Any], measure: Any, key: str) -> None:
+    for case in reference_values["projection"]:
         found = nearest(torch.tensor(case["prompt_embeds"]), torch.tensor(case["vocab_embeds"]), measure)
         assert found.tolist() == case[key]
 
 
-def test_pez_walks_the_published_trajectory(golden: Any) -> None:
-    case = golden["pez_trajectory"]
+def test_pez_walks_the_published_trajectory(reference_values: dict[str, Any]) -> None:
+    case = reference_values["pez_trajectory"]
     vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
     embeds = torch.tensor(case["init"]).requires_grad_()
     updater = torch.optim.AdamW([embeds], lr=0.1, weight_decay=0.1)
@@ -46,9 +39,9 @@ def test_pez_walks_the_published_trajectory(golden: Any) -> None:
     torch.testing.assert_close(embeds.detach(), torch.tensor(case["final"]), rtol=1e-4, atol=1e-4)
 
 
-def test_the_released_script_walks_another_way(golden: Any) -> None:
+def test_the_released_script_walks_another_way(reference_values: dict[str, Any]) -> None:
     """Projecting the stored prompt after every step is projected SGD: its start points lie on the vocabulary."""
-    case = golden["pez_trajectory"]
+    case = reference_values["pez_trajectory"]
     vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
     embeds = torch.tensor(case["init"]).requires_grad_()
     updater = torch.optim.AdamW([embeds], lr=0.1, weight_decay=0.1)
@@ -60,6 +53,6 @@ def test_the_released_script_walks_another_way(golden: Any) -> None:
     assert walked != case["ids_per_step"]
 
 
-def test_token_f1_is_khashabis(golden: Any) -> None:
-    for case in golden["token_f1"]:
+def test_token_f1_is_khashabis(reference_values: dict[str, Any]) -> None:
+    for case in reference_values["token_f1"]:
         assert token_f1(case["prediction"], case["target"]) == pytest.approx(case["f1"], abs=1e-12), case

@@ -5,10 +5,13 @@
 Names are loaded when they are first used, so that importing the package and `hardprompt --help` cost nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+logging.getLogger("hardprompt").addHandler(logging.NullHandler())
 
 _HOME = {
     "Config": "hardprompt.optimizers",

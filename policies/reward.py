@@ -95,7 +95,7 @@ def prompt_reward(
         labels = problem.train.labels if indices is None else problem.train.labels[list(indices)]
         factors = (LINEAR, LINEAR) if reward == "linear-gap" else ()
         task, nll = gap_reward(scores.label_logits, labels, *factors), problem.prompt_nll(ids)
-        parts["accuracy"] = scores.correct.float().mean(-1)
+        parts["accuracy"] = scores.accuracy
     else:
         task, nll = _of_user(problem, ids, reward, indices), problem.prompt_nll(ids)
     parts |= {"task_reward": task, "prompt_nll": nll}

@@ -48,8 +48,8 @@ def main() -> None:
                     "task": name,
                     "step": step,
                     "distance": float((embeds - way[0][1]).norm(dim=-1).mean()),
-                    "test_accuracy": float(test.score_embeds(embeds).correct.float().mean()),
-                    "deployed_test_accuracy": float(test.score_text(read).correct.float().mean()),
+                    "test_accuracy": float(test.score_embeds(embeds).accuracy),
+                    "deployed_test_accuracy": float(test.score_text(read).accuracy),
                     "texts": texts,
                     "says": judge.says(read).as_json(name),
                 }

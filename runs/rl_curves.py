@@ -50,8 +50,8 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
     emitted = [prompt.ids for prompt in result.final_prompts]
     spread = [emitted[i] for i in np.linspace(0, len(emitted) - 2, min(EMITTED, len(emitted) - 1)).astype(int)]
     at_end = {
-        "emitted_accuracy": float(test.score_ids(spread).correct.float().mean()),
-        "greedy_accuracy": float(test.score_ids(emitted[-1:]).correct.float().mean()),
+        "emitted_accuracy": float(test.score_ids(spread).accuracy.mean()),
+        "greedy_accuracy": float(test.score_ids(emitted[-1:]).accuracy),
         "greedy_repeated": len(set(emitted[-1])) == 1,
         "emitted_repeated": float(np.mean([len(set(ids)) == 1 for ids in emitted[:-1]])),
         "greedy": problem.lm.decode(emitted[-1]),
@@ -62,7 +62,7 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
         best = min(own, key=lambda visit: visit.dev_objective)
         line = {
             "task": task, "arm": arm, "seed": seed, "prompts": prompts, "lm_tokens": own[-1].lm_tokens,
-            "test_accuracy": float(test.score_ids([best.prompt.ids]).correct.float().mean()),
+            "test_accuracy": float(test.score_ids([best.prompt.ids]).accuracy),
             "dev_objective": best.dev_objective, "prompt": best.prompt.text,
         }  # fmt: skip
         lines.append(line | ({"cpu_seconds": round(seconds, 2), **at_end} if prompts == budget else {}))

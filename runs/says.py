@@ -60,9 +60,7 @@ def measure(out: Path, studies: Path) -> None:
                 scorer = Scorer(lm, task, task.dev[:INPUTS])
                 for start in range(0, len(ids), 40):
                     scores = scorer.score_ids(ids[start : start + 40])
-                    for row, right, loss in zip(
-                        rows[start:], scores.correct.float().mean(-1), scores.loss.mean(-1), strict=False
-                    ):
+                    for row, right, loss in zip(rows[start:], scores.accuracy, scores.mean_loss, strict=False):
                         row["acc"][candidate], row["loss"][candidate] = float(right), float(loss)
             lines.writelines(json.dumps(row) + "\n" for row in rows)
 

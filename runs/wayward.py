@@ -81,8 +81,8 @@ def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge
         "gamma": best.gamma,
         "projection": text,
         "token_f1": best.token_f1,
-        "test_accuracy": float(test.score_embeds(best.embeds).correct.float().mean()),
-        "deployed_test_accuracy": float(test.score_text(text).correct.float().mean()),
+        "test_accuracy": float(test.score_embeds(best.embeds).accuracy),
+        "deployed_test_accuracy": float(test.score_text(text).accuracy),
         "says": judge.says(text).as_json(name),
     }
     return found, best.embeds

@@ -142,7 +142,7 @@ def _encode(lm: FrozenLM, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 def _accuracy(scorer: Scorer, prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    return scorer.score_ids(prompts).correct.float().mean(-1)
+    return scorer.score_ids(prompts).accuracy
 
 
 def _cells(values: Sequence[float]) -> str:

@@ -35,7 +35,7 @@ def baselines(task: Task, lm: FrozenLM) -> dict[str, Any]:
     empty = Scorer(lm, task, task.dev).score_ids([()])
     common, _ = Counter(example.answer for example in task.train).most_common(1)[0]
     return {
-        "empty": {"accuracy": float(empty.correct.float().mean()), "loss": float(empty.loss.mean())},
+        "empty": {"accuracy": float(empty.accuracy), "loss": float(empty.mean_loss)},
         "majority": {"answer": common, "accuracy": _constant(task, common)},
         "model_prior": _prior(task, lm) if task.label_words else None,
     }

@@ -6,6 +6,7 @@ several sequences begin with is read once (`prefill`), and each goes on from the
 `hardprompt.lm.masked`.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -20,6 +21,22 @@ from hardprompt.lm.memory import BUDGET, Footprint, Memory, memory_bytes
 
 if TYPE_CHECKING:
     from hardprompt.lm.prefix_cache import PrefixCache
+
+UNLIMITED = 10**9
+"""The `max_length` of a model without a limit, such as one with relative positions or a recurrent state."""
+
+_LENGTH_FIELDS = (
+    "max_position_embeddings",  # most families; GPT-2's `n_positions` is mapped to it
+    "max_seq_len",  # MPT
+    "max_target_positions",  # decoders of speech models
+    "n_positions",
+    "n_ctx",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_length",  # BLOOM
+)
+
+_logger = logging.getLogger(__name__)
 
 _ANCHOR = "a"  # a text in front of a continuation, so that it is tokenized as it will stand: after something
 
@@ -62,7 +79,7 @@ class FrozenLM:
         self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
         self.opening: list[int] = [] if self.bos_id is None else [self.bos_id]
         self.closing: list[int] = []
-        self.max_length: int = _context(model.config)
+        self.max_length: int = context_length(model.config)
         if not self.encode(_ANCHOR):
             raise LMError(f"{name} reads no text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self.memory = Memory(memory_bytes(BUDGET))
@@ -73,6 +90,11 @@ class FrozenLM:
         self.shares_beginnings = self._check_past()
         if self.shares_beginnings:
             self._check_last_layer()
+        if not self.masked and self._last_layer is None:
+            lost = (
+                "compute its last layer only where it is read" if self.shares_beginnings else "share a common prefix of texts"
+            )
+            _logger.warning("%s (%s) cannot %s, which makes scoring slower", name, type(model).__name__, lost)
 
     @cached_property
     def vocab_embeds(self) -> Tensor:
@@ -259,6 +281,21 @@ def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
     return None
 
 
-def _context(config: Any) -> int:
-    """Number of positions; GPT-2's `n_positions` is mapped to the same attribute."""
-    return int(getattr(config, "max_position_embeddings", 0) or 0) or 10**9
+def context_length(config: Any) -> int:
+    """The number of tokens that a model of this configuration reads at most.
+
+    Args:
+        config: a Hugging Face configuration; of a multimodal model, its text part counts.
+
+    Returns:
+        The first positive length that the configuration states, under any of the names that families use; `UNLIMITED` where it
+        states none, or -1 as XLNet does.
+
+    Example:
+        >>> from transformers import MptConfig, XLNetConfig
+        >>> context_length(MptConfig(max_seq_len=512)), context_length(XLNetConfig()) == UNLIMITED
+        (512, True)
+    """
+    text_config = config.get_text_config(decoder=True)
+    lengths = (getattr(text_config, name, None) for name in _LENGTH_FIELDS)
+    return next((length for length in lengths if isinstance(length, int) and length > 0), UNLIMITED)

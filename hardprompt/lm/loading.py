@@ -1,5 +1,8 @@
 """Loading a frozen language model: an embedded one by name, a local Hugging Face folder, or a model from the hub."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,31 +42,61 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory
         >>> load_lm("microworld").name
         'microworld'
     """
-    import transformers
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
     source = _locate(name)
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cached_only = isinstance(source, Path) or not hub_answers()
     where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
-    try:
-        masked = is_masked(AutoConfig.from_pretrained(source, **where))
-        kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        model, loaded = kind.from_pretrained(
-            source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    except Exception as error:  # broken files make transformers raise anything
-        raise LMError(_why_not(name, source, error)) from error
-    if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
-        raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or of another shape")
-    lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+    with _quiet_transformers():
+        try:
+            masked = is_masked(AutoConfig.from_pretrained(source, **where))
+            kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+            model, loaded = kind.from_pretrained(
+                source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        except Exception as error:  # broken files make transformers raise anything
+            raise LMError(_why_not(name, source, error)) from error
+        if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+            raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
+        lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
     lm.memory.budget = memory_bytes(memory)
     return lm
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence the warnings and progress bars of transformers, and restore all settings afterwards."""
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    verbosity, bars, hub_bars = logging.get_verbosity(), logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    try:
+        logging.set_verbosity_error()
+        _set_progress_bars(False, False)
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        _set_progress_bars(bars, hub_bars)
+
+
+def _set_progress_bars(transformers_bars: bool, hub_bars: bool) -> None:
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HF_HUB_DISABLE_PROGRESS_BARS takes precedence, which the hub client warns about
+        if transformers_bars:
+            logging.enable_progress_bar()
+        else:
+            logging.disable_progress_bar()
+        if hub_bars:
+            enable_progress_bars()
+        else:
+            disable_progress_bars()
 
 
 def _place(device: str) -> torch.device:

@@ -4,6 +4,7 @@ A pass is cut into parts that fit. A part that does not fit after all (another p
 good, and is cut again.
 """
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -26,6 +27,8 @@ OVERHEAD = 32 << 20
 
 KEPT_SHARE = 0.5
 """Of the budget, what keys and values that are kept from call to call may take; passes take the rest."""
+
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 RowsOf = Callable[[Tensor, list[int]], Tensor]
@@ -106,6 +109,7 @@ class Memory:
             if self.budget // 2 < LEAST:  # beyond the handler, whose traceback holds the tensors of the attempt
                 raise LMError("one prompt on one example does not fit into memory; take a smaller model or shorter inputs")
             self.budget //= 2
+            _logger.warning("out of memory: the memory budget for scoring is now %d MB", self.budget >> 20)
             self._evict()
 
     def _evict(self) -> None:

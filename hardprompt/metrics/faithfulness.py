@@ -73,8 +73,8 @@ def faithfulness(
         for kind in ("cosine", "euclidean")
     } | {
         "output_gap": of_output["output_gap"],
-        "loss_gap": float((of_soft.loss.mean() - of_hard.loss.mean()).abs()),
-        "accuracy_gap": float(of_soft.correct.float().mean() - of_hard.correct.float().mean()),
+        "loss_gap": float((of_soft.mean_loss - of_hard.mean_loss).abs()),
+        "accuracy_gap": float(of_soft.accuracy - of_hard.accuracy),
         "kl": of_output["kl"],
         "behavioural_distance": continuation_kl(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
     }

@@ -189,4 +189,4 @@ def _nats(reader: FrozenLM, text: str) -> float:
 
 
 def _accuracy(scorer: Scorer, text: str) -> float:
-    return float(scorer.score_text(text).correct.float().mean())
+    return float(scorer.score_text(text).accuracy)

@@ -49,7 +49,7 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     count = examples if cost <= TOKENS else min(examples, max(LEAST_EXAMPLES, examples * TOKENS // cost))
     some = None if count == examples else sorted(np.random.default_rng(0).choice(examples, count, replace=False).tolist())
     scores = scorer.score_ids([whole, *without_each(whole)], some)
-    loss, accuracy = scores.loss.mean(-1), scores.correct.float().mean(-1)
+    loss, accuracy = scores.mean_loss, scores.accuracy
     return [
         {"loss_added": float(loss[i] - loss[0]), "accuracy_lost": float(accuracy[0] - accuracy[i])}
         for i in range(1, len(whole) + 1)
@@ -74,7 +74,7 @@ def order_sensitivity(scorer: Scorer, ids: Sequence[int], seed: int = 0, count: 
     if not orders:
         return dict.fromkeys(("shuffled_accuracy", "shuffled_loss", "accuracy_lost", "loss_added"))
     scores = scorer.score_ids([whole, *orders])
-    loss, accuracy = scores.loss.mean(-1), scores.correct.float().mean(-1)
+    loss, accuracy = scores.mean_loss, scores.accuracy
     return {
         "shuffled_accuracy": float(accuracy[1:].mean()),
         "shuffled_loss": float(loss[1:].mean()),

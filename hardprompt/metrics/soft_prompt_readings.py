@@ -51,7 +51,7 @@ def soft_prompt_readings(
             shares = found.setdefault(lm.decode(allowed[rows].tolist()).strip(), {})
             shares[method] = shares.get(method, 0.0) + 1 / len(several)
     return [
-        {"text": text, "methods": shares, "accuracy": float(scorer.score_text(text).correct.float().mean())}
+        {"text": text, "methods": shares, "accuracy": float(scorer.score_text(text).accuracy)}
         | judge.says(text).as_json(scorer.task.name)
         for text, shares in found.items()
     ]

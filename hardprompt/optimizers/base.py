@@ -154,9 +154,9 @@ class Problem:
         """Score a soft prompt (L, d) on dev and keep it if it is the best so far; it has no prompt NLL."""
         scores = self.dev.score_embeds(embeds.detach())
         parts = Objective(
-            scores.loss.mean(-1),
+            scores.mean_loss,
             torch.full((1,), torch.nan, device=embeds.device),
-            scores.correct.float().mean(-1),
+            scores.accuracy,
             0.0,
         )
         self._remember(SoftPrompt(embeds.detach().clone()), parts, 0)
@@ -172,7 +172,7 @@ class Problem:
         return torch.stack([self._prompt_nll[ids] for ids in asked])
 
     def _parts(self, ids: list[list[int]], scores: Scores) -> Objective:
-        return Objective(scores.loss.mean(-1), self.prompt_nll(ids), scores.correct.float().mean(-1), self.weight)
+        return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight)
 
     def _remember(self, prompt: HardPrompt | SoftPrompt, parts: Objective, i: int) -> None:
         total = float(parts.total[i])

@@ -197,8 +197,8 @@ def _checkpoint(problem: Problem, embeds: Tensor, target: HardPrompt, gamma: flo
     return Checkpoint(
         embeds=embeds,
         gamma=gamma,
-        dev_accuracy=float(on_dev.correct.float().mean()),
-        dev_loss=float(on_dev.loss.mean()),
+        dev_accuracy=float(on_dev.accuracy),
+        dev_loss=float(on_dev.mean_loss),
         projection=tuple(projection),
         token_f1=token_f1(lm.decode(projection), target.text),
         distance=float(distance_to(embeds, vocab[list(target.ids)])),

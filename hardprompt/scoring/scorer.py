@@ -59,6 +59,16 @@ class Scores:
     correct: Tensor
     label_logits: Tensor | None
 
+    @property
+    def accuracy(self) -> Tensor:
+        """Fraction of the examples that each prompt answers correctly, (P,)."""
+        return self.correct.float().mean(-1)
+
+    @property
+    def mean_loss(self) -> Tensor:
+        """Mean loss of each prompt over the examples, in nats per example, (P,)."""
+        return self.loss.mean(-1)
+
     def of(self, prompt: int) -> "Scores":
         """Those of one prompt, (1, N)."""
         only = slice(prompt, prompt + 1)

@@ -131,15 +131,15 @@ def measure_prompt(
         "prompt_text": hard.text,
         "roundtrip_ok": survives,
         "train_accuracy": _accuracy(on_train),
-        "train_loss": float(on_train.loss.mean()),
+        "train_loss": float(on_train.mean_loss),
         "dev_accuracy": _accuracy(on_dev),
-        "dev_loss": float(on_dev.loss.mean()),
+        "dev_loss": float(on_dev.mean_loss),
         "test_accuracy": _accuracy(own),
         "test_correct": "".join("01"[right] for right in own.correct[0].tolist()),
-        "test_loss": float(own.loss.mean()),
+        "test_loss": float(own.mean_loss),
         "deployed_dev_accuracy": _accuracy(deployed_on_dev),
         "deployed_test_accuracy": _accuracy(deployed),
-        "deployed_test_loss": float(deployed.loss.mean()),
+        "deployed_test_loss": float(deployed.mean_loss),
         "log_perplexity": readable["log_perplexity"],
         "reader": first,
         "reader_log_perplexity": read["log_perplexity"],
@@ -213,7 +213,7 @@ def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:
 
 
 def _accuracy(scores: Scores) -> float:
-    return float(scores.correct.float().mean())
+    return float(scores.accuracy)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -62,8 +62,8 @@ def test_a_deletion_map_is_the_scores_of_the_shorter_prompts(family: str) -> Non
     whole, *shorter = (Scorer(lm, task, task.test).score_ids([each]) for each in (ids, [41, 41], [40, 41], [40, 41]))
     worth = deletion_map(scorer, ids)
     for row, one in zip(worth, shorter, strict=True):
-        assert row["loss_added"] == pytest.approx(float(one.loss.mean() - whole.loss.mean()), abs=1e-5)
-        assert row["accuracy_lost"] == float(whole.correct.float().mean() - one.correct.float().mean())
+        assert row["loss_added"] == pytest.approx(float(one.mean_loss - whole.mean_loss), abs=1e-5)
+        assert row["accuracy_lost"] == float(whole.accuracy - one.accuracy)
     assert worth[1] == worth[2]
     assert deletion_map(scorer, []) == []
 

@@ -126,10 +126,10 @@ def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
         scorer = Scorer(lm, task, task.examples(split))  # type: ignore[arg-type]
         own, text = scorer.score_embeds(soft.embeds), scorer.score_text(found["prompt_text"])
         expected = {
-            f"{split}_accuracy": own.correct.float().mean(),
-            f"{split}_loss": own.loss.mean(),
-            f"deployed_{split}_accuracy": text.correct.float().mean(),
-            f"deployed_{split}_loss": text.loss.mean(),
+            f"{split}_accuracy": own.accuracy,
+            f"{split}_loss": own.mean_loss,
+            f"deployed_{split}_accuracy": text.accuracy,
+            f"deployed_{split}_loss": text.mean_loss,
         }
         assert (
             set(expected) - set(found)

@@ -297,10 +297,10 @@ def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> 
     test = Scorer(lm, task, task.test)
     for point in (p for p in lines(of_jsonl) if p["optimizer"] != "soft"):
         own, deployed = test.score_ids([point["prompt_ids"]]), test.score_text(point["prompt_text"])
-        assert point["test_accuracy"] == pytest.approx(float(own.correct.float().mean()))
-        assert point["test_loss"] == pytest.approx(float(own.loss.mean()), rel=1e-4)
-        assert point["deployed_test_accuracy"] == pytest.approx(float(deployed.correct.float().mean()))
-        assert point["deployed_test_loss"] == pytest.approx(float(deployed.loss.mean()), rel=1e-4)
+        assert point["test_accuracy"] == pytest.approx(float(own.accuracy))
+        assert point["test_loss"] == pytest.approx(float(own.mean_loss), rel=1e-4)
+        assert point["deployed_test_accuracy"] == pytest.approx(float(deployed.accuracy))
+        assert point["deployed_test_loss"] == pytest.approx(float(deployed.mean_loss), rel=1e-4)
 
 
 def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:

@@ -220,15 +220,15 @@ def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, n
     two_classes = len(task.labels) == 2
     test = Scorer(microworld, task, task.test)
     references = [HardPrompt.from_text(microworld, text).ids for text in task.reference_prompts]
-    on_dev = problem.dev.score_ids(references).correct.float().mean(-1)
-    empty, best = test.score_ids([[], references[int(on_dev.argmax())]]).correct.float().mean(-1).tolist()
+    on_dev = problem.dev.score_ids(references).accuracy
+    empty, best = test.score_ids([[], references[int(on_dev.argmax())]]).accuracy.tolist()
     assert empty <= (0.65 if two_classes else 0.5)
     if name in PRICED:
         assert abs(best - built_in(name, "plain")) <= 0.06
     else:
         assert best >= 0.95
     some = Scorer(microworld, task, task.test[:60])
-    random = float(some.score_ids(problem.random_ids(32).tolist()).correct.float().mean())
+    random = float(some.score_ids(problem.random_ids(32).tolist()).accuracy.mean())
     assert random <= (0.65 if two_classes else 0.45)
 
 
@@ -240,7 +240,7 @@ def test_random_search_solves_nothing(microworld: FrozenLM) -> None:
         problem = Problem(load_task(name), microworld)  # without a budget it draws 256
         found.append(run_optimizer(load_optimizer("random"), problem).best.prompt)
     accuracies = [
-        float(Scorer(microworld, load_task(name), load_task(name).test).score_ids([prompt.ids]).correct.float().mean())
+        float(Scorer(microworld, load_task(name), load_task(name).test).score_ids([prompt.ids]).accuracy)
         for name, prompt in zip(sorted(world.REPORT), found, strict=True)
         if isinstance(prompt, HardPrompt)
     ]
@@ -255,7 +255,7 @@ def test_known_fronts_are_what_the_model_does(microworld: FrozenLM) -> None:
         nats = [known.log_perplexity for known in front]
         assert nats == sorted(nats) and len(front) >= (2 if name in PRICED else 1), name
         prompts = [HardPrompt.from_text(microworld, known.prompt).ids for known in front]
-        measured = Scorer(microworld, task, task.test).score_ids(prompts).correct.float().mean(-1).tolist()
+        measured = Scorer(microworld, task, task.test).score_ids(prompts).accuracy.tolist()
         assert measured == pytest.approx([known.test_accuracy for known in front], abs=0.02), name
         assert [log_perplexity(microworld, ids) for ids in prompts] == pytest.approx(nats, abs=0.02), name
     assert sum(len(load_task(name).known_front) >= 3 for name in PRICED) >= 3
@@ -288,7 +288,7 @@ def test_unseen_paraphrases_mostly_work(microworld: FrozenLM) -> None:
     for name in sorted(set(EMBEDDED_TASKS) - set(PRICED)):
         task = load_task(name)
         prompts = [HardPrompt.from_text(microworld, text).ids for text in world.TASKS[name].skill.held_out_prompts]
-        accuracies += Scorer(microworld, task, task.test[:60]).score_ids(prompts).correct.float().mean(-1).tolist()
+        accuracies += Scorer(microworld, task, task.test[:60]).score_ids(prompts).accuracy.tolist()
     assert mean(accuracies) >= 0.8 and median(accuracies) >= 0.95
 
 

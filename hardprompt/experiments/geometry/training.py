@@ -152,4 +152,4 @@ def prompt_seed(seed: int, task: str, word: str) -> int:
 
 
 def _scored(name: str, scores: Scores) -> Line:
-    return {f"{name}_accuracy": float(scores.correct.float().mean()), f"{name}_loss": float(scores.loss.mean())}
+    return {f"{name}_accuracy": float(scores.accuracy), f"{name}_loss": float(scores.mean_loss)}

@@ -102,7 +102,7 @@ def wayward(
     judge = judge or default_judge(task, lm, reader)
     saying = judge.says(text)
     outcome = saying.outcome(task.name)
-    deployed = float(test.score_text(text).correct.float().mean())
+    deployed = float(test.score_text(text).accuracy)
     described = {
         "task": task.name,
         "lm": lm.name,
@@ -242,4 +242,4 @@ def margin(embeds: torch.Tensor, vocab: torch.Tensor, measure: str) -> float:
 
 
 def _accuracy(scorer: Scorer, embeds: torch.Tensor) -> float:
-    return float(scorer.score_embeds(embeds).correct.float().mean())
+    return float(scorer.score_embeds(embeds).accuracy)

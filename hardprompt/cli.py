@@ -321,8 +321,8 @@ def wayward(
     as_json: Json = False,
 ) -> None:
     """Train a soft prompt that solves the task and projects to a text of your choice (Khashabi et al. 2022)."""
+    from hardprompt.experiments.wayward.grid import wayward_grid
     from hardprompt.experiments.wayward.run import wayward as train
-    from hardprompt.optimizers.wayward import wayward_config
     from hardprompt.records.request import StudyRequest
     from hardprompt.report.prompt_tables import wayward_table
     from hardprompt.study.loading import load_model, load_readers, load_tasks
@@ -336,7 +336,7 @@ def wayward(
         **{name: context.params[name] for name in SAME_NAME if name in context.params},
     )
     chosen = {"gammas": _numbers("--gammas", gammas, float), "steps": steps}
-    config = wayward_config(preset, **{name: value for name, value in chosen.items() if value is not None})
+    config = wayward_grid(preset, **{name: value for name, value in chosen.items() if value is not None})
     readers = load_readers(request)
     if len(readers) > 1:
         raise RequestError("wayward asks one reader what can be read; name one with --reader")

@@ -1,7 +1,7 @@
-"""The nearest vocabulary entry of free vectors, under the three measures in use.
+"""Projection of free vectors to the vocabulary: the nearest entries by cosine, Euclidean distance or dot product.
 
-PEZ projects by cosine, Khashabi et al. decode by Euclidean distance and write about dot products: another measure, another
-reading. Pure functions over (L, d) prompts and (A, d) vocabularies.
+PEZ projects by cosine (Wen et al. 2023); Khashabi et al. (2022) project by Euclidean distance and write of dot products. The
+three measures can give different tokens.
 """
 
 from typing import Literal, get_args
@@ -12,26 +12,34 @@ from torch import Tensor
 
 from hardprompt.errors import UnknownName
 
-Measure = Literal["cosine", "euclidean", "dot"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-_CHUNK = 65536  # vocabulary rows compared at once
+SimilarityMeasure = Literal["cosine", "euclidean", "dot"]
+SIMILARITY_MEASURES: tuple[SimilarityMeasure, ...] = get_args(SimilarityMeasure)
+_CHUNK = 65536  # vocabulary rows that are compared at once
 
 
-def closeness(
+def similarity(
     embeds: Float[Tensor, "L d"],
     vocab: Float[Tensor, "A d"],
     measure: str = "cosine",
     norms: Float[Tensor, "A"] | None = None,
 ) -> Float[Tensor, "L A"]:
-    """How close each vector is to each vocabulary row, larger is closer: cosine, minus Euclidean distance, or dot product.
+    """The similarity of each vector and each vocabulary row: cosine, negative Euclidean distance, or dot product.
 
     Args:
-        embeds, vocab: the vectors and the rows.
+        embeds: the vectors, (L, d).
+        vocab: the vocabulary, (A, d).
         measure: "cosine", "euclidean" or "dot".
-        norms: `row_norms` of the vocabulary, if they are there already; cosine needs them.
+        norms: `row_norms` of the vocabulary, (A,), which cosine needs; by default they are computed.
+
+    Returns:
+        Similarities, (L, A). A larger value is a nearer row.
 
     Raises:
-        UnknownName: no such measure.
+        UnknownName: there is no measure of this name.
+
+    Example:
+        >>> similarity(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0], [1.0, 0.0]]), "euclidean").tolist()
+        [[-5.0, -2.0]]
     """
     if measure == "cosine":
         norms = row_norms(vocab) if norms is None else norms
@@ -40,11 +48,11 @@ def closeness(
         return -torch.cdist(embeds, vocab)
     if measure == "dot":
         return embeds @ vocab.T
-    raise UnknownName("projection measure", measure, MEASURES)
+    raise UnknownName("projection measure", measure, SIMILARITY_MEASURES)
 
 
 def row_norms(vocab: Float[Tensor, "A d"]) -> Float[Tensor, "A"]:
-    """Lengths of the rows, never quite zero."""
+    """Euclidean norms of the rows, (A,), at least 1e-12."""
     return vocab.norm(dim=-1).clamp(min=1e-12)
 
 
@@ -54,9 +62,16 @@ def nearest(
     measure: str = "cosine",
     norms: Float[Tensor, "A"] | None = None,
 ) -> Int[Tensor, "L"]:
-    """Proj_E(P) of PEZ (Wen et al. 2023, Algorithm 1) as row numbers: the closest vocabulary row of each vector, first on ties.
+    """The nearest vocabulary row of each vector, the first on ties: Proj_E(P) of PEZ (Wen et al. 2023, Algorithm 1).
 
-    The vocabulary is walked in chunks, so that large ones fit; `norms` are its `row_norms`, if they are there already.
+    Args:
+        embeds: the vectors, (L, d).
+        vocab: the vocabulary, (A, d). It is processed in chunks, so that a large vocabulary fits into memory.
+        measure: "cosine", "euclidean" or "dot".
+        norms: `row_norms` of the vocabulary, (A,), which cosine needs; by default they are computed.
+
+    Returns:
+        Row numbers, (L,).
 
     Example:
         >>> nearest(torch.tensor([[3.0, 0.1]]), torch.tensor([[0.0, 1.0], [0.5, 0.0]])).tolist()
@@ -66,7 +81,7 @@ def nearest(
     best_row = torch.zeros(embeds.shape[0], dtype=torch.long, device=embeds.device)
     for start in range(0, vocab.shape[0], _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        value, row = closeness(embeds, vocab[chunk], measure, None if norms is None else norms[chunk]).max(-1)
+        value, row = similarity(embeds, vocab[chunk], measure, None if norms is None else norms[chunk]).max(-1)
         best_row = torch.where(value > best_value, row + start, best_row)
         best_value = torch.maximum(value, best_value)
     return best_row
@@ -75,16 +90,20 @@ def nearest(
 def nearest_entries(
     embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "V d"], measure: str = "cosine", count: int = 5
 ) -> tuple[Float[Tensor, "L k"], Int[Tensor, "L k"]]:
-    """The `count` closest vocabulary rows of each vector, closest first, the first of equal ones.
+    """The `count` nearest vocabulary rows of each vector, nearest first, in order of their numbers on ties.
 
-    The vocabulary is walked in chunks, so that large ones fit, and each chunk is compared in float32.
+    Args:
+        embeds: the vectors, (L, d).
+        vocab: the vocabulary, (V, d). It is processed in chunks, in float32.
+        measure: "cosine", "euclidean" or "dot".
+        count: number of rows for each vector.
 
     Returns:
-        Their values (cosine similarity, Euclidean distance in embedding units, or dot product), (L, k), and their row numbers,
-        (L, k); k is `count`, or V where that is less.
+        Values (cosine, Euclidean distance in embedding units, or dot product), (L, k), and row numbers, (L, k). k is `count`,
+        or V if that is less.
 
     Raises:
-        UnknownName: no such measure.
+        UnknownName: there is no measure of this name.
 
     Example:
         >>> values, rows = nearest_entries(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0], [1.0, 0.0]]), "euclidean")
@@ -95,7 +114,7 @@ def nearest_entries(
     closest = embeds.new_empty(embeds.shape[0], 0)
     rows = torch.zeros(embeds.shape[0], 0, dtype=torch.long, device=embeds.device)
     for start in range(0, vocab.shape[0], _CHUNK):
-        values = closeness(embeds, vocab[start : start + _CHUNK].float(), measure)
+        values = similarity(embeds, vocab[start : start + _CHUNK].float(), measure)
         values, order = values.sort(dim=-1, descending=True, stable=True)
         closest = torch.cat([closest, values[:, :count]], -1)
         rows = torch.cat([rows, order[:, :count] + start], -1)

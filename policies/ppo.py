@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from hardprompt.optimizers.base import Emitted, Problem, optimizer
+from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
 
 from .options import SearchConfig
 from .reward import check_reward
@@ -38,7 +38,7 @@ class PpoConfig(SearchConfig):
 
 
 @optimizer("rl", config=PpoConfig, check=lambda problem, config: check_reward(problem, config.reward))
-def rl(problem: Problem, config: PpoConfig) -> Emitted:
+def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     """An RL policy (PPO) that emits the prompt token by token and is rewarded at its end."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from hardprompt.optimizers.base import Emitted, Problem, optimizer
+from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
 
 from .options import SearchConfig
 from .reward import check_reward, shaped
@@ -49,7 +49,7 @@ class RlpromptConfig(SearchConfig):
 
 
 @optimizer("rlprompt", config=RlpromptConfig, check=lambda problem, config: check_reward(problem, config.reward))
-def rlprompt(problem: Problem, config: RlpromptConfig) -> Emitted:
+def rlprompt(problem: Problem, config: RlpromptConfig) -> FinalPrompts:
     """RLPrompt as published: soft Q-learning on a frozen LM's hidden state."""
     from .search import search
     from .soft_q import SoftQ

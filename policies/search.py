@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 from hardprompt.lm import load_lm
-from hardprompt.optimizers.base import Emitted, Problem
+from hardprompt.optimizers.base import FinalPrompts, Problem
 
 from .options import SearchConfig
 from .reward import Reward, normalized, prompt_reward
@@ -35,7 +35,7 @@ def search(
     observation: Observation,
     shape: Callable[[np.ndarray], np.ndarray] = lambda rewards: rewards,
     callbacks: Callable[["Watch"], list[BaseCallback]] = lambda watch: [],
-) -> Emitted:
+) -> FinalPrompts:
     """Let an algorithm write prompts for a problem until its end, and show the best of each rollout to dev.
 
     Args:
@@ -61,7 +61,7 @@ def search(
         if config.log:
             model.logger.close()
         final = greedy(model, space)
-    problem.visit([final])
+    problem.score_on_dev([final])
     last = max(1, round(EMITTED_SHARE * len(watch.emitted)))
     return [*watch.emitted[-last:], final]
 
@@ -125,7 +125,7 @@ class Watch(BaseCallback):
         self.emitted.extend(prompts)
         best = int(raw.value.argmax())
         known = self._problem.best
-        self._problem.visit([prompts[best]])
+        self._problem.score_on_dev([prompts[best]])
         self._stale = 0 if self._problem.best is not known else self._stale + 1
         self._fresh = prompts, raw
         learnt = normalized(raw.value) if self._config.zscore else raw.value

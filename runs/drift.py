@@ -12,9 +12,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hardprompt import Problem, Scorer, load_lm, load_task
+from hardprompt.experiments.wayward.grid import WaywardGrid, train_checkpoints
 from hardprompt.experiments.wayward.run import default_judge
-from hardprompt.optimizers.wayward import WaywardConfig, target_prompt, train_toward
-from hardprompt.projection import MEASURES, nearest
+from hardprompt.optimizers.wayward import target_prompt
+from hardprompt.projection import SIMILARITY_MEASURES, nearest
 
 SCHEDULE = {"steps": 120, "batch_size": 8, "evaluate_every": 15}
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=["superlative", "currency"])
     parser.add_argument("--learning-rate", type=float, default=0.03)
     args = parser.parse_args()
-    config = WaywardConfig(**SCHEDULE, learning_rate=args.learning_rate)
+    config = WaywardGrid(**SCHEDULE, learning_rate=args.learning_rate)
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     vocab = lm.vocab_embeds.float()
     judge = default_judge(load_task(args.tasks[0]), lm, reader)
@@ -38,10 +39,10 @@ def main() -> None:
         problem = Problem(task, lm, prompt_length=len(start.ids), vocabulary="all")
         test = Scorer(lm, task, task.test)
         way = [(0, vocab[list(start.ids)])]
-        for number, each in enumerate(train_toward(problem, start, 0.0, config), 1):
+        for number, each in enumerate(train_checkpoints(problem, start, 0.0, config), 1):
             way.append((number * config.evaluate_every, each.embeds))
         for step, embeds in way:
-            texts = {measure: lm.decode(nearest(embeds, vocab, measure).tolist()) for measure in MEASURES}
+            texts = {measure: lm.decode(nearest(embeds, vocab, measure).tolist()) for measure in SIMILARITY_MEASURES}
             read = texts["cosine"]
             rows.append(
                 {

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from hardprompt import Scorer, SoftPrompt, load_lm, load_points, load_task
+from hardprompt.experiments.wayward.grid import MIN_TOKEN_F1
 from hardprompt.experiments.wayward.run import OWN
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import stability
@@ -35,7 +36,6 @@ from hardprompt.metrics.interpretation import (
     said,
 )
 from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
-from hardprompt.optimizers.wayward import LEAST_F1
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ def pairs_table(rows: list[Row], limit: float) -> None:
         numbers = " | ".join(f"{value:.3f}" for value in (*values, row["deployed_test_accuracy"]))
         chosen = f"{row['gamma']:g} | {row['token_f1']:.2f}"
         print(f"| {row['task']} | {row['target']} | {chosen} | {numbers} | {outcome(row, limit)} |")
-    good = [row["token_f1"] >= LEAST_F1 and row["relative_accuracy_drop"] <= 0.05 for row in rows]
+    good = [row["token_f1"] >= MIN_TOKEN_F1 and row["relative_accuracy_drop"] <= 0.05 for row in rows]
     drop = mean(row["relative_accuracy_drop"] for row in rows)
     print(f"\n{len(rows)} pairs: mean relative drop {drop:.4f}; F1 >= 0.98 and drop <= 5 %: {sum(good)} of {len(good)}\n")
 
@@ -179,7 +179,7 @@ def group(row: Row, what: str) -> str:
 
 def one_text_figure(rows: list[Row], file: Path) -> None:
     """One text, many tasks: accuracy of the vectors and of the one text that all of them project to."""
-    same = [row for row in rows if row["kind"] == "prose" and row["token_f1"] >= LEAST_F1]
+    same = [row for row in rows if row["kind"] == "prose" and row["token_f1"] >= MIN_TOKEN_F1]
     if not same:
         return
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -204,7 +204,7 @@ def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
     vocab, every = lm.vocab_embeds.float(), torch.arange(len(lm.vocab_embeds))
     judge = TaskJudge(lm, [load_task(name) for name in world.TASKS], reader)
     judge.limit = limit
-    reached = [row for row in pairs if row["token_f1"] >= LEAST_F1]
+    reached = [row for row in pairs if row["token_f1"] >= MIN_TOKEN_F1]
     groups = {
         "wayward": [(row["task"], records / "wayward" / row["file"]) for row in reached],
         "vanilla": [

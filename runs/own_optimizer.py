@@ -23,7 +23,7 @@ def hill_climb(problem: Problem, config: HillClimbConfig) -> list[list[int]]:
         tried[0, place] = problem.random_ids(1)[0, place]
         if (objective := float(problem.objective(tried).total)) <= lowest:
             prompt, lowest = tried, objective
-            problem.visit(prompt)
+            problem.score_on_dev(prompt)
         problem.note((step + 1) / config.steps, train_objective=lowest)
         if problem.exhausted:
             break

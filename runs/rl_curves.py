@@ -58,8 +58,8 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
     }
     lines = []
     for prompts in PROMPTS if arm in ANYTIME else (budget,):
-        own = result.visits if prompts == budget else result.visits[: prompts // rollout]
-        best = min(own, key=lambda visit: visit.dev_objective)
+        own = result.candidates if prompts == budget else result.candidates[: prompts // rollout]
+        best = min(own, key=lambda candidate: candidate.dev_objective)
         line = {
             "task": task, "arm": arm, "seed": seed, "prompts": prompts, "lm_tokens": own[-1].lm_tokens,
             "test_accuracy": float(test.score_ids([best.prompt.ids]).accuracy),

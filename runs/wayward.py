@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hardprompt import FrozenLM, Problem, Scorer, load_lm, load_task
+from hardprompt.experiments.wayward.grid import MIN_TOKEN_F1, WaywardGrid, best_checkpoint, train_checkpoints
 from hardprompt.experiments.wayward.run import default_judge, wayward
 from hardprompt.lm.microworld import world
 from hardprompt.metrics.interpretation import TaskJudge
-from hardprompt.optimizers.wayward import LEAST_F1, WaywardConfig, chosen, target_prompt, train_toward
+from hardprompt.optimizers.wayward import target_prompt
 from hardprompt.tasks.microworld import TASKS
 
 SIX = ("past-tense", "opposite", "capital", "country-of-landmark", "to-positive", "review-return")
@@ -71,8 +72,8 @@ def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge
     goal = target_prompt(lm, task.template, target)
     for gamma in gammas:
         problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
-        best = chosen(train_toward(problem, goal, gamma, WaywardConfig(**SCHEDULE)))
-        if best.token_f1 >= LEAST_F1:
+        best = best_checkpoint(train_checkpoints(problem, goal, gamma, WaywardGrid(**SCHEDULE)))
+        if best.token_f1 >= MIN_TOKEN_F1:
             break
     test, text = Scorer(lm, task, task.test), lm.decode(best.projection)
     found = {
@@ -106,7 +107,7 @@ def main() -> None:
             if study == "detection":
                 found, embeds = alone(lm, task_name, target, gammas, judge)
             else:
-                config = WaywardConfig(**SCHEDULE, gammas=gammas)
+                config = WaywardGrid(**SCHEDULE, gammas=gammas)
                 result = wayward(load_task(task_name), lm, target, judge=judge, config=config)
                 found, embeds = result.described, result.prompt.embeds
             save_file({"embeds": embeds.contiguous()}, args.out / f"{study}-{key.replace(' ', '_')}.safetensors")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError
 from hardprompt.metrics.continuation_kl import continuation_kl
-from hardprompt.projection import closeness, nearest
+from hardprompt.projection import nearest, similarity
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 
@@ -110,7 +110,7 @@ def reading_gap(embeds: Float[Tensor, "L d"], reading: Float[Tensor, "L d"], mea
 
 def distance_gap(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: str) -> Float[Tensor, ""]:
     """Delta_D = 1/L sum_i min_y D(f_V(y), P_i), with D = 1 - cosine or the Euclidean distance."""
-    closest = closeness(embeds, vocab, measure).amax(-1)
+    closest = similarity(embeds, vocab, measure).amax(-1)
     return (1 - closest if measure == "cosine" else -closest).mean()
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hardprompt.metrics.interpretation import TaskJudge
 from hardprompt.metrics.stability import readings
-from hardprompt.projection import MEASURES
+from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.prompt import SoftPrompt
 from hardprompt.scoring import Scorer
 
@@ -45,7 +45,7 @@ def soft_prompt_readings(
     lm = scorer.lm
     found: dict[str, dict[str, float]] = {}
     for method, several in readings(prompt.embeds, lm.vocab_embeds[allowed], seed).items():
-        if method not in MEASURES and method != RUNNER_UP and not method.startswith("noise"):
+        if method not in SIMILARITY_MEASURES and method != RUNNER_UP and not method.startswith("noise"):
             continue
         for rows in several:
             shares = found.setdefault(lm.decode(allowed[rows].tolist()).strip(), {})

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.projection import MEASURES, nearest, nearest_entries
+from hardprompt.projection import SIMILARITY_MEASURES, nearest, nearest_entries
 
 NOISE = (0.1, 0.3)
 """Standard deviations of the noise that is added, in those of the vocabulary's coordinates."""
@@ -44,7 +44,7 @@ def readings(
         [[1]]
     """
     embeds, vocab = embeds.float(), vocab.float()
-    found: dict[str, list[list[int]]] = {measure: [nearest(embeds, vocab, measure).tolist()] for measure in MEASURES}
+    found: dict[str, list[list[int]]] = {measure: [nearest(embeds, vocab, measure).tolist()] for measure in SIMILARITY_MEASURES}
     _, rows = nearest_entries(embeds, vocab, "cosine", NEIGHBOURS)
     for k, name in enumerate(("2nd", "3rd", "4th", "5th")[: rows.shape[1] - 1], 1):
         found[f"{name} nearest"] = [rows[:, k].tolist()]
@@ -89,7 +89,7 @@ def stability(
     """
     found = readings(embeds, vocab, seed)
     shares = changed(found, found[measure][0])
-    small = [method for method in shares if method in MEASURES or method == f"noise {NOISE[0]:g}"]
+    small = [method for method in shares if method in SIMILARITY_MEASURES or method == f"noise {NOISE[0]:g}"]
     return {
         "changed": shares,
         "mean_changed": {method: sum(share) / len(share) for method, share in shares.items()},

@@ -12,7 +12,7 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
-from hardprompt.projection import MEASURES, nearest_entries
+from hardprompt.projection import SIMILARITY_MEASURES, nearest_entries
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 
@@ -59,7 +59,7 @@ def inspect(
     surprisal: list[float | None] = [None] * embeds.shape[0]
     if ids:
         surprisal = [None if value != value else value for value in surprisals(lm, [ids])[0].tolist()]
-    near = {measure: nearest_entries(embeds, lm.vocab_embeds, measure, count) for measure in MEASURES}
+    near = {measure: nearest_entries(embeds, lm.vocab_embeds, measure, count) for measure in SIMILARITY_MEASURES}
     firm = stability(embeds, lm.vocab_embeds) if len(embeds) else {"changed": {}, "marked": []}
     worth = deletion_map(scorer, ids) if scorer and ids else []
     means = [_mean(surprisal[: t + 1]) for t in range(len(surprisal))]

@@ -1,15 +1,17 @@
-"""The optimizers of the core, the registry, and the problem they are all given.
+"""The optimizers of the core, the registry, and the problem that all optimizers solve.
 
-`baselines.py`: empty, manual, random. `soft.py`: vanilla prompt tuning. `pez.py`: projected gradient. The RL policy lives in
-`hardprompt.policies` and is found through the same entry point as anyone's own.
+`base.py` has the problem, the result and the registry; `baselines.py` the optimizers `empty`, `manual` and `random`; `soft.py`
+prompt tuning and `wayward.py` prompts that project to a given text, with the training loop of both in `soft_training.py`; and
+`pez.py` projected gradients. The RL optimizers are in `hardprompt.policies` and are found by an entry point, as are plug-ins.
 """
 
 from hardprompt.optimizers.base import (
+    Candidate,
     Config,
+    FinalPrompts,
     Optimizer,
     Problem,
     PromptResult,
-    Visit,
     all_optimizers,
     load_optimizer,
     optimizer,
@@ -18,25 +20,23 @@ from hardprompt.optimizers.base import (
 from hardprompt.optimizers.baselines import empty, manual, random
 from hardprompt.optimizers.pez import PezConfig, pez
 from hardprompt.optimizers.soft import SoftConfig, soft
-from hardprompt.projection import MEASURES, closeness, nearest, nearest_entries
+from hardprompt.optimizers.wayward import WaywardConfig, wayward
 
-OPTIMIZERS = [empty, manual, random, soft, pez]
+OPTIMIZERS = [empty, manual, random, soft, wayward, pez]
 
 __all__ = [
-    "MEASURES",
     "OPTIMIZERS",
+    "Candidate",
     "Config",
+    "FinalPrompts",
     "Optimizer",
     "PezConfig",
     "Problem",
     "PromptResult",
     "SoftConfig",
-    "Visit",
+    "WaywardConfig",
     "all_optimizers",
-    "closeness",
     "load_optimizer",
-    "nearest",
-    "nearest_entries",
     "optimizer",
     "run_optimizer",
 ]

@@ -1,13 +1,14 @@
-"""What every optimizer shares: the problem it is given, what it returns, and the registry it is found in.
+"""What all optimizers share: the problem that they solve, the result that they return, and the registry.
 
-An optimizer is a function `(problem, config) -> prompts it emits at its end`, made known by the decorator `optimizer`. While
-it runs it asks the problem for objectives on train and shows it prompts with `visit`; the problem scores those on dev and
-keeps the best. So selection, budgets and seeds are the same for all.
+An optimizer is a function `(problem, config) -> final prompts` with the decorator `optimizer`. During the search it computes
+objectives on the train examples and passes candidates to `Problem.score_on_dev`, which scores them on dev and keeps the best.
+Selection, budgets and seeds are therefore the same for all optimizers.
 """
 
+import html
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -27,14 +28,31 @@ from hardprompt.scoring.truncation import fit_to_context
 
 
 class Config(BaseModel):
-    """Base of optimizer configurations: frozen, numbers and names only, and unknown options are refused."""
+    """Base class of the configurations of optimizers. They are frozen and refuse unknown options.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    A string below a field is the description of the option.
+
+    Example:
+        >>> class AnnealingConfig(Config):
+        ...     temperature: float = 1.0
+        ...     '''Temperature at the first step, in nats.'''
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One prompt that was scored on dev, and what had been spent by then."""
+class Candidate:
+    """A prompt that was scored on dev.
+
+    Attributes:
+        prompt: the prompt.
+        dev_objective: the objective on dev, by which the best candidate is selected.
+        dev_task_loss: nats per example.
+        dev_accuracy: a fraction.
+        prompt_nll: nats per token; NaN for a soft prompt and for an empty one.
+        lm_tokens: logical LM tokens that the search had used when the prompt was scored.
+    """
 
     prompt: HardPrompt | SoftPrompt
     dev_objective: float
@@ -45,29 +63,30 @@ class Visit:
 
 
 class Problem:
-    """A task, a frozen LM, a weight and a budget: all that an optimizer needs to know.
+    """What an optimizer searches a prompt for: a task, a frozen LM, a weight and a budget.
 
     Args:
-        task: what is to be solved; inputs too long for the model are cut as the task says (`hardprompt.scoring.truncation`).
+        task: the task. Inputs that are too long for the model are cut as the task defines (`hardprompt.scoring.truncation`).
         lm: the frozen model.
-        weight: nats of task loss that one nat per token of prompt NLL costs.
-        prompt_length: tokens (or soft vectors) of the prompts that are searched.
-        vocabulary: which tokens hard prompts may use: a name for `allowed_vocabulary`, or their ids (A,).
-        seed: of every random number drawn through `generator`.
+        weight: weight of the prompt NLL in the objective: nats of task loss for each nat per token of prompt NLL.
+        prompt_length: length of the prompts, in tokens (or vectors of a soft prompt).
+        vocabulary: the tokens that hard prompts may use: a name for `allowed_vocabulary`, or token ids (A,).
+        seed: seed of `generator`.
         lm_tokens: budget in logical LM tokens, forward and backward together; None for no limit.
-        progress: called with the finished share, 0 to 1.
+        progress: a function that is called with the finished share of the search, from 0 to 1.
 
     Raises:
-        TaskError: label words that are no single tokens of the model, or a task that a model of its kind cannot solve.
+        TaskError: a label word is not a single token of the model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
     Attributes:
         allowed: ids of the allowed tokens, (A,).
-        generator: the random numbers of this run.
+        generator: the random number generator of this run.
         train, dev: scorers of the two splits.
-        visits: prompts scored on dev, in order.
-        curve: values noted by `note`, in order.
-        resolved_options: values of the options that the configuration leaves open, as the optimizer set them; recorded.
+        candidates: the prompts that were scored on dev, in order.
+        best: the candidate with the lowest objective on dev, the earliest on ties; None before the first one.
+        curve: the learning curve: the values that `note` recorded, in order.
+        resolved_options: values that the optimizer computed for options whose default is None; the record has them.
     """
 
     def __init__(
@@ -96,122 +115,171 @@ class Problem:
         self.dev = Scorer(lm, task, task.dev, self.counter, self._prompt_nll)
         self._test = Scorer(lm, task, task.test)
         self.check_context(prompt_length)
-        self.visits: list[Visit] = []
+        self.candidates: list[Candidate] = []
         self.curve: list[dict[str, float]] = []
-        self.best: Visit | None = None
+        self.best: Candidate | None = None
         self.resolved_options: dict[str, Any] = {}
         self._progress = progress
 
     def check_context(self, prompt_length: int) -> None:
-        """ContextExceeded if any example with a prompt of this many tokens is longer than the model's context."""
+        """Raise ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
         for scorer in (self.train, self.dev, self._test):
             scorer.check_context(prompt_length)
 
     @property
     def spent(self) -> int:
-        """Logical LM tokens so far, forward and backward together."""
+        """Logical LM tokens used so far, forward and backward together."""
         return self.counter.forward + self.counter.backward
 
     @property
     def exhausted(self) -> bool:
-        """Whether the budget is spent; an optimizer stops at its next step."""
+        """Whether the budget is used up. An optimizer then stops after its current step."""
         return self.lm_tokens is not None and self.spent >= self.lm_tokens
 
     def share_done(self, done: float) -> float:
-        """The finished share of a run: of the optimizer's own plan or of the budget, whichever ends first."""
+        """The finished share of the search: `done`, or the used share of the budget if that is larger."""
         return min(1.0, max(done, self.spent / self.lm_tokens if self.lm_tokens else 0.0))
 
     def note(self, done: float, **values: float) -> None:
-        """Report progress (the finished share of the optimizer's own plan) and values of the learning curve."""
+        """Report the progress and add values to the learning curve.
+
+        Args:
+            done: the finished share of the optimizer's own plan, from 0 to 1; 0 if only the budget ends the search.
+            values: values of the learning curve by name.
+        """
         if values:
             self.curve.append({"lm_tokens": float(self.spent), **values})
         if self._progress:
             self._progress(self.share_done(done))
 
     def random_ids(self, count: int) -> Tensor:
-        """`count` prompts of allowed tokens drawn uniformly, (count, L)."""
+        """Draw `count` prompts of allowed tokens uniformly, (count, L)."""
         draw = torch.randint(len(self.allowed), (count, self.prompt_length), generator=self.generator)
         return self.allowed[draw.to(self.allowed.device)]
 
     def batch(self, size: int) -> list[int]:
-        """Indices of train examples drawn without replacement; all of them where `size` is larger."""
+        """Draw the indices of `size` train examples without replacement, or of all if there are fewer."""
         return torch.randperm(len(self.task.train), generator=self.generator)[:size].tolist()
 
     def objective(self, prompts: Sequence[Sequence[int]] | Tensor, indices: Sequence[int] | None = None) -> Objective:
-        """The objective of hard prompts on train, or on the train examples of `indices`."""
+        """The objective of hard prompts on the train examples, or on those of `indices`."""
         ids = _as_lists(prompts)
-        return self._parts(ids, self.train.score_ids(ids, indices))
+        return self._objective(ids, self.train.score_ids(ids, indices))
 
-    def visit(self, prompts: Sequence[Sequence[int]] | Tensor) -> Objective:
-        """Score hard prompts on dev, remember them, and keep the best so far (the earliest on ties)."""
+    def score_on_dev(self, prompts: Sequence[Sequence[int]] | Tensor) -> Objective:
+        """Score hard prompts on dev and add them to `candidates`; the best candidate is the result of the search.
+
+        Args:
+            prompts: token ids of P prompts.
+
+        Returns:
+            The objective on dev, (P,).
+
+        Raises:
+            RunError: an objective is not a number.
+        """
         ids = _as_lists(prompts)
-        parts = self._parts(ids, self.dev.score_ids(ids))
+        objective = self._objective(ids, self.dev.score_ids(ids))
         for i, prompt in enumerate(ids):
-            self._remember(HardPrompt.from_ids(self.lm, prompt), parts, i)
-        return parts
+            self._add_candidate(HardPrompt.from_ids(self.lm, prompt), objective, i)
+        return objective
 
-    def visit_soft(self, embeds: Tensor) -> Objective:
-        """Score a soft prompt (L, d) on dev and keep it if it is the best so far; it has no prompt NLL."""
+    def score_soft_on_dev(self, embeds: Tensor, penalty: float = 0.0) -> Objective:
+        """Score a soft prompt on dev and add it to `candidates`. It has no prompt NLL.
+
+        Args:
+            embeds: the soft prompt, (L, d).
+            penalty: nats that are added to its task loss when the best candidate is selected.
+
+        Returns:
+            The objective on dev without the penalty, (1,).
+
+        Raises:
+            RunError: the objective is not a number.
+        """
         scores = self.dev.score_embeds(embeds.detach())
-        parts = Objective(
-            scores.mean_loss,
+        objective = Objective(
+            scores.loss.mean(-1),
             torch.full((1,), torch.nan, device=embeds.device),
             scores.accuracy,
             0.0,
         )
-        self._remember(SoftPrompt(embeds.detach().clone()), parts, 0)
-        return parts
+        self._add_candidate(SoftPrompt(embeds.detach().clone()), objective, 0, penalty)
+        return objective
 
     def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Log-perplexity of hard prompts in nats per token, (P,)."""
-        asked = [tuple(prompt) for prompt in _as_lists(prompts)]
-        self.counter.forward += sum(nll_tokens(self.lm, len(prompt)) for prompt in asked)
-        fresh = [ids for ids in dict.fromkeys(asked) if ids not in self._prompt_nll]
-        read = surprisals(self.lm, fresh)
-        self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(fresh, read, strict=True)}
-        return torch.stack([self._prompt_nll[ids] for ids in asked])
+        requested = [tuple(prompt) for prompt in _as_lists(prompts)]
+        self.counter.forward += sum(nll_tokens(self.lm, len(prompt)) for prompt in requested)
+        missing = [ids for ids in dict.fromkeys(requested) if ids not in self._prompt_nll]
+        computed = surprisals(self.lm, missing)
+        self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(missing, computed, strict=True)}
+        return torch.stack([self._prompt_nll[ids] for ids in requested])
 
-    def _parts(self, ids: list[list[int]], scores: Scores) -> Objective:
-        return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight)
+    def _objective(self, ids: list[list[int]], scores: Scores) -> Objective:
+        return Objective(scores.loss.mean(-1), self.prompt_nll(ids), scores.correct.float().mean(-1), self.weight)
 
-    def _remember(self, prompt: HardPrompt | SoftPrompt, parts: Objective, i: int) -> None:
-        total = float(parts.total[i])
+    def _add_candidate(self, prompt: HardPrompt | SoftPrompt, objective: Objective, i: int, penalty: float = 0.0) -> None:
+        total = float(objective.total[i]) + penalty
         if total != total:
-            raise RunError(f"the objective of prompt {len(self.visits) + 1} on dev is not a number")
-        visit = Visit(
-            prompt, total, float(parts.task_loss[i]), float(parts.accuracy[i]), float(parts.prompt_nll[i]), self.spent
+            raise RunError(f"the objective of prompt {len(self.candidates) + 1} on dev is not a number")
+        candidate = Candidate(
+            prompt,
+            total,
+            float(objective.task_loss[i]),
+            float(objective.accuracy[i]),
+            float(objective.prompt_nll[i]),
+            self.spent,
         )
-        self.visits.append(visit)
+        self.candidates.append(candidate)
         if self.best is None or total < self.best.dev_objective:
-            self.best = visit
+            self.best = candidate
 
 
-Emitted = Sequence[Sequence[int]] | SoftPrompt
+FinalPrompts = Sequence[Sequence[int]] | SoftPrompt
+"""What a search returns: token ids of hard prompts, the final iterate last, or one soft prompt."""
+
 C = TypeVar("C", bound=Config)
+
+
+def _accept(problem: Problem, config: Any) -> None:
+    """The check of an optimizer that accepts all options."""
 
 
 @dataclass(frozen=True)
 class Optimizer(Generic[C]):
-    """A search procedure under a name, with its options.
+    """A search for prompts with a name and options.
 
-    `search` returns what it emits at its end: a list of hard prompts as ids, the last one its final iterate, or a soft prompt.
-    `uses_weight` says whether the result depends on the fluency weight; studies then run the optimizer once per weight. `check`
-    raises a RequestError if the problem cannot be searched with these options; it is called before anything runs.
+    Attributes:
+        name: the name in commands and records.
+        search: the search. It returns its final prompts: the last iterates or the last samples of a policy.
+        config: the class of its options.
+        uses_weight: whether the result depends on the weight of the prompt NLL. Studies run the others once, with weight 0.
+        uses_seed: whether the result depends on the seed.
+        uses_vocabulary: whether all its hard prompts consist of the allowed tokens.
+        check: raises a RequestError if the problem cannot be solved with these options. It is called before any run starts.
     """
 
     name: str
-    search: Callable[[Problem, C], Emitted]
+    search: Callable[[Problem, C], FinalPrompts]
     config: type[C]
     uses_weight: bool = True
-    check: Callable[[Problem, C], None] = lambda problem, config: None
+    uses_seed: bool = True
+    uses_vocabulary: bool = True
+    check: Callable[[Problem, C], None] = _accept
 
     @property
     def summary(self) -> str:
-        """First line of the procedure's docstring."""
+        """The first line of the docstring of the search."""
         return (self.search.__doc__ or "").strip().split("\n")[0]
 
     def configure(self, options: dict[str, Any]) -> C:
-        """The configuration with these options; UnknownName for one that does not exist, RequestError for a bad value."""
+        """The configuration with these options.
+
+        Raises:
+            UnknownName: there is no option of this name.
+            RequestError: a value cannot be used.
+        """
         for option in options:
             if option not in self.config.model_fields:
                 raise UnknownName(f"{self.name} option", option, self.config.model_fields)
@@ -224,32 +292,45 @@ class Optimizer(Generic[C]):
 
 
 def optimizer(
-    name: str, config: type[C], uses_weight: bool = True, check: Callable[[Problem, C], None] = lambda problem, config: None
-) -> Callable[[Callable[[Problem, C], Emitted]], Optimizer[C]]:
-    """Make a search procedure an optimizer.
+    name: str,
+    config: type[C],
+    uses_weight: bool = True,
+    check: Callable[[Problem, C], None] = _accept,
+    *,
+    uses_seed: bool = True,
+    uses_vocabulary: bool = True,
+) -> Callable[[Callable[[Problem, C], FinalPrompts]], Optimizer[C]]:
+    """Decorator that makes an `Optimizer` of a search.
+
+    Args:
+        name, config, uses_weight, check, uses_seed, uses_vocabulary: the attributes of the `Optimizer`.
 
     Example:
-        >>> @optimizer("first-words", config=Config)
+        >>> @optimizer("first-words", config=Config, uses_weight=False, uses_seed=False)
         ... def first_words(problem, config):
-        ...     '''The first allowed tokens, as a joke.'''
+        ...     '''The first allowed tokens.'''
         ...     prompts = [problem.allowed[: problem.prompt_length].tolist()]
-        ...     problem.visit(prompts)
+        ...     problem.score_on_dev(prompts)
         ...     return prompts
         >>> first_words.summary
-        'The first allowed tokens, as a joke.'
+        'The first allowed tokens.'
     """
-    return lambda search: Optimizer(name, search, config, uses_weight, check)
+    return lambda search: Optimizer(name, search, config, uses_weight, uses_seed, uses_vocabulary, check)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PromptResult:
-    """What one run found.
+    """The result of one run of an optimizer.
 
     Attributes:
-        best: the visited prompt with the lowest objective on dev, the earliest on ties.
-        final_prompts: what the optimizer emits at its end (its last iterates or rollouts), the final one last.
-        config: the optimizer's options.
-        visits, curve: every prompt scored on dev, and the values noted on the way.
+        optimizer: its name.
+        weight: weight of the prompt NLL in the objective.
+        seed: seed of the random numbers.
+        config: its options.
+        best: the candidate with the lowest objective on dev, the earliest on ties.
+        final_prompts: the last iterates or the last samples of a policy, the final one last.
+        candidates: all prompts that were scored on dev, in order.
+        curve: the learning curve.
         lm_tokens_forward, lm_tokens_backward: logical LM tokens of the search.
         seconds: wall-clock time of the search.
     """
@@ -258,20 +339,47 @@ class PromptResult:
     weight: float
     seed: int
     config: dict[str, Any]
-    best: Visit
+    best: Candidate
     final_prompts: tuple[HardPrompt | SoftPrompt, ...]
-    visits: tuple[Visit, ...] = field(repr=False)
-    curve: tuple[dict[str, float], ...] = field(repr=False)
+    candidates: tuple[Candidate, ...]
+    curve: tuple[dict[str, float], ...]
     lm_tokens_forward: int
     lm_tokens_backward: int
     seconds: float
+
+    def __repr__(self) -> str:
+        return f"PromptResult({', '.join(f'{name}={value}' for name, value in self._summary().items())})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks. Prompts are escaped, since a text that an optimizer finds may contain markup."""
+        rows = (f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._summary().items())
+        return f"<table>{''.join(rows)}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        return {
+            "optimizer": repr(self.optimizer),
+            "prompt": repr(self.best.prompt.text if isinstance(self.best.prompt, HardPrompt) else self.best.prompt),
+            "dev_objective": f"{self.best.dev_objective:.4g}",
+            "dev_accuracy": f"{self.best.dev_accuracy:.4g}",
+            "weight": f"{self.weight:g}",
+            "seed": f"{self.seed}",
+            "candidates": f"{len(self.candidates)}",
+            "lm_tokens": f"{self.lm_tokens_forward + self.lm_tokens_backward}",
+            "seconds": f"{self.seconds:.1f}",
+        }
 
 
 def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = None) -> PromptResult:
     """Run one optimizer on a problem.
 
+    Args:
+        optimizer: the optimizer.
+        problem: a new problem, which the run changes.
+        config: the options, by default the optimizer's defaults.
+
     Raises:
-        RunError: it visited no prompt, or an objective was not a number.
+        RequestError: the problem cannot be solved with these options.
+        RunError: the search scored no prompt on dev, or an objective is not a number.
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -282,11 +390,11 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
     config = config or optimizer.configure({})
     started = time.perf_counter()
     optimizer.check(problem, config)
-    emitted = optimizer.search(problem, config)
+    final = optimizer.search(problem, config)
     seconds = time.perf_counter() - started
     if problem.best is None:
-        raise RunError(f"optimizer {optimizer.name} visited no prompt; call problem.visit at least once")
-    prompts = [emitted] if isinstance(emitted, SoftPrompt) else [HardPrompt.from_ids(problem.lm, ids) for ids in emitted]
+        raise RunError(f"optimizer {optimizer.name} scored no prompt on dev; call problem.score_on_dev at least once")
+    prompts = [final] if isinstance(final, SoftPrompt) else [HardPrompt.from_ids(problem.lm, ids) for ids in final]
     return PromptResult(
         optimizer=optimizer.name,
         weight=problem.weight,
@@ -294,7 +402,7 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
         config=config.model_dump() | problem.resolved_options,
         best=problem.best,
         final_prompts=tuple(prompts) or (problem.best.prompt,),
-        visits=tuple(problem.visits),
+        candidates=tuple(problem.candidates),
         curve=tuple(problem.curve),
         lm_tokens_forward=problem.counter.forward,
         lm_tokens_backward=problem.counter.backward,
@@ -303,7 +411,7 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
 
 
 def all_optimizers() -> dict[str, Optimizer[Any]]:
-    """Every installed optimizer by name, the core's first.
+    """All installed optimizers by name, those of the core first.
 
     Raises:
         RequestError: two plug-ins offer the same name.
@@ -318,16 +426,20 @@ def all_optimizers() -> dict[str, Optimizer[Any]]:
 
 
 def load_optimizer(name: str) -> Optimizer[Any]:
-    """An optimizer by name, or from a Python file as `path.py:attribute`; the file is run.
+    """Load an optimizer by name, or from a Python file by `path.py:attribute`. The file is executed.
 
     Raises:
-        UnknownName: no such optimizer; names the nearest.
-        RequestError: the file or the attribute is missing or is no optimizer.
+        UnknownName: there is no optimizer of this name; the message names the nearest.
+        RequestError: the file or the attribute does not exist or is not an optimizer.
+
+    Example:
+        >>> load_optimizer("pez").configure({"steps": "30"}).steps
+        30
     """
     if is_file_reference(name):
         found = load_attribute(name)
         if not isinstance(found, Optimizer):
-            raise RequestError(f"{name} is no optimizer; decorate the function with @hardprompt.optimizer(...)")
+            raise RequestError(f"{name} is not an optimizer; decorate the function with @hardprompt.optimizer(...)")
         return found
     known = all_optimizers()
     if name not in known:

@@ -1,9 +1,9 @@
-"""PEZ (Wen et al. 2023, Algorithm 1): gradients taken at the projection, applied to a continuous prompt that is kept.
+"""PEZ (Wen et al. 2023, Algorithm 1): gradients at the projection update a continuous prompt.
 
     P' = Proj_E(P);   g = dL(P') / dP';   P <- P - lr * g
 
-The released language-model script projects the stored prompt again after every step, which throws the continuous iterate
-away: P <- Proj_E(P - lr * g). That is the paper's own AutoPrompt-SGD baseline, and available as variant "projected-sgd".
+The published script for language models also projects the stored prompt after every step, P <- Proj_E(P - lr * g), and so
+loses the continuous prompt. This is the baseline AutoPrompt-SGD of the paper; here it is the variant "projected-sgd".
 """
 
 from collections.abc import Callable, Iterator
@@ -16,41 +16,61 @@ from torch import Tensor
 
 from hardprompt.errors import RunError
 from hardprompt.lm.perplexity import nll_tokens, projected_nll
-from hardprompt.optimizers.base import Config, Emitted, Problem, optimizer
-from hardprompt.optimizers.soft import check_init, initial_embeds, make_updater
-from hardprompt.projection import Measure, nearest, row_norms
+from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater
+from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
-EMITTED = 20
-"""The last projections stand for what PEZ emits at its end: where it oscillates, they differ."""
+FINAL_PROMPTS = 20
+"""Number of the last projections that PEZ returns. They differ where the search oscillates."""
 
 
 class PezConfig(Config):
-    """Options of PEZ.
-
-    Attributes:
-        steps: by default as many as the budget allows, or 300 without one.
-        fluency_gradient: "one-sided" as published (targets are hard ids) or "two-sided" (`projected_nll`).
-        variant: "pez" is Algorithm 1; "projected-sgd" is what the released script does.
-        init, init_text: as for soft prompts.
-        evaluate_every: after so many steps the projection with the lowest training loss among them is scored on dev.
-    """
+    """Options of PEZ."""
 
     steps: PositiveInt | None = None
+    """Steps of the search. By default as many as the budget allows, or 300 without a budget."""
+
     batch_size: PositiveInt = 16
+    """Train examples in each step, drawn without replacement; all of them if there are fewer."""
+
     learning_rate: NonNegativeFloat = 0.1
+    """Learning rate, constant over the search, in embedding units per step for AdamW."""
+
     weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of the update rule."""
+
     update: Literal["adamw", "adafactor"] = "adamw"
-    projection: Measure = "cosine"
+    """Update rule. Adafactor has a fixed learning rate here, as in the published script."""
+
+    projection: SimilarityMeasure = "cosine"
+    """Similarity measure by which the prompt is projected to tokens; cosine is the published one."""
+
     fluency_gradient: Literal["one-sided", "two-sided"] = "two-sided"
+    """Gradient of the prompt NLL: only through the tokens that are read ("one-sided", as published), or also through the tokens
+    that are predicted ("two-sided")."""
+
     variant: Literal["pez", "projected-sgd"] = "pez"
+    """Algorithm 1 of the paper ("pez"), or the published script, which also projects the stored prompt ("projected-sgd")."""
+
     init: Literal["vocabulary", "noise", "text"] = "vocabulary"
+    """Initial prompt: embeddings of random allowed tokens ("vocabulary"), normal noise with the mean and the standard deviation
+    of the vocabulary embeddings ("noise"), or the embeddings of init_text ("text")."""
+
     init_text: str = ""
+    """Text for init="text". Its tokens are repeated or cut to the prompt length."""
+
     evaluate_every: PositiveInt = 5
+    """Steps between two evaluations on dev. Of the projections in between, the one with the lowest train loss is evaluated."""
 
 
 @dataclass(frozen=True)
 class PezStep:
-    """One iterate: rows of the vocabulary that the prompt projects to, and the loss there."""
+    """One iterate.
+
+    Attributes:
+        rows: rows of the vocabulary to which the prompt projects, (L,).
+        loss: the loss of the projection.
+    """
 
     rows: Tensor
     loss: float
@@ -61,18 +81,18 @@ def pez_steps(
     vocab: Tensor,
     loss_at: Callable[[Tensor, Tensor], Tensor],
     updater: torch.optim.Optimizer,
-    measure: Measure = "cosine",
+    measure: SimilarityMeasure = "cosine",
     reproject: bool = False,
 ) -> Iterator[PezStep]:
-    """Algorithm 1 without end.
+    """The steps of Algorithm 1, without an end.
 
     Args:
-        embeds: the continuous prompt (L, d), a parameter of `updater`, changed in place.
-        vocab: embeddings to project to, (A, d).
-        loss_at: loss of the projected embeddings (L, d) and their rows (L,).
-        updater: applies the gradient.
-        measure: of the projection.
-        reproject: whether the stored prompt is itself projected after every step ("projected-sgd").
+        embeds: the continuous prompt (L, d), a parameter of `updater`. It is changed in place.
+        vocab: the embeddings of the projection, (A, d).
+        loss_at: the loss as a function of the projected embeddings (L, d) and their rows (L,).
+        updater: the update rule.
+        measure: similarity measure of the projection.
+        reproject: whether the stored prompt is projected after every step ("projected-sgd").
 
     Raises:
         RunError: the loss is not finite.
@@ -92,8 +112,8 @@ def pez_steps(
 
 
 @optimizer("pez", config=PezConfig, check=lambda problem, config: check_init(config.init, config.init_text))
-def pez(problem: Problem, config: PezConfig) -> Emitted:
-    """PEZ: projected gradient onto the vocabulary; the continuous prompt is kept, the projection is what counts."""
+def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
+    """PEZ: gradients at the projection onto the vocabulary update a continuous prompt."""
     vocab = problem.lm.vocab_embeds[problem.allowed].float()
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
     updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)
@@ -107,7 +127,7 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
             loss = loss + problem.weight * nll
         return loss
 
-    wanted = config.steps or (300 if problem.lm_tokens is None else None)
+    limit = config.steps or (300 if problem.lm_tokens is None else None)
     projections: list[list[int]] = []
     losses: list[float] = []
     steps = pez_steps(embeds, vocab, loss_at, updater, config.projection, config.variant == "projected-sgd")
@@ -116,13 +136,13 @@ def pez(problem: Problem, config: PezConfig) -> Emitted:
         changed = not projections or ids != projections[-1]
         projections.append(ids)
         losses.append(step.loss)
-        problem.note(number / wanted if wanted else 0.0, train_loss=step.loss, changed=float(changed))
-        ends = number == wanted or problem.exhausted
-        if ends or number % config.evaluate_every == 0:
+        problem.note(number / limit if limit else 0.0, train_loss=step.loss, changed=float(changed))
+        is_last = number == limit or problem.exhausted
+        if is_last or number % config.evaluate_every == 0:
             recent = range(number - 1 - (number - 1) % config.evaluate_every, number)
-            problem.visit([projections[min(recent, key=losses.__getitem__)]])
-        if ends or problem.exhausted:
+            problem.score_on_dev([projections[min(recent, key=losses.__getitem__)]])
+        if is_last or problem.exhausted:
             break
     final = problem.allowed[nearest(embeds.detach(), vocab, config.projection)].tolist()
-    problem.visit([final])
-    return [*projections, final][-EMITTED:]
+    problem.score_on_dev([final])
+    return [*projections, final][-FINAL_PROMPTS:]

@@ -1,205 +1,89 @@
-"""Wayward prompts (Khashabi et al. 2022): a soft prompt that solves a task and projects to a text of one's choice.
+"""The optimizer `wayward`: a soft prompt that solves a task and projects to a given text (Khashabi et al. 2022).
 
-    l'(P) = l(P; D) + gamma * 1/L sum_i || p_i - E[t_i] ||^2
-
-P starts at the embeddings of the target text t, is as long as it, and is trained by gradient. The released code never passes
-gamma on; here the term is part of what is minimized. A text that one can choose freely is no account of what the prompt does:
-these are the negative control of every reading.
+The prompt is initialized at the embeddings of the target text, is as long as it, and is trained with a penalty on the distance
+to it (`train_soft_prompt`). In the published code gamma is never passed on; here the penalty is part of the loss. Since the
+text can be chosen freely, it does not explain what the prompt does: wayward prompts are a negative control for methods that
+read soft prompts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-import torch
-from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from hardprompt.data.task import Template
-from hardprompt.errors import RequestError, RunError, UnknownName
+from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.metrics.token_f1 import token_f1
-from hardprompt.optimizers.base import Config, Problem
-from hardprompt.optimizers.soft import SHARE_OF_SPREAD, initial_embeds, make_updater
-from hardprompt.projection import Measure, nearest
+from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.soft_training import SoftTrainingConfig, train_soft_prompt
+from hardprompt.projection import SimilarityMeasure
 from hardprompt.prompt import HardPrompt
 
-LEAST_F1 = 0.98
-"""Token F1 at which a projection counts as the target, as published."""
 
+class WaywardConfig(SoftTrainingConfig):
+    """Options of wayward prompts."""
 
-class WaywardConfig(Config):
-    """How wayward prompts are trained.
+    target: str = ""
+    """The text that the prompt projects to. It has no default and as many tokens as the prompt."""
 
-    Attributes:
-        gammas: weights of the distance, nats per squared embedding unit; 0 is the unconstrained prompt.
-        steps, batch_size: of every training.
-        learning_rate: by default a tenth of the standard deviation of the vocabulary's coordinates; it falls linearly to zero.
-        clip: the norm that a gradient is cut to; None for no cut.
-        evaluate_every: after so many steps the prompt is scored on dev and projected.
-        projection: the measure of the projection.
-    """
+    gamma: NonNegativeFloat = 0.3
+    """Weight of the distance to the target, in nats per squared embedding unit. With 0 the prompt only starts at the target."""
 
-    gammas: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.03, 0.1, 0.3, 1.0)
-    steps: PositiveInt = 150
-    batch_size: PositiveInt = 16
-    learning_rate: NonNegativeFloat | None = None
-    clip: NonNegativeFloat | None = None
-    evaluate_every: PositiveInt = 50
-    projection: Measure = "euclidean"
-
-
-PRESETS: dict[str, WaywardConfig] = {
-    "default": WaywardConfig(),
-    "khashabi": WaywardConfig(
-        gammas=(0.0, 1e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2, 3e-2),
-        steps=2000,
-        batch_size=8,
-        learning_rate=0.01,
-        clip=1.0,
-        evaluate_every=500,
-    ),
-}
-"""`khashabi` is the published schedule, for embeddings like GPT-2's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A prompt on its way.
-
-    Attributes:
-        embeds: (L, d).
-        gamma: what it was trained with.
-        dev_accuracy, dev_loss: a fraction, and nats per example.
-        projection: ids of the closest tokens, (L,).
-        token_f1: of the projection's text with the target's.
-        distance: 1/L sum_i || p_i - E[t_i] ||^2, squared embedding units.
-    """
-
-    embeds: Tensor
-    gamma: float
-    dev_accuracy: float
-    dev_loss: float
-    projection: tuple[int, ...]
-    token_f1: float
-    distance: float
-
-
-def wayward_config(preset: str = "default", **options: Any) -> WaywardConfig:
-    """A preset with options of one's own.
-
-    Raises:
-        UnknownName: no such preset.
-        RequestError: an option's bad value.
-
-    Example:
-        >>> wayward_config("khashabi", steps=10).learning_rate
-        0.01
-    """
-    if preset not in PRESETS:
-        raise UnknownName("wayward preset", preset, PRESETS)
-    try:
-        return WaywardConfig(**{**PRESETS[preset].model_dump(), **options})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"wayward {first['loc'][0]}: {first['msg'].lower()}, got {first['input']!r}") from error
+    projection: SimilarityMeasure = "euclidean"
+    """Similarity measure by which the prompt is projected to tokens, as in Khashabi et al. (2022)."""
 
 
 def target_prompt(lm: FrozenLM, template: Template, text: str) -> HardPrompt:
-    """The target text as ids in its place, checked: it must come back from them.
+    """The target text, tokenized as in a template.
 
     Raises:
-        RequestError: it is empty, or its ids spell another text.
+        RequestError: it is empty, or its tokens do not decode to it.
 
     Example:
         >>> from hardprompt import Template, load_lm
         >>> len(target_prompt(load_lm("microworld"), Template("{prompt}: {input} ="), "give the plural").ids)
         3
     """
-    found = HardPrompt.in_place(lm, template, text.strip())
-    if not found.ids:
-        raise RequestError("the target text is empty; give one of at least one word")
-    again = lm.decode(found.ids).strip()
-    if again != found.text:
-        raise RequestError(f"the target {found.text!r} does not tokenize to itself but to {again!r} for {lm.name}; change it")
-    return found
+    target = HardPrompt.in_place(lm, template, text.strip())
+    if not target.ids:
+        raise RequestError("the target text is empty; give a text of at least one word")
+    decoded = lm.decode(target.ids).strip()
+    if decoded != target.text:
+        raise RequestError(
+            f"the tokens of the target {target.text!r} decode to {decoded!r} for {lm.name}; use a text that they decode to"
+        )
+    return target
 
 
-def distance_to(embeds: Float[Tensor, "L d"], target: Float[Tensor, "L d"]) -> Float[Tensor, ""]:
-    """1/L sum_i || p_i - t_i ||^2, in squared embedding units.
-
-    >>> distance_to(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.zeros(2, 2)).item()
-    2.5
-    """
-    return (embeds - target).square().sum(-1).mean()
-
-
-def train_toward(
-    problem: Problem, target: HardPrompt, gamma: float, config: WaywardConfig, init: str = "target"
-) -> list[Checkpoint]:
-    """Train a soft prompt for the problem's task that is drawn to the target's embeddings; the prompt at each checkpoint.
-
-    Args:
-        problem: its prompt length is the target's; `problem.allowed` are the tokens that a prompt may project to.
-        target: the text.
-        gamma: nats per squared embedding unit.
-        config: the schedule.
-        init: "target" starts at its embeddings, "vocabulary" at those of sampled tokens.
+def target_embeds(problem: Problem, target: HardPrompt) -> Tensor:
+    """The embeddings of the target, (L, d).
 
     Raises:
-        RequestError: the target is longer or shorter than the problem's prompts.
-        RunError: the loss is not finite.
+        RequestError: the target is longer or shorter than the prompts of the problem.
     """
-    if len(target.ids) != problem.prompt_length:
+    length = len(target.ids)
+    if length != problem.prompt_length:
         raise RequestError(
-            f"the target {target.text!r} is {len(target.ids)} tokens and the prompt {problem.prompt_length}; make them alike"
+            f"the length of the target {target.text!r} is {length}, but the prompt length is {problem.prompt_length}; "
+            f"set the prompt length to {length}"
         )
-    vocab = problem.lm.vocab_embeds.float()
-    goal = vocab[list(target.ids)]
-    embeds = (goal.clone() if init == "target" else initial_embeds(problem, init)).requires_grad_()
-    rate = config.learning_rate
-    if rate is None:
-        rate = SHARE_OF_SPREAD * float(vocab.std())
-    updater = make_updater("adamw", embeds, rate, 0.0)
-    found = []
-    for step in range(config.steps):
-        updater.param_groups[0]["lr"] = rate * (1 - step / config.steps)
-        loss = problem.train.score_embeds(embeds, problem.batch(config.batch_size)).loss.mean()
-        loss = loss + gamma * distance_to(embeds, goal)
-        if not loss.isfinite():
-            raise RunError(f"the loss of the wayward prompt is {loss.item()} at step {step}; lower the learning rate")
-        (embeds.grad,) = torch.autograd.grad(loss, embeds)
-        if config.clip is not None:
-            torch.nn.utils.clip_grad_norm_([embeds], config.clip)
-        updater.step()
-        if step + 1 == config.steps or (step + 1) % config.evaluate_every == 0:
-            found.append(_checkpoint(problem, embeds.detach().clone(), target, gamma, config.projection))
-            problem.note((step + 1) / config.steps)
-    return found
+    return problem.lm.vocab_embeds.float()[list(target.ids)]
 
 
-def chosen(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """The best on dev among those that project to the target (F1 >= 0.98); where none does, of those that come closest to it.
-
-    Best is the highest accuracy, then the lowest loss.
-    """
-    least = min(LEAST_F1, max(each.token_f1 for each in checkpoints))
-    near = [each for each in checkpoints if each.token_f1 >= least]
-    return max(near, key=lambda each: (each.dev_accuracy, -each.dev_loss))
+def _target(problem: Problem, config: WaywardConfig) -> HardPrompt:
+    return target_prompt(problem.lm, problem.task.template_for(problem.lm.masked), config.target)
 
 
-def _checkpoint(problem: Problem, embeds: Tensor, target: HardPrompt, gamma: float, measure: str) -> Checkpoint:
-    lm = problem.lm
-    on_dev = problem.dev.score_embeds(embeds)
-    vocab = lm.vocab_embeds.float()
-    projection = problem.allowed[nearest(embeds, vocab[problem.allowed], measure)].tolist()
-    return Checkpoint(
-        embeds=embeds,
-        gamma=gamma,
-        dev_accuracy=float(on_dev.accuracy),
-        dev_loss=float(on_dev.mean_loss),
-        projection=tuple(projection),
-        token_f1=token_f1(lm.decode(projection), target.text),
-        distance=float(distance_to(embeds, vocab[list(target.ids)])),
-    )
+def _check(problem: Problem, config: WaywardConfig) -> None:
+    target = _target(problem, config)
+    target_embeds(problem, target)
+    if outside := set(target.ids) - set(problem.allowed.tolist()):
+        raise RequestError(
+            f"the vocabulary does not allow {problem.lm.decode([min(outside)])!r}, a token of the target {target.text!r}; "
+            "use the vocabulary 'all' or another target"
+        )
+
+
+@optimizer("wayward", config=WaywardConfig, uses_weight=False, check=_check)
+def wayward(problem: Problem, config: WaywardConfig) -> FinalPrompts:
+    """A soft prompt that solves the task and projects to a target text; needs the option target."""
+    goal = target_embeds(problem, _target(problem, config))
+    return train_soft_prompt(problem, goal, config, goal, config.gamma)

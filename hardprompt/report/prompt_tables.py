@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from hardprompt.projection import MEASURES
+from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.report.escaping import printable
 from hardprompt.report.listing import list_metrics
 
@@ -57,11 +57,13 @@ def inspection_table(found: dict[str, Any]) -> Table:
     table = Table(title=_title(found["lm"], text), title_justify="left", pad_edge=False, show_lines=True)
     worth = ("loss_added", "accuracy_lost") if found["shuffled"] else ()
     numbers = ("surprisal", "running_mean", "norm", *worth)
-    headings = ("", "id", "token", "surprisal", "mean", "norm", *(name.replace("_", " ") for name in worth), *MEASURES)
+    measured = ("surprisal", "mean", "norm", *(name.replace("_", " ") for name in worth))
+    headings = ("", "id", "token", *measured, *SIMILARITY_MEASURES)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("token", *MEASURES) else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading in ("token", *SIMILARITY_MEASURES) else "right", no_wrap=True)
     for row in found["tokens"]:
-        near = [Text("\n".join(f"{each['value']:.3f} {each['token']!r}" for each in row["nearest"][m])) for m in MEASURES]
+        nearest = (row["nearest"][measure] for measure in SIMILARITY_MEASURES)
+        near = [Text("\n".join(f"{each['value']:.3f} {each['token']!r}" for each in entries)) for entries in nearest]
         token = Text("-" if row["token"] is None else repr(row["token"]))
         identity = "-" if row["id"] is None else str(row["id"])
         place = f"{row['position']}*" if row["marked"] else str(row["position"])

@@ -13,7 +13,7 @@ from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability, token_map
 from hardprompt.optimizers import Problem, PromptResult
-from hardprompt.optimizers.base import Visit
+from hardprompt.optimizers.base import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores
 
@@ -51,11 +51,11 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
         | found
         | {
             "dev_objective": best.dev_objective,
-            "curve": improvements(result.visits),
+            "curve": improvements(result.candidates),
             "emitted": _final_prompts(test, result),
             "lm_tokens_forward": result.lm_tokens_forward,
             "lm_tokens_backward": result.lm_tokens_backward,
-            "prompts_visited": len(result.visits),
+            "prompts_visited": len(result.candidates),
             "seconds": round(result.seconds, 3),
             "config": result.config,
             "status": "ok",
@@ -63,17 +63,17 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
     )
 
 
-def improvements(visits: Sequence[Visit]) -> list[dict[str, float]]:
+def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
     """The best prompt so far by the objective on dev: a step wherever a better one was visited, with what was spent by then."""
     steps: dict[int, dict[str, float]] = {}
     best = math.inf
-    for visit in visits:
-        if visit.dev_objective < best:
-            best = visit.dev_objective
-            steps[visit.lm_tokens] = {
-                "lm_tokens": visit.lm_tokens,
-                "dev_objective": visit.dev_objective,
-                "dev_accuracy": visit.dev_accuracy,
+    for candidate in candidates:
+        if candidate.dev_objective < best:
+            best = candidate.dev_objective
+            steps[candidate.lm_tokens] = {
+                "lm_tokens": candidate.lm_tokens,
+                "dev_objective": candidate.dev_objective,
+                "dev_accuracy": candidate.dev_accuracy,
             }
     return list(steps.values())
 

@@ -74,8 +74,8 @@ def test_a_run_ends_with_the_best_visit_and_a_whole_point(name: str, prompt_firs
     problem = Problem(task_of(lm, kind, prompt_first), lm, vocabulary=allowed_of(lm), prompt_length=3, weight=0.2)
     found = load_optimizer(name)
     result = run_optimizer(found, problem, found.configure(FEW.get(name, {})))
-    assert result.best.dev_objective == min(visit.dev_objective for visit in result.visits)
-    first = next(visit for visit in result.visits if visit.dev_objective == result.best.dev_objective)
+    assert result.best.dev_objective == min(candidate.dev_objective for candidate in result.candidates)
+    first = next(candidate for candidate in result.candidates if candidate.dev_objective == result.best.dev_objective)
     assert result.best is first, "the earliest on ties"
     assert result.final_prompts and result.lm_tokens_forward > 0
     point = finite(measure(problem, result, readers=[lm]))
@@ -102,7 +102,7 @@ def test_one_seed_one_result_whatever_ran_before(name: str, model: str) -> None:
         problem = Problem(task_of(lm), lm, vocabulary=allowed_of(lm), prompt_length=3, weight=0.2, seed=seed)
         result = run_optimizer(found, problem, found.configure(FEW.get(name, {})))
         point = measure(problem, result) | {"seconds": 0, "seed": 0}
-        return json.dumps([point, [visit.dev_objective for visit in result.visits]])
+        return json.dumps([point, [candidate.dev_objective for candidate in result.candidates]])
 
     first = signature(0)
     torch.manual_seed(123)

@@ -33,7 +33,7 @@ task = Task(name="words", template=Template("{input} {prompt}"), train=examples,
 def first_token(problem: Problem, config: Config) -> list[list[int]]:
     """The first allowed token, as a joke."""
     prompts = [problem.allowed[:1].tolist()]
-    problem.visit(prompts)
+    problem.score_on_dev(prompts)
     return prompts
 
 
@@ -96,7 +96,7 @@ def test_the_example_climbs() -> None:
     result = run_optimizer(hill_climb, problem, hill_climb.configure({"steps": 150}))
     train = [entry["train_objective"] for entry in result.curve]
     assert train == sorted(train, reverse=True) and train[-1] < train[0]
-    kept = [visit.prompt.ids for visit in result.visits]  # type: ignore[union-attr]
+    kept = [candidate.prompt.ids for candidate in result.candidates]  # type: ignore[union-attr]
     for before, after in pairwise(kept):
         assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
     assert len(set(kept)) > 3 and all(len(ids) == 4 for ids in kept)

@@ -7,7 +7,7 @@ import torch
 
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.optimizers import Config, Problem, load_optimizer, optimizer, run_optimizer
-from hardprompt.optimizers.soft import initial_embeds
+from hardprompt.optimizers.soft_training import initial_embeds
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 FEW: dict[str, dict[str, Any]] = {
@@ -39,14 +39,14 @@ def test_the_budget_ends_a_run(name: str) -> None:
 def test_hard_prompts_stay_in_the_allowed_vocabulary(name: str) -> None:
     problem, result = _run(name)
     allowed = set(problem.allowed.tolist())
-    assert all(set(visit.prompt.ids) <= allowed and len(visit.prompt.ids) == 3 for visit in result.visits)
+    assert all(set(candidate.prompt.ids) <= allowed and len(candidate.prompt.ids) == 3 for candidate in result.candidates)
 
 
 @pytest.mark.parametrize("variant", ["pez", "projected-sgd"])
 @pytest.mark.parametrize("projection", ["cosine", "euclidean"])
 def test_pez_without_a_learning_rate_stays_where_it_is(variant: str, projection: str) -> None:
     _, result = _run("pez", options={"learning_rate": 0, "variant": variant, "projection": projection})
-    assert len({visit.prompt.ids for visit in result.visits}) == 1
+    assert len({candidate.prompt.ids for candidate in result.candidates}) == 1
     assert len({prompt.ids for prompt in result.final_prompts}) == 1
 
 
@@ -59,7 +59,7 @@ def test_soft_without_a_learning_rate_stays_where_it_is() -> None:
 @pytest.mark.parametrize("update", ["adamw", "adafactor"])
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> None:
-    """On its own training examples a random tiny model must be fit_to_context better than at the start."""
+    """On its own training examples a random tiny model must be fitted better than at the start."""
     options = {"update": update, "schedule": schedule, "steps": 60, "learning_rate": 0.3, "batch_size": 6}
     _, result = _run("soft", options=options)
     curve = [entry["train_loss"] for entry in result.curve]
@@ -106,23 +106,23 @@ def test_options_are_checked() -> None:
         run_optimizer(pez, Problem(tiny_task(), tiny_lm("gpt2")), pez.configure({"init": "text"}))
 
 
-def test_an_optimizer_that_visits_nothing_is_told_so() -> None:
+def test_an_optimizer_without_a_candidate_is_an_error() -> None:
     @optimizer("idle", config=Config)
     def idle(problem: Problem, config: Config) -> list[list[int]]:
         """Do nothing."""
         return []
 
-    with pytest.raises(RunError, match="idle visited no prompt"):
+    with pytest.raises(RunError, match="idle scored no prompt on dev"):
         run_optimizer(idle, Problem(tiny_task(), tiny_lm("gpt2")))
 
 
 def test_a_loss_that_is_not_finite_is_an_error_not_a_result() -> None:
-    with pytest.raises(RunError, match=r"lower soft.learning_rate"):
+    with pytest.raises(RunError, match="lower the option learning_rate"):
         _run("soft", options={"learning_rate": 1e30, "steps": 20})
 
 
-def test_the_record_has_the_learning_rate_that_was_settled() -> None:
-    """A tenth of the spread of the vocabulary, in the result's configuration; a rate that is given stays."""
+def test_the_record_has_the_default_learning_rate() -> None:
+    """A tenth of the standard deviation of the vocabulary embeddings; a given learning rate is recorded as it is."""
     lm = tiny_lm("gpt2")
     for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
         _, result = _run("soft", options={"steps": 1, **given})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hardprompt import projection
 from hardprompt.errors import UnknownName
-from hardprompt.projection import MEASURES, closeness, nearest, nearest_entries
+from hardprompt.projection import SIMILARITY_MEASURES, nearest, nearest_entries, similarity
 
 
 def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,8 +20,8 @@ def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor
 @given(seed=st.integers(0, 10_000), length=st.integers(1, 6), size=st.integers(1, 40), width=st.integers(1, 8))
 def test_nearest_is_exhaustive_search(seed: int, length: int, size: int, width: int) -> None:
     embeds, vocab = _random(seed, length, size, width)
-    for measure in MEASURES:
-        values = closeness(embeds, vocab, measure)
+    for measure in SIMILARITY_MEASURES:
+        values = similarity(embeds, vocab, measure)
         found = nearest(embeds, vocab, measure)
         assert torch.equal(values.gather(1, found[:, None])[:, 0], values.amax(1))
 
@@ -43,7 +43,7 @@ def test_the_measures_disagree_where_they_should() -> None:
     """Along (1, 0): the same direction but far, near but off, and long."""
     vocab = torch.tensor([[0.1, 0.0], [1.0, 0.5], [9.0, 9.0]])
     embeds = torch.tensor([[1.0, 0.0]])
-    assert [nearest(embeds, vocab, measure).item() for measure in MEASURES] == [0, 1, 2]
+    assert [nearest(embeds, vocab, measure).item() for measure in SIMILARITY_MEASURES] == [0, 1, 2]
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_nearest_entries_are_those_of_a_whole_search(seed: int, length: int, siz
         "euclidean": lambda e, v: float((e - v).square().sum().sqrt()),
         "dot": lambda e, v: float(e @ v),
     }
-    for measure in MEASURES:
+    for measure in SIMILARITY_MEASURES:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(projection, "_CHUNK", 7)
             values, rows = nearest_entries(embeds, vocab, measure, count)

@@ -8,6 +8,7 @@ import torch
 
 from hardprompt import HardPrompt, Problem, Scorer, SoftPrompt, Template, load_lm, load_task
 from hardprompt.errors import ContextExceeded, RequestError, UnknownName
+from hardprompt.experiments.wayward.grid import Checkpoint, WaywardGrid, best_checkpoint, train_checkpoints, wayward_grid
 from hardprompt.experiments.wayward.run import candidates, wayward
 from hardprompt.experiments.wayward.targets import CODE, CONTRADICTIONS, PROSE, wayward_targets
 from hardprompt.lm import FrozenLM
@@ -23,19 +24,13 @@ from hardprompt.metrics.interpretation import (
     said,
 )
 from hardprompt.metrics.stability import changed, readings
-from hardprompt.optimizers.wayward import (
-    Checkpoint,
-    WaywardConfig,
-    chosen,
-    distance_to,
-    target_prompt,
-    train_toward,
-    wayward_config,
-)
+from hardprompt.optimizers import load_optimizer, run_optimizer
+from hardprompt.optimizers.soft_training import mean_squared_distance
+from hardprompt.optimizers.wayward import target_prompt
 from tests.helpers import Ask
 from tests.helpers.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task, write_jsonl
 
-QUICK = WaywardConfig(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every=20)
+QUICK = WaywardGrid(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every=20)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,7 @@ def checkpoint(accuracy: float, loss: float, f1: float) -> Checkpoint:
     return Checkpoint(torch.zeros(1, 2), 0.1, accuracy, loss, (1,), f1, 0.0)
 
 
-def test_the_best_that_projects_to_the_target_is_chosen() -> None:
+def test_the_best_that_projects_to_the_target_is_best_checkpoint() -> None:
     """Not the most accurate of all, but of those with F1 >= 0.98, then by loss; where there is none, of the closest."""
     far, good, same, worse = (
         checkpoint(1.0, 0.1, 0.9),
@@ -60,22 +55,22 @@ def test_the_best_that_projects_to_the_target_is_chosen() -> None:
         checkpoint(0.9, 0.1, 0.98),
         checkpoint(0.8, 0, 1.0),
     )
-    assert chosen([far, good, same, worse]) is same
-    assert chosen([checkpoint(1.0, 0.1, 0.5), far]) is far
+    assert best_checkpoint([far, good, same, worse]) is same
+    assert best_checkpoint([checkpoint(1.0, 0.1, 0.5), far]) is far
 
 
 def test_the_distance_by_hand() -> None:
     """(1 + 4 + 9) / 2 squared units over two positions."""
-    assert distance_to(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.zeros(2, 2)).item() == 7.0
+    assert mean_squared_distance(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.zeros(2, 2)).item() == 7.0
 
 
 def test_presets() -> None:
-    published = wayward_config("khashabi")
-    assert (published.steps, published.batch_size, published.learning_rate, published.clip) == (2000, 8, 0.01, 1.0)
+    published = wayward_grid("khashabi")
+    assert (published.steps, published.batch_size, published.learning_rate, published.max_grad_norm) == (2000, 8, 0.01, 1.0)
     assert published.gammas == (0.0, 1e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
-    assert wayward_config("khashabi", steps=3).steps == 3
+    assert wayward_grid("khashabi", steps=3).steps == 3
     with pytest.raises(UnknownName, match="no wayward preset 'kashabi'; did you mean 'khashabi'"):
-        wayward_config("kashabi")
+        wayward_grid("kashabi")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -83,11 +78,11 @@ def test_gamma_draws_a_prompt_to_its_target(family: str) -> None:
     """At the end of a training from elsewhere: the larger gamma, the closer; and the same again, number by number."""
     lm, task = tiny_lm(family), tiny_task()
     target = HardPrompt.from_ids(lm, [lm.encode_after([" good"])[0][0], lm.encode_after([" film"])[0][0]])
-    config = WaywardConfig(steps=30, batch_size=4, evaluate_every=30, learning_rate=0.05)
+    config = WaywardGrid(steps=30, batch_size=4, evaluate_every=30, learning_rate=0.05)
 
     def trained(gamma: float) -> Checkpoint:
         problem = Problem(task, lm, prompt_length=2, vocabulary="all", seed=1)
-        return train_toward(problem, target, gamma, config, init="vocabulary")[-1]
+        return train_checkpoints(problem, target, gamma, config, init="vocabulary")[-1]
 
     free, near = trained(0.0), trained(100.0)
     assert near.distance < free.distance
@@ -97,8 +92,8 @@ def test_gamma_draws_a_prompt_to_its_target(family: str) -> None:
 def test_a_target_must_fit() -> None:
     lm = tiny_lm("gpt2")
     problem = Problem(tiny_task(), lm, prompt_length=3, vocabulary="all")
-    with pytest.raises(RequestError, match="is 2 tokens and the prompt 3; make them alike"):
-        train_toward(problem, HardPrompt.from_ids(lm, [40, 41]), 0.1, QUICK)
+    with pytest.raises(RequestError, match="is 2, but the prompt length is 3; set the prompt length to 2"):
+        train_checkpoints(problem, HardPrompt.from_ids(lm, [40, 41]), 0.1, QUICK)
     with pytest.raises(RequestError, match="the target text is empty"):
         target_prompt(lm, Template("{input} {prompt}"), "  ")
     with pytest.raises(ContextExceeded, match="shorten the input or the prompt"):
@@ -106,10 +101,46 @@ def test_a_target_must_fit() -> None:
 
 
 def test_a_target_that_does_not_come_back_is_refused() -> None:
-    """BERT's tokenizer knows no capitals; sentencepiece brings everything back."""
-    with pytest.raises(RequestError, match="'Good Film' does not tokenize to itself but to 'good film' for tiny-bert"):
+    """BERT's tokenizer has no capitals; sentencepiece decodes to the same text."""
+    with pytest.raises(RequestError, match="tokens of the target 'Good Film' decode to 'good film' for tiny-bert"):
         target_prompt(tiny_lm("bert"), Template("{input} {prompt}"), "Good Film")
     assert target_prompt(tiny_lm("llama"), Template("{prompt} {input}"), "Good Film").text == "Good Film"
+
+
+# The optimizer
+
+
+def test_the_optimizer_is_the_training_of_the_experiment() -> None:
+    """Its candidates are the checkpoints; its objective on dev is the task loss plus gamma times the distance."""
+    lm, task = tiny_lm("gpt2"), tiny_task()
+    found = load_optimizer("wayward")
+    options = {"steps": 30, "batch_size": 4, "evaluate_every": 10, "learning_rate": 0.05}
+    problem = Problem(task, lm, prompt_length=2, seed=1)
+    result = run_optimizer(found, problem, found.configure({"target": "good film", "gamma": 0.5, **options}))
+    target = target_prompt(lm, task.template, "good film")
+    checkpoints = train_checkpoints(Problem(task, lm, prompt_length=2, seed=1), target, 0.5, WaywardGrid(**options))
+    assert len(result.candidates) == 4 and len(checkpoints) == 3, "the initial prompt is a candidate too"
+    goal = lm.vocab_embeds[list(target.ids)]
+    for candidate, expected in zip(result.candidates[1:], checkpoints, strict=True):
+        assert isinstance(candidate.prompt, SoftPrompt) and torch.equal(candidate.prompt.embeds, expected.embeds)
+        distance = (candidate.prompt.embeds - goal).square().sum(-1).mean().item()
+        assert candidate.dev_objective == pytest.approx(candidate.dev_task_loss + 0.5 * distance)
+    assert result.candidates[0].dev_objective == result.candidates[0].dev_task_loss
+    assert result.config["target"] == "good film" and result.config["projection"] == "euclidean"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("", "the target text is empty; give a text of at least one word"),
+        ("good", "the length of the target 'good' is 1, but the prompt length is 2; set the prompt length to 1"),
+        ("good :", "the vocabulary does not allow ' :', a token of the target 'good :'; use the vocabulary 'all'"),
+    ],
+)
+def test_the_optimizer_refuses_a_target_before_anything_runs(target: str, message: str) -> None:
+    found = load_optimizer("wayward")
+    with pytest.raises(RequestError, match=message):
+        found.check(Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=2), found.configure({"target": target}))
 
 
 # What a text says

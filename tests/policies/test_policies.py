@@ -294,7 +294,7 @@ def test_the_curve_is_noted_and_written(name: str, end: bool, tmp_path: Path) ->
     options = {"episodes": 12, "rollout": 4, "end": end, "log": str(tmp_path)}
     result = run_optimizer(found, problem, found.configure(options))
     assert len(result.curve) == 3 and all(set(entry) == CURVE for entry in result.curve)
-    assert result.curve[-1]["best"] == min(visit.dev_objective for visit in result.visits[:3])
+    assert result.curve[-1]["best"] == min(candidate.dev_objective for candidate in result.candidates[:3])
     assert result.curve[0]["entropy"] == pytest.approx(np.log(len(problem.allowed) + end), rel=0.05), "uniform at the start"
     written = (tmp_path / "tiny-classification-default-w0.1-0" / "progress.csv").read_text().splitlines()
     assert set(written[0].split(",")) >= {f"prompt/{key}" for key in CURVE} and len(written) > 2
@@ -332,7 +332,7 @@ def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None
     result = run_optimizer(found, problem, found.configure({"episodes": 8, "rollout": 4}))
     assert result.config["policy_lm"] == "microworld"
     allowed = set(allowed_vocabulary(lm).tolist())
-    assert all(set(visit.prompt.ids) <= allowed for visit in result.visits)  # type: ignore[union-attr]
+    assert all(set(candidate.prompt.ids) <= allowed for candidate in result.candidates)  # type: ignore[union-attr]
 
 
 def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
@@ -354,7 +354,7 @@ def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
         z: run_optimizer(found, _problem(), found.configure({"episodes": 64, "rollout": 8, "learning_rate": 0.1, "zscore": z}))
         for z in (True, False)
     }
-    first = [run.visits[0].prompt for run in runs.values()]
+    first = [run.candidates[0].prompt for run in runs.values()]
     assert first[0] == first[1] and runs[True].final_prompts != runs[False].final_prompts
     assert [run.config["zscore"] for run in runs.values()] == [True, False]
 

@@ -17,7 +17,7 @@ from hardprompt.errors import ContextExceeded, RequestError
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity, surprisals
 from hardprompt.metrics import deletion_map, inspect, order_sensitivity
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
-from hardprompt.projection import MEASURES
+from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.records.prompt_ref import PromptRef, load_prompt
 from hardprompt.records.request import StudyRequest
@@ -288,7 +288,7 @@ def test_inspect_shows_what_the_model_says(family: str) -> None:
     assert rows[-1]["running_mean"] == found["log_perplexity"] == pytest.approx(log_perplexity(lm, ids))
     for row in rows:
         assert row["norm"] == pytest.approx(float(lm.vocab_embeds[row["id"]].norm()))
-        assert set(row["nearest"]) == set(MEASURES) and {len(near) for near in row["nearest"].values()} == {3}
+        assert set(row["nearest"]) == set(SIMILARITY_MEASURES) and {len(near) for near in row["nearest"].values()} == {3}
         assert row["nearest"]["euclidean"][0] == {"id": row["id"], "token": row["token"], "value": 0.0}
     assert inspect("", lm)["tokens"] == [] and inspect("", lm)["log_perplexity"] is None
     json.dumps(found, allow_nan=False)
@@ -309,7 +309,7 @@ def test_inspect_shows_the_vectors_of_a_run(base: Path) -> None:
             "euclidean": sorted((float((v - vector).norm()), i) for i, v in enumerate(vocab)),
             "dot": sorted(((float(v @ vector), i) for i, v in enumerate(vocab)), reverse=True),
         }
-        for name in MEASURES:
+        for name in SIMILARITY_MEASURES:
             near = row["nearest"][name]
             assert [each["id"] for each in near] == [i for _, i in brute[name][:5]], name
             assert [each["value"] for each in near] == pytest.approx([value for value, _ in brute[name][:5]], rel=1e-4)

@@ -203,7 +203,7 @@ OPTIMIZERS = {
     "file without a name": Wrong(f"{GOOD} --optimizers mine.py", r"no optimizer 'mine\.py'.*\(or path\.py:name\)"),
     "not in the file": Wrong(f"{GOOD} --optimizers mine.py:yours", r"mine\.py has no 'yours'"),
     "file raises": Wrong(f"{GOOD} --optimizers x.py:mine", r"x\.py does not run: ZeroDivisionError", {"x.py": "1 / 0"}),
-    "that is none": Wrong(f"{GOOD} --optimizers mine.py:undecorated", "is no optimizer; decorate"),
+    "that is none": Wrong(f"{GOOD} --optimizers mine.py:undecorated", "is not an optimizer; decorate"),
     "option's form": Wrong(f"{GOOD} -o steps=3", "'steps=3' is not of the form"),
     "option without a sign": Wrong(f"{GOOD} -o pez.steps", "'pez.steps' is not of the form"),
     "option unknown": Wrong("optimize pez -o pez.step=3", "no pez option 'step'; did you mean 'steps'"),

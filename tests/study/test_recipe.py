@@ -286,7 +286,7 @@ def test_what_an_optimizer_prints_is_no_answer(base: Path, tmp_path: Path, no_pl
     (tmp_path / "mine.py").write_text(
         "import hardprompt\n\n\nclass Options(hardprompt.Config):\n    pass\n\n\n"
         "@hardprompt.optimizer('loud', config=Options, uses_weight=False)\ndef loud(problem, config):\n    'Talks.'\n"
-        "    print('not JSON')\n    problem.visit([[1, 2]])\n    return [[1, 2]]\n"
+        "    print('not JSON')\n    problem.score_on_dev([[1, 2]])\n    return [[1, 2]]\n"
     )
     asked = ["-o", f"optimizers={tmp_path / 'mine.py'}:loud", "-o", "studies=null", "--jobs", "1", "--json"]
     status, out, said = ask(["run", str(base / "r.yaml"), *asked, "--out", str(tmp_path / "out")])

@@ -495,9 +495,9 @@ def test_a_wrong_request_leaves_no_folder(
         ("raise TaskError('of the user')", "TaskError: of the user"),
         ("raise RunError('of the user')", "RunError: of the user"),
         ("assert problem.train is None", "AssertionError"),
-        ("return [[1, 2, 3]]", "visited no prompt"),
-        ("problem.visit([[1]]); return [['x']]", "ValueError"),
-        ("return problem.visit([[10 ** 6]])", "IndexError"),
+        ("return [[1, 2, 3]]", "scored no prompt on dev"),
+        ("problem.score_on_dev([[1]]); return [['x']]", "ValueError"),
+        ("return problem.score_on_dev([[10 ** 6]])", "IndexError"),
     ],
 )
 def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
@@ -506,7 +506,7 @@ def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
     """Whatever a user's optimizer raises is recorded in one line; the others run; it is made again when that is asked for."""
     broken = tmp_path / "broken"
     broken.touch()
-    guarded = f"if Path({str(broken)!r}).exists():\n        {body}\n    problem.visit([[1, 2]])\n    return [[1, 2]]"
+    guarded = f"if Path({str(broken)!r}).exists():\n        {body}\n    problem.score_on_dev([[1, 2]])\n    return [[1, 2]]"
     names = ("empty", user_file(tmp_path, guarded), "manual")
     request = request_of(optimizers=names, seeds=(0,))
     folder = tmp_path / "study"
@@ -536,7 +536,7 @@ def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
 @pytest.mark.usefixtures("no_plot")
 def test_a_value_that_json_cannot_say_is_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
     """An infinite value in what is to be recorded fails that run, named by its key, and the record stays valid JSON."""
-    mine = user_file(tmp_path, "problem.visit([[1]]); return [[1]]", config="reach: float = float('inf')")
+    mine = user_file(tmp_path, "problem.score_on_dev([[1]]); return [[1]]", config="reach: float = float('inf')")
     table = compare(request_of(optimizers=(mine, "empty"), seeds=(0,)), tmp_path / "study")
     assert list(table.status) == ["failed", "ok"]
     assert "config holds a number that is not finite" in table.error[0]
@@ -547,7 +547,7 @@ def test_an_undefined_objective_fails_its_run(request_of: Callable[..., StudyReq
     """A prompt whose objective on dev is not a number is never recorded as a result."""
     body = (
         "problem.dev.score_ids = lambda *a: type('S', (), {'loss': __import__('torch').tensor([[float('nan')]]), "
-        "'correct': __import__('torch').tensor([[True]])})\n    problem.visit([[1]])\n    return [[1]]"
+        "'correct': __import__('torch').tensor([[True]])})\n    problem.score_on_dev([[1]])\n    return [[1]]"
     )
     table = compare(request_of(optimizers=(user_file(tmp_path, body),), seeds=(0,)), tmp_path / "study")
     assert list(table.status) == ["failed"] and "not a number" in table.error[0]

@@ -47,7 +47,7 @@ def made(name, how):
         "Fails in one way or another."
         if not Path(__file__).with_name("mended").exists():
             how(problem)
-        problem.visit([[1, 2]])
+        problem.score_on_dev([[1, 2]])
         return [[1, 2]]
     return search
 

@@ -40,7 +40,7 @@ def flawed(problem, config):
     "Fails with a bad seed."
     if problem.seed:
         raise RuntimeError("seed of misfortune")
-    problem.visit([[1]])
+    problem.score_on_dev([[1]])
     return [[1]]
 """
 

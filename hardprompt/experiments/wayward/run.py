@@ -1,4 +1,4 @@
-"""Wayward prompts, measured: how well one solves its task, what it projects to, and what that text says; and many of them."""
+"""The experiment on wayward prompts: how well one solves its task, what it projects to, and which task that text describes."""
 
 import json
 import os
@@ -16,17 +16,19 @@ from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
 from hardprompt.errors import StudyError
+from hardprompt.experiments.wayward.grid import Checkpoint, WaywardGrid, best_checkpoint, train_checkpoints
 from hardprompt.experiments.wayward.targets import wayward_targets
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.metrics.faithfulness import faithfulness
 from hardprompt.metrics.interpretation import TaskJudge, is_flagged
 from hardprompt.optimizers.base import Config, Problem
-from hardprompt.optimizers.wayward import WaywardConfig, chosen, target_prompt, train_toward
+from hardprompt.optimizers.wayward import target_prompt
 from hardprompt.projection import nearest_entries
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.atomic import replacing
 from hardprompt.records.request import Seed
 from hardprompt.scoring import Scorer
+from hardprompt.scoring.truncation import fit_to_context
 
 OWN = "own definition"
 READER = "microworld-reader"
@@ -34,12 +36,12 @@ READER = "microworld-reader"
 
 @dataclass(frozen=True, eq=False)
 class Wayward:
-    """What was found.
+    """The result of the experiment.
 
     Attributes:
         prompt: the wayward prompt, chosen on dev.
-        unconstrained: the best on dev of the same length, of those that nothing drew to the target.
-        described: what `hardprompt wayward --json` says.
+        unconstrained: the best prompt on dev of the same length that was trained with gamma 0.
+        described: the measurements, as `hardprompt wayward --json` prints them.
     """
 
     prompt: SoftPrompt
@@ -54,55 +56,56 @@ def wayward(
     *,
     judge: TaskJudge | None = None,
     reader: FrozenLM | None = None,
-    config: WaywardConfig | None = None,
+    config: WaywardGrid | None = None,
     seed: int = 0,
 ) -> Wayward:
-    """Train a soft prompt for a task that projects to a text of one's choice, over a grid of gamma, and say what it is.
+    """Train soft prompts that solve a task and project to a given text, over a grid of gamma, and measure the best of them.
 
-    Every choice is made on dev: the checkpoint of highest accuracy among those with a token F1 of at least 0.98, and the best
-    unconstrained prompt among those of gamma 0, started at the target and at sampled tokens.
+    Every choice is made on dev. The wayward prompt is the checkpoint of highest accuracy among those with a token F1 of at
+    least 0.98. The unconstrained prompt is the best one of gamma 0, initialized at the target or at random tokens.
 
     Args:
-        task: what is to be solved.
+        task: the task.
         lm: the frozen model.
-        target: what the prompt is to project to; its tokens are the prompt's length.
-        judge: says what the text says; by default of the task itself, and where it is an embedded one of all of these.
-        reader: for that judge, a held-out model.
-        config: the schedule.
-        seed: of batches and sampled tokens.
+        target: the text that the prompt projects to. The prompt has as many tokens as it.
+        judge: decides which task a text describes. By default it knows the task and, if that is an embedded one, all other
+            embedded tasks.
+        reader: a held-out model for the default judge.
+        config: the grid and the options of the training.
+        seed: seed of the batches and of the random tokens.
 
     Returns:
-        With `described`: `task`, `lm`, `target`, `gamma`, `seed`, `projection` (text), `token_f1`, `test_accuracy`,
-        `unconstrained_test_accuracy`, `deployed_test_accuracy` (of the projection's text; fractions), `relative_accuracy_drop`
-        ((unconstrained - own) / unconstrained), `distance` (1/L sum |p_i - E[t_i]|^2), `margin` (by how many embedding units
-        the closest token is closer than the second, least of all positions), `faithfulness`, `says` (what the text says, with
-        the outcome), `reading`: "faithful" where the text says the task, else "misleading", also where it says nothing, since
-        whoever trusts it is misled; `flagged` (`hardprompt.metrics.is_flagged`); `grid`, a line per gamma, of its last step.
+        The prompts and their description, a dictionary with these keys: `task`, `lm`, `target`, `gamma`, `seed`; `projection`
+        (text); `token_f1`; `test_accuracy`, `unconstrained_test_accuracy` and `deployed_test_accuracy` (of the projection's
+        text), fractions; `relative_accuracy_drop`, (unconstrained - own) / unconstrained; `distance`, 1/L sum |p_i - E[t_i]|^2;
+        `margin`, the least difference over the positions between the distances of the second nearest and the nearest token, in
+        embedding units; `faithfulness`; `says`, the judgement of the text; `reading`, "faithful" if the text describes the task
+        and else "misleading", also if it describes none; `flagged` (`hardprompt.metrics.is_flagged`); and `grid`, the last
+        checkpoint for each gamma.
 
     Raises:
-        RequestError: a target that is empty or does not tokenize to itself.
+        RequestError: the target is empty or its tokens do not decode to it.
         ContextExceeded: an example with a prompt of the target's length is longer than the model's context.
     """
-    config = config or WaywardConfig()
+    config = config or WaywardGrid()
     goal = target_prompt(lm, task.template_for(lm.masked), target)
-    length = len(goal.ids)
 
-    def problem() -> Problem:
-        return Problem(task, lm, prompt_length=length, vocabulary="all", seed=seed)
+    def train(gamma: float, init: str = "target") -> list[Checkpoint]:
+        problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all", seed=seed)
+        return train_checkpoints(problem, goal, gamma, config, init)
 
-    by_gamma = {gamma: train_toward(problem(), goal, gamma, config) for gamma in dict.fromkeys(config.gammas)}
-    free = by_gamma.get(0.0) or train_toward(problem(), goal, 0.0, config)
-    free = free + train_toward(problem(), goal, 0.0, config, init="vocabulary")
-    unconstrained = max(free, key=lambda each: (each.dev_accuracy, -each.dev_loss))
-    best = chosen([each for checkpoints in by_gamma.values() for each in checkpoints])
-    prompt, every = SoftPrompt(best.embeds), allowed_vocabulary(lm, "all")
-    test = Scorer(lm, problem().task, task.test)
-    own, its = (_accuracy(test, each.embeds) for each in (best, unconstrained))
+    by_gamma = {gamma: train(gamma) for gamma in dict.fromkeys(config.gammas)}
+    without_penalty = (by_gamma.get(0.0) or train(0.0)) + train(0.0, init="vocabulary")
+    unconstrained = max(without_penalty, key=lambda each: (each.dev_accuracy, -each.dev_loss))
+    best = best_checkpoint([each for checkpoints in by_gamma.values() for each in checkpoints])
+    prompt, vocabulary = SoftPrompt(best.embeds), allowed_vocabulary(lm, "all")
+    test = Scorer(lm, fit_to_context(task, lm, len(goal.ids)), task.test)
+    accuracy, unconstrained_accuracy = (_accuracy(test, each.embeds) for each in (best, unconstrained))
     text = lm.decode(best.projection)
     judge = judge or default_judge(task, lm, reader)
-    saying = judge.says(text)
-    outcome = saying.outcome(task.name)
-    deployed = float(test.score_text(text).accuracy)
+    judgement = judge.says(text)
+    outcome = judgement.outcome(task.name)
+    deployed = float(test.score_text(text).correct.float().mean())
     described = {
         "task": task.name,
         "lm": lm.name,
@@ -111,16 +114,18 @@ def wayward(
         "seed": seed,
         "projection": text,
         "token_f1": best.token_f1,
-        "test_accuracy": own,
-        "unconstrained_test_accuracy": its,
-        "relative_accuracy_drop": (its - own) / its if its else None,
+        "test_accuracy": accuracy,
+        "unconstrained_test_accuracy": unconstrained_accuracy,
+        "relative_accuracy_drop": (unconstrained_accuracy - accuracy) / unconstrained_accuracy
+        if unconstrained_accuracy
+        else None,
         "deployed_test_accuracy": deployed,
         "distance": best.distance,
-        "margin": margin(best.embeds, lm.vocab_embeds[every], config.projection),
-        "faithfulness": faithfulness(test, prompt, every, config.projection),
-        "says": saying.as_json(task.name),
+        "margin": margin(best.embeds, lm.vocab_embeds[vocabulary], config.projection),
+        "faithfulness": faithfulness(test, prompt, vocabulary, config.projection),
+        "says": judgement.as_json(task.name),
         "reading": "faithful" if outcome == "faithful" else "misleading",
-        "flagged": is_flagged(outcome, own - deployed),
+        "flagged": is_flagged(outcome, accuracy - deployed),
         "grid": [
             {
                 "gamma": gamma,
@@ -142,18 +147,18 @@ class WaywardPairs(Config):
         tasks: embedded tasks.
         kinds: keys of `wayward_targets`, or "own definition" for the task's first reference prompt.
         lms: models.
-        gammas, steps, batch_size, learning_rate, evaluate_every: of the training, `WaywardConfig`.
+        gammas, steps, batch_size, learning_rate, evaluate_every: of the training, `WaywardGrid`.
         seed: of every prompt.
     """
 
     tasks: tuple[str, ...]
     kinds: tuple[str, ...]
     lms: tuple[str, ...] = ("microworld",)
-    gammas: tuple[NonNegativeFloat, ...] = WaywardConfig().gammas
-    steps: PositiveInt = WaywardConfig().steps
-    batch_size: PositiveInt = WaywardConfig().batch_size
+    gammas: tuple[NonNegativeFloat, ...] = WaywardGrid().gammas
+    steps: PositiveInt = WaywardGrid().steps
+    batch_size: PositiveInt = WaywardGrid().batch_size
     learning_rate: NonNegativeFloat | None = None
-    evaluate_every: PositiveInt = WaywardConfig().evaluate_every
+    evaluate_every: PositiveInt = WaywardGrid().evaluate_every
     seed: Seed = 0
 
 
@@ -176,7 +181,7 @@ def wayward_pairs(asked: WaywardPairs, folder: Path) -> None:
         with replacing(file) as aside:
             aside.write_text("".join(whole), encoding="utf-8")
         done = {(row["lm"], row["task"], row["kind"]) for row in map(json.loads, whole)}
-    config = WaywardConfig(**asked.model_dump(include=set(WaywardConfig.model_fields)))
+    config = WaywardGrid(**asked.model_dump(include=set(WaywardGrid.model_fields)))
     every = [load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask)]
     every = [task for task in every if task.embedded]
     reader = load_lm(READER)
@@ -214,12 +219,12 @@ def _keep_request(asked: WaywardPairs, folder: Path) -> None:
 
 
 def default_judge(task: Task, lm: FrozenLM, reader: FrozenLM | None = None) -> TaskJudge:
-    """A judge of a task and, where that is an embedded one, of all of these; they are what its text may say instead."""
+    """A judge that knows the candidates of a task."""
     return TaskJudge(lm, candidates(task), reader)
 
 
 def candidates(task: Task) -> list[Task]:
-    """The tasks that a text for this one is read against: itself first, then all embedded ones where it is one of them.
+    """The tasks that a text may describe: the task itself first, then, if it is an embedded one, all other embedded tasks.
 
     Example:
         >>> [each.name for each in candidates(load_task("plural"))][:2]
@@ -232,10 +237,11 @@ def candidates(task: Task) -> list[Task]:
 
 
 def margin(embeds: torch.Tensor, vocab: torch.Tensor, measure: str) -> float:
-    """By how much the closest row is closer than the second one, least of all positions, in the unit of the measure.
+    """The least difference over the positions between the nearest and the second nearest row, in the unit of the measure.
 
-    >>> margin(torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [1.0], [4.0]]), "euclidean")
-    1.0
+    Example:
+        >>> margin(torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [1.0], [4.0]]), "euclidean")
+        1.0
     """
     values, _ = nearest_entries(embeds, vocab, measure, 2)
     return float((values[:, 0] - values[:, 1]).abs().min())

@@ -199,7 +199,7 @@ class Problem:
         """
         scores = self.dev.score_embeds(embeds.detach())
         objective = Objective(
-            scores.loss.mean(-1),
+            scores.mean_loss,
             torch.full((1,), torch.nan, device=embeds.device),
             scores.accuracy,
             0.0,
@@ -217,7 +217,7 @@ class Problem:
         return torch.stack([self._prompt_nll[ids] for ids in requested])
 
     def _objective(self, ids: list[list[int]], scores: Scores) -> Objective:
-        return Objective(scores.loss.mean(-1), self.prompt_nll(ids), scores.correct.float().mean(-1), self.weight)
+        return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight)
 
     def _add_candidate(self, prompt: HardPrompt | SoftPrompt, objective: Objective, i: int, penalty: float = 0.0) -> None:
         total = float(objective.total[i]) + penalty

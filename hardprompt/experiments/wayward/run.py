@@ -105,7 +105,7 @@ def wayward(
     judge = judge or default_judge(task, lm, reader)
     judgement = judge.says(text)
     outcome = judgement.outcome(task.name)
-    deployed = float(test.score_text(text).correct.float().mean())
+    deployed = float(test.score_text(text).accuracy)
     described = {
         "task": task.name,
         "lm": lm.name,

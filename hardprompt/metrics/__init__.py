@@ -1,30 +1,42 @@
-"""What is measured of every prompt that was found: can it be read, and does what is read do what was trained?
+"""Metrics of prompts: can a person read the prompt, and does its text do what was trained?
 
-`scrutability.py` looks at a hard prompt alone, `sensitivity.py` at what its tokens and their order are worth, `faithfulness.py`
-compares a soft prompt with its projection, `behaviour.py` what any two prompts do, `overlap.py` two texts; `tokens.py` shows a
-prompt token by token, `stability.py` says how firm such a reading is, `says.py` what a text says. `statistics.py` says what
-means of all these are worth.
+A metric is a function of a `ScoredPrompt` (`scored_prompt.py`), declared with the decorator `metric` (`base.py`).
+`scrutability.py` has those of a text and `faithfulness.py` those of a soft prompt against its projection.
+`sensitivity.py` measures what the tokens of a prompt and their order contribute, `continuation_kl.py` how differently two
+prompts make a model continue, `token_f1.py` the words that two texts share; `tokens.py` shows a prompt token by token,
+`stability.py` how much the text of a soft prompt depends on the method of reading, `interpretation.py` which tasks a text asks
+for.
 """
 
+from hardprompt.metrics.base import Metric, all_metrics, load_metric, metric
 from hardprompt.metrics.continuation_kl import continuation_kl
-from hardprompt.metrics.faithfulness import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids
+from hardprompt.metrics.faithfulness import FAITHFULNESS, faithfulness
 from hardprompt.metrics.interpretation import Interpretation, TaskJudge, is_flagged
-from hardprompt.metrics.scrutability import repetition, scrutability, whole_word_share
+from hardprompt.metrics.scored_prompt import ScoredPrompt, projection_ids
+from hardprompt.metrics.scrutability import SCRUTABILITY, repetition, scrutability, whole_word_share
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
 from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.metrics.tokens import inspect, token_map
 
+METRICS = [*SCRUTABILITY, *FAITHFULNESS]
+
 __all__ = [
     "FAITHFULNESS",
-    "NOT_FOR_HARD",
+    "METRICS",
+    "SCRUTABILITY",
     "Interpretation",
+    "Metric",
+    "ScoredPrompt",
     "TaskJudge",
+    "all_metrics",
     "continuation_kl",
     "deletion_map",
     "faithfulness",
     "inspect",
     "is_flagged",
+    "load_metric",
+    "metric",
     "order_sensitivity",
     "projection_ids",
     "repetition",

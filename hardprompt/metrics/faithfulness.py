@@ -1,104 +1,55 @@
-"""Does a reading of a soft prompt do what the soft prompt does? Patel et al. (2025), section 3, and measures beside.
+"""Does the text read off a soft prompt do what the soft prompt does? Metrics of Patel et al. (2025), section 3, and others.
 
-A reading is the projection, or any text of as many tokens that somebody proposes.
-
-A hard prompt is its own projection, so all of these are zero by construction for it; records hold null with the reason.
+The text is the projection of the soft prompt, or any text of as many tokens (`ScoredPrompt`'s `reading`). A hard prompt is its
+own projection, so all of these are zero by construction for it; its record holds null with the reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardprompt.errors import RequestError
+from hardprompt.data.task import Task
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.metrics.base import Better, Controls, Metric, metric, values
 from hardprompt.metrics.continuation_kl import continuation_kl
-from hardprompt.projection import nearest, similarity
-from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.metrics.scored_prompt import ScoredPrompt
+from hardprompt.projection import closeness
+from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
 
-FAITHFULNESS = (
-    "distance_cosine",
-    "distance_euclidean",
-    "output_gap",
-    "loss_gap",
-    "accuracy_gap",
-    "agreement",
-    "kl",
-    "label_kl",
-    "behavioural_distance",
-)
 NOT_FOR_HARD = "a hard prompt is its own projection: zero by construction"
-
 
 BEHAVED = 32
 """Examples on whose continuations prompts are compared; each is sampled token by token."""
 
 
-def faithfulness(
-    scorer: Scorer, soft: SoftPrompt, allowed: Tensor, measure: str = "cosine", reading: Sequence[int] | None = None
-) -> dict[str, float]:
-    """Patel's three gaps, prediction agreement, KL and behavioural distance between a soft prompt and a reading of it.
+def faithfulness(scored: ScoredPrompt) -> dict[str, Any]:
+    """All faithfulness metrics of a soft prompt against its text, by name.
 
     Args:
-        scorer: the examples to compare on.
-        soft: the soft prompt, (L, d).
-        allowed: token ids it may project to, (A,).
-        measure: of the projection.
-        reading: token ids (L,) that are proposed as what it says; by default its projection.
+        scored: a soft prompt with the examples to compare on.
 
     Returns:
-        By name: `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token,
-        or to the proposed one), `output_gap` (mean squared difference of the logits over examples and vocabulary, at the
-        answer's first token), `loss_gap` (nats per example, absolute), `accuracy_gap` (soft minus reading, signed),
-        `agreement` (share of examples with the same prediction), `kl` (nats, KL of the soft prompt's next-token distribution
-        from the reading's, mean over examples), for classification `label_kl` (the same over the label words), and
-        `behavioural_distance` (nats per continuation of the first examples, `hardprompt.metrics.continuation_kl`).
+        `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token, or to the
+        token of a proposed reading), `output_gap` (squared logits), `loss_gap` (nats per example), `accuracy_gap` (fraction),
+        `kl` (nats), `behavioural_distance` (nats per continuation), `agreement` (fraction), and for classification `label_kl`
+        (nats). Of a hard prompt each is None, beside the `reason`.
 
-    Raises:
-        RequestError: a reading that is longer or shorter than the prompt, or a prompt with another model's embeddings.
+    Example:
+        >>> from hardprompt import Scorer, load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> soft = SoftPrompt(lm.vocab_embeds[lm.encode("give the plural")])
+        >>> found = faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.test[:8])))
+        >>> found["agreement"], found["accuracy_gap"]
+        (1.0, 0.0)
     """
-    as_prompt(scorer.lm, soft)
-    embeds = soft.embeds.float()
-    if reading is not None and len(reading) != len(embeds):
-        raise RequestError(f"a reading of {len(reading)} tokens for a prompt of {len(embeds)}; propose one token per vector")
-    ids = projection_ids(soft, scorer.lm.vocab_embeds, allowed, measure) if reading is None else list(reading)
-    near = scorer.lm.vocab_embeds[allowed].float() if reading is None else None
-    its = scorer.lm.vocab_embeds[ids].float()
-    of_soft, of_hard = scorer.score_embeds(embeds), scorer.score_ids([ids])
-    of_output = _by_block(scorer, embeds, ids)
-    some = Scorer(scorer.lm, scorer.task, scorer.examples[:BEHAVED], scorer.counter)
-    values = {
-        f"distance_{kind}": float(reading_gap(embeds, its, kind) if near is None else distance_gap(embeds, near, kind))
-        for kind in ("cosine", "euclidean")
-    } | {
-        "output_gap": of_output["output_gap"],
-        "loss_gap": float((of_soft.mean_loss - of_hard.mean_loss).abs()),
-        "accuracy_gap": float(of_soft.accuracy - of_hard.accuracy),
-        "kl": of_output["kl"],
-        "behavioural_distance": continuation_kl(soft, HardPrompt.from_ids(scorer.lm, ids), some)["distance"],
-    }
-    if of_soft.label_logits is None or of_hard.label_logits is None:
-        return values | {"agreement": of_output["agreement"]}
-    soft_labels, hard_labels = of_soft.label_logits[0], of_hard.label_logits[0]
-    return values | {
-        "agreement": float(agreement(soft_labels, hard_labels)),
-        "label_kl": float(mean_kl(soft_labels, hard_labels)),
-    }
-
-
-def _by_block(scorer: Scorer, embeds: Tensor, ids: Sequence[int]) -> dict[str, float]:
-    """What compares logits over the vocabulary, in blocks of examples whose logits fit into memory."""
-    measures = {"output_gap": output_gap, "kl": mean_kl, "agreement": agreement}
-    count = len(scorer.examples)
-    at_once = scorer.lm.memory.rows(4 * scorer.lm.footprint.logits)
-    totals = dict.fromkeys(measures, 0.0)
-    for first in range(0, count, at_once):
-        block = range(first, min(first + at_once, count))
-        of_soft, of_hard = (scorer.next_token_logits(prompt, block).float() for prompt in (embeds, ids))
-        for name, measure in measures.items():
-            totals[name] += len(block) / count * float(measure(of_soft, of_hard))
-    return totals
+    if not scored.is_soft:
+        return dict.fromkeys(IN_RECORDS) | {"reason": NOT_FOR_HARD}
+    found = values(FAITHFULNESS, scored)
+    return {name: value for name, value in found.items() if name != "label_kl" or value is not None}
 
 
 def reading_gap(embeds: Float[Tensor, "L d"], reading: Float[Tensor, "L d"], measure: str) -> Float[Tensor, ""]:
@@ -117,8 +68,8 @@ def distance_gap(embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], meas
 def output_gap(logits: Float[Tensor, "N V"], other: Float[Tensor, "N V"]) -> Float[Tensor, ""]:
     """Delta_Output = mean over examples of 1/|X| sum_j (l_j - l'_j)^2, in squared logits.
 
-    The paper leaves open which positions are meant; here it is the answer's first token. Logits carry an arbitrary additive
-    constant, which this measure sees and `mean_kl` does not.
+    The paper does not define the positions; here it is the first token of the answer. Logits have an arbitrary additive
+    constant, on which this measure depends and `mean_kl` does not.
     """
     return (logits - other).square().mean()
 
@@ -134,6 +85,143 @@ def agreement(logits: Float[Tensor, "N C"], other: Float[Tensor, "N C"]) -> Floa
     return (logits.argmax(-1) == other.argmax(-1)).float().mean()
 
 
-def projection_ids(soft: SoftPrompt, vocab_embeds: Tensor, allowed: Tensor, measure: str = "cosine") -> list[int]:
-    """Token ids of the projection of a soft prompt onto the allowed tokens."""
-    return allowed[nearest(soft.embeds.float(), vocab_embeds[allowed].float(), measure)].tolist()
+def compare_next_tokens(scored: ScoredPrompt) -> dict[str, float]:
+    """`output_gap`, `kl` and `agreement` of the next-token logits, in blocks of examples whose logits fit into memory."""
+    scorer, measures = scored.test, {"output_gap": output_gap, "kl": mean_kl, "agreement": agreement}
+    count = len(scorer.examples)
+    block_size = scorer.lm.memory.rows(4 * scorer.lm.footprint.logits)
+    if scored.task.label_words and block_size >= count:
+        both = scored.score_with_logits()
+        return {name: float(measure(*both)) for name, measure in measures.items()}
+    totals = dict.fromkeys(measures, 0.0)
+    for first in range(0, count, block_size):
+        block = range(first, min(first + block_size, count))
+        of_soft, of_hard = (scorer.next_token_logits(prompt, block).float() for prompt in (_vectors(scored), scored.hard.ids))
+        for name, measure in measures.items():
+            totals[name] += len(block) / count * float(measure(of_soft, of_hard))
+    return totals
+
+
+def _vectors(scored: ScoredPrompt) -> Tensor:
+    assert isinstance(scored.prompt, SoftPrompt)
+    return scored.prompt.embeds.float()
+
+
+def _distance(scored: ScoredPrompt, measure: str) -> float:
+    vocab_embeds = scored.lm.vocab_embeds
+    if scored.reading is not None:
+        return float(reading_gap(_vectors(scored), vocab_embeds[list(scored.reading)].float(), measure))
+    return float(distance_gap(_vectors(scored), vocab_embeds[scored.allowed].float(), measure))
+
+
+def _instruction(lm: FrozenLM, task: Task) -> Tensor:
+    return lm.vocab_embeds[list(HardPrompt.in_place(lm, task.template_for(lm.masked), task.reference_prompts[0]).ids)]
+
+
+def _between_tokens(lm: FrozenLM, task: Task) -> tuple[SoftPrompt, SoftPrompt]:
+    """Vectors away from all tokens, and the embeddings of a text."""
+    embeds = _instruction(lm, task)
+    noise = torch.randn(embeds.shape, generator=torch.Generator().manual_seed(0)).to(embeds)
+    return SoftPrompt(embeds + lm.vocab_embeds.std() * noise), SoftPrompt(embeds)
+
+
+def _weakened(lm: FrozenLM, task: Task) -> tuple[SoftPrompt, SoftPrompt]:
+    """Vectors with the directions of a text's embeddings but other effects, since they are short, and the embeddings."""
+    embeds = _instruction(lm, task)
+    return SoftPrompt(0.05 * embeds), SoftPrompt(embeds)
+
+
+def _unchanged(lm: FrozenLM, task: Task) -> tuple[SoftPrompt, SoftPrompt]:
+    return _weakened(lm, task)[::-1]
+
+
+def _faithfulness(
+    name: str, unit: str, better: Better, controls: Controls
+) -> Callable[[Callable[[ScoredPrompt], float | None]], Metric]:
+    return metric(name, unit=unit, better=better, prompts="soft", controls=controls, group="faithfulness")
+
+
+@_faithfulness("distance_cosine", "1 - cosine", "lower", _between_tokens)
+def distance_cosine(scored: ScoredPrompt) -> float:
+    """Mean cosine distance of the vectors to the closest allowed token (Patel et al.)."""
+    return _distance(scored, "cosine")
+
+
+@_faithfulness("distance_euclidean", "embedding units", "lower", _between_tokens)
+def distance_euclidean(scored: ScoredPrompt) -> float:
+    """Mean Euclidean distance of the vectors to the closest allowed token (Patel et al.)."""
+    return _distance(scored, "euclidean")
+
+
+@_faithfulness("output_gap", "squared logits", "lower", _weakened)
+def mean_output_gap(scored: ScoredPrompt) -> float:
+    """Mean squared difference of the next-token logits of the soft prompt and its projection (Patel et al.)."""
+    return scored.compared(compare_next_tokens)["output_gap"]
+
+
+@_faithfulness("loss_gap", "nats per example", "lower", _weakened)
+def loss_gap(scored: ScoredPrompt) -> float:
+    """Absolute difference of the test losses of the soft prompt and its projection (Patel et al.)."""
+    return float((scored.scores("test").loss.mean() - scored.reading_scores.loss.mean()).abs())
+
+
+@_faithfulness("accuracy_gap", "fraction", "none", _unchanged)
+def accuracy_gap(scored: ScoredPrompt) -> float:
+    """Test accuracy of the soft prompt minus that of its projection."""
+    return float(scored.scores("test").correct.float().mean() - scored.reading_scores.correct.float().mean())
+
+
+@_faithfulness("kl", "nats", "lower", _weakened)
+def next_token_kl(scored: ScoredPrompt) -> float:
+    """KL divergence of the projection's next-token distribution from the soft prompt's, mean over examples."""
+    return scored.compared(compare_next_tokens)["kl"]
+
+
+@_faithfulness("behavioural_distance", "nats", "lower", _weakened)
+def behavioural_distance(scored: ScoredPrompt) -> float:
+    """KL divergence of the projection from the soft prompt over continuations sampled from it (evil twins)."""
+    test = scored.test
+    first = Scorer(test.lm, test.task, test.examples[:BEHAVED], test.counter)
+    return continuation_kl(scored.prompt, scored.hard, first)["distance"]
+
+
+@_faithfulness("agreement", "fraction", "higher", _unchanged)
+def prediction_agreement(scored: ScoredPrompt) -> float:
+    """Share of test examples with the same prediction under the soft prompt and its projection."""
+    of_soft, of_hard = scored.scores("test").label_logits, scored.reading_scores.label_logits
+    if of_soft is None or of_hard is None:
+        return scored.compared(compare_next_tokens)["agreement"]
+    return float(agreement(of_soft[0], of_hard[0]))
+
+
+@_faithfulness("label_kl", "nats", "lower", _weakened)
+def label_kl(scored: ScoredPrompt) -> float | None:
+    """KL divergence of the projection from the soft prompt over the label words; only for classification."""
+    of_soft, of_hard = scored.scores("test").label_logits, scored.reading_scores.label_logits
+    return None if of_soft is None or of_hard is None else float(mean_kl(of_soft[0], of_hard[0]))
+
+
+FAITHFULNESS = (
+    distance_cosine,
+    distance_euclidean,
+    mean_output_gap,
+    loss_gap,
+    accuracy_gap,
+    next_token_kl,
+    behavioural_distance,
+    prediction_agreement,
+    label_kl,
+)
+
+IN_RECORDS = (
+    "distance_cosine",
+    "distance_euclidean",
+    "output_gap",
+    "loss_gap",
+    "accuracy_gap",
+    "agreement",
+    "kl",
+    "label_kl",
+    "behavioural_distance",
+)
+"""Names in the order in which the record of a hard prompt has them."""

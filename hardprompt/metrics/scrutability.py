@@ -1,36 +1,71 @@
-"""Can a person read the prompt? First measures of a hard prompt's text.
+"""Can a person read the prompt? Metrics of the text of a prompt.
 
-Perplexity under the model that was optimized against is the field's measure and an imperfect one (Patel et al. 2025): it is
-gamed by repetition and by the model's own quirks. So the share of whole words and the repetition stand beside it.
+Perplexity under the optimized model is the standard measure of readability, and an imperfect one (Patel et al. 2025):
+repetition and the model's own preferences lower it. The share of whole words and the repetition complete it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from hardprompt.data.task import Task
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
+from hardprompt.metrics.base import Better, Controls, Metric, metric
+from hardprompt.metrics.scored_prompt import ScoredPrompt
+from hardprompt.prompt import HardPrompt
 
 
 def scrutability(lm: FrozenLM, ids: Sequence[int], text: str) -> dict[str, Any]:
-    """All measures of one hard prompt by name; None where a measure has no value (an empty prompt).
+    """All metrics of the text of a hard prompt by name; None where a metric has no value (the empty prompt).
+
+    Args:
+        lm: the model that reads the prompt.
+        ids: token ids (L,).
+        text: the text of these ids.
 
     Returns:
-        `log_perplexity` (nats per token, `hardprompt.lm.log_perplexity`), `nats_per_character` (total surprisal over the
-        characters of the text), `max_surprisal` (nats, of the least expected token) and `max_surprisal_position` (where it is,
-        from 1, the first of equal ones), `repetition`, `distinct_tokens`, `whole_word_share`.
+        `log_perplexity` (nats per token), `nats_per_character`, `max_surprisal` (nats), `max_surprisal_position` (from 1),
+        `repetition` (fraction), `distinct_tokens`, `whole_word_share` (fraction).
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> lm = load_lm("microworld")
+        >>> scrutability(lm, lm.encode("give the plural"), "give the plural")["distinct_tokens"]
+        3
     """
-    surprisal = surprisals(lm, [ids])[0]
-    scored = surprisal[~surprisal.isnan()]
-    return {
-        "log_perplexity": float(scored.mean()) if len(scored) else None,
-        "nats_per_character": float(scored.sum()) / len(text) if len(scored) and text else None,
-        "max_surprisal": float(scored.max()) if len(scored) else None,
-        "max_surprisal_position": int(surprisal.nan_to_num(-torch.inf).argmax()) + 1 if len(scored) else None,
+    return readability(surprisals(lm, [ids])[0], text) | {
         "repetition": repetition(ids),
         "distinct_tokens": len(set(ids)) or None,
-        "whole_word_share": whole_word_share([lm.decode([*_context(lm), i]) for i in ids], lm.decode(_context(lm))),
+        "whole_word_share": whole_word_share(*_decoded_in_context(lm, ids)),
+    }
+
+
+def readability(surprisal: Tensor, text: str) -> dict[str, Any]:
+    """The metrics of a text that depend on the model that reads it; all None where no token has a surprisal.
+
+    Args:
+        surprisal: of each token in nats, (L,), nan without context.
+        text: the text of the tokens.
+
+    Returns:
+        `log_perplexity` (mean, nats per token), `nats_per_character` (sum over the characters of the text),
+        `max_surprisal` (nats) and `max_surprisal_position` (from 1, the first of equal ones).
+
+    Example:
+        >>> readability(torch.tensor([torch.nan, 1.0, 2.0]), "a film")["nats_per_character"]
+        0.5
+    """
+    scored = surprisal[~surprisal.isnan()]
+    if not len(scored):
+        return dict.fromkeys(("log_perplexity", "nats_per_character", "max_surprisal", "max_surprisal_position"))
+    return {
+        "log_perplexity": float(scored.mean()),
+        "nats_per_character": float(scored.sum()) / len(text) if text else None,
+        "max_surprisal": float(scored.max()),
+        "max_surprisal_position": int(surprisal.nan_to_num(-torch.inf).argmax()) + 1,
     }
 
 
@@ -67,5 +102,95 @@ def whole_word_share(in_context: Sequence[str], context: str) -> float | None:
     return sum(whole) / len(whole)
 
 
-def _context(lm: FrozenLM) -> list[int]:
-    return lm.encode("a")
+def _decoded_in_context(lm: FrozenLM, ids: Sequence[int]) -> tuple[list[str], str]:
+    context = lm.encode("a")
+    return [lm.decode([*context, i]) for i in ids], lm.decode(context)
+
+
+def _instruction(task: Task) -> str:
+    return task.reference_prompts[0]
+
+
+def _reversed_words(lm: FrozenLM, task: Task) -> tuple[str, str]:
+    """An instruction with its words in reverse order, which surprises the model more, and the instruction."""
+    return " ".join(reversed(_instruction(task).split())), _instruction(task)
+
+
+def _repeated_word(lm: FrozenLM, task: Task) -> tuple[str, str]:
+    """One word four times, and an instruction."""
+    return " ".join([_instruction(task).split()[0]] * 4), _instruction(task)
+
+
+def _distinct_words(lm: FrozenLM, task: Task) -> tuple[str, str]:
+    return _repeated_word(lm, task)[::-1]
+
+
+def _unlikely_word_last(lm: FrozenLM, task: Task) -> tuple[HardPrompt, HardPrompt]:
+    """The same words with the least expected one at the end and at the beginning."""
+    ids = lm.encode(_instruction(task))
+    read = surprisals(lm, [[*ids, i] for i in range(len(lm.vocab_embeds))])
+    unlikely = max(range(len(read)), key=lambda i: float(read[i][-1]))
+    return HardPrompt.from_ids(lm, [*ids, unlikely]), HardPrompt.from_ids(lm, [unlikely])
+
+
+def _words_and_punctuation(lm: FrozenLM, task: Task) -> tuple[str, str]:
+    return _instruction(task), "?!,."
+
+
+def _scrutability(
+    name: str, unit: str, better: Better, controls: Controls
+) -> Callable[[Callable[[ScoredPrompt], float | None]], Metric]:
+    return metric(name, unit=unit, better=better, prompts="any", controls=controls, group="scrutability")
+
+
+@_scrutability("log_perplexity", "nats per token", "lower", _reversed_words)
+def log_perplexity(scored: ScoredPrompt) -> float | None:
+    """Mean surprisal of the tokens of the text under the task's model."""
+    return readability(scored.surprisal, scored.hard.text)["log_perplexity"]
+
+
+@_scrutability("nats_per_character", "nats per character", "lower", _reversed_words)
+def nats_per_character(scored: ScoredPrompt) -> float | None:
+    """Total surprisal under the task's model, divided by the characters of the text."""
+    return readability(scored.surprisal, scored.hard.text)["nats_per_character"]
+
+
+@_scrutability("max_surprisal", "nats", "lower", _reversed_words)
+def max_surprisal(scored: ScoredPrompt) -> float | None:
+    """Surprisal of the least expected token under the task's model."""
+    return readability(scored.surprisal, scored.hard.text)["max_surprisal"]
+
+
+@_scrutability("max_surprisal_position", "position", "none", _unlikely_word_last)
+def max_surprisal_position(scored: ScoredPrompt) -> int | None:
+    """Position of the least expected token, from 1; the first of equal ones."""
+    return readability(scored.surprisal, scored.hard.text)["max_surprisal_position"]
+
+
+@_scrutability("repetition", "fraction", "lower", _repeated_word)
+def repetition_share(scored: ScoredPrompt) -> float | None:
+    """Share of the tokens that occurred earlier in the prompt."""
+    return repetition(scored.hard.ids)
+
+
+@_scrutability("distinct_tokens", "tokens", "none", _distinct_words)
+def distinct_tokens(scored: ScoredPrompt) -> int | None:
+    """Number of different tokens of the prompt."""
+    return len(set(scored.hard.ids)) or None
+
+
+@_scrutability("whole_word_share", "fraction", "higher", _words_and_punctuation)
+def whole_words(scored: ScoredPrompt) -> float | None:
+    """Share of the tokens that are complete words."""
+    return whole_word_share(*_decoded_in_context(scored.lm, scored.hard.ids))
+
+
+SCRUTABILITY = (
+    log_perplexity,
+    nats_per_character,
+    max_surprisal,
+    max_surprisal_position,
+    repetition_share,
+    distinct_tokens,
+    whole_words,
+)

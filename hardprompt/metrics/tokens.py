@@ -4,12 +4,10 @@ task, what it is worth."""
 from collections.abc import Sequence
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
 from hardprompt.errors import ContextExceeded
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
+from hardprompt.metrics.scored_prompt import ScoredPrompt
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
 from hardprompt.projection import SIMILARITY_MEASURES, nearest_entries
@@ -95,44 +93,37 @@ def inspect(
     }
 
 
-def token_map(
-    prompt: HardPrompt,
-    scorer: Scorer,
-    embeds: Float[Tensor, "L d"] | None = None,
-    vocab: Float[Tensor, "A d"] | None = None,
-    measure: str = "cosine",
-) -> list[dict[str, Any]]:
-    """What carries a text, in short: per token `token`, `surprisal` (nats), `loss_added` (nats per example) and
-    `accuracy_lost` (fraction) where it is left out, and `marked`.
+def token_map(scored: ScoredPrompt) -> list[dict[str, Any]]:
+    """What each token of the text contributes.
 
-    Args:
-        prompt: the text's ids (L,).
-        scorer: the examples on which tokens are left out.
-        embeds: the soft prompt that the text was read off; then `marked` says whether a small change of method reads another
-            token there (`hardprompt.metrics.stability`). Without one it is None.
-        vocab: rows that it may be read as; by default all.
-        measure: by which it was read.
+    Returns:
+        Per token `token`, `surprisal` (nats, None without context), `loss_added` (nats per example) and `accuracy_lost`
+        (fraction) when it is removed, on dev, and `marked`: for a soft prompt, whether a small change of the method of reading
+        gives another token here (`hardprompt.metrics.stability`), otherwise None.
 
     Example:
         >>> from hardprompt import HardPrompt, load_lm, load_task
         >>> lm, task = load_lm("microworld"), load_task("plural")
-        >>> found = token_map(HardPrompt.from_ids(lm, lm.encode("give the plural")), Scorer(lm, task, task.dev))
+        >>> prompt = HardPrompt.from_ids(lm, lm.encode("give the plural"))
+        >>> found = token_map(ScoredPrompt(prompt, Scorer(lm, task, task.test)))
         >>> max(found, key=lambda row: row["loss_added"])["token"]
         ' plural'
     """
-    lm, ids = scorer.lm, list(prompt.ids)
-    if not ids:
+    lm, prompt = scored.lm, scored.prompt
+    if not scored.hard.ids:
         return []
-    marked = None if embeds is None else stability(embeds, lm.vocab_embeds if vocab is None else vocab, measure)["marked"]
-    surprisal = surprisals(lm, [ids])[0].tolist()
+    marked = None
+    if isinstance(prompt, SoftPrompt):
+        marked = stability(prompt.embeds, lm.vocab_embeds[scored.allowed], scored.projection)["marked"]
+    surprisal = scored.surprisal.tolist()
     return [
         {
-            "token": token_text(lm, ids[t]),
+            "token": token_text(lm, scored.hard.ids[t]),
             "surprisal": None if surprisal[t] != surprisal[t] else surprisal[t],
             **worth,
             "marked": None if marked is None else t + 1 in marked,
         }
-        for t, worth in enumerate(deletion_map(scorer, ids))
+        for t, worth in enumerate(scored.token_worth)
     ]
 
 

@@ -215,6 +215,17 @@ class Scorer:
         self.counter.forward += self._tokens(rows)
         return self._score(rows, 1, range(len(self.examples)))
 
+    @torch.no_grad()
+    def score_with_logits(self, prompt: Sequence[int] | Tensor) -> tuple[Scores, Tensor]:
+        """Scores of one hard or soft prompt on a classification task, and the next-token logits (N, V) of the same passes."""
+        soft = prompt.detach() if isinstance(prompt, Tensor) else None
+        ids = [0] * len(prompt) if soft is not None else [int(i) for i in prompt]
+        rows = [self._row(0, n, ids) for n in range(len(self.examples))]
+        self.counter.forward += self._tokens(rows)
+        columns = self.lm.memory.within(lambda: self._in_order(self._columns_by_pass(rows, soft, with_logits=True)))
+        width = 2 + len(self.label_ids)
+        return self._as_scores(columns[:, :width].contiguous(), (1, len(rows))), columns[:, width:].contiguous()
+
     def survives(self, ids: Sequence[int], text: str) -> bool:
         """Whether the text, tokenized afresh in its place, gives the same ids on every example."""
         spliced = (self._row(0, n, list(ids)).ids for n in range(len(self.examples)))
@@ -440,14 +451,17 @@ class Scorer:
         order = torch.tensor([i for batch, _ in found for i in batch], device=self.lm.device)
         return torch.cat([each for _, each in found])[order.argsort()]
 
-    def _columns_by_pass(self, rows: Sequence[_Row], soft: Tensor | None) -> Iterator[tuple[list[int], Tensor]]:
+    def _columns_by_pass(
+        self, rows: Sequence[_Row], soft: Tensor | None, with_logits: bool = False
+    ) -> Iterator[tuple[list[int], Tensor]]:
         for batch, hidden, firsts in self._passes(rows, soft):
             some = [rows[i] for i in batch]
             if self.task.label_words:
                 logits = self._read_labels(hidden, firsts)
                 labels = self.labels[[row.example for row in some]]
                 loss, correct = label_cross_entropy(logits, labels), label_correct(logits, labels)
-                yield batch, torch.cat([loss[:, None], correct[:, None], logits], -1)
+                whole = [self.lm.head(hidden[range(len(some)), firsts]).float()] if with_logits else []
+                yield batch, torch.cat([loss[:, None], correct[:, None], logits, *whole], -1)
             else:
                 loss, correct = self._read_targets(hidden, firsts, some, soft)
                 yield batch, torch.stack([loss, correct], -1)

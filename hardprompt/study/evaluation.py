@@ -1,4 +1,4 @@
-"""Evaluating any prompt, wherever it comes from, by the code that measures what a run found."""
+"""Evaluating any prompt, wherever it comes from, with the code that measures the prompts of runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hardprompt.data.task import Task
 from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.metrics import Metric, ScoredPrompt
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 from hardprompt.scoring.truncation import fit_to_context
@@ -22,26 +23,29 @@ def evaluate(
     vocabulary: str | Tensor = "words",
     projection: str = "cosine",
     prompt_length: int | None = None,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
-    """Accuracy, loss and every metric of one prompt on a task and model: the metric keys of a line of `points.jsonl`.
+    """Accuracy, loss and every metric of one prompt on a task and a model: the metric keys of a line of `points.jsonl`.
 
-    Accuracies are fractions, losses nats per example: -1/N sum_n log p(answer_n | prompt, input_n), over the label words
-    only for classification. `hardprompt ls metrics` has the unit of each key; `faithfulness` of a hard prompt is None with its
-    reason.
+    Accuracies are fractions and losses nats per example: -1/N sum_n log p(answer_n | prompt, input_n), for classification over
+    the label words only. `hardprompt ls metrics` lists the unit of each key. The `faithfulness` of a hard prompt is None, with
+    the reason.
 
     Args:
-        prompt: a text (tokenized as it stands in the task's template; empty is no prompt), token ids, or what an optimizer
-            found. Of a soft prompt, text, readability and the deployed scores are those of its projection.
-        task: what to score on; inputs too long for the model are cut as the task says.
+        prompt: a text (tokenized as it stands in the task's template; an empty text is no prompt), token ids, or what an
+            optimizer found. The text, readability and deployed scores of a soft prompt are those of its projection.
+        task: the task to score on; inputs that are too long for the model are cut as the task defines.
         lm: the frozen model.
-        readers: models that were not optimized against, for `readers`; `reader` and what begins with it are of the first.
-        vocabulary: which tokens a soft prompt may project to: a name for `allowed_vocabulary`, or their ids (A,).
-        projection: the measure of that projection: cosine, euclidean or dot.
-        prompt_length: for how many prompt tokens room is left where inputs are cut; by default for those of this prompt.
+        readers: models that were not optimized against; `reader` and the keys that begin with it are of the first one.
+        vocabulary: the tokens that a soft prompt may project to: a name for `allowed_vocabulary`, or their ids (A,).
+        projection: measure of closeness of that projection: cosine, euclidean or dot.
+        prompt_length: number of prompt tokens for which inputs leave room when they are cut; by default that of this prompt.
+        metrics: metrics to compute beside those of the toolkit (`hardprompt.metrics.load_metric`).
 
     Raises:
-        RequestError: ids out of the model's vocabulary, vectors of another width than its embeddings, or readers of one name.
-        TaskError: label words that are no single tokens of the model, or a task that a model of its kind cannot solve.
+        RequestError: ids out of the model's vocabulary, vectors of another width than its embeddings, or two readers with the
+            same name.
+        TaskError: label words that are not single tokens of the model, or a task that a model of this kind cannot solve.
         ContextExceeded: an example with this prompt is longer than the model's context.
         RunError: a value is not finite.
 
@@ -57,4 +61,6 @@ def evaluate(
     allowed = None
     if isinstance(checked, SoftPrompt):
         allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary
-    return finite(measure_prompt(checked, Scorer(lm, task, task.test), allowed, projection, readers))
+    test = Scorer(lm, task, task.test)
+    scored = ScoredPrompt(checked, test, allowed=allowed, projection=projection, readers=readers)
+    return finite(measure_prompt(scored, metrics))

@@ -1,4 +1,4 @@
-"""Measuring a prompt: what any prompt can be asked, and the line of the record for one that a run found."""
+"""Measuring a prompt, wherever it comes from, and the record of a run that found one."""
 
 import json
 import math
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hardprompt.data.task import SPLITS
 from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import FAITHFULNESS, NOT_FOR_HARD, faithfulness, projection_ids, scrutability, token_map
+from hardprompt.metrics import SCRUTABILITY, Metric, ScoredPrompt, faithfulness, token_map
+from hardprompt.metrics.base import values
+from hardprompt.metrics.scored_prompt import Reading
+from hardprompt.metrics.scrutability import readability
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.optimizers.base import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
@@ -19,24 +21,32 @@ from hardprompt.scoring import Scorer, Scores
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
 LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
-"""Rewards that are not minus the objective, and their unit; others are functions of one's own."""
+"""Built-in rewards other than minus the objective, with their unit; other names are reward functions of users."""
 
 EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
-"""What is emitted at the end is scored with at most this many prompts on this many test examples, both evenly spread."""
+"""At most this many of the returned prompts are scored, on at most this many test examples, both evenly spread."""
 
 
 READINGS = ("log_perplexity", "nats_per_character", "max_surprisal")
-"""The measures of a text that depend on the model that reads it."""
+"""The metrics recorded for each reader of a text."""
 
 
-def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] = ()) -> dict[str, Any]:
-    """The point of a run: scores of its best prompt on all splits, of its text, of what it emits at its end, and the cost.
+def measure(
+    problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] = (), metrics: Sequence[Metric] = ()
+) -> dict[str, Any]:
+    """The record of a finished run: measurements of its best prompt, of the prompts that it returned, and the cost.
 
-    `readers` are models that were not optimized against; each reads the text, tokenized afresh.
+    Args:
+        problem: what was solved.
+        result: what the optimizer found.
+        readers: models that were not optimized against; each reads the text in its own tokenization.
+        metrics: metrics to compute beside those of the toolkit.
     """
     best = result.best
     test = Scorer(problem.lm, problem.task, problem.task.test)
-    found = measure_prompt(best.prompt, test, problem.allowed, str(result.config.get("projection", "cosine")), readers)
+    projection = str(result.config.get("projection", "cosine"))
+    scored = ScoredPrompt(best.prompt, test, allowed=problem.allowed, projection=projection, readers=readers)
+    found = measure_prompt(scored, metrics)
     run = {
         "optimizer": result.optimizer,
         "task": found["task"],
@@ -51,8 +61,8 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
         | found
         | {
             "dev_objective": best.dev_objective,
-            "curve": improvements(result.candidates),
-            "emitted": _final_prompts(test, result),
+            "curve": improvements(result.visits),
+            "emitted": _final_prompts(scored, result),
             "lm_tokens_forward": result.lm_tokens_forward,
             "lm_tokens_backward": result.lm_tokens_backward,
             "prompts_visited": len(result.candidates),
@@ -63,8 +73,8 @@ def measure(problem: Problem, result: PromptResult, readers: Sequence[FrozenLM] 
     )
 
 
-def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-    """The best prompt so far by the objective on dev: a step wherever a better one was visited, with what was spent by then."""
+def improvements(visits: Sequence[Visit]) -> list[dict[str, float]]:
+    """The best prompt so far by the objective on dev: a step for each better prompt, with the LM tokens spent until then."""
     steps: dict[int, dict[str, float]] = {}
     best = math.inf
     for candidate in candidates:
@@ -79,67 +89,53 @@ def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
 
 
 def _learnt_from(reward: str) -> str:
-    """What the record adds to the objective where an optimizer learnt from another reward."""
+    """What the record adds to the objective if the optimizer learned from another reward."""
     return "" if reward == "objective" else f"; learnt from {LEARNT_FROM.get(reward, reward)} - weight x prompt NLL"
 
 
-def measure_prompt(
-    prompt: HardPrompt | SoftPrompt,
-    test: Scorer,
-    allowed: Tensor | None = None,
-    projection: str = "cosine",
-    readers: Sequence[FrozenLM] = (),
-) -> dict[str, Any]:
-    """What is measured of a prompt, wherever it comes from: the metric keys of a point.
+def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict[str, Any]:
+    """All measurements of a prompt, wherever it comes from: the metric keys of a record.
 
     Args:
-        prompt: ids with their text, or vectors, of which the text is that of their projection.
-        test: scores the task's test examples; its model and task are those that are measured on.
-        allowed: token ids that a soft prompt may project to, (A,); by default all.
-        projection: the measure of a soft prompt's projection.
-        readers: models that were not optimized against; each reads the text, tokenized afresh.
+        scored: the prompt with its scores; its readers read the text.
+        metrics: metrics to compute beside those of the toolkit.
 
     Raises:
-        RequestError: two readers have one name.
+        RequestError: two readers have the same name.
         ContextExceeded: an example with this prompt is longer than the model's context.
+        RunError: a metric returned something else than a number, None or a flat dict of these.
     """
-    lm, task = test.lm, test.task
-    train, dev = Scorer(lm, task, task.train), Scorer(lm, task, task.dev)
-    if isinstance(prompt, SoftPrompt):
-        vocabulary = torch.arange(lm.vocab_embeds.shape[0], device=lm.device) if allowed is None else allowed
-        hard = HardPrompt.from_ids(lm, projection_ids(prompt, lm.vocab_embeds, vocabulary, projection))
-        gaps: dict[str, Any] = faithfulness(test, prompt, vocabulary, projection)
-        tokens = token_map(hard, dev, prompt.embeds, lm.vocab_embeds[vocabulary], projection)
-    else:
-        hard = prompt
-        gaps = dict.fromkeys(FAITHFULNESS) | {"reason": NOT_FOR_HARD}
-        tokens = token_map(hard, dev)
-    survives = test.survives(hard.ids, hard.text)
-    on_train, on_dev, own = (_score(scorer, prompt) for scorer in (train, dev, test))
-    deployed = own if survives and hard is prompt else test.score_text(hard.text)
-    same_on_dev = hard is prompt and dev.survives(hard.ids, hard.text)
-    deployed_on_dev = on_dev if same_on_dev else dev.score_text(hard.text)
-    readable = scrutability(lm, hard.ids, hard.text)
-    own_nats = readable["nats_per_character"]
-    readings = {reader.name: _reading(reader, hard.text, own_nats) for reader in check_unique_names(readers)}
+    check_unique_names(scored.readers)
+    task, hard = scored.task, scored.hard
+    groups: dict[str, dict[str, Any]] = {
+        "scrutability": values(SCRUTABILITY, scored),
+        "faithfulness": faithfulness(scored),
+        "metrics": {},
+    }
+    for each in metrics:
+        groups.setdefault(each.group, {})[each.name] = each(scored)
+    readable = groups["scrutability"]
+    readings = {name: _reading(each, hard.text, readable["nats_per_character"]) for name, each in scored.readings.items()}
     first, read = next(iter(readings.items()), (None, dict.fromkeys(READINGS)))
+    train, dev, test = (scored.scores(split) for split in SPLITS)
+    text_on_dev, text_on_test = (scored.text_scores(split) for split in ("dev", "test"))
     return {
         "task": task.name,
-        "lm": lm.name,
+        "lm": scored.lm.name,
         "split": task.split,
         "prompt_ids": list(hard.ids),
         "prompt_text": hard.text,
-        "roundtrip_ok": survives,
-        "train_accuracy": _accuracy(on_train),
-        "train_loss": float(on_train.mean_loss),
-        "dev_accuracy": _accuracy(on_dev),
-        "dev_loss": float(on_dev.mean_loss),
-        "test_accuracy": _accuracy(own),
-        "test_correct": "".join("01"[right] for right in own.correct[0].tolist()),
-        "test_loss": float(own.mean_loss),
-        "deployed_dev_accuracy": _accuracy(deployed_on_dev),
-        "deployed_test_accuracy": _accuracy(deployed),
-        "deployed_test_loss": float(deployed.mean_loss),
+        "roundtrip_ok": scored.roundtrip_ok,
+        "train_accuracy": _accuracy(train),
+        "train_loss": float(train.loss.mean()),
+        "dev_accuracy": _accuracy(dev),
+        "dev_loss": float(dev.loss.mean()),
+        "test_accuracy": _accuracy(test),
+        "test_correct": "".join("01"[right] for right in test.correct[0].tolist()),
+        "test_loss": float(test.loss.mean()),
+        "deployed_dev_accuracy": _accuracy(text_on_dev),
+        "deployed_test_accuracy": _accuracy(text_on_test),
+        "deployed_test_loss": float(text_on_test.loss.mean()),
         "log_perplexity": readable["log_perplexity"],
         "reader": first,
         "reader_log_perplexity": read["log_perplexity"],
@@ -147,13 +143,16 @@ def measure_prompt(
         "readers": readings,
         "inputs_cut": {part: task.inputs_cut.get(part, 0) for part in SPLITS},
         "scrutability": readable,
-        "tokens": tokens,
-        "faithfulness": gaps,
-    }
+        "tokens": token_map(scored),
+    } | {group: found for group, found in groups.items() if group != "scrutability"}
 
 
 def check_unique_names(readers: Sequence[FrozenLM]) -> Sequence[FrozenLM]:
-    """The readers themselves; RequestError where two have one name, of which the record could keep only one."""
+    """The readers themselves.
+
+    Raises:
+        RequestError: two readers have the same name, and the record can hold only one of them.
+    """
     names = [reader.name for reader in readers]
     for name in names:
         if names.count(name) > 1:
@@ -162,7 +161,11 @@ def check_unique_names(readers: Sequence[FrozenLM]) -> Sequence[FrozenLM]:
 
 
 def finite(point: dict[str, Any]) -> dict[str, Any]:
-    """The point itself; RunError where it holds a number that is none, which JSON cannot say."""
+    """The record itself.
+
+    Raises:
+        RunError: it holds a number that is not finite, which JSON cannot represent.
+    """
     for key, value in point.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -171,41 +174,49 @@ def finite(point: dict[str, Any]) -> dict[str, Any]:
     return point
 
 
-def _final_prompts(test: Scorer, result: PromptResult) -> dict[str, Any]:
-    """What the optimizer emits at its end, beside the best it happened to visit."""
-    prompts = result.final_prompts
+def _final_prompts(scored: ScoredPrompt, result: PromptResult) -> dict[str, Any]:
+    """Scores of the prompts that the optimizer returned, its last iterates, in contrast to the best that it visited."""
+    test, prompts = scored.test, result.final_prompts
     kept = _spread(prompts, EMITTED_PROMPTS)
-    some = Scorer(test.lm, test.task, _spread(test.examples, EMITTED_EXAMPLES))
-    accuracies = [_accuracy(_score(some, prompt)) for prompt in kept]
-    final = prompts[-1]
+    examples = _spread(test.examples, EMITTED_EXAMPLES)
+    some = test if len(examples) == len(test.examples) else Scorer(test.lm, test.task, examples)
+    final = scored if _equal(prompts[-1], scored.prompt) else ScoredPrompt(prompts[-1], test)
+    accuracies = [
+        _accuracy(final.scores("test") if some is test and prompt is prompts[-1] else _score(some, prompt)) for prompt in kept
+    ]
     described: dict[str, Any] = {
         "count": len(prompts),
         "prompts_scored": len(kept),
         "examples_scored": len(some.examples),
         "mean_test_accuracy": sum(accuracies) / len(accuracies),
-        "final_test_accuracy": _accuracy(_score(test, final)),
+        "final_test_accuracy": _accuracy(final.scores("test")),
     }
-    if isinstance(final, HardPrompt):
-        texts = [prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)]
+    if not final.is_soft:
         described |= {
-            "distinct": len(set(texts)),
-            "final_prompt_ids": list(final.ids),
-            "final_prompt_text": final.text,
-            "final_log_perplexity": scrutability(test.lm, final.ids, final.text)["log_perplexity"],
+            "distinct": len({prompt.text for prompt in prompts if isinstance(prompt, HardPrompt)}),
+            "final_prompt_ids": list(final.hard.ids),
+            "final_prompt_text": final.hard.text,
+            "final_log_perplexity": readability(final.surprisal, final.hard.text)["log_perplexity"],
         }
     return described
 
 
-def _reading(reader: FrozenLM, text: str, own: float | None) -> dict[str, Any]:
-    """What a reader says of a text, and how many tokens it is to it; None where it is longer than the reader's context.
+def _equal(prompt: HardPrompt | SoftPrompt, other: HardPrompt | SoftPrompt) -> bool:
+    if isinstance(prompt, SoftPrompt) and isinstance(other, SoftPrompt):
+        return torch.equal(prompt.embeds, other.embeds)
+    return prompt == other
 
-    The gap is its nats per character minus the task LM's `own`: how much better the text pleases the model it was made for.
+
+def _reading(reading: Reading, text: str, own: float | None) -> dict[str, Any]:
+    """The record of a text as a reader reads it; only the number of tokens where the text exceeds the reader's context.
+
+    The gap is the reader's nats per character minus those of the task's model, `own`: how much better the text suits the model
+    that it was optimized for.
     """
-    ids = reader.encode(text)
-    measures = scrutability(reader, ids, text) if len(ids) <= reader.room else {}
+    measures = {} if reading.surprisal is None else readability(reading.surprisal, text)
     read = measures.get("nats_per_character")
     gap = None if read is None or own is None else read - own
-    return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": len(ids)}
+    return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": reading.tokens}
 
 
 def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:
@@ -217,6 +228,6 @@ def _accuracy(scores: Scores) -> float:
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the items, evenly spread, the last one always among them."""
+    """At most `count` of the items, evenly spread, always with the last one."""
     stride = max(1, math.ceil(len(items) / count))
     return list(items[::-1][::stride])[::-1]

@@ -12,7 +12,7 @@ from hardprompt.experiments.wayward.grid import Checkpoint, WaywardGrid, best_ch
 from hardprompt.experiments.wayward.run import candidates, wayward
 from hardprompt.experiments.wayward.targets import CODE, CONTRADICTIONS, PROSE, wayward_targets
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import faithfulness, stability
+from hardprompt.metrics import ScoredPrompt, faithfulness, stability
 from hardprompt.metrics.faithfulness import reading_gap
 from hardprompt.metrics.interpretation import (
     Interpretation,
@@ -222,14 +222,14 @@ def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
     scorer = Scorer(microworld, task, task.test[:20])
     ids, other = (list(HardPrompt.from_text(microworld, text).ids) for text in ("give the plural", "sky the drums"))
     soft, allowed = SoftPrompt(microworld.vocab_embeds[ids]), torch.arange(microworld.vocab_embeds.shape[0])
-    same = faithfulness(scorer, soft, allowed, reading=ids)
+    same = faithfulness(ScoredPrompt(soft, scorer, allowed=allowed, reading=ids))
     assert same.pop("agreement") == 1.0 and all(abs(value) < 1e-3 for value in same.values()), same
-    apart = faithfulness(scorer, soft, allowed, reading=other)
+    apart = faithfulness(ScoredPrompt(soft, scorer, allowed=allowed, reading=other))
     assert apart["accuracy_gap"] > 0.9 and apart["behavioural_distance"] > 1 and apart["distance_euclidean"] > 0.5
-    with pytest.raises(RequestError, match="a reading of 2 tokens for a prompt of 3"):
-        faithfulness(scorer, soft, allowed, reading=other[:2])
+    with pytest.raises(RequestError, match="the reading has 2 tokens, but the soft prompt has 3 vectors"):
+        ScoredPrompt(soft, scorer, allowed=allowed, reading=other[:2])
     with pytest.raises(RequestError, match="does not fit microworld, whose embeddings are 160 wide"):
-        faithfulness(scorer, SoftPrompt(torch.zeros(3, 16)), allowed)
+        ScoredPrompt(SoftPrompt(torch.zeros(3, 16)), scorer, allowed=allowed)
 
 
 def test_the_distance_to_a_reading_by_hand() -> None:

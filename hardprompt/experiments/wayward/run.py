@@ -21,6 +21,7 @@ from hardprompt.experiments.wayward.targets import wayward_targets
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
 from hardprompt.metrics.faithfulness import faithfulness
 from hardprompt.metrics.interpretation import TaskJudge, is_flagged
+from hardprompt.metrics.scored_prompt import ScoredPrompt
 from hardprompt.optimizers.base import Config, Problem
 from hardprompt.optimizers.wayward import target_prompt
 from hardprompt.projection import nearest_entries
@@ -121,9 +122,9 @@ def wayward(
         else None,
         "deployed_test_accuracy": deployed,
         "distance": best.distance,
-        "margin": margin(best.embeds, lm.vocab_embeds[vocabulary], config.projection),
-        "faithfulness": faithfulness(test, prompt, vocabulary, config.projection),
-        "says": judgement.as_json(task.name),
+        "margin": margin(best.embeds, lm.vocab_embeds[every], config.projection),
+        "faithfulness": faithfulness(ScoredPrompt(prompt, test, allowed=every, projection=config.projection)),
+        "says": saying.as_json(task.name),
         "reading": "faithful" if outcome == "faithful" else "misleading",
         "flagged": is_flagged(outcome, accuracy - deployed),
         "grid": [

@@ -1,0 +1,188 @@
+"""A prompt with its scores on a task and a model, each computed when it is first read: what every metric is a function of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hardprompt.data.task import Task
+from hardprompt.errors import RequestError
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import surprisals
+from hardprompt.metrics.sensitivity import deletion_map
+from hardprompt.projection import nearest
+from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.scoring import Scorer, Scores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as a model reads it that was not optimized against.
+
+    Attributes:
+        tokens: number of tokens of the text in the reader's own tokenization.
+        surprisal: of each of these tokens in nats, (T,), nan without context; None if they exceed the reader's context.
+    """
+
+    tokens: int
+    surprisal: Tensor | None
+
+
+class ScoredPrompt:
+    """A prompt, its text, and its scores on the splits of a task; every value is computed once, when it is first read.
+
+    Args:
+        prompt: token ids with their text, or the vectors of a soft prompt.
+        test: scores the test examples; its model and task are those of all scores.
+        allowed: ids of the tokens that a soft prompt may project to, (A,); all tokens by default.
+        projection: measure of closeness of the projection: cosine, euclidean or dot.
+        readers: models that were not optimized against; each reads the text in its own tokenization.
+        reading: token ids (L,) proposed as the text of a soft prompt; by default its projection.
+
+    Attributes:
+        lm, task: the model and the task.
+
+    Raises:
+        RequestError: the prompt does not fit the model, or the reading and the soft prompt have different lengths.
+
+    Example:
+        >>> from hardprompt import HardPrompt, Scorer, load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> scored = ScoredPrompt(HardPrompt.from_text(lm, "write the plural"), Scorer(lm, task, task.test))
+        >>> bool(scored.scores("test").correct.float().mean() > 0.9)
+        True
+    """
+
+    def __init__(
+        self,
+        prompt: HardPrompt | SoftPrompt,
+        test: Scorer,
+        *,
+        allowed: Tensor | None = None,
+        projection: str = "cosine",
+        readers: Sequence[FrozenLM] = (),
+        reading: Sequence[int] | None = None,
+    ) -> None:
+        self.lm: FrozenLM = test.lm
+        self.task: Task = test.task
+        self.prompt = as_prompt(self.lm, prompt)
+        self.test = test
+        self.projection = projection
+        self.readers = readers
+        self.reading = reading
+        self._allowed = allowed
+        self._scores: dict[str, Scores] = {}
+        self._text_scores: dict[str, Scores] = {}
+        self._compared: dict[Callable[[ScoredPrompt], dict[str, float]], dict[str, float]] = {}
+        if reading is not None and isinstance(self.prompt, SoftPrompt) and len(reading) != len(self.prompt.embeds):
+            raise RequestError(
+                f"the reading has {len(reading)} tokens, but the soft prompt has {len(self.prompt.embeds)} vectors; "
+                "propose one token per vector"
+            )
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the prompt is a soft prompt."""
+        return isinstance(self.prompt, SoftPrompt)
+
+    @cached_property
+    def allowed(self) -> Tensor:
+        """Ids of the tokens that a soft prompt may project to, (A,)."""
+        size = self.lm.vocab_embeds.shape[0]
+        return torch.arange(size, device=self.lm.device) if self._allowed is None else self._allowed
+
+    @cached_property
+    def hard(self) -> HardPrompt:
+        """The prompt itself, or the reading of a soft prompt: by default its projection."""
+        if isinstance(self.prompt, HardPrompt):
+            return self.prompt
+        if self.reading is not None:
+            return HardPrompt.from_ids(self.lm, self.reading)
+        ids = projection_ids(self.prompt, self.lm.vocab_embeds, self.allowed, self.projection)
+        return HardPrompt.from_ids(self.lm, ids)
+
+    @cached_property
+    def train(self) -> Scorer:
+        """Scores the train examples."""
+        return Scorer(self.lm, self.task, self.task.train)
+
+    @cached_property
+    def dev(self) -> Scorer:
+        """Scores the dev examples."""
+        return Scorer(self.lm, self.task, self.task.dev)
+
+    def scores(self, split: str) -> Scores:
+        """Scores of the prompt as it was optimized (ids or vectors) on "train", "dev" or "test", (1, N)."""
+        if split not in self._scores:
+            scorer: Scorer = getattr(self, split)
+            if isinstance(self.prompt, SoftPrompt):
+                self._scores[split] = scorer.score_embeds(self.prompt.embeds)
+            else:
+                if split == "dev":
+                    _ = self.token_worth  # scores the whole prompt in the same batch as the shortened ones
+                self._scores[split] = scorer.score_ids([self.prompt.ids])
+        return self._scores[split]
+
+    def score_with_logits(self) -> tuple[Tensor, Tensor]:
+        """Next-token logits (N, V) of the prompt and of its text's ids on the test examples; their scores are kept.
+
+        Only for classification: there the logits come out of the forward passes that score.
+        """
+        assert isinstance(self.prompt, SoftPrompt)
+        self._scores["test"], of_prompt = self.test.score_with_logits(self.prompt.embeds)
+        self.reading_scores, of_reading = self.test.score_with_logits(self.hard.ids)
+        return of_prompt, of_reading
+
+    def text_scores(self, split: str) -> Scores:
+        """Scores of the text, filled into the template and tokenized again as it is deployed, (1, N)."""
+        if split not in self._text_scores:
+            scorer: Scorer = getattr(self, split)
+            same = not self.is_soft and (
+                self.roundtrip_ok if split == "test" else scorer.survives(self.hard.ids, self.hard.text)
+            )
+            self._text_scores[split] = self.scores(split) if same else scorer.score_text(self.hard.text)
+        return self._text_scores[split]
+
+    @cached_property
+    def reading_scores(self) -> Scores:
+        """Scores of the token ids of `hard` on the test examples, (1, N)."""
+        return self.test.score_ids([self.hard.ids]) if self.is_soft else self.scores("test")
+
+    def compared(self, function: "Callable[[ScoredPrompt], dict[str, float]]") -> dict[str, float]:
+        """Values that several metrics share: what a function of this prompt returns, called once."""
+        if function not in self._compared:
+            self._compared[function] = function(self)
+        return self._compared[function]
+
+    @cached_property
+    def roundtrip_ok(self) -> bool:
+        """Whether the text, tokenized again in its place, gives the same ids on every test example."""
+        return self.test.survives(self.hard.ids, self.hard.text)
+
+    @cached_property
+    def surprisal(self) -> Tensor:
+        """Surprisal of each token of the text under the task's model in nats, (L,), nan without context."""
+        return surprisals(self.lm, [self.hard.ids])[0]
+
+    @cached_property
+    def token_worth(self) -> list[dict[str, float]]:
+        """Per token of the text, what its removal changes on dev (`hardprompt.metrics.deletion_map`)."""
+        return deletion_map(self.dev, self.hard.ids)
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """The text as each reader reads it, by the reader's name."""
+        return {reader.name: read_text(reader, self.hard.text) for reader in self.readers}
+
+
+def read_text(reader: FrozenLM, text: str) -> Reading:
+    """A text in the tokenization of a reader, with the surprisal of each token."""
+    ids = reader.encode(text)
+    return Reading(len(ids), surprisals(reader, [ids])[0] if len(ids) <= reader.room else None)
+
+
+def projection_ids(soft: SoftPrompt, vocab_embeds: Tensor, allowed: Tensor, measure: str = "cosine") -> list[int]:
+    """Token ids (L,) of the projection of a soft prompt onto the allowed tokens."""
+    return allowed[nearest(soft.embeds.float(), vocab_embeds[allowed].float(), measure)].tolist()

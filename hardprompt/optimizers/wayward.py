@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hardprompt.data.task import Template
 from hardprompt.errors import RequestError, RunError, UnknownName
+from hardprompt.field_problems import field_problems
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.optimizers.base import Config, Problem
@@ -102,8 +103,7 @@ def wayward_config(preset: str = "default", **options: Any) -> WaywardConfig:
     try:
         return WaywardConfig(**{**PRESETS[preset].model_dump(), **options})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"wayward {first['loc'][0]}: {first['msg'].lower()}, got {first['input']!r}") from error
+        raise RequestError(f"wayward {field_problems(error, WaywardConfig)[0].message}") from error
 
 
 def target_prompt(lm: FrozenLM, template: Template, text: str) -> HardPrompt:

@@ -23,7 +23,7 @@ _HOME = {
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
     "SoftPrompt": "hardprompt.prompt",
-    "StudyRequest": "hardprompt.records",
+    "StudyRequest": "hardprompt.records.request",
     "Task": "hardprompt.data.task",
     "Template": "hardprompt.data.task",
     "compare": "hardprompt.study",
@@ -31,8 +31,8 @@ _HOME = {
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
     "load_optimizer": "hardprompt.optimizers",
-    "load_points": "hardprompt.records",
-    "load_prompt": "hardprompt.records",
+    "load_points": "hardprompt.records.store",
+    "load_prompt": "hardprompt.records.prompt_ref",
     "load_task": "hardprompt.data.catalogue",
     "new_task": "hardprompt.custom_task.scaffold",
     "optimizer": "hardprompt.optimizers",
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     from hardprompt.metrics import inspect
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
-    from hardprompt.records import StudyRequest, load_points, load_prompt
+    from hardprompt.records.prompt_ref import load_prompt
+    from hardprompt.records.request import StudyRequest
+    from hardprompt.records.store import load_points
     from hardprompt.scoring import Scorer
     from hardprompt.study import compare, evaluate, run
 

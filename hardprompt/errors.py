@@ -1,15 +1,15 @@
-"""Every error that hardprompt raises on purpose, each one line that says what was wrong and what to do.
+"""Every error that hardprompt raises on purpose. Each message is one line: what is wrong, what was expected, what to do.
 
 HardpromptError
-├── RequestError          the request was wrong (exit status 2)
-│   ├── UnknownName       no such task, model, optimizer or option; names the nearest
-│   ├── TaskError         a task that cannot be used as it is
-│   │   └── DataError     with the file, and the line where there is one
-│   ├── LMError           a model that cannot be loaded or does not fit
-│   ├── ContextExceeded   an input longer than the model's context
-│   └── StudyError        an output folder that cannot be used for this request
-├── RunError              a run failed (exit status 1); the study goes on without it
-└── RecordError           the record cannot be written, as on a full disk (exit status 1); what is recorded is whole
+├── RequestError          the request is wrong (exit status 2)
+│   ├── UnknownName       no task, model, optimizer or option has this name
+│   ├── TaskError         a task cannot be used
+│   │   └── DataError     a place in a file cannot be used
+│   ├── LMError           a model cannot be loaded, or does not fit into memory
+│   ├── ContextExceeded   an input is longer than the model's context
+│   └── StudyError        an output folder cannot be used for this request
+├── RunError              a run failed (exit status 1); the study continues without it
+└── RecordError           the record cannot be written (exit status 1); finished runs stay recorded
 """
 
 import difflib
@@ -18,14 +18,14 @@ from contextlib import contextmanager
 
 
 class HardpromptError(Exception):
-    """Root of all errors raised on purpose."""
+    """Base class of all errors that hardprompt raises on purpose."""
 
 
 class RequestError(HardpromptError):
-    """The request was wrong; the message says what to change.
+    """The request is wrong; the message says what to change.
 
     Attributes:
-        about: the field of a study's request that it is about, and the place in it; empty where nobody said.
+        about: the field of a `StudyRequest` that is wrong, and the place inside it; empty where it is unknown.
     """
 
     about: tuple[str | int, ...] = ()
@@ -33,12 +33,12 @@ class RequestError(HardpromptError):
 
 @contextmanager
 def about(*place: str | int) -> Iterator[None]:
-    """Say of request errors in the block what they are about, unless it has been said.
+    """Set `about` of every request error that is raised in the block and has none yet.
 
     >>> with about("options", "pez"):
     ...     raise UnknownName("pez option", "step", ["steps"])
     Traceback (most recent call last):
-    hardprompt.errors.UnknownName: no pez option 'step'; did you mean 'steps'? There are: steps
+    hardprompt.errors.UnknownName: no pez option 'step'; did you mean 'steps'? Available: steps
     """
     try:
         yield
@@ -48,18 +48,23 @@ def about(*place: str | int) -> Iterator[None]:
 
 
 class UnknownName(RequestError):
-    """A name that nothing answers to.
+    """A name that does not exist; the message gives the closest known name.
+
+    Args:
+        what: the kind of name, such as "task".
+        name: the unknown name.
+        known: all names of that kind.
+        hint: text that follows the list of known names.
 
     >>> print(UnknownName("task", "plurel", ["plural", "category"]))
-    no task 'plurel'; did you mean 'plural'? There are: category, plural
+    no task 'plurel'; did you mean 'plural'? Available: category, plural
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else "."
-        there = f" There are: {', '.join(known)}" if known else " There are none"
-        super().__init__(f"no {what} {name!r}{guess}{there}{hint}")
+        super().__init__(f"no {what} {name!r}{guess} Available: {', '.join(known) or 'none'}{hint}")
 
 
 class TaskError(RequestError):
@@ -70,9 +75,9 @@ class DataError(TaskError):
     """A place in a file that cannot be used.
 
     Args:
-        file: as it was given.
-        line: counted from 1; None where it is about the whole file.
-        problem: what is wrong there, and what to do.
+        file: the path of the file, as the user gave it.
+        line: the line, counted from 1; None if the problem concerns the whole file.
+        problem: what is wrong, and what to do.
 
     >>> print(DataError("mood.csv", 3, "text is empty"))
     mood.csv:3: text is empty
@@ -84,11 +89,11 @@ class DataError(TaskError):
 
 
 class LMError(RequestError):
-    """A language model that cannot be loaded or cannot serve."""
+    """A language model that cannot be loaded or used."""
 
 
 class ContextExceeded(RequestError):
-    """An input longer than the model's context."""
+    """An input that is longer than the model's context."""
 
 
 class StudyError(RequestError):
@@ -96,8 +101,8 @@ class StudyError(RequestError):
 
 
 class RunError(HardpromptError):
-    """One run failed, for example because a loss became non-finite."""
+    """One run failed, for example because its loss became infinite."""
 
 
 class RecordError(HardpromptError):
-    """The record cannot be written; what is recorded already is whole."""
+    """The record cannot be written, for example because the disk is full; finished runs stay recorded."""

@@ -15,7 +15,6 @@ One file may have a column `split` with train, dev or test; `hardprompt.data.spl
 use the names of the labels. The result is a `DataTask`, so `--splits`, `--shots` and `--data` work with it too.
 """
 
-import difflib
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -24,9 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from hardprompt.data.datasets import DataTask, Files, Layout
 from hardprompt.data.rows import FORMATS, Report, stop
-from hardprompt.data.task import SPLITS, Split, Template
+from hardprompt.data.task import Split, Template
 from hardprompt.data.yaml_lines import YamlLines, read_yaml
 from hardprompt.errors import DataError, RequestError, TaskError
+from hardprompt.field_problems import field_problems
 
 TASK_FILE = "task.yaml"
 ENDINGS = (".yaml", ".yml")
@@ -174,9 +174,9 @@ def read_own(path: str | Path, report: Report = stop) -> tuple[DataTask, YamlLin
     try:
         spec = TaskFile.model_validate(given)
     except ValidationError as error:
-        for problem in sorted(error.errors(), key=lambda problem: problem["type"] == "missing"):  # a misspelt field comes first
-            report(_said(problem, lined))
-            wrong.add(str(problem["loc"][0]))
+        for place, message in field_problems(error, TaskFile):
+            report(DataError(lined.file, lined.line(*place), message))
+            wrong.add(str(place[0]))
         stand_in = {"name": "task", "template": "{input} {prompt}", "data": TASK_FILE}
         spec = TaskFile.model_validate(stand_in | {k: v for k, v in given.items() if k not in wrong})
     readable = not wrong & {"data", "columns"}
@@ -203,31 +203,3 @@ def _files(spec: TaskFile, lined: YamlLines, report: Report) -> Files:
         else:
             found.append((part or None, folder / name))
     return found
-
-
-def _said(problem: Any, lined: YamlLines) -> DataError:
-    """A problem that pydantic found, in one line with its place."""
-    place = tuple(part for part in problem["loc"] if part != "[key]")
-    name = ".".join(str(part) for part in place)
-    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
-    if kind == "missing":
-        message = f"no {name}; every task needs one"
-    elif kind == "extra_forbidden":
-        known = sorted((Columns if place[0] == "columns" else TaskFile).model_fields)
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        guess = f"; did you mean {close[0]!r}?" if close else "."
-        message = f"no field {place[-1]!r}{guess} There are: {', '.join(known)}"
-    elif kind == "literal_error" and place[0] == "data":
-        message = f"data: {place[-1]!r} is none of {', '.join(SPLITS)}"
-    elif kind == "string_type":
-        message = f"{name}: expected a text"
-    elif kind == "string_too_short":
-        message = f"{name}: empty"
-    elif kind == "list_type":
-        message = f"{name}: expected a list; write each after '- ' on a line of its own"
-    elif kind in ("dict_type", "model_type"):
-        example = {"data": "a file, or lines like 'train: train.csv'", "columns": "lines 'input: COLUMN' and 'answer: COLUMN'"}
-        message = f"{name}: expected {example.get(name, 'lines like LABEL: WORD')}"
-    else:
-        message = f"{name}: {message[0].lower()}{message[1:]}"
-    return DataError(lined.file, lined.line(*place), message)

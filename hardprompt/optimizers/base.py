@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError, UnknownName
+from hardprompt.field_problems import field_problems
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
@@ -286,9 +287,7 @@ class Optimizer(Generic[C]):
         try:
             return self.config(**options)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join([self.name, *map(str, first["loc"])])
-            raise RequestError(f"option {where}: {first['msg'].lower()}, got {first['input']!r}") from error
+            raise RequestError(f"option {self.name}.{field_problems(error, self.config)[0].message}") from error
 
 
 def optimizer(

@@ -4,10 +4,3 @@
 one process at a time (`lock.py`) through temporary files (`atomic.py`). `prompt_ref.py` finds a prompt in a record, and
 `frontier.py` derives the trade-off from it.
 """
-
-from hardprompt.records.frontier import frontier
-from hardprompt.records.prompt_ref import PromptRef, load_prompt
-from hardprompt.records.request import PRESETS, Run, StudyRequest
-from hardprompt.records.store import Store, load_points
-
-__all__ = ["PRESETS", "PromptRef", "Run", "Store", "StudyRequest", "frontier", "load_points", "load_prompt"]

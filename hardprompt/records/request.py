@@ -1,4 +1,4 @@
-"""What a study is asked for, checked before anything runs, and the list of runs that follows from it."""
+"""The request of a study. It is checked before anything runs."""
 
 import math
 from dataclasses import dataclass
@@ -8,114 +8,149 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from hardprompt.errors import RequestError, UnknownName, about
-from hardprompt.lm.loading import EMBEDDED
-from hardprompt.lm.memory import BUDGET, memory_bytes
+from hardprompt.field_problems import field_problems
 
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every library's generator of random numbers takes."""
+"""A random seed that every library accepts."""
 
-LONGEST = 100_000
-"""Tokens of a prompt; more than any model's context would only fill the memory."""
+MAX_PROMPT_LENGTH = 100_000
+"""Tokens; longer than the context of any model."""
 
 READERS = {"microworld": ("microworld-reader",)}
-"""Which embedded models read what was optimized against another."""
+"""Model -> its readers where the request names none."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
     "default": {"seeds": (0, 1, 2), "lm_tokens": 600_000},
 }
-"""`quick` ends within two minutes on two cores; `default` is what figures are quoted from. Each field can be overridden."""
+"""`quick` takes about two minutes on two cores; `default` is the one to report results from. Each value can be replaced."""
+
+TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
+"""Fields of a request that belong to its task."""
+
+MODEL_FIELDS = ("readers", "device", "dtype", "memory")
+"""Fields of a request that belong to its model."""
+
+SEARCH_FIELDS = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary")
+"""Fields of a request that describe its runs."""
 
 
 class StudyRequest(BaseModel):
     """Optimizers x weights x splits x seeds on one task and model.
 
-    Attributes:
-        task: name, folder with a `task.yaml`, that file, `path.py`, `path.py:name`, or a `.jsonl` file (with `template`).
-        lm: embedded model, local folder or hub id.
-        readers: models that judge readability and were not optimized against; by default the embedded reader for the embedded
-            model, none for others.
-        optimizers: names, or `path.py:name`.
-        weights: nats of task loss that one nat per token of prompt NLL costs, for optimizers that sweep it.
-        splits, seeds: data splits and random seeds.
-        data: of a task on real data, the file or folder that holds them; by default they are fetched from the hub.
-        shots: of a task on real data, examples per label that are drawn anew for each split, instead of a published one.
-        lm_tokens: budget of every run, in logical LM tokens, forward and backward together; None for no limit.
-        prompt_length: tokens of the prompts that are searched.
-        vocabulary: which tokens hard prompts may use.
-        template, match, reference_prompts: of a `.jsonl` task; refused for others.
-        label_words: of a `.jsonl` task or one on real data; refused for others.
-        options: per optimizer name, its options.
-        device: where the model runs; by default CUDA where there is one.
-        dtype: of the model's weights, "float32" or "bfloat16"; readers are in float32.
-        memory: what scoring may take beside the weights, such as "512MB" or "4GB".
+    The command line, recipes and their JSON schema take the fields, defaults and descriptions from here.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     task: str = "category"
+    """Task: a name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
+
     lm: str = "microworld"
+    """Language model: a name from `hardprompt ls lms`, a local folder, or a hub id."""
+
     readers: tuple[str, ...] = ()
+    """Another language model that judges how readable the prompts are; by default microworld-reader for microworld."""
+
     optimizers: tuple[str, ...] = OPTIMIZERS
+    """Names from `hardprompt ls optimizers`, or path.py:name."""
+
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
+    """Fluency weights: the task loss in nats that one nat per token of prompt NLL costs."""
+
     splits: tuple[str, ...] = ("default",)
+    """Data splits of the task."""
+
     seeds: tuple[Seed, ...] = (0, 1)
+    """Random seeds."""
+
     data: str | None = None
+    """File or folder with the data of a task on real data; by default they are downloaded from the hub."""
+
     shots: PositiveInt | None = None
+    """For a task on real data: draw this number of examples per label instead of a published split."""
+
     lm_tokens: PositiveInt | None = None
-    prompt_length: Annotated[int, Field(gt=0, le=LONGEST)] = 5
+    """Budget of each run: LM tokens of forward and backward passes together."""
+
+    prompt_length: Annotated[int, Field(gt=0, le=MAX_PROMPT_LENGTH)] = 5
+    """Number of tokens of the prompts that are searched."""
+
     vocabulary: str = "words"
+    """Tokens that a hard prompt may contain: words, ascii, all, or a file with one word per line."""
+
     template: str | None = None
+    """For a .jsonl task: the text around an example, with {prompt} and {input}."""
+
     label_words: dict[str, str] = {}
+    """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
+
     match: str = "exact"
+    """For a .jsonl generation task: how an answer must match, exact or starts-with."""
+
     reference_prompts: tuple[str, ...] = ()
+    """For a .jsonl task: a prompt that a person would write."""
+
     options: dict[str, dict[str, Any]] = {}
+    """Options of the optimizers; `hardprompt ls optimizers NAME` lists them."""
+
     device: str | None = None
+    """Device of the models, cpu or cuda; by default CUDA if it is available."""
+
     dtype: str = "float32"
-    memory: str = BUDGET
+    """Data type of the model's weights, float32 or bfloat16; readers always use float32."""
+
+    memory: str = "2GB"
+    """Memory for scoring, without the weights, such as 512MB or 4GB; less memory is slower."""
 
     @field_validator("memory")
     @classmethod
-    def _size(cls, size: str) -> str:
+    def _is_size(cls, size: str) -> str:
+        from hardprompt.lm.memory import memory_bytes  # imports torch
+
         memory_bytes(size)
         return size
 
     @field_validator("task", "data", mode="before")
     @classmethod
-    def _as_text(cls, path: object) -> object:
+    def _path_as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
     @field_validator("task", "lm", "readers", "data", "vocabulary", "device")
     @classmethod
-    def _named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+    def _is_named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):
             raise ValueError("give a name, or leave it out")
         return name
 
     @field_validator("weights")
     @classmethod
-    def _finite(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+    def _are_weights(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
         for weight in weights:
             if not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"a weight must be a finite number of at least 0, got {weight}")
+                raise ValueError("a weight must be a finite number of at least 0")
         return weights
 
     @field_validator("optimizers", "weights", "splits", "seeds")
     @classmethod
-    def _some(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _are_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if not values or len(set(values)) < len(values):
-            raise ValueError("give at least one, and none twice")
+            raise ValueError("give at least one value, and each value once")
         return values
 
     @classmethod
     def make(cls, preset: str = "quick", **fields: Any) -> "StudyRequest":
-        """A request from a preset and the fields that override it.
+        """Make a request from a preset and the fields that replace its values.
+
+        Args:
+            preset: "quick" or "default".
+            fields: fields of the request.
 
         Raises:
-            UnknownName: no such preset or field.
-            RequestError: a value that cannot be used; the first problem in one line.
+            UnknownName: the preset does not exist.
+            RequestError: a field does not exist or its value cannot be used; the message names the first problem.
 
         Example:
             >>> StudyRequest.make("quick", task="plural", seeds=(3,)).seeds
@@ -123,37 +158,40 @@ class StudyRequest(BaseModel):
         """
         if preset not in PRESETS:
             raise UnknownName("preset", preset, PRESETS)
-        for name in fields:
-            if name not in cls.model_fields:
-                raise UnknownName("request field", name, cls.model_fields)
         try:
             return cls(**{**PRESETS[preset], **fields})
         except ValidationError as error:
-            first = error.errors()[0]
-            field = "-".join(str(part) for part in first["loc"][:1]).replace("_", "-")
-            message = first["msg"].removeprefix("Value error, ")
-            with about(*first["loc"]):
-                raise RequestError(f"{field}: {message[0].lower()}{message[1:]} (got {first['input']!r})") from error
+            place, message = field_problems(error, cls)[0]
+            with about(*place):
+                raise RequestError(message) from error
 
     @property
     def reader_names(self) -> tuple[str, ...]:
-        """The readers that were asked for, or those that belong to the model."""
+        """The requested readers, or those that belong to the model."""
         return self.readers or READERS.get(self.lm, ())
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names are of one model: embedded, a folder however it is written, or a hub id."""
-    return _home(one) == _home(other)
+    """Whether two names mean the same model.
+
+    A model is named by the name of an embedded model, a folder or a hub id; a folder can be written in several ways.
+
+    >>> same_model("microworld", "microworld-reader")
+    False
+    """
+    return _source(one) == _source(other)
 
 
-def _home(name: str) -> str | Path:
+def _source(name: str) -> str | Path:
+    from hardprompt.lm import EMBEDDED  # imports torch
+
     folder = Path(EMBEDDED.get(name, name)).expanduser()
     return folder.resolve() if folder.is_dir() else name
 
 
 @dataclass(frozen=True)
 class Run:
-    """One optimizer, once.
+    """One run of one optimizer.
 
     >>> print(Run("pez", "13", 0, 0.1))
     pez w=0.1 split 13 seed 0
@@ -165,10 +203,10 @@ class Run:
     weight: float
 
     def __str__(self) -> str:
-        of_split = "" if self.split == "default" else f" split {self.split}"
-        return f"{self.optimizer} w={self.weight:g}{of_split} seed {self.seed}"
+        split = "" if self.split == "default" else f" split {self.split}"
+        return f"{self.optimizer} w={self.weight:g}{split} seed {self.seed}"
 
     @classmethod
     def of(cls, point: dict[str, Any]) -> "Run":
-        """The run that a recorded point is of."""
+        """The run of a recorded point."""
         return cls(point["optimizer"], point["split"], point["seed"], point["weight"])

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from hardprompt.errors import StudyError
+from hardprompt.field_problems import field_problems
 
 
 class _Recorded(BaseModel):
@@ -77,24 +78,19 @@ class _Done(_Run):
     soft_prompt_file: str = ""
 
 
-_STUDY: TypeAdapter[Any] = TypeAdapter(_Study)
-_POINT: TypeAdapter[Any] = TypeAdapter(Annotated[_Done | _Failed, Field(discriminator="status")])
-
-
 def check_study(study: object, what: str) -> None:
     """Refuse what is no study; `what` begins the message."""
-    _check(_STUDY, study, what)
+    _check(_Study, study, what)
 
 
 def check_point(point: object, what: str) -> None:
     """Refuse what is no point of a study; `what` begins the message."""
-    _check(_POINT, point, what)
+    failed = isinstance(point, dict) and point.get("status") == "failed"
+    _check(_Failed if failed else _Done, point, what)
 
 
-def _check(form: TypeAdapter[Any], value: object, what: str) -> None:
+def _check(form: type[BaseModel], value: object, what: str) -> None:
     try:
-        form.validate_python(value)
+        form.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"] if part not in ("ok", "failed"))
-        raise StudyError(f"{what} ({where}{first['msg'].lower()})") from error
+        raise StudyError(f"{what} ({field_problems(error, form)[0].message})") from error

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from hardprompt.errors import StudyError
+from hardprompt.field_problems import field_problems
 from hardprompt.records.atomic import replacing, write_error
 from hardprompt.records.lock import LOCK_FILE
 from hardprompt.records.request import Run, StudyRequest
@@ -218,9 +219,8 @@ def recorded_request(study: dict[str, Any]) -> StudyRequest:
     try:
         return StudyRequest.model_validate(study["request"])
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StudyError(f"study.yaml: {where}: {first['msg'].lower()}; was it written by another version?") from error
+        problem = field_problems(error, StudyRequest)[0].message
+        raise StudyError(f"study.yaml: {problem} (another version of hardprompt may have written the file)") from error
 
 
 def versions() -> dict[str, str]:

@@ -1,27 +1,26 @@
-"""A recipe: many studies in one YAML file, as `hardprompt run` takes it.
+"""A recipe: one YAML file that describes many studies, for `hardprompt run`.
 
-    about: what it shows                # one line; it and the expected minutes are for people
+    about: what it shows                # one line; `about` and the expected minutes are for people
     minutes: 2
-    preset: quick                       # or default; what is named below replaces its values
+    preset: quick                       # or default; the fields below replace its values
     tasks: [category, {task: sst2, data: fewshot/sst-2, splits: [13, 21]}]
     models: [microworld, {lm: path/to/a/model, readers: [path/to/another], memory: 4GB}]
     optimizers: [empty, manual, pez]
     options: {pez: {steps: 500}}
     weights: [0, 0.1]
     seeds: [0, 1]
-    threads: 1                          # of every run; another number may change the last bits of a result
-    studies:                            # named variants, each of which replaces some of the above
+    threads: 1                          # of each run; another number can change the last bits of a result
+    studies:                            # named variants; each replaces some of the fields above
       long: {lm_tokens: 600000}
       curves: {optimizers: [pez], weights: [0.05, 0.1, 0.2, 0.4]}
 
-Each task with each model is one study, in each of the named variants where there are any. All other fields are those of a
-`StudyRequest`, and a task's or model's own come first. Paths are relative to the current directory, as on the command line.
+There is one study for each pair of a task and a model, and, if the recipe has variants, for each variant. All other fields are
+those of `StudyRequest`. The fields of a task or model replace those of the recipe. `lm_tokens: null` means no budget. Paths are
+relative to the current directory, as on the command line.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,18 +31,11 @@ from pydantic import model_validator as checks_all
 from hardprompt.data.rows import stop
 from hardprompt.data.yaml_lines import Place, YamlLines, read_yaml
 from hardprompt.errors import RequestError, UnknownName
-from hardprompt.records.request import OPTIMIZERS, PRESETS, StudyRequest
-
-OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
-"""Fields of a request that a task may have of its own."""
-
-OF_MODEL = ("readers", "device", "dtype", "memory")
-"""Fields of a request that a model may have of its own."""
-
-OF_SEARCH = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary")
+from hardprompt.field_problems import field_problems
+from hardprompt.records.request import MODEL_FIELDS, OPTIMIZERS, PRESETS, SEARCH_FIELDS, TASK_FIELDS, StudyRequest
 
 LISTS = ("tasks", "models", "readers", "optimizers", "weights", "splits", "seeds", "reference_prompts")
-"""Fields that `-o` takes with commas between their items."""
+"""Fields whose items are separated by commas in `-o`."""
 
 NULL = ("null", "~")
 Text = Annotated[str, Field(min_length=1)]
@@ -56,72 +48,80 @@ class _Fields(BaseModel):
     @checks_all(mode="before")
     @classmethod
     def _given(cls, values: Any) -> Any:
-        """Nothing counts as not given; but a budget of null is none."""
+        """Drop fields whose value is null, except `lm_tokens`, where null means no budget."""
         if not isinstance(values, dict):
             return values
-        said = {name: None if isinstance(value, str) and value in NULL else value for name, value in values.items()}
-        return {name: value for name, value in said.items() if value is not None or (name == "lm_tokens" and values[name])}
+        read = {name: None if isinstance(value, str) and value in NULL else value for name, value in values.items()}
+        return {name: value for name, value in read.items() if value is not None or (name == "lm_tokens" and values[name])}
 
 
-@cache
-def _descriptions() -> dict[str, str]:
-    """What the docstring of `StudyRequest` says of each field."""
-    said: dict[str, str] = {}
-    for names, text in re.findall(r"^ {8}(\w[\w, ]*): (.+(?:\n {12}.+)*)", StudyRequest.__doc__ or "", re.MULTILINE):
-        said |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return said
-
-
-def _taken(names: Iterable[str]) -> dict[str, Any]:
-    """Fields of a request with their types and descriptions; each may be left out."""
+def _request_fields(names: Iterable[str]) -> dict[str, Any]:
+    """Fields of a request with their types and descriptions, all of them optional."""
     known = {name: StudyRequest.model_fields[name] for name in names}
     return {
-        name: (Annotated[info.annotation, Field(), *info.metadata] | None, Field(None, description=_descriptions().get(name)))
+        name: (Annotated[info.annotation, Field(), *info.metadata] | None, Field(None, description=info.description))
         for name, info in known.items()
     }
 
 
 def _entry(kind: str) -> Any:
-    """A name alone stands for an entry that has nothing of its own."""
+    """A name alone is an entry without fields."""
     return BeforeValidator(lambda value: {kind: value} if isinstance(value, str) else value)
 
 
-class TaskEntry(create_model("_OfTask", __base__=_Fields, **_taken(OF_TASK))):  # type: ignore[misc]
-    """A task, and what it has of its own."""
+class TaskEntry(create_model("_TaskFields", __base__=_Fields, **_request_fields(TASK_FIELDS))):  # type: ignore[misc]
+    """A task with its own fields."""
 
-    task: Text
-
-
-class ModelEntry(create_model("_OfModel", __base__=_Fields, **_taken(OF_MODEL))):  # type: ignore[misc]
-    """A model, and what it has of its own."""
-
-    lm: Text
+    task: Annotated[Text, Field(description=StudyRequest.model_fields["task"].description)]
 
 
-class Variant(create_model("_OfStudy", __base__=_Fields, **_taken(OF_SEARCH + OF_MODEL))):  # type: ignore[misc]
-    """What a recipe and each of its named variants may say."""
+class ModelEntry(create_model("_ModelFields", __base__=_Fields, **_request_fields(MODEL_FIELDS))):  # type: ignore[misc]
+    """A language model with its own fields."""
+
+    lm: Annotated[Text, Field(description=StudyRequest.model_fields["lm"].description)]
+
+
+_StudyFields = create_model("_StudyFields", __base__=_Fields, **_request_fields(SEARCH_FIELDS + MODEL_FIELDS))
+
+
+class Variant(_StudyFields):  # type: ignore[misc, valid-type]
+    """The fields of a recipe that each of its named variants can replace."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     preset: Literal[*PRESETS] | None = None  # type: ignore[valid-type]
+    """Values of the fields that are not given."""
+
     tasks: list[Annotated[TaskEntry, _entry("task")]] | None = None
+    """Tasks of the studies: names, or fields with `task: NAME`."""
+
     models: list[Annotated[ModelEntry, _entry("lm")]] | None = None
+    """Language models of the studies: names, or fields with `lm: NAME`; by default microworld."""
 
 
 class RecipeFile(Variant):
-    """The fields of a recipe, as the module says; unknown ones are refused."""
+    """The fields of a recipe; unknown fields are refused."""
 
     about: str | None = None
+    """What the recipe shows, in one line."""
+
     minutes: PositiveFloat | None = None
+    """Expected run time in minutes."""
+
     threads: PositiveInt = 1
+    """CPU threads of each run; another number can change the last bits of a result."""
+
     studies: dict[StudyName, Variant] = Field(default_factory=dict)
+    """Named variants of the recipe; each replaces some of its fields."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that was read and is well formed; what its values mean is checked when the studies are planned.
+    """A well-formed recipe. The meaning of its values is checked when the studies are planned.
 
     Attributes:
-        name: of the file, without its ending.
-        fields: those that are given.
+        name: the name of the file without its suffix.
+        fields: the fields that the recipe gives.
     """
 
     name: str
@@ -131,62 +131,68 @@ class Recipe:
 
     @property
     def threads(self) -> int:
-        """Threads of every run."""
+        """CPU threads of each run."""
         return int(self.fields.get("threads", 1))
 
     def as_yaml(self) -> str:
-        """The recipe as it is read, with what was put in its place."""
+        """The recipe as YAML, with the overrides in place."""
         fields = RecipeFile.model_validate(self._lined.values).model_dump(mode="json", exclude_unset=True)
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
     def holds(self, place: Place) -> bool:
-        """Whether something is said at a place."""
+        """Whether the recipe gives a value at a place."""
         return place in self._lined.lines or any(place == given[: len(place)] for given in self._overrides)
 
     def wrong(self, place: Place, message: str) -> RequestError:
-        """An error with its place: file and line, or the option that says so."""
+        """An error whose message begins with the place: file and line, or the option `-o`."""
         return _wrong(self._lined, self._overrides, place, message)
 
 
 def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe in a YAML file.
+    """Read a recipe from a YAML file.
 
     Args:
-        path: of the file.
-        overrides: `a.b=c` puts the text c at the place a.b: `seeds=0,1`, `pez.steps=500` (short for `options.pez.steps`),
-            `tasks.0.data=FOLDER`, `studies.long.weights=0`.
+        path: the file.
+        overrides: texts of the form `a.b=c`, each of which sets the value at `a.b` to `c`: `seeds=0,1`, `pez.steps=500` (short
+            for `options.pez.steps=500`), `tasks.0.data=FOLDER`, `studies.long.weights=0`.
 
     Raises:
-        RequestError: there is no such file, or something in it is wrong; the first problem, with its line.
+        RequestError: the file does not exist or is wrong; the message names the first problem and its line.
 
     Example:
-        >>> read_recipe("runs/quick.yaml", ["seeds=3"]).fields["seeds"]     # doctest: +SKIP
+        >>> read_recipe("runs/quick.yaml", ["seeds=3"]).fields["seeds"]
         (3,)
     """
     lined = read_yaml(Path(path), stop, only_texts=False)
-    said: dict[Place, str] = {}
-    named = lined.values.get("optimizers")
+    overridden: dict[Place, str] = {}
+    before = lined.values.get("optimizers")
     for text in overrides:
-        said[_override(lined.values, text)] = f"-o {text}"
-    if ("optimizers",) in said and isinstance(options := lined.values.get("options"), dict):
-        lined.values["options"] = options_left(options, named, lined.values["optimizers"])
+        overridden[_override(lined.values, text)] = f"-o {text}"
+    if ("optimizers",) in overridden and isinstance(options := lined.values.get("options"), dict):
+        lined.values["options"] = remaining_options(options, before, lined.values["optimizers"])
     try:
         checked = RecipeFile.model_validate(lined.values)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda problem: problem["type"] == "missing")  # a misspelt field comes first
-        place = tuple(part for part in first["loc"] if part != "[key]")
-        raise _wrong(lined, said, place, _message(first, place)) from error
-    return Recipe(Path(path).stem, checked.model_dump(exclude_unset=True), lined, said)
+        raise _wrong(lined, overridden, *field_problems(error, RecipeFile)[0]) from error
+    return Recipe(Path(path).stem, checked.model_dump(exclude_unset=True), lined, overridden)
 
 
-def options_left(options: dict[str, Any], named: Any, others: Any) -> dict[str, Any]:
-    """The options where optimizers give way to others: those of optimizers that are left out go with them."""
-    before = OPTIMIZERS if named is None else named
-    return {name: own for name, own in options.items() if name not in before or name in others}
+def remaining_options(options: dict[str, Any], before: Any, after: Any) -> dict[str, Any]:
+    """The options that remain when other optimizers replace those of a recipe.
+
+    Options of optimizers that are no longer there are dropped; options of unknown optimizers stay, to be refused later.
+
+    Args:
+        options: options by the name of the optimizer.
+        before: the replaced names; None for the default ones.
+        after: the names that replace them.
+    """
+    replaced = OPTIMIZERS if before is None else before
+    return {name: own for name, own in options.items() if name not in replaced or name in after}
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The form of a recipe as a JSON schema, for editors: with the installed optimizers and their options.
+    """The JSON schema of a recipe, for editors; it contains the installed optimizers with their options.
 
     >>> recipe_schema()["properties"]["seeds"]["anyOf"][0]["items"]["minimum"]
     0
@@ -194,7 +200,7 @@ def recipe_schema() -> dict[str, Any]:
     from hardprompt.optimizers.base import all_optimizers
 
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | RecipeFile.model_json_schema()
-    schema["title"] = "A recipe of hardprompt"
+    schema["title"] = "hardprompt recipe"
     shared = schema["$defs"]
     options: dict[str, Any] = {}
     for name, optimizer in all_optimizers().items():
@@ -213,14 +219,14 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], text: str) -> Place:
-    """Put what `a.b=c` says into the values; returns the place."""
+    """Set a value of the recipe by a text `a.b=c`, and return its place."""
     path, equals, value = text.partition("=")
     names = path.split(".")
     if not equals or not all(names):
         raise RequestError(f"-o {text!r} is not of the form a.b=c, such as seeds=0,1 or pez.steps=500")
     if names[0] not in RecipeFile.model_fields:
         if len(names) == 1:
-            raise UnknownName("field of a recipe", names[0], RecipeFile.model_fields)
+            raise UnknownName("recipe field", names[0], RecipeFile.model_fields)
         names = ["options", *names]
     at: Any = values
     place: list[str | int] = []
@@ -228,12 +234,12 @@ def _override(values: dict[str, Any], text: str) -> Place:
         key: str | int = name
         if isinstance(at, list):
             if not name.isdecimal() or int(name) >= len(at):
-                raise RequestError(f"-o {text}: {'.'.join(map(str, place))} has {len(at)} items, from 0; got {name!r}")
+                raise RequestError(f"-o {text}: {'.'.join(map(str, place))} has {len(at)} items, numbered from 0; got {name!r}")
             key = int(name)
-            if not last and isinstance(at[key], str):  # a name alone gets something of its own
+            if not last and isinstance(at[key], str):  # a name alone becomes an entry with fields
                 at[key] = {"task" if place[-1] == "tasks" else "lm": at[key]}
         elif not isinstance(at, dict):
-            raise RequestError(f"-o {text}: there is nothing below {'.'.join(map(str, place))}")
+            raise RequestError(f"-o {text}: {'.'.join(map(str, place))} has no fields")
         place.append(key)
         if last:
             in_list = name in LISTS and place[0] != "options"
@@ -250,43 +256,7 @@ def _below(at: dict[str, Any], key: str) -> Any:
 
 
 def _wrong(lined: YamlLines, overrides: Mapping[Place, str], place: Place, message: str) -> RequestError:
-    asked = next((said for at, said in overrides.items() if place[: len(at)] == at or at[: len(place)] == place), None)
+    override = next((text for at, text in overrides.items() if place[: len(at)] == at or at[: len(place)] == place), None)
     line = lined.line(*place)
-    where = asked or (str(lined.file) if line is None else f"{lined.file}:{line}")
+    where = override or (str(lined.file) if line is None else f"{lined.file}:{line}")
     return RequestError(f"{where}: {message}")
-
-
-def _message(problem: Any, place: Place) -> str:
-    """A problem that pydantic found, in one line: what was expected and what is there."""
-    name = ".".join(str(part) for part in place)
-    kind, given = problem["type"], problem["input"]
-    if kind == "missing":
-        return f"{'.'.join(map(str, place[:-1]))} has no {place[-1]!r}; every entry names one"
-    if kind == "extra_forbidden":
-        return str(UnknownName("field", str(place[-1]), _known_at(place[:-1])))
-    expected = {
-        "list_type": "a list, such as [a, b]",
-        "tuple_type": "a list, such as [a, b]",
-        "dict_type": "lines like NAME: VALUE",
-        "model_type": "a name, or lines like NAME: VALUE",
-        "model_attributes_type": "a name, or lines like NAME: VALUE",
-        "string_type": "a text",
-        "string_too_short": "a name",
-        "string_pattern_mismatch": "letters, digits, - and _",
-    }.get(kind)
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{name}: expected {expected or message}; got {_short(given)}"
-
-
-def _known_at(place: Place) -> Iterable[str]:
-    """The fields that may stand at a place."""
-    whole: type[BaseModel] = RecipeFile
-    if place[:1] == ("studies",) and len(place) > 1:
-        whole, place = Variant, place[2:]
-    kinds: dict[str | int, type[BaseModel]] = {"tasks": TaskEntry, "models": ModelEntry}
-    return (kinds[place[0]] if place else whole).model_fields
-
-
-def _short(given: Any) -> str:
-    text = repr(given)
-    return text if len(text) <= 60 else text[:57] + "..."

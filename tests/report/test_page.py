@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hardprompt import cli
 from hardprompt.errors import StudyError
-from hardprompt.records import frontier
+from hardprompt.records.frontier import frontier
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.report import chart

@@ -16,6 +16,7 @@ from hardprompt.adapter import read_vectors
 from hardprompt.data.task import Task
 from hardprompt.errors import StudyError
 from hardprompt.experiments.geometry.request import GeometryRequest
+from hardprompt.field_problems import field_problems
 from hardprompt.records.atomic import replacing
 from hardprompt.records.store import versions
 
@@ -57,7 +58,9 @@ class GeometryRecord:
         try:
             self.study = yaml.safe_load(asked.read_text(encoding="utf-8"))
             self.request = GeometryRequest.model_validate(self.study["request"])
-        except (yaml.YAMLError, UnicodeDecodeError, ValidationError, TypeError, KeyError) as error:
+        except ValidationError as error:
+            raise StudyError(f"{asked} cannot be read: {field_problems(error, GeometryRequest)[0].message}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
             raise StudyError(f"{asked} cannot be read: {' '.join(str(error).split())}") from error
 
     @classmethod

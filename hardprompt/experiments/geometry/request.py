@@ -6,10 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from hardprompt.data.catalogue import load_task, needs_data
 from hardprompt.data.task import Task
-from hardprompt.errors import RequestError, UnknownName
+from hardprompt.errors import RequestError
+from hardprompt.field_problems import field_problems
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.lm.memory import BUDGET, memory_bytes
-from hardprompt.records.request import LONGEST, Seed
+from hardprompt.records.request import MAX_PROMPT_LENGTH, Seed
 
 WORDS = tuple("cat dog bird book house chair table pen paper water".split())
 """The published initial words."""
@@ -43,7 +44,7 @@ class GeometryRequest(BaseModel):
     tasks: tuple[str, ...] = TASKS
     words: tuple[str, ...] = ()
     lm: str = "microworld"
-    tokens: Annotated[int, Field(gt=0, le=LONGEST)] = 4
+    tokens: Annotated[int, Field(gt=0, le=MAX_PROMPT_LENGTH)] = 4
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 8
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -74,24 +75,16 @@ class GeometryRequest(BaseModel):
         """A request with these fields.
 
         Raises:
-            UnknownName: no such field.
-            RequestError: a value that cannot be used.
+            RequestError: a field does not exist, or its value cannot be used.
 
         Example:
             >>> GeometryRequest.make(words=("cat",)).tokens
             4
         """
-        for name in fields:
-            if name not in cls.model_fields:
-                raise UnknownName("request field", name, cls.model_fields)
         try:
             request = cls(**fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            message = first["msg"].removeprefix("Value error, ")
-            raise RequestError(
-                f"{str(first['loc'][0]).replace('_', '-')}: {message[0].lower()}{message[1:]} (got {first['input']!r})"
-            ) from error
+            raise RequestError(field_problems(error, cls)[0].message) from error
         return request.model_copy(update={"words": request.words or WORDS_OF.get(request.lm, WORDS)})
 
     def load_tasks(self) -> list[Task]:

@@ -1,0 +1,226 @@
+"""A hook of mkdocs: builds the reference from the installed package, takes in the result pages, and inlines figures.
+
+The command line comes from the typer application, options from the pydantic models, and the lists of tasks, metrics and
+optimizers from `hardprompt ls`, so the reference always matches the code.
+"""
+
+import inspect
+import json
+import posixpath
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import griffe
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+import hardprompt as hp
+from hardprompt.cli import app
+from hardprompt.optimizers import all_optimizers
+from hardprompt.records import schema
+from hardprompt.study.recipe import RecipeFile
+
+ROOT = Path(__file__).parent.parent
+LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add CONTRIBUTING.md, CHANGELOG.md, and the pages and pictures of `runs/`."""
+    sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    sources |= {f"runs/{page.name}": f"results/{page.name}" for page in sorted((ROOT / "runs").glob("*.md"))}
+    for source, page in sources.items():
+        files.append(File.generated(config, page, content=in_site(source, page, sources, config.repo_url or "")))
+    for picture in sorted((ROOT / "runs").glob("*.png")):
+        files.append(File.generated(config, f"results/{picture.name}", abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Replace each `<!-- generated: NAME -->` by what the function of that name returns."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda found: GENERATED[found.group(1)](), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the figures into the page, so that they take the colours of the palette."""
+
+    def inline(found: re.Match[str]) -> str:
+        alt, name = found.groups()
+        svg = (ROOT / "docs" / "figures" / name).read_text(encoding="utf-8")
+        label = f'<svg role="img" aria-label="{alt}" '
+        return f"<figure>{svg.replace('<svg ', label, 1)}<figcaption>{alt}</figcaption></figure>"
+
+    return re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
+
+
+def in_site(source: str, page: str, sources: dict[str, str], repository: str) -> str:
+    """A Markdown file of the repository as a page: links to other pages stay in the site, others go to the repository."""
+
+    def link(found: re.Match[str]) -> str:
+        before, target, after = found.groups()
+        if "://" in target or target.startswith("mailto:"):
+            return found.group()
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        inside = sources.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
+        if re.fullmatch(r"runs/[\w-]+\.png", path):
+            inside = path.replace("runs/", "results/")
+        if not inside:
+            return f"{before}{repository}/blob/main/{path}{after}"
+        return before + posixpath.relpath(inside, posixpath.dirname(page) or ".") + after
+
+    return LINK.sub(link, (ROOT / source).read_text(encoding="utf-8"))
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    parts = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        rows = []
+        for parameter in command.params:
+            default = parameter.default
+            shown = "" if default in (None, False, "") or callable(default) else f"`{default}`"
+            flags = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
+            rows.append((", ".join(f"`{flag}`" for flag in flags), shown, getattr(parameter, "help", "") or ""))
+        parts += [f"## hardprompt {name}", inspect.cleandoc(command.help or ""), table(("option", "default", "meaning"), rows)]
+    return "\n\n".join(parts)
+
+
+def listing(what: str) -> list[dict[str, Any]]:
+    """The answer of `hardprompt ls WHAT --json`."""
+    code = "from hardprompt.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "ls", what, "--json"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def tasks() -> str:
+    """The catalogue."""
+    parts = []
+    for title, embedded in (("The embedded world", True), ("Real data", False)):
+        rows = [
+            (f"`{task['name']}`", task["kind"], task["division"], task["description"], f"`{task['template']!r}`")
+            for task in listing("tasks")
+            if task["embedded"] is embedded
+        ]
+        parts += [f"## {title}", table(("name", "kind", "division", "description", "template"), rows)]
+    return "\n\n".join(parts)
+
+
+def optimizers() -> str:
+    """Every optimizer with its options."""
+    parts = []
+    for name, optimizer in all_optimizers().items():
+        swept = "A study runs it once per fluency weight." if optimizer.uses_weight else "It does not use the fluency weight."
+        fields = model_table(optimizer.config) if optimizer.config.model_fields else "It has no options."
+        parts += [f"## {name}", f"{optimizer.summary} {swept}", fields]
+    return "\n\n".join(parts)
+
+
+def metrics() -> str:
+    """Every metric with its unit."""
+    listed = listing("metrics")
+    keys = list(listed[0])
+    return table(keys, ([f"`{each['name']}`", *(str(each[key]) for key in keys[1:])] for each in listed))
+
+
+def request() -> str:
+    """The fields of a request."""
+    return model_table(hp.StudyRequest)
+
+
+def recipe() -> str:
+    """The fields of a recipe."""
+    return model_table(RecipeFile)
+
+
+def lines() -> str:
+    """The public models of the record's lines."""
+    parts = []
+    for name, model in vars(schema).items():
+        if inspect.isclass(model) and issubclass(model, BaseModel) and model.__module__ == schema.__name__ and name[0] != "_":
+            parts += [f"### {name}", inspect.getdoc(model) or "", model_table(model)]
+    return "\n\n".join(parts)
+
+
+def python_api() -> str:
+    """Directives for mkdocstrings: the top-level names first, then what the guides use besides."""
+    parts = ["## hardprompt"]
+    for name in hp.__all__:
+        found = getattr(hp, name)
+        if inspect.isclass(found) or inspect.isfunction(found):
+            parts.append(f"::: {found.__module__}.{found.__qualname__}")
+    for module in ("hardprompt.metrics", "hardprompt.adapter", "hardprompt.stats.statistics", "hardprompt.stats.pareto"):
+        parts += [f"## {module}", *members(module)]
+    return "\n\n".join(parts)
+
+
+def members(module: str) -> Iterable[str]:
+    """Directives for the public functions and classes of a module."""
+    loaded = import_module(module)
+    names = getattr(loaded, "__all__", None) or [
+        name for name, value in vars(loaded).items() if name[0] != "_" and getattr(value, "__module__", "") == module
+    ]
+    for name in names:
+        found = getattr(loaded, name)
+        if (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__.startswith("hardprompt"):
+            yield f"::: {found.__module__}.{found.__qualname__}"
+
+
+def model_table(model: type[BaseModel]) -> str:
+    """The fields of a pydantic model: name, type, default, and what its metadata and description say."""
+    documented = attributes(model)
+    columns: list[str] = []
+    for info in model.model_fields.values():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        columns += [key for key in extra if key not in columns]
+    rows = []
+    for name, info in model.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        default = info.get_default(call_default_factory=True)
+        shown = "required" if default is PydanticUndefined else f"`{default!r}`"
+        values = [str(extra.get(key, "")) for key in columns]
+        rows.append((f"`{name}`", f"`{type_name(info.annotation)}`", shown, *values, info.description or documented.get(name, "")))
+    return table(("name", "type", "default", *columns, "meaning"), rows)
+
+
+def attributes(model: type[BaseModel]) -> dict[str, str]:
+    """What the docstrings of a model and its bases say about its fields."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        for section in griffe.Docstring(inspect.getdoc(each) or "").parse("google", warnings=False):
+            if section.kind is griffe.DocstringSectionKind.attributes:
+                for entry in section.value:
+                    found |= dict.fromkeys(entry.name.split(", "), " ".join(entry.description.split()))
+    return found
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader writes it."""
+    text = annotation.__name__ if inspect.isclass(annotation) and not hasattr(annotation, "__args__") else str(annotation)
+    text = re.sub(r"Annotated\[(\w+), [^\[\]]*(\[[^\]]*\][^\[\]]*)*\]", r"\1", text)
+    text = re.sub(r"Optional\[(.*)\]$", r"\1 | None", text)
+    return re.sub(r"\b(?:typing|hardprompt)\.(?:\w+\.)*", "", text)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; whatever would break a cell is escaped."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text in one line, without characters that end a cell or start a tag; code spans stay as they are."""
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
+
+
+GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, lines, python_api)}

@@ -187,7 +187,9 @@ def model_table(model: type[BaseModel]) -> str:
         default = info.get_default(call_default_factory=True)
         shown = "required" if default is PydanticUndefined else f"`{default!r}`"
         values = [str(extra.get(key, "")) for key in columns]
-        rows.append((f"`{name}`", f"`{type_name(info.annotation)}`", shown, *values, info.description or documented.get(name, "")))
+        rows.append(
+            (f"`{name}`", f"`{type_name(info.annotation)}`", shown, *values, info.description or documented.get(name, ""))
+        )
     return table(("name", "type", "default", *columns, "meaning"), rows)
 
 

@@ -16,7 +16,7 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.metrics.base import Better, Controls, Metric, metric, values
 from hardprompt.metrics.continuation_kl import continuation_kl
 from hardprompt.metrics.scored_prompt import ScoredPrompt
-from hardprompt.projection import closeness
+from hardprompt.projection import similarity
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
 

@@ -61,7 +61,7 @@ def measure(
         | found
         | {
             "dev_objective": best.dev_objective,
-            "curve": improvements(result.visits),
+            "curve": improvements(result.candidates),
             "emitted": _final_prompts(scored, result),
             "lm_tokens_forward": result.lm_tokens_forward,
             "lm_tokens_backward": result.lm_tokens_backward,
@@ -73,7 +73,7 @@ def measure(
     )
 
 
-def improvements(visits: Sequence[Visit]) -> list[dict[str, float]]:
+def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
     """The best prompt so far by the objective on dev: a step for each better prompt, with the LM tokens spent until then."""
     steps: dict[int, dict[str, float]] = {}
     best = math.inf

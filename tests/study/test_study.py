@@ -21,8 +21,7 @@ from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import FAITHFULNESS
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
-from hardprompt.records.frontier import frontier
-from hardprompt.records.frontier import differences, front
+from hardprompt.records.frontier import differences, front, frontier
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store, load_points
 from hardprompt.report.listing import list_metrics

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
 from torch import Tensor
 
 from hardprompt.errors import RequestError, UnknownName
+from hardprompt.field_problems import field_problems
 from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.optimizers.base import Candidate, Problem
 from hardprompt.optimizers.soft_training import SoftTrainingConfig, initial_embeds, mean_squared_distance, train_soft_prompt
@@ -68,8 +69,7 @@ def wayward_grid(preset: str = "default", **options: Any) -> WaywardGrid:
     try:
         return WaywardGrid(**{**PRESETS[preset].model_dump(), **options})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"wayward {first['loc'][0]}: {first['msg'].lower()}, got {first['input']!r}") from error
+        raise RequestError(f"wayward {field_problems(error, WaywardGrid)[0].message}") from error
 
 
 @dataclass(frozen=True, eq=False)

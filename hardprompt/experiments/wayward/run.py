@@ -122,9 +122,9 @@ def wayward(
         else None,
         "deployed_test_accuracy": deployed,
         "distance": best.distance,
-        "margin": margin(best.embeds, lm.vocab_embeds[every], config.projection),
-        "faithfulness": faithfulness(ScoredPrompt(prompt, test, allowed=every, projection=config.projection)),
-        "says": saying.as_json(task.name),
+        "margin": margin(best.embeds, lm.vocab_embeds[vocabulary], config.projection),
+        "faithfulness": faithfulness(ScoredPrompt(prompt, test, allowed=vocabulary, projection=config.projection)),
+        "says": judgement.as_json(task.name),
         "reading": "faithful" if outcome == "faithful" else "misleading",
         "flagged": is_flagged(outcome, accuracy - deployed),
         "grid": [

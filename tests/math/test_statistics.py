@@ -151,7 +151,7 @@ def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
     """The slow version in exact arithmetic."""
     given_ = [Fraction(value) for value in differences.ravel()]
     observed = abs(sum(given_))
-    sums = [
+    sums: list[Any] = [
         abs(sum(sign * value for sign, value in zip(signs, given_, strict=True)))
         for signs in product((1, -1), repeat=len(given_))
     ]

@@ -42,7 +42,7 @@ class Source:
                     base = ".".join([*parents[:kept], *([base] if base else [])])
                 yield from ((base, alias.name, node.level) for alias in node.names)
             elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-                yield from ((arg.value, "", 0) for arg in node.args[:1] if isinstance(arg, ast.Constant))
+                yield from ((str(arg.value), "", 0) for arg in node.args[:1] if isinstance(arg, ast.Constant))
 
 
 def module_files() -> dict[str, Path]:

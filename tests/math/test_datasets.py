@@ -229,7 +229,7 @@ def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
     assert (task.name, task.split, sizes(task)) == ("mine", "3", (25, 7, 8))
     for arguments in ({"data": tmp_path}, {"shots": 3}):
         with pytest.raises(TaskError, match="belong to tasks on real data, such as sst2; plural has its own examples"):
-            load_task("plural", **arguments)  # type: ignore[arg-type]
+            load_task("plural", **arguments)
 
 
 # Splits

@@ -205,7 +205,8 @@ def test_only_a_masked_template_moves_the_digest() -> None:
 )
 def test_bad_places_of_the_answer_are_refused(fields: dict[str, str], message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        tiny_task(**{name: Template(text) for name, text in fields.items()})
+        templates: dict[str, Any] = {name: Template(text) for name, text in fields.items()}
+        tiny_task(**templates)
 
 
 def test_a_template_with_a_mask_is_for_masked_models() -> None:
@@ -265,6 +266,7 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
     lm = tiny_lm("roberta")
     task = tiny_task(masked_template=Template(template), label_words=SHORT)
     scorer = Scorer(lm, task, task.train)
+    assert lm.mask_id is not None
     by_ids = scorer._row(0, 0, [lm.mask_id, 40])
     (by_text, *_) = scorer._text_rows("<mask> good")
     assert by_ids.read == (1 if template.startswith("{mask}") else len(by_ids.ids) - 3)

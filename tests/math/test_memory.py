@@ -120,7 +120,7 @@ def test_the_least_recently_used_goes_first() -> None:
     memory, made = Memory(200), []
 
     def keep(key: str) -> str:
-        return memory.keep(key, 40, lambda: made.append(key) or key)
+        return memory.keep(key, 40, lambda: made.append(key) or key)  # type: ignore[func-returns-value]
 
     assert [keep(key) for key in "abacab"] == list("abacab")
     assert made == ["a", "b", "c", "b"]
@@ -146,7 +146,7 @@ def test_the_measured_peak_stays_within_the_budget(gradient: bool) -> None:
     config = GPT2Config(vocab_size=len(tiny.tokenizer), n_embd=256, n_layer=4, n_head=4, n_positions=128, **ids)
     lm = FrozenLM(GPT2LMHeadModel(config), tiny.tokenizer, "wide")
     lm.memory.budget = 128 << 20
-    task = tiny_task(train=tiny_task().train * 80)
+    task = tiny_task(train=[*tiny_task().train] * 80)
     scorer, embeds = Scorer(lm, task, task.train), lm.vocab_embeds[[40, 50]].clone().requires_grad_()
 
     def call() -> None:

@@ -103,12 +103,12 @@ def test_given_answers_read_as_scored(family: str) -> None:
     targets = lm.encode_after([" " + example.answer for example in task.test])
     hard = scorer.answer_logits([40, 41], targets)
     soft = scorer.answer_logits(lm.vocab_embeds[[40, 41]], targets)
-    for logits, same, target, loss in zip(hard, soft, targets, scorer.score_ids([[40, 41]]).loss[0], strict=True):
-        log_probs = logits.log_softmax(-1)
+    for given, same, target, loss in zip(hard, soft, targets, scorer.score_ids([[40, 41]]).loss[0], strict=True):
+        log_probs = given.log_softmax(-1)
         by_hand = sum(float(log_probs[t, token]) for t, token in enumerate(target))
         by_hand += float(log_probs[-1, lm.end_ids].logsumexp(-1))
         assert by_hand == pytest.approx(-float(loss), abs=1e-4)
-        torch.testing.assert_close(logits, same, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(given, same, rtol=1e-4, atol=1e-4)
 
 
 def test_stepwise_kl_by_hand() -> None:

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
     """The slow version in exact arithmetic."""
     given_ = [Fraction(value) for value in differences.ravel()]
     observed = abs(sum(given_))
-    sums = [
+    sums: list[Any] = [
         abs(sum(sign * value for sign, value in zip(signs, given_, strict=True)))
         for signs in product((1, -1), repeat=len(given_))
     ]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_a_template_has_both_places_once(template: str) -> None:
         ({"label_words": {}, "test": [Example("x", " ")]}, "test example 1: the target text is empty"),
     ],
 )
-def test_a_task_that_cannot_be_used_is_refused(fields: dict[str, object], message: str) -> None:
+def test_a_task_that_cannot_be_used_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         tiny_task(**fields)
 

@@ -200,7 +200,8 @@ def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
 def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
     """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
     found = judge.says("sort kind group kind type")
-    assert found.lifts["category"] > 0.5 and found.tasks == () and found.nats > found.limit
+    assert found.lifts["category"] > 0.5 and found.tasks == ()
+    assert found.nats is not None and found.limit is not None and found.nats > found.limit
     assert TaskJudge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
 
 

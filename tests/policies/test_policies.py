@@ -60,7 +60,7 @@ def test_an_episode_ends_with_the_objective() -> None:
         observation, reward, terminated, truncated, info = env.step(action)
         rewards.append(reward)
         ends.append((terminated, truncated))
-    inner: PromptEnv = env.unwrapped  # type: ignore[assignment]
+    inner: PromptEnv = env.unwrapped
     ids = inner.problem.allowed[[3, 5, 3]].tolist()
     assert info["prompt_ids"] == ids and inner.render() == info["prompt_text"] == inner.problem.lm.decode(ids)
     assert rewards[:2] == [0, 0] and rewards[2] == pytest.approx(-float(inner.problem.objective([ids]).total))
@@ -71,7 +71,7 @@ def test_an_episode_ends_with_the_objective() -> None:
 def test_many_prompts_at_once_are_what_they_are_one_by_one(fields: dict[str, Any]) -> None:
     """Observations and rewards; a prompt that ended early waits for the others."""
     fields = fields | {"weight": 0.5}
-    one: PromptEnv = _env(**fields).unwrapped  # type: ignore[assignment]
+    one: PromptEnv = _env(**fields).unwrapped
     many = PromptVecEnv(one.space, lambda prompts: prompt_reward(one.problem, prompts), num_envs=4)
     actions = np.random.default_rng(0).integers(one.space.size - one.space.end, size=(3, 4))
     if one.space.end:
@@ -97,7 +97,7 @@ def test_many_prompts_at_once_are_what_they_are_one_by_one(fields: dict[str, Any
 
 
 def test_a_prompt_of_an_input_is_rewarded_on_it_alone() -> None:
-    env: PromptEnv = _env(observation="state", inputs=True).unwrapped  # type: ignore[assignment]
+    env: PromptEnv = _env(observation="state", inputs=True).unwrapped
     seen = set()
     for seed in range(4):
         observation, info = env.reset(seed=seed)
@@ -122,6 +122,7 @@ def test_the_state_is_the_lms_and_the_head_gives_its_logits() -> None:
     assert space.head is not None
     ids = torch.tensor(space.tokens(rows))
     with torch.no_grad():
+        assert problem.lm.bos_id is not None
         start = torch.full((2, 1), problem.lm.bos_id)
         expected = problem.lm.model(torch.cat([start, ids], 1)).logits[:, -1, problem.allowed]
     for read in (rows[:, :0], rows[:, :1], rows):  # grows, so that the cache is used
@@ -275,7 +276,7 @@ def test_another_algorithm_learns_on_the_environment() -> None:
 def test_the_entropy_bonus_is_annealed_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[float] = []
     plain = PPO.train
-    monkeypatch.setattr(PPO, "train", lambda self: weights.append(self.ent_coef) or plain(self))
+    monkeypatch.setattr(PPO, "train", lambda self: (weights.append(self.ent_coef), plain(self))[1])
     rl = load_optimizer("rl")
     run_optimizer(rl, _problem(), rl.configure({"episodes": 16, "rollout": 4, "entropy": 0.2}))
     assert weights == pytest.approx([0.2, 0.15, 0.1, 0.05])
@@ -339,7 +340,9 @@ def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
     """In points: 200 times the mean difference of the right label's probability and the best other one."""
     problem = _problem()
     ids = problem.allowed[:8].view(2, 4)
-    probabilities = problem.train.score_ids(ids).label_logits.softmax(-1)
+    label_logits = problem.train.score_ids(ids.tolist()).label_logits
+    assert label_logits is not None
+    probabilities = label_logits.softmax(-1)
     right = torch.nn.functional.one_hot(problem.train.labels, probabilities.shape[-1]).bool()
     gaps = probabilities[:, right] - probabilities.masked_fill(right, 0).amax(-1)
     found = prompt_reward(problem, ids, "linear-gap").value

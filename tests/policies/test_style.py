@@ -57,7 +57,7 @@ def test_a_prompt_is_worth_the_best_of_its_outputs(microworld: FrozenLM) -> None
     prompts = ["make it good", "x"]
     found = reward(prompts, examples)
     assert found.shape == (2, 2) and (found >= 0).all() and (found <= 100).all()
-    np.testing.assert_array_equal(reward(prompts, examples), found), "the same samples"
+    np.testing.assert_array_equal(reward(prompts, examples), found, "the same samples")
     outputs = reward.rewrite([("make it good", examples[1].input)], 6)
     sums = reward.judge(outputs, [examples[1].input] * 6)["sum"]
     alone = StyleReward(microworld, LMStyle(microworld, *JUDGE), samples=3, bootstraps=2)(prompts[:1], examples[1:])

@@ -35,12 +35,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     points = [with_curve(p) for p in store.points()]
     one = StudyView((store.study,), tuple(points))
     other = StudyView((store.study,), tuple(p | {"task": "other"} for p in points))
-    hostile = StudyView(
-        *[
-            tuple([each] if isinstance(each, dict) else each)
-            for each in planted(store.study, points, " ".join(list(HOSTILE.values())[:6]))
-        ]
-    )
+    study, its_points = planted(store.study, points, " ".join(list(HOSTILE.values())[:6]))
+    hostile = StudyView((study,), tuple(its_points))
     written = {}
     for name, shown in (("one", [one]), ("two", [one, other]), ("hostile", [hostile])):
         written[name] = folder / f"{name}.html"

@@ -77,14 +77,14 @@ def test_the_interval_is_that_of_the_page() -> None:
     found = estimate({str(number): row.tolist() for number, row in enumerate(scores)})
     page = bootstrap(mean, scores, tasks_too=True)
     assert found.value == pytest.approx(page.value)
-    assert (found.low, found.high) == (pytest.approx(page.low, abs=0.06), pytest.approx(page.high, abs=0.06))
+    assert found.low == pytest.approx(page.low, abs=0.06) and found.high == pytest.approx(page.high, abs=0.06)
 
 
 def test_a_finding_comes_with_its_own_interval() -> None:
     rows = [{"name": "one", "value": 0.5, "low": 0.25, "high": 0.75, "tasks": 6, "n": 60}]
-    assert Measure(finding="one").estimate(rows) == Estimate(0.5, 0.25, 0.75, 6, 60)
-    assert Measure(finding="one").estimate([rows[0] | {"low": None, "high": None}]) == Estimate(0.5, 0.5, 0.5, 6, 60)
-    assert Measure(finding="two").estimate(rows) is None
+    assert Measure(finding="one", of={}).estimate(rows) == Estimate(0.5, 0.25, 0.75, 6, 60)
+    assert Measure(finding="one", of={}).estimate([rows[0] | {"low": None, "high": None}]) == Estimate(0.5, 0.5, 0.5, 6, 60)
+    assert Measure(finding="two", of={}).estimate(rows) is None
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def test_the_tutorial_does_what_it_says(
             for line in body.splitlines():
                 program, *words = shlex.split(line)
                 if program == "mv":
-                    shutil.move(*words)
+                    old, new = words
+                    shutil.move(old, new)
                     continue
                 assert program == "hardprompt"
                 monkeypatch.setattr(sys, "argv", [program, *words])

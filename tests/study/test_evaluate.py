@@ -54,7 +54,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {"input": e.input, "answer": e.answer, "split": split}
         for split in ("train", "dev", "test")
-        for e in task.examples(split)  # type: ignore[arg-type]
+        for e in task.examples(split)
     ]
     (base / "mood.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (base / "words.py").write_text(OTHER_TASK, encoding="utf-8")
@@ -123,7 +123,7 @@ def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
     soft = SoftPrompt(lm.vocab_embeds[[300, 320]] + 0.7 * torch.randn(2, 16, generator=torch.Generator().manual_seed(3)))
     found = evaluate(soft, task, lm)
     for split in ("train", "dev", "test"):
-        scorer = Scorer(lm, task, task.examples(split))  # type: ignore[arg-type]
+        scorer = Scorer(lm, task, task.examples(split))
         own, text = scorer.score_embeds(soft.embeds), scorer.score_text(found["prompt_text"])
         expected = {
             f"{split}_accuracy": own.accuracy,

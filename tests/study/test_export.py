@@ -103,7 +103,8 @@ def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         tuned = get_peft_model(copy.deepcopy(lm.model), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5))
         tuned.save_pretrained(str(tmp_path))
-    vectors = tuned.prompt_encoder["default"].embedding.weight.detach()
+    encoder: Any = tuned.prompt_encoder
+    vectors = encoder["default"].embedding.weight.detach()
     if not safe:
         (tmp_path / "adapter_model.safetensors").unlink()
         torch.save({"prompt_embeddings": vectors}, tmp_path / "adapter_model.bin")
@@ -144,7 +145,8 @@ def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
     one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
     np.save(tmp_path / "one.npy", one)
     np.save(tmp_path / "several.npy", np.stack([one, one]))
-    np.savez(tmp_path / "named.npz", **{"plural,cat": one, "plain": two})
+    named: dict[str, Any] = {"plural,cat": one, "plain": two}
+    np.savez(tmp_path / "named.npz", **named)
     np.savez(tmp_path / "past-tense,dog.npz", embeds=two)
     save_file({"embeds": torch.zeros(2, 4)}, tmp_path / "a%2Cb,cat.safetensors")
     shapes = {file.name: {name: tuple(v.shape) for name, v in read_vectors(file).items()} for file in tmp_path.iterdir()}
@@ -283,7 +285,7 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
     assert "hardprompt" in card.data.tags and card.data.pipeline_tag == "text-classification"
     task = load_task("plural")
     text = model_card(point, task, "openai-community/gpt2", form)
-    assert ModelCard(text).data.base_model == "openai-community/gpt2"
+    assert ModelCard(text).data.to_dict()["base_model"] == "openai-community/gpt2"
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "half a sign"])
@@ -297,4 +299,4 @@ def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
     body = ModelCard(card).text
     fenced = body.split("`````text\n")[1].split("\n`````\n")[0]
     assert fenced.startswith("````\n# not a heading\n---\n")
-    assert ModelCard(card).data.base_model == "a/b"
+    assert ModelCard(card).data.to_dict()["base_model"] == "a/b"

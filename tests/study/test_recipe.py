@@ -153,6 +153,7 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
     schema = recipe_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(BASE + TWO), schema)
+    wrong: dict[str, Any]
     for wrong in (
         {"taks": ["category"]},
         {"tasks": "category"},

@@ -141,7 +141,7 @@ def jsonl(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [
         {"input": e.input, "answer": e.answer, "split": split}
         for split in ("train", "dev", "test")
-        for e in task.examples(split)  # type: ignore[arg-type]
+        for e in task.examples(split)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(file)
@@ -185,7 +185,7 @@ def of_file(request_of: Callable[..., StudyRequest], tmp_path_factory: pytest.Te
     """The folder of a whole study of a generation task in a Python file, over its two data splits."""
     base = tmp_path_factory.mktemp("of-file")
     (base / "mine.py").write_text(TASK_FILE, encoding="utf-8")
-    own = {"template": None, "label_words": {}, "reference_prompts": ()}
+    own: dict[str, Any] = {"template": None, "label_words": {}, "reference_prompts": ()}
     compare(request_of(task=f"{base}/mine.py:words", splits=("default", "other"), seeds=(0,), **own), base / "study")
     return base / "study"
 

@@ -164,6 +164,7 @@ def test_ls_optimizers_names_all_with_their_options(here: Path, ask: Ask) -> Non
     assert all(entry["description"] for entry in entries.values())
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_compare_json_is_the_record(given: Path, here: Path, ask: Ask) -> None:
     """`compare --json` prints the recorded points on stdout and the progress on stderr."""
     status, out, err = ask([*filled(GOOD, given), "--json"])
@@ -190,6 +191,7 @@ def test_optimize_prints_one_point_and_writes_nothing(given: Path, here: Path, a
     assert recorded | {"seconds": 0} == point | {"seconds": 0}
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_published_splits_and_other_label_words(given: Path, here: Path, ask: Ask) -> None:
     """A task on real data runs on two published splits, with label words that the tiny model has; the record says so."""
     words = ["--label-words", "negative=bad,positive=good", "--optimizers", "empty", "--seeds", "0", "--json"]
@@ -224,6 +226,7 @@ def test_report_redraws_what_follows_from_the_points(given: Path, here: Path, as
 # Failures and interruptions
 
 
+@pytest.mark.usefixtures("no_plot")
 def test_a_failed_run_is_status_one(given: Path, here: Path, ask: Ask) -> None:
     """A study with a failed run ends with status 1, after all others have run, and shows the error."""
     arguments = filled([*GOOD, "--optimizers", "@/mine.py:flawed,empty", "--seeds", "0,1"], given)

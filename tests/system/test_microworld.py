@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hardprompt import load_lm, load_task
 from hardprompt.data.catalogue import all_tasks, needs_data
+from hardprompt.data.task import SPLITS
 from hardprompt.errors import TaskError
 from hardprompt.lm import EMBEDDED, FrozenLM, allowed_vocabulary, log_perplexity
 from hardprompt.lm.microworld import corpus, world
-from hardprompt.lm.microworld.domain import SPLITS, Domain, Skill, load_domain
+from hardprompt.lm.microworld.domain import Domain, Skill, load_domain
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
@@ -214,7 +215,7 @@ def test_a_hint_is_the_lead_of_one_skill_over_all_others() -> None:
 
 @pytest.mark.parametrize("name", EMBEDDED_TASKS)
 def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, name: str) -> None:
-    """Bounds of the calibration: empty, the best reference prompt by dev, and 32 random prompts in the mean."""
+    """Bounds of the calibration: empty, the best reference prompt by dev, and 16 random prompts in the mean."""
     task = load_task(name)
     problem = Problem(task, microworld)
     two_classes = len(task.labels) == 2
@@ -228,7 +229,7 @@ def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, n
     else:
         assert best >= 0.95
     some = Scorer(microworld, task, task.test[:60])
-    random = float(some.score_ids(problem.random_ids(32).tolist()).accuracy.mean())
+    random = float(some.score_ids(problem.random_ids(16).tolist()).accuracy.mean())
     assert random <= (0.65 if two_classes else 0.45)
 
 
@@ -288,12 +289,12 @@ def test_unseen_paraphrases_mostly_work(microworld: FrozenLM) -> None:
     for name in sorted(set(EMBEDDED_TASKS) - set(PRICED)):
         task = load_task(name)
         prompts = [HardPrompt.from_text(microworld, text).ids for text in world.TASKS[name].skill.held_out_prompts]
-        accuracies += Scorer(microworld, task, task.test[:60]).score_ids(prompts).accuracy.tolist()
+        accuracies += Scorer(microworld, task, task.test[:30]).score_ids(prompts).accuracy.tolist()
     assert mean(accuracies) >= 0.8 and median(accuracies) >= 0.95
 
 
 def test_unseen_paraphrases_read_better_than_what_an_optimizer_finds(microworld: FrozenLM, reader: FrozenLM) -> None:
-    problem = Problem(load_task("category"), microworld, lm_tokens=100_000)
+    problem = Problem(load_task("category"), microworld, lm_tokens=30_000)
     found = run_optimizer(load_optimizer("pez"), problem)
     gibberish = [
         log_perplexity(reader, reader.encode(prompt.text)) for prompt in found.final_prompts if isinstance(prompt, HardPrompt)

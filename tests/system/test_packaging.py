@@ -47,7 +47,7 @@ def test_public_names_are_what_can_be_imported() -> None:
     declared = {alias.name for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert declared == names - {"__version__"}
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
-        hardprompt.nonsense  # type: ignore[attr-defined]  # noqa: B018
+        hardprompt.nonsense  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from hardprompt.records import schema
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
-LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -39,14 +39,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
     sources |= {f"runs/{page.name}": f"results/{page.name}" for page in sorted((ROOT / "runs").glob("*.md"))}
     for source, page in sources.items():
-        files.append(File.generated(config, page, content=in_site(source, page, sources, config.repo_url or "")))
+        files.append(File.generated(config, page, content=in_site(source, page, sources, files)))
     for picture in sorted((ROOT / "runs").glob("*.png")):
         files.append(File.generated(config, f"results/{picture.name}", abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace each `<!-- generated: NAME -->` by what the function of that name returns."""
+    """Replace `<!-- generated: NAME -->` by what the function of that name returns, and `<!-- file: PATH -->` by the file."""
+    markdown = re.sub(r"<!-- file: (\S+) -->", lambda found: python_file(found.group(1)), markdown)
     return re.sub(r"<!-- generated: (\w+) -->", lambda found: GENERATED[found.group(1)](), markdown)
 
 
@@ -62,22 +63,27 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
 
 
-def in_site(source: str, page: str, sources: dict[str, str], repository: str) -> str:
-    """A Markdown file of the repository as a page: links to other pages stay in the site, others go to the repository."""
+def in_site(source: str, page: str, sources: dict[str, str], files: Files) -> str:
+    """A Markdown file of the repository as a page: links to other pages stay, links to files outside the site become text."""
 
     def link(found: re.Match[str]) -> str:
-        before, target, after = found.groups()
+        bang, text, target, anchor = found.groups("")
         if "://" in target or target.startswith("mailto:"):
             return found.group()
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        inside = sources.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
+        inside = sources.get(path) or path.removeprefix("docs/")
         if re.fullmatch(r"runs/[\w-]+\.png", path):
             inside = path.replace("runs/", "results/")
-        if not inside:
-            return f"{before}{repository}/blob/main/{path}{after}"
-        return before + posixpath.relpath(inside, posixpath.dirname(page) or ".") + after
+        elif path not in sources and files.get_file_from_path(inside) is None:
+            return text
+        return f"{bang}[{text}]({posixpath.relpath(inside, posixpath.dirname(page) or '.')}{anchor})"
 
     return LINK.sub(link, (ROOT / source).read_text(encoding="utf-8"))
+
+
+def python_file(path: str) -> str:
+    """A Python file of the repository as a block."""
+    return f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8").strip()}\n```'
 
 
 def command_line() -> str:
@@ -187,7 +193,9 @@ def model_table(model: type[BaseModel]) -> str:
         default = info.get_default(call_default_factory=True)
         shown = "required" if default is PydanticUndefined else f"`{default!r}`"
         values = [str(extra.get(key, "")) for key in columns]
-        rows.append((f"`{name}`", f"`{type_name(info.annotation)}`", shown, *values, info.description or documented.get(name, "")))
+        rows.append(
+            (f"`{name}`", f"`{type_name(info.annotation)}`", shown, *values, info.description or documented.get(name, ""))
+        )
     return table(("name", "type", "default", *columns, "meaning"), rows)
 
 

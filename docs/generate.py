@@ -27,7 +27,6 @@ from pydantic_core import PydanticUndefined
 import hardprompt as hp
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
-from hardprompt.records import schema
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
@@ -92,8 +91,8 @@ def command_line() -> str:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         rows = []
         for parameter in command.params:
-            default = parameter.default
-            shown = "" if default in (None, False, "") or callable(default) else f"`{default}`"
+            default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+            shown = "" if default in (None, False, True, "", ()) or callable(default) else f"`{default}`"
             flags = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
             rows.append((", ".join(f"`{flag}`" for flag in flags), shown, getattr(parameter, "help", "") or ""))
         parts += [f"## hardprompt {name}", inspect.cleandoc(command.help or ""), table(("option", "default", "meaning"), rows)]
@@ -145,15 +144,6 @@ def request() -> str:
 def recipe() -> str:
     """The fields of a recipe."""
     return model_table(RecipeFile)
-
-
-def lines() -> str:
-    """The public models of the record's lines."""
-    parts = []
-    for name, model in vars(schema).items():
-        if inspect.isclass(model) and issubclass(model, BaseModel) and model.__module__ == schema.__name__ and name[0] != "_":
-            parts += [f"### {name}", inspect.getdoc(model) or "", model_table(model)]
-    return "\n\n".join(parts)
 
 
 def python_api() -> str:
@@ -231,4 +221,4 @@ def cell(text: str) -> str:
     return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
 
 
-GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, lines, python_api)}
+GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, python_api)}

@@ -76,3 +76,13 @@ def test_every_option_in_the_docs_exists() -> None:
     assert len(options) >= 9
     for name, option in options:
         assert option in load_optimizer(name).config.model_fields, f"{name}.{option}"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"runs/{each.name}" for each in ROOT.glob("runs/*.md"))]
+)
+def test_every_link_leads_to_a_file(page: str) -> None:
+    """Of the pages outside `docs/`; mkdocs checks those inside."""
+    file = ROOT / page
+    links = re.findall(r"\]\(([^)#\s]+)", file.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []

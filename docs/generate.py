@@ -27,11 +27,10 @@ from pydantic_core import PydanticUndefined
 import hardprompt as hp
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
-from hardprompt.records import schema
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
-LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -39,14 +38,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
     sources |= {f"runs/{page.name}": f"results/{page.name}" for page in sorted((ROOT / "runs").glob("*.md"))}
     for source, page in sources.items():
-        files.append(File.generated(config, page, content=in_site(source, page, sources, config.repo_url or "")))
+        files.append(File.generated(config, page, content=in_site(source, page, sources, files)))
     for picture in sorted((ROOT / "runs").glob("*.png")):
         files.append(File.generated(config, f"results/{picture.name}", abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace each `<!-- generated: NAME -->` by what the function of that name returns."""
+    """Replace `<!-- generated: NAME -->` by what the function of that name returns, and `<!-- file: PATH -->` by the file."""
+    markdown = re.sub(r"<!-- file: (\S+) -->", lambda found: python_file(found.group(1)), markdown)
     return re.sub(r"<!-- generated: (\w+) -->", lambda found: GENERATED[found.group(1)](), markdown)
 
 
@@ -62,22 +62,27 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
 
 
-def in_site(source: str, page: str, sources: dict[str, str], repository: str) -> str:
-    """A Markdown file of the repository as a page: links to other pages stay in the site, others go to the repository."""
+def in_site(source: str, page: str, sources: dict[str, str], files: Files) -> str:
+    """A Markdown file of the repository as a page: links to other pages stay, links to files outside the site become text."""
 
     def link(found: re.Match[str]) -> str:
-        before, target, after = found.groups()
+        bang, text, target, anchor = found.groups("")
         if "://" in target or target.startswith("mailto:"):
             return found.group()
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        inside = sources.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
+        inside = sources.get(path) or path.removeprefix("docs/")
         if re.fullmatch(r"runs/[\w-]+\.png", path):
             inside = path.replace("runs/", "results/")
-        if not inside:
-            return f"{before}{repository}/blob/main/{path}{after}"
-        return before + posixpath.relpath(inside, posixpath.dirname(page) or ".") + after
+        elif path not in sources and files.get_file_from_path(inside) is None:
+            return text
+        return f"{bang}[{text}]({posixpath.relpath(inside, posixpath.dirname(page) or '.')}{anchor})"
 
     return LINK.sub(link, (ROOT / source).read_text(encoding="utf-8"))
+
+
+def python_file(path: str) -> str:
+    """A Python file of the repository as a block."""
+    return f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8").strip()}\n```'
 
 
 def command_line() -> str:
@@ -86,8 +91,8 @@ def command_line() -> str:
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         rows = []
         for parameter in command.params:
-            default = parameter.default
-            shown = "" if default in (None, False, "") or callable(default) else f"`{default}`"
+            default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+            shown = "" if default in (None, False, True, "", ()) or callable(default) else f"`{default}`"
             flags = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
             rows.append((", ".join(f"`{flag}`" for flag in flags), shown, getattr(parameter, "help", "") or ""))
         parts += [f"## hardprompt {name}", inspect.cleandoc(command.help or ""), table(("option", "default", "meaning"), rows)]
@@ -139,15 +144,6 @@ def request() -> str:
 def recipe() -> str:
     """The fields of a recipe."""
     return model_table(RecipeFile)
-
-
-def lines() -> str:
-    """The public models of the record's lines."""
-    parts = []
-    for name, model in vars(schema).items():
-        if inspect.isclass(model) and issubclass(model, BaseModel) and model.__module__ == schema.__name__ and name[0] != "_":
-            parts += [f"### {name}", inspect.getdoc(model) or "", model_table(model)]
-    return "\n\n".join(parts)
 
 
 def python_api() -> str:
@@ -225,4 +221,4 @@ def cell(text: str) -> str:
     return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
 
 
-GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, lines, python_api)}
+GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, python_api)}

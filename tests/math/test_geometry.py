@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from hardprompt import load_task
 from hardprompt.errors import RequestError, RunError, StudyError, UnknownName
-from hardprompt.experiments.geometry.analysis import Places, placement, task_words
+from hardprompt.experiments.geometry.analysis import PromptVectors, placement, task_words
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained
 from hardprompt.experiments.geometry.report import geometry_page, repetition, sheets, spots
 from hardprompt.experiments.geometry.request import WORDS, WORDS_OF, GeometryRequest
@@ -31,10 +31,10 @@ from hardprompt.metrics.geometry import (
     mean_distance,
     mean_distance_by,
     mean_to_group,
-    neighbours_in,
+    neighbour_counts,
+    neighbours,
     pair_groups,
     per_prompt,
-    surroundings,
     task_distances,
     vector_distances,
 )
@@ -118,18 +118,18 @@ def test_prompts_by_task_and_word() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("measure", measures.DISTANCES)
-def test_surroundings_are_those_of_the_slow_way(monkeypatch: pytest.MonkeyPatch, chunk: int, measure: str) -> None:
+def test_neighbours_are_those_of_a_slow_version(monkeypatch: pytest.MonkeyPatch, chunk: int, measure: str) -> None:
     monkeypatch.setattr(measures, "_CHUNK", chunk)
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(11, 4, generator=generator)
     own = torch.tensor([2, 7, 10])
     between = distances(rows[own], rows, measure)
-    found = surroundings(rows[own], rows, (0.7, 1.5), 3, own, measure)
+    found = neighbours(rows[own], rows, (0.7, 1.5), 3, own, measure)
     for i, row in enumerate(own.tolist()):
         others = sorted((float(between[i, j]), j) for j in range(11) if j != row)
         assert found.rows[i].tolist() == [j for _, j in others[:3]]
         assert found.within[:, i].tolist() == [sum(value < epsilon for value, _ in others) for epsilon in (0.7, 1.5)]
-    assert surroundings(rows[own], rows, (1e-9,), 1).within.tolist() == [[1, 1, 1]], "without `own` each finds itself"
+    assert neighbours(rows[own], rows, (1e-9,), 1).within.tolist() == [[1, 1, 1]], "without `own` each finds itself"
 
 
 def test_neighbours_by_hand() -> None:
@@ -137,10 +137,10 @@ def test_neighbours_by_hand() -> None:
     angles = torch.tensor([0.0, 10.0, 90.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], -1)
     between, every = distances(vectors, vectors), torch.ones(3, 3).bool()
-    assert neighbours_in(between, every, 0.5).tolist() == [1, 1, 0]
-    assert neighbours_in(between, every, 0.5, self_pairs=True).tolist() == [2, 2, 1]
+    assert neighbour_counts(between, every, 0.5).tolist() == [1, 1, 0]
+    assert neighbour_counts(between, every, 0.5, self_pairs=True).tolist() == [2, 2, 1]
     right = torch.eye(2)
-    assert neighbours_in(distances(right, right), torch.ones(2, 2).bool(), 1.0).tolist() == [0, 0]
+    assert neighbour_counts(distances(right, right), torch.ones(2, 2).bool(), 1.0).tolist() == [0, 0]
 
 
 # Correlations and intervals
@@ -166,30 +166,30 @@ def test_correlations_are_scipys() -> None:
     repeated = sequences.repeat_interleave(weights, -1)
     torch.testing.assert_close(correlations(sequences, weights.double()), correlations(repeated)), "a weight is a repetition"
     assert correlations(torch.tensor([[0.1, 0.1, 0.1], [1.0, 2.0, 3.0]]))[0, 1].isnan()
-    assert mean_correlation(found) == pytest.approx((found.sum() - 3).item() / 6)
+    assert mean_correlation(found).item() == pytest.approx((found.sum() - 3).item() / 6)
 
 
 def test_intervals_follow_what_varies() -> None:
     """A value that depends on the task alone varies with the tasks drawn, whatever number of words; a constant does not."""
     of_task = torch.tensor([0.0, 1.0, 2.0, 3.0])[:, None].expand(4, 50)
     found = crossed_interval(of_task)
-    assert found.mean == 1.5 and found.low < 0.8 and found.high > 2.2
+    assert found.value == 1.5 and found.low < 0.8 and found.high > 2.2
     independent = torch.randn(40, 40, generator=torch.Generator().manual_seed(0))
     narrow = crossed_interval(independent)
     assert crossed_interval(independent) == narrow != crossed_interval(independent, seed=1)
     assert narrow.low < 0.05 and narrow.high > -0.05 and narrow.high - narrow.low < 0.3
     assert crossed_interval(torch.tensor([[0.5, torch.nan], [0.5, 0.5]])).high == 0.5
     nothing = crossed_interval(torch.full((2, 2), torch.nan))
-    assert nothing.mean != nothing.mean and nothing.low != nothing.low
+    assert nothing.value != nothing.value and nothing.low != nothing.low
 
 
 def test_the_interval_of_a_correlation() -> None:
     """Positive control: the same distances around every word. Negative control: unrelated ones."""
     generator = torch.Generator().manual_seed(0)
     shared = torch.rand(1, 15, generator=generator)
-    alike = correlation_interval(shared + 0.05 * torch.rand(10, 15, generator=generator), 6, draws=300)
-    assert alike.low > 0.9 and alike.mean > 0.95
-    apart = correlation_interval(torch.rand(10, 15, generator=generator), 6, draws=300)
+    alike = correlation_interval(shared + 0.05 * torch.rand(10, 15, generator=generator), 6)
+    assert alike.low > 0.9 and alike.value > 0.95
+    apart = correlation_interval(torch.rand(10, 15, generator=generator), 6)
     assert apart.low < 0 < apart.high
 
 
@@ -302,11 +302,11 @@ def test_tasks_that_lie_alike(microworld: FrozenLM) -> None:
 
 def test_the_control_is_of_plain_tokens(microworld: FrozenLM) -> None:
     """As many different tokens as there are vectors, none of them special; another seed draws others."""
-    places = Places(planted(microworld, 1.0, 1.0), microworld)
+    places = PromptVectors(planted(microworld, 1.0, 1.0), microworld)
     drawn = places.random.tolist()
     assert len(set(drawn)) == len(drawn) == len(places.vectors) == 60
     assert not set(drawn) & set(microworld.tokenizer.all_special_ids)
-    assert drawn != Places(planted(microworld, 1.0, 1.0), microworld, seed=1).random.tolist()
+    assert drawn != PromptVectors(planted(microworld, 1.0, 1.0), microworld, seed=1).random.tolist()
 
 
 def test_prompts_that_do_not_fit(microworld: FrozenLM) -> None:
@@ -500,7 +500,7 @@ def test_hostile_names_and_tokens_are_text(name: str, microworld: FrozenLM, tmp_
     lines.append({"task": text, "word": text, "status": "failed", "error": text})
     record = GeometryRecord.__new__(GeometryRecord)
     record.request, record.study = GeometryRequest.make(tasks=(text,), words=(text,), lm=text), {}
-    drawn = spots(Places(prompts[:6], microworld), {text: 7})
+    drawn = spots(PromptVectors(prompts[:6], microworld), {text: 7})
     page = geometry_page(record, lines, found, drawn)
     calm = geometry_page(record, lines, found | {"nearest": found["nearest"][:1]}, drawn)
     assert Reader(page).count("script") == Reader(page).count("img") == 0

@@ -10,13 +10,15 @@ import yaml
 from pydantic import ValidationError
 
 from hardprompt.errors import StudyError, UnknownName
-from hardprompt.experiments.claims import Estimate, Measure, claims
+from hardprompt.experiments.claims import Measure, claims
 from hardprompt.experiments.claims.claim import PAPERS, Rule, judge
 from hardprompt.experiments.claims.measurement import estimate, value_at
 from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.wayward.run import WaywardPairs, wayward_pairs
-from hardprompt.stats.statistics import bootstrap, mean
+from hardprompt.stats.bootstrap import bootstrap
+from hardprompt.stats.estimate import Estimate
+from hardprompt.stats.summaries import mean
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import read_recipe
 from tests.helpers import Ask

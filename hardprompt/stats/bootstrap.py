@@ -31,7 +31,7 @@ def resample(
     *,
     tasks_too: bool = False,
     crossed: bool = False,
-    rows: Int[np.ndarray, "draws tasks 1"] | None = None,
+    rows: Int[np.ndarray, "_ tasks 1"] | None = None,
 ) -> tuple[Int[np.ndarray, "_ tasks 1"], Int[np.ndarray, "draws _ units"]]:
     """Indices of redrawn tasks and units: `scores[rows, columns]` has the shape (draws, tasks, units).
 

@@ -106,7 +106,7 @@ class Comparison:
     @property
     def shown(self) -> bool:
         """Whether the first is shown to beat the second: that the difference is above 0 holds, and p_corrected < 0.05."""
-        return verdict(self.difference, above=0) == "holds" and self.p_corrected < SIGNIFICANCE
+        return verdict(self.difference, above=0.0) == "holds" and self.p_corrected < SIGNIFICANCE
 
     def __str__(self) -> str:
         outcome = f"{self.first} beats {self.second}" if self.shown else f"{self.first} over {self.second}, not shown"

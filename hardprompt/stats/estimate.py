@@ -91,7 +91,7 @@ def verdict(found: Estimate, *, above: float | None = None, below: float | None 
         above, below: the bound; exactly one of the two.
 
     Example:
-        >>> verdict(Estimate(0.5, 0.25, 0.75, 4, 8), above=0), verdict(Estimate(0.5, 0.25, 0.75, 4, 8), below=0.6)
+        >>> verdict(Estimate(0.5, 0.25, 0.75, 4, 8), above=0.0), verdict(Estimate(0.5, 0.25, 0.75, 4, 8), below=0.6)
         ('holds', 'undecided')
     """
     if (above is None) == (below is None):

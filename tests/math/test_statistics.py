@@ -78,17 +78,17 @@ def test_an_interval_leaves_out_draws_without_a_value() -> None:
 @pytest.mark.parametrize(
     ("bound", "low", "high", "n", "expected"),
     [
-        ({"above": 0}, 0.1, 0.3, 9, "holds"),
-        ({"above": 0}, -0.1, 0.3, 9, "undecided"),
-        ({"above": 0}, -0.3, 0.0, 9, "fails"),
-        ({"above": 0}, 0.0, 0.3, 9, "undecided"),
+        ({"above": 0.0}, 0.1, 0.3, 9, "holds"),
+        ({"above": 0.0}, -0.1, 0.3, 9, "undecided"),
+        ({"above": 0.0}, -0.3, 0.0, 9, "fails"),
+        ({"above": 0.0}, 0.0, 0.3, 9, "undecided"),
         ({"above": 0.2}, 0.1, 0.3, 9, "undecided"),
         ({"below": 0.02}, -0.1, 0.01, 9, "holds"),
         ({"below": 0.02}, 0.02, 0.3, 9, "fails"),
         ({"below": 0.02}, 0.0, 0.02, 9, "undecided"),
-        ({"above": 0}, 0.5, 0.5, 2, "undecided"),
-        ({"above": 0}, math.nan, math.nan, 9, "undecided"),
-        ({"below": 0}, math.nan, math.nan, 9, "undecided"),
+        ({"above": 0.0}, 0.5, 0.5, 2, "undecided"),
+        ({"above": 0.0}, math.nan, math.nan, 9, "undecided"),
+        ({"below": 0.0}, math.nan, math.nan, 9, "undecided"),
     ],
 )
 def test_the_whole_interval_decides(bound: dict[str, float], low: float, high: float, n: int, expected: str) -> None:
@@ -328,7 +328,7 @@ def test_holm_is_the_step_down_test(p_values: list[float]) -> None:
 
 
 def test_comparisons_name_the_better_optimizer_first() -> None:
-    """Three optimizers, one of them best on all ten tasks: it is shown to beat the two others, which are not shown to differ."""
+    """Three optimizers, one best on all ten tasks: it is shown to beat both others, which are not shown to differ."""
     noise = normal(10, 3) / 50
     scores = {"random": 0.2 + noise, "pez": 0.9 + noise[::-1], "twin": 0.2 + noise[:, ::-1]}
     found = comparisons([(a, scores[a], b, scores[b]) for a, b in combinations(scores, 2)], tasks_too=True)

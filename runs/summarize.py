@@ -15,7 +15,7 @@ import pandas as pd
 
 from hardprompt import load_points
 from hardprompt.report.plot import draw_tradeoff
-from hardprompt.stats.statistics import bootstrap_mean
+from hardprompt.stats.bootstrap import bootstrap_mean
 
 TOO_EASY = 0.8
 
@@ -27,7 +27,9 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
     columns += ["reader_log_perplexity", "ktokens", "seconds"]
     per_task = points.groupby(["optimizer", "weight", "task"], sort=False)[columns].mean()
     table = per_task.groupby(["optimizer", "weight"], sort=False).mean()
-    intervals = per_task.test_accuracy.groupby(["optimizer", "weight"], sort=False).apply(lambda v: bootstrap_mean(list(v)))
+    intervals = per_task.test_accuracy.groupby(["optimizer", "weight"], sort=False).apply(
+        lambda v: bootstrap_mean(list(v)).as_mean()
+    )
     unstacked = intervals.unstack()
     table.insert(1, "low", unstacked["low"])
     table.insert(2, "high", unstacked["high"])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.pareto import hypervolume, non_dominated
-from hardprompt.stats.statistics import bootstrap_mean
 
 Point = dict[str, Any]
 BASELINES = ("empty", "manual")
@@ -77,7 +77,7 @@ def differences(points: Sequence[Point]) -> list[dict[str, Any]]:
                 if key[:2] == (name, weight) and (baseline, 0.0, *key[2:]) in right
             ]
             alike = len({len(gain) for gain in gains}) == 1
-            row[baseline] = bootstrap_mean(np.mean(gains, axis=0) if alike else np.concatenate(gains)) if gains else None
+            row[baseline] = _mean(np.mean(gains, axis=0) if alike else np.concatenate(gains)) if gains else None
         if any(row[baseline] for baseline in BASELINES):
             rows.append(row)
     return rows
@@ -101,14 +101,18 @@ def _summary(points: Sequence[Point], worst: float, truth: dict[str, Any] | None
     ]
     covered = [_covered(unit, worst) for unit in units]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
-    found = {"front": [{key: p[key] for key in kept} for p in front(points)], "hypervolume": bootstrap_mean(covered)}
+    found = {"front": [{key: p[key] for key in kept} for p in front(points)], "hypervolume": _mean(covered)}
     if truth:
         best = max(p["test_accuracy"] for p in truth["front"])
         chosen = [max(unit, key=lambda p: p["deployed_dev_accuracy"]) for unit in units]
-        found["regret"] = bootstrap_mean([best - p["deployed_test_accuracy"] for p in chosen])
+        found["regret"] = _mean([best - p["deployed_test_accuracy"] for p in chosen])
         if len(truth["front"]) > 1:
-            found["share_of_known_hypervolume"] = bootstrap_mean([share / truth["hypervolume"] for share in covered])
+            found["share_of_known_hypervolume"] = _mean([share / truth["hypervolume"] for share in covered])
     return found
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    return bootstrap_mean(values).as_mean()
 
 
 def _covered(points: Sequence[Point], worst: float) -> float:

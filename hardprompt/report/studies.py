@@ -15,7 +15,10 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
 from hardprompt.report.tables import Column, ReportTable
-from hardprompt.stats.statistics import Comparison, Estimate, Pair, bootstrap, compare_pairs, interquartile_mean, mean
+from hardprompt.stats.bootstrap import bootstrap
+from hardprompt.stats.comparison import Comparison, Pair, comparisons
+from hardprompt.stats.estimate import Estimate
+from hardprompt.stats.summaries import interquartile_mean, mean
 
 Point = dict[str, Any]
 Key = tuple[str, float]
@@ -186,7 +189,7 @@ def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
         both = scores(shown, [(a, least[a]), (b, least[b])], as_text)
         if both and both[0].size > 1:
             pairs.append((a, both[0], b, both[1]))
-    return compare_pairs(pairs, tasks_too=tasks_too)
+    return comparisons(pairs, tasks_too=tasks_too)
 
 
 def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
@@ -205,7 +208,7 @@ def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
     for each in own:
         over = wider[each.first, each.second]
         by = (_interval(each.difference), _interval(over.difference)) if several else (_interval(each.difference),)
-        counts = (each.difference.tasks, each.difference.units)
+        counts = (each.difference.tasks, _units(each.difference))
         verdict = "yes" if over.shown else "no"
         rows.append(
             (each.first, each.second, *by, _interval(each.improvement), *counts, over.p_value, over.p_corrected, verdict)
@@ -226,7 +229,7 @@ def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
     return {
         "tasks": [each.task for each in shown],
         "means": [dict(zip((column.heading for column in sheet.columns), row, strict=True)) for row in sheet.rows],
-        "comparisons": [asdict(each) | {"shown": each.shown} for each in compared(shown, tasks_too=len(shown) > 1)],
+        "comparisons": [_as_json(each) for each in compared(shown, tasks_too=len(shown) > 1)],
     }
 
 
@@ -237,6 +240,17 @@ def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[Point], float
 
 def _unit(point: Point) -> tuple[str, int]:
     return point["split"], point["seed"]
+
+
+def _as_json(found: Comparison) -> dict[str, Any]:
+    parts = {"difference": found.difference, "improvement": found.improvement}
+    estimates = {name: each.as_json() | {"units": _units(each)} for name, each in parts.items()}
+    return asdict(found) | estimates | {"shown": found.shown}
+
+
+def _units(found: Estimate) -> int:
+    """Number of runs of each task; it is the same for all."""
+    return found.n // found.tasks
 
 
 def _interval(found: Estimate) -> tuple[float, float, float]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean
 from hardprompt.stats.pareto import non_dominated
-from hardprompt.stats.statistics import bootstrap, bootstrap_band, bootstrap_mean, counted, mean, score_at
+from hardprompt.stats.summaries import mean, score_at
 
 Point = dict[str, Any]
 
@@ -224,10 +225,10 @@ def weight_means(points: Sequence[Point], optimizer: str, cost: Axis = COSTS[0],
     means = []
     for weight in sorted({p["weight"] for p in own}):
         runs = tuple(p for p in own if p["weight"] == weight)
-        gains = bootstrap_mean([gain.of(p) for p in runs])
+        gains = bootstrap_mean([gain.of(p) for p in runs]).as_mean()
         trained = _as_trained([gain.trained(p) for p in runs] if gain.trained else [], gains["mean"], gain)
-        units = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-        means.append(Mean(weight, bootstrap_mean([cost.of(p) for p in runs]), gains, trained, runs, units))
+        costs = bootstrap_mean([cost.of(p) for p in runs]).as_mean()
+        means.append(Mean(weight, costs, gains, trained, runs, _plural(len(runs), "run")))
     return means
 
 
@@ -333,8 +334,13 @@ def budget_curves(tasks: Sequence[Sequence[Point]]) -> dict[str, Curve]:
         places = np.unique(np.geomspace(first, max(first, last), PLACES).round())
         read = np.array([[score_at(*_steps(p), places) for p in runs[:count]] for runs in own])
         found = bootstrap_band(read, tasks_too=len(tasks) > 1)
-        curves[name] = Curve(np.concatenate([places[None], found]), counted(len(tasks), count), weight)
+        counts = f"{_plural(len(tasks), 'task')} x {_plural(count, 'run')}"
+        curves[name] = Curve(np.concatenate([places[None], found]), counts, weight)
     return curves
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _steps(point: Point) -> tuple[np.ndarray, np.ndarray]:
@@ -372,13 +378,12 @@ def _mean_of_tasks(weight: float, own: Sequence[Mean], cost: Axis, gain: Axis) -
 
     def over(axis: Axis) -> dict[str, float]:
         scores = np.array([[axis.of(p) for p in each.runs[:count]] for each in own])
-        found = bootstrap(mean, scores, tasks_too=True)
-        return {"mean": found.value, "low": found.low, "high": found.high, "n": found.tasks}
+        return bootstrap(mean, scores, tasks_too=True).as_mean() | {"n": len(own)}
 
     gains = over(gain)
     trained = [gain.trained(p) for each in own for p in each.runs[:count]] if gain.trained else []
     runs = tuple(_typical(each) for each in own)
-    units = f"{len(own)} tasks, {count} run{'s' * (count != 1)} each"
+    units = f"{len(own)} tasks, {_plural(count, 'run')} each"
     return Mean(weight, over(cost), gains, _as_trained(trained, gains["mean"], gain), runs, units)
 
 

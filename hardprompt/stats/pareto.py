@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 
 def non_dominated(gains: Sequence[float], costs: Sequence[float]) -> list[int]:
-    """Indices of the points that no other beats on one axis without losing on the other; the first of equal ones.
+    """Indices of the points that no other point beats on one axis without losing on the other, by ascending cost.
+
+    Of equal points only the first is returned.
 
     >>> non_dominated([0.9, 0.5, 0.9, 0.4], [5.0, 2.0, 6.0, 3.0])
     [1, 0]
@@ -23,9 +25,11 @@ def hypervolume(gains: Sequence[float], costs: Sequence[float], worst_cost: floa
     Args:
         gains: fractions, larger is better.
         costs: smaller is better; points beyond `worst_cost` cover nothing.
+        worst_cost: cost of the reference point, in the unit of the costs.
 
-    >>> hypervolume([1.0, 0.5], [6.0, 2.0], worst_cost=8.0)
-    0.5
+    Example:
+        >>> hypervolume([1.0, 0.5], [6.0, 2.0], worst_cost=8.0)
+        0.5
     """
     area, right = 0.0, worst_cost
     for i in reversed(non_dominated(gains, costs)):

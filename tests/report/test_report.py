@@ -20,7 +20,9 @@ from hardprompt.report.plot import draw
 from hardprompt.report.studies import as_text, compared, comparisons_sheet, means_sheet, scores, together
 from hardprompt.report.tables import Column, ReportTable
 from hardprompt.report.tradeoff import mean_tradeoff
-from hardprompt.stats.statistics import bootstrap, mean, permutation_test
+from hardprompt.stats.bootstrap import bootstrap
+from hardprompt.stats.comparison import permutation_test
+from hardprompt.stats.summaries import mean
 from tests.helpers import Ask
 from tests.helpers.pages import HOSTILE, QUICK, Reader
 

@@ -27,8 +27,8 @@ from hardprompt.records.store import Store, load_points
 from hardprompt.report.listing import list_metrics
 from hardprompt.report.write import write_report
 from hardprompt.scoring import Scorer
+from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.pareto import hypervolume, non_dominated
-from hardprompt.stats.statistics import bootstrap_mean
 from hardprompt.study import compare
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
@@ -718,9 +718,9 @@ def test_differences_are_paired_by_seed_and_example() -> None:
     ]
     plain, priced = differences(points)
     assert [(row["optimizer"], row["weight"]) for row in (plain, priced)] == [("pez", 0.0), ("pez", 0.3)]
-    assert plain["empty"] == bootstrap_mean([0.5, 1.0, 0.0, 0.0]) and plain["empty"]["mean"] == 0.375
-    assert plain["manual"] == bootstrap_mean([-1.0, 0.0, 0.0, 0.0])
-    assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0])
+    assert plain["empty"] == bootstrap_mean([0.5, 1.0, 0.0, 0.0]).as_mean() and plain["empty"]["mean"] == 0.375
+    assert plain["manual"] == bootstrap_mean([-1.0, 0.0, 0.0, 0.0]).as_mean()
+    assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0]).as_mean()
 
 
 def test_differences_of_seeds_with_other_examples_stand_side_by_side() -> None:

@@ -1,10 +1,10 @@
-"""The published claims as data, and what measuring them again says.
+"""Published claims as data, measured again and judged.
 
-`claims.yaml` has them, `recipes/` the studies whose records show them; `claim.py` reads and judges them, `measure.py` takes a
-figure with its interval from a record, `records.py` makes the record or reads it.
+`claims.yaml` lists the claims, `recipes/` the studies whose records decide them. `claim.py` reads and judges claims,
+`measurement.py` computes an estimate from a record, `records.py` makes or reads the record.
 """
 
 from hardprompt.experiments.claims.claim import Claim, JudgedClaim, claims, judge
-from hardprompt.experiments.claims.measurement import Estimate, Measure
+from hardprompt.experiments.claims.measurement import Measure
 
-__all__ = ["Claim", "Estimate", "JudgedClaim", "Measure", "claims", "judge"]
+__all__ = ["Claim", "JudgedClaim", "Measure", "claims", "judge"]

@@ -1,4 +1,4 @@
-"""A published claim and the verdict on it."""
+"""Published claims, and the verdict on a claim after it is measured again."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hardprompt.errors import UnknownName
-from hardprompt.experiments.claims.measurement import Estimate, Measure
-
-Verdict = Literal["holds", "fails", "undecided", "not measured"]
+from hardprompt.experiments.claims.measurement import Measure
+from hardprompt.stats.estimate import Estimate, Verdict, verdict
 
 PAPERS = {
     "patel": "Patel et al. 2025, Towards Interpretable Soft Prompts",
@@ -22,12 +21,9 @@ PAPERS = {
     "rlprompt": "Deng et al. 2022, RLPrompt",
 }
 
-LEAST_VALUES = 3
-"""An interval over fewer values says nothing."""
-
 
 class Rule(BaseModel):
-    """When a claim holds: where the whole interval lies above, or below, a bound. It fails where all of it lies beyond."""
+    """The bound above or below which the whole interval must be for a claim to hold, as in `stats.estimate.verdict`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,41 +33,34 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _one_of_two(self) -> "Rule":
         if (self.above is None) == (self.below is None):
-            raise ValueError("a rule has either above or below")
+            raise ValueError("a rule needs exactly one of above and below")
         return self
 
     def __str__(self) -> str:
-        """In words."""
+        """The rule in words."""
         return f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
 
     def verdict(self, found: Estimate) -> Verdict:
-        """What follows from an estimate.
+        """The verdict on an estimate.
 
         >>> Rule(above=0).verdict(Estimate(0.5, 0.25, 0.75, 4, 4)), Rule(above=0).verdict(Estimate(0.5, -0.25, 0.75, 4, 4))
         ('holds', 'undecided')
         """
-        if found.n < LEAST_VALUES:
-            return "undecided"
-        bound = self.above if self.above is not None else self.below
-        assert bound is not None
-        beyond = {True: found.low > bound, False: found.high <= bound}
-        if self.below is not None:
-            beyond = {True: found.high < bound, False: found.low >= bound}
-        return "holds" if beyond[True] else "fails" if beyond[False] else "undecided"
+        return verdict(found, above=self.above, below=self.below)
 
 
 class Claim(BaseModel):
-    """What was published, and how it is measured again.
+    """A published statement, and how it is measured again.
 
     Attributes:
-        name: to ask for it by.
+        name: identifies the claim on the command line.
         paper: a key of `PAPERS`.
-        says: the claim in our words.
-        published: the figure, where one is known, in the unit of the measure.
-        recipe: the study whose record shows it, a file in `recipes/`.
-        measure: what is measured on that record.
-        unit: of the measure, where its key does not say it.
-        holds: when it holds.
+        says: the statement in our words.
+        published: the published figure in the unit of the measure, if one is known.
+        recipe: the study whose record decides the claim, a file in `recipes/`.
+        measure: quantity that is computed from that record.
+        unit: of the measure, if its key does not name it.
+        holds: the rule for the verdict.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,41 +77,51 @@ class Claim(BaseModel):
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim measured again: the figure, and the verdict, with the reason where nothing was measured."""
+    """A claim with its new estimate and the verdict.
+
+    Attributes:
+        claim: the published claim.
+        found: the new estimate; None where nothing was measured.
+        verdict: the verdict, or "not measured".
+        reason: why nothing was measured.
+    """
 
     claim: Claim
     found: Estimate | None
-    verdict: Verdict
+    verdict: Verdict | Literal["not measured"]
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, flat but for the interval."""
-        said = self.claim.model_dump(include={"name", "paper", "says", "published", "recipe"})
+        """All fields in one object; the estimate is an object of its own under `found`."""
+        published = self.claim.model_dump(include={"name", "paper", "says", "published", "recipe"})
         words = {"measure": str(self.claim.measure), "unit": self.claim.unit, "holds_if": str(self.claim.holds)}
-        measured = None if self.found is None else vars(self.found)
-        return said | words | {"found": measured, "verdict": self.verdict, "reason": self.reason}
+        measured = None if self.found is None else self.found.as_json()
+        return published | words | {"found": measured, "verdict": self.verdict, "reason": self.reason}
 
 
 def judge(claim: Claim, found: Estimate | None, reason: str = "") -> JudgedClaim:
-    """The verdict on a claim; where there is no estimate, the reason says why."""
+    """The verdict on a claim; without an estimate it is "not measured", for the given reason."""
     if found is None:
-        return JudgedClaim(claim, None, "not measured", reason or "no lines of the record fit")
+        return JudgedClaim(claim, None, "not measured", reason or "no line of the record matches the measure")
     return JudgedClaim(claim, found, claim.holds.verdict(found))
 
 
 @cache
 def all_claims() -> dict[str, Claim]:
-    """Every claim by name, in the order of the file."""
+    """All claims by name, in the order of the file."""
     listed = yaml.safe_load(files("hardprompt.experiments.claims").joinpath("claims.yaml").read_text(encoding="utf-8"))
     found = [Claim.model_validate(entry) for entry in listed]
     return {claim.name: claim for claim in found}
 
 
 def claims(names: tuple[str, ...] = ()) -> list[Claim]:
-    """The named claims, or all; a paper's name stands for all of its claims.
+    """The claims with the given names, or all claims.
+
+    Args:
+        names: names of claims, or keys of `PAPERS` for all claims of a paper.
 
     Raises:
-        UnknownName: no claim or paper of that name.
+        UnknownName: there is no claim or paper with a given name.
 
     Example:
         >>> [claim.name for claim in claims(("wayward-f1",))]

@@ -1,42 +1,34 @@
-"""A figure with its interval from the lines of a record: the mean of a key, or its difference between two kinds of lines."""
+"""Estimates from the lines of a record: the mean of a key, or its difference between two groups of lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hardprompt.stats.bootstrap import bootstrap
+from hardprompt.stats.estimate import Estimate
+from hardprompt.stats.summaries import mean
+
 Line = Mapping[str, Any]
 Filter = dict[str, Any]
 
 SAME = ("task", "split", "seed", "word")
-"""What lines that are compared have in common."""
+"""Keys whose values are equal in two lines that are compared."""
 
 RESAMPLES = 10_000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over tasks, its 95 % interval, and the numbers of tasks and of values that it rests on."""
-
-    value: float
-    low: float
-    high: float
-    tasks: int
-    n: int
-
-
 class Measure(BaseModel):
-    """What is measured on the lines of a record.
+    """A quantity that is computed from the lines of a record: exactly one of a mean, a difference and a finding.
 
     Attributes:
-        mean: a key, with dots into objects; over a list the mean of what each of its items has.
-        difference: instead, a key whose value in the lines `minus` is subtracted from that in the lines `of`, pair by pair of
-            the same task, split, seed and initial word.
-        finding: instead, a finding of a geometry study, by its name; it comes with its interval.
-        of, minus: values that the lines have at some keys, or lists of which they have one.
-        minus_key: the key of the lines `minus`, where it is another one.
+        mean: a key, with dots into objects; for a list, the mean over its items.
+        difference: a key whose value in the lines `minus` is subtracted from its value in the lines `of`, for every pair of
+            lines with the same task, split, seed and initial word.
+        finding: name of a finding of a geometry study, which already has an interval.
+        of, minus: values by key that select lines; a list selects lines that have any of its values.
+        minus_key: key of the lines `minus`, if it is not the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,13 +43,13 @@ class Measure(BaseModel):
     @model_validator(mode="after")
     def _one_of_two(self) -> "Measure":
         if sum(each is not None for each in (self.mean, self.difference, self.finding)) != 1:
-            raise ValueError("a measure has one of mean, difference and finding")
+            raise ValueError("a measure needs exactly one of mean, difference and finding")
         if (self.difference is None) != (self.minus is None):
-            raise ValueError("a difference has what is subtracted, minus")
+            raise ValueError("difference and minus belong together; give both or neither")
         return self
 
     def __str__(self) -> str:
-        """In words."""
+        """The measure in words."""
         if self.finding is not None:
             return f"finding {self.finding!r}"
         if self.mean is not None:
@@ -66,7 +58,7 @@ class Measure(BaseModel):
         return f"{self.difference} of {_words(self.of)}, minus{other} of {_words(self.minus or {})}"
 
     def values(self, lines: Sequence[Line]) -> dict[str, list[float]]:
-        """By task a value per split, seed and initial word.
+        """Values by task, one per split, seed and initial word.
 
         >>> line = {"task": "plural", "seed": 0, "optimizer": "pez", "test_accuracy": 0.75}
         >>> Measure(mean="test_accuracy", of={"optimizer": "pez"}).values([line, line | {"optimizer": "rl"}])
@@ -83,10 +75,7 @@ class Measure(BaseModel):
         return by_task
 
     def estimate(self, lines: Sequence[Line]) -> Estimate | None:
-        """The mean over tasks; None where no lines fit.
-
-        The interval is the percentile bootstrap's: tasks are redrawn and, within each, its values.
-        """
+        """The mean over tasks with its interval, in which tasks and their values are redrawn; None if no line matches."""
         if self.finding is not None:
             found = next((line for line in lines if line["name"] == self.finding and line["value"] is not None), None)
             if found is None:
@@ -97,24 +86,20 @@ class Measure(BaseModel):
         return estimate(by_task) if by_task else None
 
 
-def estimate(by_task: Mapping[str, Sequence[float]], seed: int = 0) -> Estimate:
-    """The mean over tasks of the means of their values, with its interval over tasks and values.
+def estimate(by_task: Mapping[str, Sequence[float]]) -> Estimate:
+    """The mean over tasks of the means of their values, with a 95 % interval in which tasks and their values are redrawn.
 
     >>> estimate({"plural": [1.0, 0.5], "category": [0.25]}).value
     0.5
     """
-    groups = [np.asarray(values, dtype=float) for values in by_task.values()]
-    generator = np.random.default_rng(seed)
-    places = len(groups), RESAMPLES  # a task that is drawn at two places is redrawn at each
-    redrawn = np.stack([values[generator.integers(len(values), size=(*places, len(values)))].mean(-1) for values in groups])
-    chosen = generator.integers(len(groups), size=(1, *places))
-    low, high = np.quantile(np.take_along_axis(redrawn, chosen, axis=0).mean((0, 1)), [0.025, 0.975])
-    value = float(np.mean([values.mean() for values in groups]))
-    return Estimate(value, float(low), float(high), len(groups), sum(len(values) for values in groups))
+    scores = np.full((len(by_task), max(map(len, by_task.values()))), np.nan)
+    for row, values in zip(scores, by_task.values(), strict=True):
+        row[: len(values)] = values
+    return bootstrap(mean, scores, tasks_too=True, draws=RESAMPLES)
 
 
 def value_at(line: Line, key: str) -> float | None:
-    """The value at a key with dots; of a list the mean over its items; None where there is none.
+    """The value at a key with dots, for a list the mean over its items; None if there is no value.
 
     >>> value_at({"tokens": [{"marked": True}, {"marked": False}]}, "tokens.marked")
     0.5
@@ -130,7 +115,7 @@ def value_at(line: Line, key: str) -> float | None:
 
 
 def _means(lines: Iterable[Line], key: str, wanted: Filter) -> dict[tuple[Any, ...], float]:
-    """By what pairs have in common, the mean of the lines that fit."""
+    """Mean of the matching lines, by their values of `SAME`."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for line in lines:
         if _fits(line, wanted) and (value := value_at(line, key)) is not None:
@@ -145,5 +130,5 @@ def _fits(line: Line, wanted: Filter) -> bool:
 
 
 def _words(wanted: Filter) -> str:
-    said = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items()]
-    return ", ".join(said) or "all"
+    parts = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in wanted.items()]
+    return ", ".join(parts) or "all"

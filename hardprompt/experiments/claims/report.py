@@ -1,4 +1,4 @@
-"""Verdicts on claims, for the terminal."""
+"""The table of verdicts on claims that is shown in the terminal."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ COLORS = {"holds": "green", "fails": "red"}
 
 
 def claims_table(found: Sequence[JudgedClaim]) -> Table:
-    """A row per claim: the verdict, the figure with its interval, and the published one."""
+    """A row per claim: verdict, new estimate with its interval, and the published figure."""
     table = Table(title="published claims, measured again", title_justify="left", pad_edge=False)
     for heading in ("paper", "claim", "verdict", "measured", "95 % interval", "n", "holds if", "published"):
         table.add_column(heading, justify="left" if heading in ("paper", "claim", "verdict") else "right", overflow="fold")

@@ -1,7 +1,7 @@
-"""What the places of soft prompts say: the tables of Bakalova (2024), and which of its findings hold, from vectors alone.
+"""Analysis of the vectors of trained soft prompts: the tables of Bakalova (2024), and which of its findings hold.
 
-Distances are cosine distances (1 - cosine) or Euclidean ones in embedding units. `random tokens` are as many tokens as there
-are soft vectors, drawn from the vocabulary: whatever is said of soft vectors is said of these beside.
+Distances are cosine distances (1 - cosine) or Euclidean distances in embedding units. The control group `random tokens` has as
+many tokens as there are soft vectors, drawn from the vocabulary; every figure for soft vectors is also given for them.
 """
 
 import math
@@ -20,8 +20,7 @@ from hardprompt.lm import FrozenLM
 from hardprompt.metrics.geometry import (
     DISTANCES,
     EPSILONS,
-    Interval,
-    Surroundings,
+    Neighbours,
     correlation_interval,
     correlations,
     crossed_interval,
@@ -29,45 +28,51 @@ from hardprompt.metrics.geometry import (
     mean_distance,
     mean_distance_by,
     mean_to_group,
-    neighbours_in,
+    neighbour_counts,
+    neighbours,
     pair_groups,
     per_prompt,
-    surroundings,
     task_distances,
     vector_distances,
 )
 from hardprompt.metrics.token_kinds import KINDS, token_kind, vocabulary_kinds
 from hardprompt.metrics.tokens import token_text
+from hardprompt.stats.estimate import Estimate, verdict
 
 Found = dict[str, Any]
 
 NEAREST = 5
-"""Closest tokens that are named for every vector."""
+"""Number of closest tokens that are listed for every vector."""
 
 PUBLISHED_CORRELATION = 0.742
 
+UNRELATED = 0.02
+"""Largest excess in the share of related neighbours, of a prompt's own task over other tasks, that counts as unrelated."""
 
-class Places:
-    """Soft prompts of one length, by task and word, in one model's embedding space.
+NOTHING = Estimate(math.nan, math.nan, math.nan, tasks=0, n=0)
+
+
+class PromptVectors:
+    """Vectors of soft prompts of one length, by task and initial word, in the embedding space of one model.
 
     Args:
-        prompts: each with a task and a word; at most one of each pair counts, the last.
+        prompts: soft prompts that have a task and a word; of several with the same task and word the last one is used.
         lm: the model that they were trained for.
         seed: of the random tokens.
 
     Raises:
-        RequestError: no prompts, prompts without a task or word, of several lengths, or of another width than the model's.
+        RequestError: there are no prompts, a prompt has no task or word, or lengths or widths do not fit.
     """
 
     def __init__(self, prompts: Sequence[Trained], lm: FrozenLM, seed: int = 0) -> None:
         self.prompts = list({(each.task, each.word): each for each in prompts}.values())
         if not self.prompts or any(each.task is None or each.word is None for each in self.prompts):
-            raise RequestError("the places of soft prompts are told by their tasks and initial words; give at least one, named")
+            raise RequestError("the analysis needs at least one soft prompt, and a task and an initial word for each")
         for each in self.prompts:
             check_fit(each, lm)
         lengths = {len(each.embeds) for each in self.prompts}
         if len(lengths) > 1:
-            raise RequestError(f"soft prompts of {' and '.join(map(str, sorted(lengths)))} vectors; give such of one length")
+            raise RequestError(f"soft prompts of {' and '.join(map(str, sorted(lengths)))} vectors; give prompts of one length")
         [self.length] = lengths
         self.lm = lm
         self.tasks = list(dict.fromkeys(str(each.task) for each in self.prompts))
@@ -85,7 +90,7 @@ class Places:
 
     @property
     def grid(self) -> Tensor | None:
-        """The vectors of all words that have a prompt for every task, (T, W, L, d); None where there are not two of either."""
+        """Vectors of the words that have a prompt for every task, (T, W, L, d); None with fewer than 3 tasks or 2 words."""
         count = Counter(str(each.word) for each in self.prompts)
         whole = [word for word in self.words if count[word] == len(self.tasks)]
         if len(whole) < 2 or len(self.tasks) < 3:
@@ -98,27 +103,32 @@ class Places:
 
 
 def check_fit(prompt: Trained, lm: FrozenLM) -> None:
-    """RequestError where vectors are not (L, d) with the model's width, or not finite."""
+    """Checks that the vectors of a prompt are (L, d) with the width d of the model, and finite.
+
+    Raises:
+        RequestError: they are not.
+    """
     shape, width = tuple(prompt.embeds.shape), lm.vocab_embeds.shape[1]
     if len(shape) != 2 or shape[0] == 0 or shape[1] != width:
         raise RequestError(
             f"{prompt.source}: a soft prompt of shape {shape} does not fit {lm.name}, whose embeddings are {width} wide"
         )
     if not prompt.embeds.isfinite().all():
-        raise RequestError(f"{prompt.source}: a number that is not finite")
+        raise RequestError(f"{prompt.source}: the soft prompt has a number that is not finite")
 
 
 def placement(
     prompts: Sequence[Trained], lm: FrozenLM, tasks: Sequence[Task] = (), seed: int = 0, added: Sequence[Trained] = ()
 ) -> Found:
-    """Everything that the vectors of trained prompts say.
+    """Tables and findings about the vectors of trained soft prompts.
 
     Args:
         prompts: one per task and word.
         lm: the model that they were trained for.
-        tasks: theirs, whose words say whether a neighbouring token has to do with them; without them that finding is left out.
+        tasks: tasks of the prompts, whose words decide whether a neighbouring token is related; without them the finding
+            `unrelated` is undecided.
         seed: of the random tokens and of the bootstrap.
-        added: prompts trained elsewhere, of any length, that are told against these.
+        added: prompts trained elsewhere, of any length, that are compared with these.
 
     Returns:
         `tasks`, `words`, `length`, `vectors`, `random_tokens`; `distances` by measure (groups of pairs, by word, by task, by
@@ -127,46 +137,46 @@ def placement(
         tokens; `kinds`, the shares of their categories; `added`; and `findings`.
 
     Raises:
-        RequestError: prompts that do not fit the model or each other.
+        RequestError: the prompts do not fit the model or each other.
     """
-    places = Places(prompts, lm, seed)
+    soft = PromptVectors(prompts, lm, seed)
     for each in added:
         check_fit(each, lm)
-    around = surroundings(places.vectors, places.vocab, count=NEAREST)
-    nearest = _nearest(places, around)
+    around = neighbours(soft.vectors, soft.vocab, count=NEAREST)
+    nearest = _nearest(soft, around)
     return {
         "lm": lm.name,
-        "tasks": places.tasks,
-        "words": places.words,
-        "length": places.length,
-        "vectors": len(places.vectors),
-        "random_tokens": len(places.random),
-        "vocabulary": len(places.vocab),
-        "distances": {measure: _distances(places, measure) for measure in DISTANCES},
-        "neighbourhoods": _neighbourhoods(places, around),
-        "closest": _closest(places, around),
-        "correlations": _correlations(places),
+        "tasks": soft.tasks,
+        "words": soft.words,
+        "length": soft.length,
+        "vectors": len(soft.vectors),
+        "random_tokens": len(soft.random),
+        "vocabulary": len(soft.vocab),
+        "distances": {measure: _distances(soft, measure) for measure in DISTANCES},
+        "neighbourhoods": _neighbourhoods(soft, around),
+        "closest": _closest(soft, around),
+        "correlations": _correlations(soft),
         "nearest": nearest,
-        "kinds": _kinds(places, nearest),
-        "added": [beside(each, places) for each in added],
-        "findings": findings(places, around, tasks, seed),
+        "kinds": _kinds(soft, nearest),
+        "added": [_added(each, soft) for each in added],
+        "findings": findings(soft, around, tasks, seed),
     }
 
 
-def _distances(places: Places, measure: str) -> Found:
-    between = distances(places.vectors, places.vectors, measure)
-    random = places.vocab[places.random]
-    groups = pair_groups(places.task, places.word, places.position)
+def _distances(soft: PromptVectors, measure: str) -> Found:
+    between = distances(soft.vectors, soft.vectors, measure)
+    random = soft.vocab[soft.random]
+    groups = pair_groups(soft.task, soft.word, soft.position)
     among = distances(random, random, measure)
-    labelled = {"by_word": (places.words, places.word), "by_task": (places.tasks, places.task)}
-    labelled["by_position"] = ([str(number + 1) for number in range(places.length)], places.position)
+    labelled = {"by_word": (soft.words, soft.word), "by_task": (soft.tasks, soft.task)}
+    labelled["by_position"] = ([str(number + 1) for number in range(soft.length)], soft.position)
     return {
         "groups": {
             name: {"mean": mean_distance(between, is_pair), "with_self_pairs": mean_distance(between, is_pair, self_pairs=True)}
             for name, is_pair in groups.items()
         },
         "random_tokens": mean_distance(among, torch.ones_like(among).bool()),
-        "to_random_tokens": float(distances(places.vectors, random, measure).mean()),
+        "to_random_tokens": float(distances(soft.vectors, random, measure).mean()),
         **{
             name: [
                 {"label": label, "mean": mean, "with_self_pairs": whole}
@@ -179,18 +189,18 @@ def _distances(places: Places, measure: str) -> Found:
     }
 
 
-def _neighbourhoods(places: Places, around: Surroundings) -> list[Found]:
-    """Table 3: mean numbers of neighbours of soft vectors and of random tokens; a vector is no neighbour of itself."""
-    between = distances(places.vectors, places.vectors)
-    groups = pair_groups(places.task, places.word, places.position)
-    random = places.vocab[places.random]
-    to_vocab = surroundings(random, places.vocab, own=places.random).within.double().mean(-1)
-    to_soft = surroundings(random, places.vectors).within.double().mean(-1)
+def _neighbourhoods(soft: PromptVectors, around: Neighbours) -> list[Found]:
+    """Table 3: mean numbers of neighbours of soft vectors and of random tokens, with and without self-pairs."""
+    between = distances(soft.vectors, soft.vectors)
+    groups = pair_groups(soft.task, soft.word, soft.position)
+    random = soft.vocab[soft.random]
+    to_vocab = neighbours(random, soft.vocab, own=soft.random).within.double().mean(-1)
+    to_soft = neighbours(random, soft.vectors).within.double().mean(-1)
     rows = []
     for number, epsilon in enumerate(EPSILONS):
         for self_pairs in (False, True):
             counts = {
-                name: float(neighbours_in(between, groups[name], epsilon, self_pairs).double().mean())
+                name: float(neighbour_counts(between, groups[name], epsilon, self_pairs).double().mean())
                 for name in ("all", "same word", "same task", "same position")
             }
             of_soft = {"vocabulary": float(around.within[number].double().mean()), "soft": counts.pop("all")}
@@ -202,41 +212,41 @@ def _neighbourhoods(places: Places, around: Surroundings) -> list[Found]:
     return rows
 
 
-def _closest(places: Places, around: Surroundings) -> Found:
-    """Mean distance to the closest token, and to the closest vector of any kind."""
-    random = places.vocab[places.random]
-    tokens = surroundings(random, places.vocab, count=1, own=places.random).distances[:, 0]
-    soft = _to_soft(places)
+def _closest(soft: PromptVectors, around: Neighbours) -> Found:
+    """Mean distance to the closest token, and to the closest token or other soft vector."""
+    random = soft.vocab[soft.random]
+    tokens = neighbours(random, soft.vocab, count=1, own=soft.random).distances[:, 0]
+    nearest_soft = _to_soft(soft)
     token = around.distances[:, 0]
     return {
         "soft": {
             "token": float(token.mean()),
-            "any": float(torch.minimum(token, soft).mean()),
+            "any": float(torch.minimum(token, nearest_soft).mean()),
             "without_token_within": {str(epsilon): int((token >= epsilon).sum()) for epsilon in EPSILONS},
         },
         "random_token": {
             "token": float(tokens.mean()),
-            "any": float(torch.minimum(tokens, surroundings(random, places.vectors, count=1).distances[:, 0]).mean()),
+            "any": float(torch.minimum(tokens, neighbours(random, soft.vectors, count=1).distances[:, 0]).mean()),
             "without_token_within": {str(epsilon): int((tokens >= epsilon).sum()) for epsilon in EPSILONS},
         },
     }
 
 
-def _to_soft(places: Places) -> Tensor:
-    """Distance of each vector to the closest other one; infinite where there is none."""
-    own = torch.arange(len(places.vectors), device=places.vectors.device)
-    return surroundings(places.vectors, places.vectors, count=1, own=own).distances[:, 0]
+def _to_soft(soft: PromptVectors) -> Tensor:
+    """Distance of each soft vector to the closest other soft vector; infinite if there is only one."""
+    own = torch.arange(len(soft.vectors), device=soft.vectors.device)
+    return neighbours(soft.vectors, soft.vectors, count=1, own=own).distances[:, 0]
 
 
-def _correlations(places: Places) -> Found | None:
-    """Pearson correlation between words of the distances between their prompts; None without three tasks and two words."""
-    if places.grid is None:
+def _correlations(soft: PromptVectors) -> Found | None:
+    """Pearson correlation between words of the distances between their prompts; None with fewer than 3 tasks or 2 words."""
+    if soft.grid is None:
         return None
     found: Found = {}
     for measure in DISTANCES:
         for name, sequences in (
-            ("prompts", task_distances(places.grid, measure)),
-            ("vectors", vector_distances(places.grid, measure)),
+            ("prompts", task_distances(soft.grid, measure)),
+            ("vectors", vector_distances(soft.grid, measure)),
         ):
             table = correlations(sequences)
             one, other = torch.triu_indices(len(table), len(table), 1)
@@ -250,20 +260,20 @@ def _correlations(places: Places) -> Found | None:
     return found
 
 
-def _nearest(places: Places, around: Surroundings) -> list[Found]:
+def _nearest(soft: PromptVectors, around: Neighbours) -> list[Found]:
     rows = []
-    kinds = _KindOf(places.lm)
+    kinds = _KindOf(soft.lm)
     for number, (values, tokens) in enumerate(zip(around.distances.tolist(), around.rows.tolist(), strict=True)):
-        prompt = places.prompts[number // places.length]
+        prompt = soft.prompts[number // soft.length]
         rows.append(
             {
                 "task": prompt.task,
                 "word": prompt.word,
-                "position": number % places.length + 1,
+                "position": number % soft.length + 1,
                 "tokens": [
                     {
                         "id": token,
-                        "token": token_text(places.lm, token),
+                        "token": token_text(soft.lm, token),
                         "distance": value,
                         "kind": kinds(token, str(prompt.word)),
                     }
@@ -283,8 +293,8 @@ class _KindOf:
         return token_kind(self.lm.decode([token]), piece, word, token in self.special)
 
 
-def _kinds(places: Places, nearest: Sequence[Found]) -> Found:
-    """Shares of the categories among the closest token of each vector, all named ones, and the whole vocabulary."""
+def _kinds(soft: PromptVectors, nearest: Sequence[Found]) -> Found:
+    """Shares of the token categories among the closest token of each vector, all listed tokens, and the whole vocabulary."""
 
     def shares(kinds: Sequence[str]) -> dict[str, float]:
         return {kind: kinds.count(kind) / len(kinds) for kind in KINDS}
@@ -292,16 +302,16 @@ def _kinds(places: Places, nearest: Sequence[Found]) -> Found:
     return {
         "closest": shares([row["tokens"][0]["kind"] for row in nearest]),
         "nearest": shares([token["kind"] for row in nearest for token in row["tokens"]]),
-        "vocabulary": shares(vocabulary_kinds(places.lm)),
+        "vocabulary": shares(vocabulary_kinds(soft.lm)),
     }
 
 
-def beside(prompt: Trained, places: Places) -> Found:
-    """Where a prompt trained elsewhere lies: its closest tokens, its mean cosine distance to the vectors of words and tasks."""
-    kinds = _KindOf(places.lm)
-    vectors = prompt.embeds.to(places.vectors.device)
-    around = surroundings(vectors, places.vocab, count=NEAREST)
-    between = distances(vectors, places.vectors)
+def _added(prompt: Trained, soft: PromptVectors) -> Found:
+    """Closest tokens of a prompt trained elsewhere, and its mean cosine distances to the vectors of each word and task."""
+    kinds = _KindOf(soft.lm)
+    vectors = prompt.embeds.to(soft.vectors.device)
+    around = neighbours(vectors, soft.vocab, count=NEAREST)
+    between = distances(vectors, soft.vectors)
     return {
         "source": prompt.source,
         "task": prompt.task,
@@ -309,11 +319,11 @@ def beside(prompt: Trained, places: Places) -> Found:
         "closest_token": float(around.distances[:, 0].mean()),
         "closest_soft": float(between.min(-1).values.mean()),
         "to_all": float(between.mean()),
-        "to_word": {word: float(between[:, places.word == number].mean()) for number, word in enumerate(places.words)},
-        "to_task": {task: float(between[:, places.task == number].mean()) for number, task in enumerate(places.tasks)},
+        "to_word": {word: float(between[:, soft.word == number].mean()) for number, word in enumerate(soft.words)},
+        "to_task": {task: float(between[:, soft.task == number].mean()) for number, task in enumerate(soft.tasks)},
         "nearest": [
             [
-                {"id": token, "token": token_text(places.lm, token), "distance": value, "kind": kinds(token, prompt.word or "")}
+                {"id": token, "token": token_text(soft.lm, token), "distance": value, "kind": kinds(token, prompt.word or "")}
                 for token, value in zip(tokens, values, strict=True)
             ]
             for tokens, values in zip(around.rows.tolist(), around.distances.tolist(), strict=True)
@@ -324,51 +334,50 @@ def beside(prompt: Trained, places: Places) -> Found:
 # Findings
 
 
-def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), seed: int = 0) -> list[Found]:
-    """The findings of the study, each a value per prompt with an interval over tasks and words, and whether it shows.
+def findings(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task] = (), seed: int = 0) -> list[Found]:
+    """The findings of the study, each with its value, a 95 % interval over tasks and words, and the verdict.
 
-    Every value is a contrast that is positive where the finding holds, but for `unrelated`. `holds` is said where the whole
-    95 % interval is on the finding's side, `fails` where the whole of it is on the other, and `undecided` between.
+    Values are contrasts that are positive where the finding holds, except for `unrelated` and `tasks alike, at the least`.
+    The verdict is that of `hardprompt.stats.estimate.verdict`.
     """
-    between = distances(places.vectors, places.vectors)
-    groups = pair_groups(places.task, places.word, places.position)
+    between = distances(soft.vectors, soft.vectors)
+    groups = pair_groups(soft.task, soft.word, soft.position)
     to = {name: mean_to_group(between, is_pair) for name, is_pair in groups.items()}
 
-    def contrast(values: Tensor) -> Interval:
-        return crossed_interval(per_prompt(values, places.task, places.word).cpu(), seed)
+    def contrast(values: Tensor) -> Estimate:
+        return crossed_interval(per_prompt(values, soft.task, soft.word).cpu(), seed)
 
-    several = len(places.tasks) > 1 and len(places.words) > 1
-    nothing = Interval(math.nan, math.nan, math.nan)
-    soft = _to_soft(places)
-    count = neighbours_in(between, groups["all"], EPSILONS[0]) - around.within[0]
+    several = len(soft.tasks) > 1 and len(soft.words) > 1
+    nearest_soft = _to_soft(soft)
+    count = neighbour_counts(between, groups["all"], EPSILONS[0]) - around.within[0]
     rows = [
         _finding(
             "word over task",
             "the initial word matters more than the task for where a vector lies, as published",
             "mean cosine distance to the other vectors of the same task, minus that to the other vectors of the same word",
             0.705 - 0.583,
-            contrast(to["same task"] - to["same word"]) if several else nothing,
+            contrast(to["same task"] - to["same word"]) if several else NOTHING,
         ),
         _finding(
             "word over task, apart",
             "the same between prompts that share only one of both",
             "mean cosine distance to vectors of the same task and another word, minus that to the same word and another task",
             None,
-            contrast(to["task only"] - to["word only"]) if several else nothing,
+            contrast(to["task only"] - to["word only"]) if several else NOTHING,
         ),
         _finding(
             "same task closer",
             "vectors of one task are closer to each other than all are, as published",
             "mean cosine distance to all others, minus that to those of the same task, its own prompt's included",
             0.745 - 0.705,
-            contrast(to["all"] - to["same task"]) if several else nothing,
+            contrast(to["all"] - to["same task"]) if several else NOTHING,
         ),
         _finding(
             "same task closer, other words",
             "the same, whatever the initial words do: of a task's pairs fewer share a word than of all",
             "mean cosine distance to vectors of another task and word, minus that to the same task and another word",
             None,
-            contrast(to["neither"] - to["task only"]) if several else nothing,
+            contrast(to["neither"] - to["task only"]) if several else NOTHING,
         ),
         _finding(
             "soft neighbours",
@@ -382,53 +391,50 @@ def findings(places: Places, around: Surroundings, tasks: Sequence[Task] = (), s
             "soft vectors are closer to each other than to the vocabulary",
             "cosine distance to the closest token, minus that to the closest other soft vector",
             None,
-            contrast(around.distances[:, 0] - soft),
+            contrast(around.distances[:, 0] - nearest_soft),
         ),
-        _unrelated(places, around, tasks, seed),
+        _unrelated(soft, around, tasks, seed),
     ]
-    return [*rows, *_alike(places, seed)]
+    return [*rows, *_alike(soft, seed)]
 
 
-def _finding(name: str, statement: str, measure: str, published: float | None, value: Interval) -> Found:
-    verdict = "undecided"
-    if value.low > 0:
-        verdict = "holds"
-    elif value.high <= 0:
-        verdict = "fails"
+def _finding(
+    name: str,
+    statement: str,
+    measure: str,
+    published: float | None,
+    value: Estimate,
+    above: float | None = 0.0,
+    below: float | None = None,
+) -> Found:
     return {
         "name": name,
         "statement": statement,
         "measure": measure,
         "published": published,
-        "value": _number(value.mean),
+        "value": _number(value.value),
         "low": _number(value.low),
         "high": _number(value.high),
-        "verdict": verdict,
+        "verdict": verdict(value, above=above, below=below),
     }
 
 
-UNRELATED = 0.02
-"""A share of related neighbours by which a prompt's own task may exceed others and still count as unrelated."""
-
-
-def _unrelated(places: Places, around: Surroundings, tasks: Sequence[Task], seed: int) -> Found:
+def _unrelated(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task], seed: int) -> Found:
     measure = (
         f"share of the {NEAREST} closest tokens that are words of the prompt's own task (inputs, answers, reference prompts), "
         f"minus that of the other tasks' prompts of the same initial word; holds below {UNRELATED}, fails above"
     )
     statement = "the nearest words have nothing to do with the task"
     known = {task.name: task_words(task) for task in tasks}
-    value = Interval(math.nan, math.nan, math.nan)
-    if all(name in known for name in places.tasks) and len(places.tasks) > 1:
-        texts = {token: _bare(token_text(places.lm, token)) for token in set(around.rows.flatten().tolist())}
-        is_hit = torch.stack([_hits(around.rows, texts, known[name]) for name in places.tasks])  # (T lists, N)
-        grids = torch.stack([per_prompt(each, places.task, places.word) for each in is_hit]).cpu()  # (T lists, T, W)
+    value = NOTHING
+    if all(name in known for name in soft.tasks) and len(soft.tasks) > 1:
+        texts = {token: _bare(token_text(soft.lm, token)) for token in set(around.rows.flatten().tolist())}
+        is_hit = torch.stack([_hits(around.rows, texts, known[name]) for name in soft.tasks])  # (T lists, N)
+        grids = torch.stack([per_prompt(each, soft.task, soft.word) for each in is_hit]).cpu()  # (T lists, T, W)
         own = grids[torch.arange(len(grids)), torch.arange(len(grids))]
         others = (grids.nansum(1) - own.nan_to_num()) / ((~grids.isnan()).sum(1) - (~own.isnan()).long())
         value = crossed_interval(own - others, seed)
-    row = _finding("unrelated", statement, measure, None, value)
-    verdict = "holds" if value.high < UNRELATED else "fails" if value.low > UNRELATED else "undecided"
-    return row | {"verdict": verdict}
+    return _finding("unrelated", statement, measure, None, value, above=None, below=UNRELATED)
 
 
 def _hits(rows: Tensor, texts: Mapping[int, str], words: frozenset[str]) -> Tensor:
@@ -452,29 +458,30 @@ def _bare(text: str) -> str:
     return text.strip().lower()
 
 
-def _alike(places: Places, seed: int) -> list[Found]:
-    """Whether distances between tasks go together across words, in the mean and at least as published."""
-    value, least = Interval(math.nan, math.nan, math.nan), None
-    if places.grid is not None:
-        sequences = task_distances(places.grid)
-        value = correlation_interval(sequences.cpu(), len(places.tasks), seed)
+def _alike(soft: PromptVectors, seed: int) -> list[Found]:
+    """Whether distances between tasks correlate across words: in the mean, and for every pair of words as published."""
+    value = least = NOTHING
+    if soft.grid is not None:
+        sequences = task_distances(soft.grid)
+        value = correlation_interval(sequences.cpu(), len(soft.tasks), seed)
         table = correlations(sequences)
         pairs = table[~torch.eye(len(table), dtype=torch.bool, device=table.device) & ~table.isnan()]
-        least = float(pairs.min()) if len(pairs) else None
+        if len(pairs):
+            least = Estimate(float(pairs.min()), float(pairs.min()), float(pairs.min()), value.tasks, value.n)
     statement = "distances between tasks correlate across initial words"
     measure = "mean Pearson correlation, over pairs of words, of the distances between their prompts for every two tasks"
-    mean = _finding("tasks alike across words", statement, measure, None, value)
-    row = {
-        "name": "tasks alike, at the least",
-        "statement": f"{statement}, and no pair of words below {PUBLISHED_CORRELATION}",
-        "measure": "the least of these correlations; without an interval, so it only holds or fails",
-        "published": PUBLISHED_CORRELATION,
-        "value": least,
-        "low": None,
-        "high": None,
-        "verdict": "undecided" if least is None else "holds" if least >= PUBLISHED_CORRELATION else "fails",
-    }
-    return [mean, row]
+    return [
+        _finding("tasks alike across words", statement, measure, None, value),
+        _finding(
+            "tasks alike, at the least",
+            f"{statement}, and no pair of words below {PUBLISHED_CORRELATION}",
+            "the least of these correlations; without an interval, so it only holds or fails",
+            PUBLISHED_CORRELATION,
+            least,
+            above=PUBLISHED_CORRELATION,
+        )
+        | {"low": None, "high": None},
+    ]
 
 
 def _number(value: Tensor | float) -> float | None:

@@ -13,7 +13,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from hardprompt.experiments.geometry.analysis import Places
+from hardprompt.experiments.geometry.analysis import PromptVectors
 from hardprompt.experiments.geometry.record import GeometryRecord
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.metrics.geometry import distances
@@ -64,7 +64,7 @@ class Spot:
     position: int | None
 
 
-def spots(places: Places, tokens: dict[str, int], added: Sequence[Any] = (), seed: int = 0) -> list[Spot]:
+def spots(places: PromptVectors, tokens: dict[str, int], added: Sequence[Any] = (), seed: int = 0) -> list[Spot]:
     """Two-dimensional places of the soft vectors, of the tokens they began at, and of vectors trained elsewhere.
 
     t-SNE of their cosine distances by scikit-learn, with a perplexity of 30, or a third of the vectors where that is less.

@@ -6,7 +6,7 @@ from typing import Any
 
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError
-from hardprompt.experiments.geometry.analysis import Places, check_fit, placement
+from hardprompt.experiments.geometry.analysis import PromptVectors, check_fit, placement
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained, read_added
 from hardprompt.experiments.geometry.report import spots, write_geometry
 from hardprompt.experiments.geometry.request import GeometryRequest
@@ -79,5 +79,5 @@ def _measured(record: GeometryRecord, lm: FrozenLM, tasks: Sequence[Task], other
         raise RunError(f"no prompt is trained in {record.folder}{failed}")
     found = placement(prompts, lm, tasks, request.seed, others)
     tokens = dict(zip(request.words, initial_tokens(lm, request.words), strict=True))
-    write_geometry(record, found, spots(Places(prompts, lm, request.seed), tokens, others, request.seed))
+    write_geometry(record, found, spots(PromptVectors(prompts, lm, request.seed), tokens, others, request.seed))
     return {"folder": str(record.folder), "prompts": record.lines()} | found

@@ -135,7 +135,7 @@ class PromptRef:
         if same and lm.name == point["lm"] and "reason" not in point["faithfulness"]:
             if "soft_prompt_file" not in point:
                 raise StudyError(f"{self.run} holds no vectors of this soft prompt; name its projection with --text {text!r}")
-            return as_prompt(lm, SoftPrompt(self._store.soft(point["soft_prompt_file"])))
+            return as_prompt(lm, SoftPrompt(self._store.load_vectors(point["soft_prompt_file"])))
         return HardPrompt(ids, text) if same else HardPrompt.in_place(lm, template, text)
 
     def _chosen(self, store: Store) -> Point:

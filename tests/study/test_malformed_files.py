@@ -437,24 +437,30 @@ FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
 
 STUDIES = {
     "of another request": Wrong(f"{GOOD} --seeds 4 --out study", "holds another study .*seeds.*; choose another --out"),
-    "of other data": Wrong(f"{STUDY} --out changed", "data of the task have changed since changed was begun; choose another"),
-    "of other things": Wrong(f"{GOOD} --out tiny", "is no study and not empty; choose another --out"),
-    "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is no study and not empty; choose another --out"),
+    "of other data": Wrong(f"{STUDY} --out changed", "the task data have changed since changed was created; choose another"),
+    "of other things": Wrong(f"{GOOD} --out tiny", "is not empty and holds no study; choose another --out"),
+    "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is not empty and holds no study; choose another --out"),
     "below a file": Wrong(f"{GOOD} --out mood.jsonl/below", "cannot make the folder .*; choose another --out"),
     "broken": Wrong(f"{GOOD} --out broken", r"broken/study\.yaml cannot be read"),
-    "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a point of a study"),
+    "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a result of a study"),
     "report of none": Wrong("report tiny", r"tiny holds no study: it has no study\.yaml"),
     "report of a folder not there": Wrong("report none", r"none holds no study"),
     "report of tabs": Wrong("report tabs", r"tabs/study\.yaml cannot be read: .*line 2"),
     "report of binary": Wrong("report binary", r"binary/study\.yaml cannot be read"),
     "report of a tag": Wrong("report tagged", r"tagged/study\.yaml cannot be read: .*python/object"),
-    "report of half a study": Wrong("report hollow", r"hollow/study\.yaml is no study \(vocabulary_size: field required"),
-    "report of a value out of range": Wrong("report no-words", r"is no study \(vocabulary_size: .*greater than or equal to 2"),
-    "report of a front without values": Wrong("report priced", r"is no study \(known_front: 0: test_accuracy: field required"),
+    "report of half a study": Wrong(
+        "report hollow", r"hollow/study\.yaml does not describe a study \(vocabulary_size: field required"
+    ),
+    "report of a value out of range": Wrong(
+        "report no-words", r"does not describe a study \(vocabulary_size: .*greater than or equal to 2"
+    ),
+    "report of a front without values": Wrong(
+        "report priced", r"does not describe a study \(known_front: 0: test_accuracy: field required"
+    ),
     "report of a newer study": Wrong("report newer", "study.yaml: colour: .*written by another version"),
     "report of no run": Wrong("report no-points", "no-points holds no run yet"),
     "report of a line cut off": Wrong("report cut-points", r"cut-points/points\.jsonl:3: not JSON .*repair or remove the line"),
-    "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl is not UTF-8"),
+    "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl:\d+: not UTF-8"),
     "report of NUL bytes": Wrong("report nul-points", r"nul-points/points\.jsonl:1: not JSON"),
     "report of depth": Wrong("report deep-points", r"deep-points/points\.jsonl:1: not JSON"),
     "report of a line without its text": Wrong(
@@ -560,7 +566,7 @@ PLACES = f"geometry --task tasks.py:task {TINY} --word film --out record"
 
 GEOMETRY = {
     "task": Wrong(f"{PLACES} --task plurel", "no task 'plurel'; did you mean 'plural'"),
-    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: name each once"),
+    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: every name must be given once"),
     "two tasks of one name": Wrong(
         f"{PLACES} --task own2.py", "two of the tasks are called alike: words, words", {"own2.py": TASKS}
     ),
@@ -584,7 +590,7 @@ GEOMETRY = {
         f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"
     ),
     "data not given": Wrong("geometry --task present-past --word cat", "needs its data: give --data PATH"),
-    "another study": Wrong(f"{PLACES} --out study", "study is no geometry study and not empty; choose another --out"),
+    "another study": Wrong(f"{PLACES} --out study", "study is not empty and holds no geometry study; choose another --out"),
     "added, not there": Wrong(f"{PLACES} --add none.npy", r"none\.npy cannot be read"),
     "added, no adapter": Wrong(f"{PLACES} --add tiny", r"tiny is no peft adapter: it has no adapter_config\.json"),
     "added, another width": Wrong(

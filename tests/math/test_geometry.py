@@ -339,7 +339,9 @@ def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
 
 def test_initial_words_are_one_token(microworld: FrozenLM) -> None:
     assert initial_tokens(microworld, WORDS_OF["microworld"]) == [microworld.encode(word)[0] for word in WORDS_OF["microworld"]]
-    with pytest.raises(RequestError, match="one token of microworld, but 'bird' is 4, 'paper' is 5, 'water' is 2; choose other"):
+    with pytest.raises(
+        RequestError, match="one token of microworld, but 'bird' is 4, 'paper' is 5, 'water' is 2; choose other"
+    ):
         initial_tokens(microworld, WORDS)
     with pytest.raises(RequestError, match="are the same token of tiny-bert"):
         initial_tokens(tiny_lm("bert"), ["film", "Film"])

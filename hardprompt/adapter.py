@@ -1,8 +1,8 @@
-"""Soft prompts in files: peft's prompt-tuning adapters in and out, and vectors in numpy's and safetensors' files in.
+"""Soft prompts in files: reading and writing PEFT prompt-tuning adapters, and reading vectors from NumPy and safetensors files.
 
-A peft adapter puts its vectors before everything else that the model reads. So whatever stands before the prompt in a task's
-template, the beginning-of-sequence token included, becomes part of the adapter, and a prompt that stands behind the input has
-none. peft itself is not needed here; it opens what is written.
+A PEFT adapter puts its vectors before everything else that the model reads. So the text before the prompt in a template, and
+the beginning-of-sequence token, become part of the adapter, and no adapter exists for a prompt after the input. The package
+`peft` is not required.
 """
 
 import json
@@ -30,12 +30,12 @@ KEY = "prompt_embeddings"
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """What an adapter's folder holds.
+    """The contents of an adapter's folder.
 
     Attributes:
-        prompt: the soft prompt; without the vectors that stand for the text before it, where the folder says how many.
-        base_model: the model that it names.
-        details: what `hardprompt.json` says; empty for an adapter made elsewhere.
+        prompt: the soft prompt, without the vectors of the text before it if the folder tells their number.
+        base_model: the name of the base model.
+        details: the contents of `hardprompt.json`; empty for an adapter that another program has written.
     """
 
     prompt: SoftPrompt
@@ -44,19 +44,25 @@ class Adapter:
 
 
 def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Template) -> tuple[Tensor, int]:
-    """The vectors (n + L, d) for all that the model reads up to the prompt's end, and how many of them (n) precede it.
+    """The vectors of everything that the model reads up to the end of the prompt.
+
+    Args:
+        prompt: the prompt, L tokens or vectors.
+        lm: the model.
+        template: the template; the prompt must be before the input.
+
+    Returns:
+        The vectors, (n + L, d), and the number n of vectors before the prompt.
 
     Raises:
-        RequestError: the prompt stands behind the input, or the model is a masked one.
+        RequestError: if the prompt is after the input or empty, its vectors do not fit the model, or the model is a masked one.
     """
     if lm.masked:
-        raise RequestError(
-            f"{lm.name} is a masked model; peft's prompt tuning is written for causal ones: take --to text or json"
-        )
+        raise RequestError(f"{lm.name} is a masked model, and PEFT's prompt tuning is for causal models; use --to text or json")
     if template.text.find("{prompt}") > template.text.find("{input}"):
         raise RequestError(
-            f"the prompt stands behind the input in {template.text!r}, and a peft adapter stands before everything: "
-            "take --to text or json"
+            f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
+            "use --to text or json"
         )
     before = lm.opening + lm.encode(template.around("")[0])
     vocab = lm.vocab_embeds.float()
@@ -66,7 +72,7 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
             f"a soft prompt of shape {tuple(own.shape)} does not fit {lm.name}, whose embeddings are {vocab.shape[1]} wide"
         )
     if not len(own):
-        raise RequestError("the empty prompt needs no adapter: take --to text or json")
+        raise RequestError("the empty prompt needs no adapter; use --to text or json")
     return torch.cat([vocab[before], own]), len(before)
 
 
@@ -78,20 +84,24 @@ def write_adapter(
     base_model: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a prompt as a peft prompt-tuning adapter, which `PeftModel.from_pretrained(model, folder)` reads before any input.
+    """Write a prompt as a PEFT prompt-tuning adapter, which `PeftModel.from_pretrained(model, folder)` loads.
 
-    What is left to tokenize is the template's text after the prompt, without special tokens, padded on the right.
+    The input of the adapted model is the template's text after the prompt, tokenized without special tokens and padded on the
+    right.
 
     Args:
-        prompt: a soft prompt, or a hard one as the embeddings of its tokens.
+        prompt: a soft prompt, or a hard prompt, which is written as the embeddings of its tokens.
         lm: the model.
-        template: where the prompt stands; the prompt must stand before the input.
-        folder: made if it is not there.
-        base_model: how the adapter names the model; by default as records do.
-        details: what else `hardprompt.json` is to say, beside `vectors_before` and `template`.
+        template: the template; the prompt must be before the input.
+        folder: the folder, which is created if it does not exist.
+        base_model: the name of the model in the adapter; by default the name in records.
+        details: additional contents of `hardprompt.json`, next to `vectors_before` and `template`.
+
+    Returns:
+        The folder.
 
     Raises:
-        RequestError: the layout has no adapter, or the model is a masked one.
+        RequestError: if no adapter exists for the layout, or the model is a masked one.
 
     Example:
         >>> from hardprompt import load_lm
@@ -120,26 +130,29 @@ def write_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(adapter, indent=2) + "\n", encoding="utf-8")
     (folder / WEIGHTS).write_bytes(save({KEY: vectors.cpu().contiguous()}, metadata={"format": "pt"}))
-    said = {"vectors_before": before, "template": template.text, **(details or {})}
-    (folder / DETAILS).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    contents = {"vectors_before": before, "template": template.text, **(details or {})}
+    (folder / DETAILS).write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
 
 
 def read_adapter(folder: str | Path) -> Adapter:
-    """The soft prompt in a peft prompt-tuning adapter's folder; nothing in it is run.
+    """Read the folder of a PEFT prompt-tuning adapter. No code in it is executed.
+
+    Args:
+        folder: the folder.
 
     Raises:
-        RequestError: it holds none, an adapter of another kind, or weights that do not fit its configuration.
+        RequestError: if it holds no adapter, an adapter of another kind, or weights that do not match its configuration.
     """
     folder = Path(folder)
     config = _json(folder / CONFIG)
     kind = config.get("peft_type")
     if kind != "PROMPT_TUNING":
-        raise RequestError(f"{folder} is a {kind} adapter; only one of PROMPT_TUNING is a soft prompt")
+        raise RequestError(f"{folder} is a {kind} adapter; expected PROMPT_TUNING, the kind for soft prompts")
     embeds = _weights(folder)
     wanted = (config.get("num_virtual_tokens"), config.get("token_dim"))
     if tuple(embeds.shape) != wanted:
-        raise RequestError(f"{folder}: {KEY} is of shape {tuple(embeds.shape)}, and {CONFIG} says {wanted}")
+        raise RequestError(f"{folder}: {KEY} has the shape {tuple(embeds.shape)}; expected {wanted}, as in {CONFIG}")
     details = _json(folder / DETAILS) if (folder / DETAILS).is_file() else {}
     before = details.get("vectors_before", 0)
     if not isinstance(before, int) or not 0 <= before < len(embeds):
@@ -148,18 +161,18 @@ def read_adapter(folder: str | Path) -> Adapter:
 
 
 def read_vectors(path: str | Path) -> dict[str, Tensor]:
-    """The soft prompts in a file, by name: (L, d) each.
+    """Read the soft prompts in a file or folder.
 
     Args:
-        path: a peft adapter's folder; a `.npy` file with one prompt (L, d) or several (N, L, d); a `.npz` or `.safetensors`
-            file, each array of which is a prompt under its key.
+        path: the folder of a PEFT adapter; a `.npy` file with one prompt (L, d) or several (N, L, d); or a `.npz` or
+            `.safetensors` file with one prompt, or several, per key.
 
     Returns:
-        By name: the folder's or file's without its ending where it holds one, followed by a number in a `.npy` file of several,
-        the key where there are several keys.
+        The vectors (L, d) by name. The name is that of the folder, or of the file without its extension; the key if the file
+        has several keys; followed by a number if an array holds several prompts.
 
     Raises:
-        RequestError: there is no such file, it cannot be read, or what it holds is no soft prompt.
+        RequestError: if the file does not exist, cannot be read, or does not hold soft prompts.
     """
     path = Path(path)
     if path.is_dir():
@@ -167,11 +180,11 @@ def read_vectors(path: str | Path) -> dict[str, Tensor]:
     readers = {".npy": _numpy, ".npz": _numpy, ".safetensors": _safetensors}
     if path.suffix not in readers:
         raise RequestError(
-            f"{path} holds no soft prompt; expected a peft adapter's folder, or a .npy, .npz or .safetensors file"
+            f"{path} holds no soft prompt; expected the folder of a PEFT adapter, or a .npy, .npz or .safetensors file"
         )
     try:
         found = readers[path.suffix](path)
-    except Exception as error:  # broken files make the readers raise anything
+    except Exception as error:  # the readers raise any error for broken files
         raise RequestError(f"{path} cannot be read ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})") from error
     prompts = {}
     for name, array in found.items():
@@ -179,7 +192,9 @@ def read_vectors(path: str | Path) -> dict[str, Tensor]:
         several = array.ndim == 3
         for number, each in enumerate(array if several else [array], 1):
             if each.ndim != 2 or not each.is_floating_point() or not each.numel():
-                raise RequestError(f"{path}: {name} of shape {tuple(array.shape)} is no soft prompt; expected numbers (L, d)")
+                raise RequestError(
+                    f"{path}: {name} of shape {tuple(array.shape)} is not a soft prompt; expected numbers (L, d)"
+                )
             prompts[f"{own} {number}" if several else own] = each.float()
     if not prompts:
         raise RequestError(f"{path} holds no array; expected vectors (L, d)")
@@ -197,7 +212,7 @@ def _numpy(path: Path) -> dict[str, Tensor]:
 def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    return dict(sorted(load(path.read_bytes()).items()))  # it gives them in any order
+    return dict(sorted(load(path.read_bytes()).items()))  # load returns them in any order
 
 
 def _weights(folder: Path) -> Tensor:
@@ -205,7 +220,7 @@ def _weights(folder: Path) -> Tensor:
         if (folder / WEIGHTS).is_file() or not (folder / OLD_WEIGHTS).is_file():
             return _safetensors(folder / WEIGHTS)[KEY].float()
         return torch.load(folder / OLD_WEIGHTS, map_location="cpu", weights_only=True)[KEY].float()
-    except Exception as error:  # broken files make the readers raise anything
+    except Exception as error:  # the readers raise any error for broken files
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RequestError(f"the soft prompt in {folder} cannot be read ({reason}); expected {KEY} in {WEIGHTS}") from error
 
@@ -214,7 +229,7 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RequestError(f"{file.parent} is no peft adapter: it has no {file.name}") from error
+        raise RequestError(f"{file.parent} is not a PEFT adapter: it has no {file.name}") from error
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{file} is not JSON ({error})") from error
     if not isinstance(found, dict):

@@ -1,6 +1,6 @@
-"""Taking a prompt out of a study: as a peft adapter, as text or as JSON, each in a folder with a Hugging Face model card.
+"""Exporting a prompt from a study, as a PEFT adapter, text or JSON, to a folder with a Hugging Face model card.
 
-Prompts and names are hostile text: in the card they stand in code, with signs that cannot be printed written as their number.
+Prompts and names are untrusted text. In the card they are formatted as code, and unprintable characters are escaped.
 """
 
 import json
@@ -22,23 +22,27 @@ from hardprompt.study.loading import load_model, load_tasks
 FORMS = ("peft", "text", "json")
 
 MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplexity", "reader_log_perplexity")
-"""What the card says of a prompt, where it is known."""
+"""The measures on the card, where they are recorded."""
 
 
 def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
-    """Write what a run found to a folder.
+    """Write the prompt that a run found to a folder.
 
     Args:
-        named: the run, as `hardprompt evaluate --run` names it.
-        to: "peft" writes a prompt-tuning adapter (`hardprompt.adapter.write_adapter`), "text" the exact text to `prompt.txt`,
-            "json" ids, text, template and everything that is recorded of the run to `prompt.json`. The text of a soft prompt is
-            that of its projection, which need not do what the vectors do; the card has both accuracies.
-        out: a folder that is empty or not there; by default beside the study, FOLDER-TO.
+        named: the run.
+        to: "peft" writes a prompt-tuning adapter (`hardprompt.adapter.write_adapter`), "text" writes the exact text to
+            `prompt.txt`, and "json" writes the token ids, the text, the template and the whole line of the run to
+            `prompt.json`. The text of a soft prompt is the text of its projection, which may perform differently; the card has
+            the accuracies of both.
+        out: a folder that is empty or does not exist; by default FOLDER-TO, next to the folder of the study.
+
+    Returns:
+        The folder.
 
     Raises:
-        UnknownName: no such form.
-        RequestError: the prompt is not one of a run, there is no such run, or its layout has no adapter.
-        StudyError: the folder is not empty, or the study's task has other data now.
+        UnknownName: if the form does not exist.
+        RequestError: if the prompt is not that of a run, the run does not exist, or no adapter exists for its layout.
+        StudyError: if the folder is not empty, or the data of the study's task have changed.
 
     Example:
         >>> export(PromptRef(run=Path("hardprompt-out/category-microworld"), number=2), "text")      # doctest: +SKIP
@@ -47,32 +51,32 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     if to not in FORMS:
         raise UnknownName("form of export", to, FORMS)
     if named.run is None or named.point is None:
-        raise RequestError("only what a run found is exported; give its folder with --run")
+        raise RequestError("only the prompt of a run can be exported; give the folder of its study with --run")
     point, folder = named.point, Path(out or f"{named.run}-{to}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StudyError(f"{folder} is there already and not empty; choose another --out")
+        raise StudyError(f"{folder} already exists and is not empty; choose another --out")
     request = named.request({})
     [task] = load_tasks(request).values()
     named.check_data(task, {})
-    said = _described(point, task, request.lm)
+    details = _details(point, task, request.lm)
     if to == "peft":
         lm = load_model(request)
-        write_adapter(named.prompt(lm, task.template), lm, task.template, folder, request.lm, said)
+        write_adapter(named.prompt(lm, task.template), lm, task.template, folder, request.lm, details)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(said))
+        name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
         (folder / name).write_text(content, encoding="utf-8", newline="")
     (folder / "README.md").write_text(model_card(point, task, request.lm, to), encoding="utf-8", newline="\n")
     return folder
 
 
 def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
-    """A Hugging Face model card, README.md with YAML before it, of a prompt.
+    """The Hugging Face model card of a prompt: the text of a README.md with a YAML header.
 
     Args:
         point: the line of `points.jsonl`.
-        task: what it was made for.
-        lm: the model as the study names it; it is the card's `base_model` where it is an id of the hub.
+        task: the task of the study.
+        lm: the name of the model in the study; the card has it as `base_model` if it is a hub id.
         to: one of `FORMS`.
     """
     kind = "text-classification" if task.kind == "classification" else "text-generation"
@@ -103,8 +107,8 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
         "|---|---|",
         *(f"| {name} | {point[name]:.4f} |" for name in MEASURES if point.get(name) is not None),
         "",
-        "Accuracies are fractions; `test_accuracy` is of what was optimized, `deployed_test_accuracy` of the text. Losses are "
-        "in nats per example, log-perplexities in nats per token.",
+        "Accuracies are fractions: `test_accuracy` is that of the optimized prompt, `deployed_test_accuracy` that of its text. "
+        "Losses are in nats per example, log-perplexities in nats per token.",
         "",
         *_usage(point, task, to),
     ]
@@ -117,16 +121,16 @@ def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:
     if soft:
         lines += [
             "",
-            "It was trained as vectors; this is the text of the closest tokens, and what it does is `deployed_test_accuracy`.",
+            "It was trained as vectors. This is the text of the nearest tokens; its accuracy is `deployed_test_accuracy`.",
         ]
     lines += ["", "## How to use it", ""]
     if to != "peft":
-        return [*lines, "It stands at `{prompt}` in the template:", "", *_block(task.template.text)]
+        return [*lines, "Insert it at `{prompt}` in the template:", "", *_block(task.template.text)]
     after = task.template.around("{input}")[1]
     return [
         *lines,
-        "The adapter holds the vectors of everything up to the prompt's end, the beginning-of-sequence token included. What "
-        "follows it is tokenized without special tokens and padded on the right:",
+        "The adapter holds the vectors of everything up to the end of the prompt, including the beginning-of-sequence token. "
+        "The text after it is tokenized without special tokens and padded on the right:",
         "",
         *_block(after),
         "",
@@ -140,7 +144,7 @@ def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:
     ]
 
 
-def _described(point: dict[str, Any], task: Task, lm: str) -> dict[str, Any]:
+def _details(point: dict[str, Any], task: Task, lm: str) -> dict[str, Any]:
     of_task = {"template": task.template.text, "separator": task.separator, "label_words": dict(task.label_words)}
     return of_task | {"base_model": lm, "hardprompt": __version__} | point
 
@@ -150,7 +154,7 @@ def _json(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """Text in a line of Markdown that stays text."""
+    """Untrusted text as inline code in Markdown."""
     shown = str(printable(text))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     blank = " " if "`" in shown else ""
@@ -158,7 +162,7 @@ def _code(text: str) -> str:
 
 
 def _block(text: str) -> list[str]:
-    """Text as a block of Markdown that stays text, line by line."""
-    shown = ["".join(str(printable(sign)) for sign in line) for line in text.split("\n")]
+    """The lines of a Markdown code block with untrusted text."""
+    shown = ["".join(str(printable(character)) for character in line) for line in text.split("\n")]
     fence = "`" * max(3, 1 + max((len(run) for line in shown for run in re.findall("`+", line)), default=0))
     return [f"{fence}text", *shown, fence]

@@ -23,8 +23,8 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.study import runner
 from hardprompt.study.cancellation import Cancellation
-from hardprompt.study.cluster import reads
-from hardprompt.study.engine import InProcess, Job, Listener, Silent
+from hardprompt.study.cluster import inputs
+from hardprompt.study.engine import InProcess, Job, Listener, SilentListener
 from hardprompt.study.loaded_study import RunResult, StudyInfo
 
 TASKS = ("category", "plural", "past-tense", "opposite", "capital", "first-letter-lower", "superlative", "currency")
@@ -58,7 +58,7 @@ class AtOnce(InProcess):
             names = {"task": job.task, "lm": job.lm}
             outcome = RunResult({**POINTS[job.run.optimizer], **asdict(job.run), **names})
             if number % 100 == 0:
-                order = number, job, reads(self._opened[job.study])
+                order = number, job, inputs(self._opened[job.study])
                 shipped.append((len(cloudpickle.dumps(order)), len(cloudpickle.dumps(outcome))))
             yield job, outcome
 
@@ -87,10 +87,10 @@ def main() -> None:
         folder = Path(name)
         (folder / "many.yaml").write_text(json.dumps(recipe | {"seeds": list(range(seeds))}), encoding="utf-8")
         began = time.perf_counter()
-        ended = runner.run(folder / "many.yaml", folder / "out", Silent(), jobs=1)
+        ended = runner.run(folder / "many.yaml", folder / "out", SilentListener(), jobs=1)
         whole = time.perf_counter() - began
         recorded = sum(len(store.points()) for store in ended.stores)
-        size = sum(store.points_file.stat().st_size for store in ended.stores)
+        size = sum(store.lines_path.stat().st_size for store in ended.stores)
         pages = [(store.folder / "report.html").stat().st_size for store in ended.stores]
     orders, answers = zip(*shipped, strict=True)
     left = whole - sum(cost.values())

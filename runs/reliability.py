@@ -1,10 +1,13 @@
-"""How studies survive: kills, full disks, damaged records, fuzzed recipes, and the memory of a long study.
+"""How the four kinds of study survive SIGKILL, full disks and second processes, and how damaged files are read.
 
-    python runs/reliability.py > runs/reliability.md         # about 3 minutes of one core; --help has larger sizes
+    python runs/reliability.py > runs/reliability.md         # see --help for larger sizes
 
-Studies are of the embedded model on a task of a dozen examples, so that a run takes a fraction of a second. Most processes are
-forked from this one, which has loaded the libraries; from there on they are studies like any other, and are killed by a real
-SIGKILL, after a time drawn uniformly over what an undisturbed one takes. Some are of the installed command with two processes.
+The kinds are: a study of optimizers (`hardprompt run`), a geometry study, wayward pairs, and `hardprompt reproduce`. All are
+small, so that a result takes a fraction of a second: four train examples, few steps, the embedded model. Most processes are
+forked from this one, which has already loaded the libraries. SIGKILL comes after a time drawn uniformly between 0 and the
+duration of an undisturbed study. On a "full disk" no file can grow beyond a limit (RLIMIT_FSIZE), drawn uniformly between 0 and
+the size of the undisturbed record. A "second process" starts while the first one is suspended in the middle of its work. Some
+kills are of the installed command with two processes.
 """
 
 import argparse
@@ -22,8 +25,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,9 +36,15 @@ import yaml
 
 import hardprompt
 from hardprompt.errors import HardpromptError, RequestError, StudyError
+from hardprompt.experiments.claims.claim import claims
+from hardprompt.experiments.claims.records import Where
+from hardprompt.experiments.claims.reproduce import reproduce
+from hardprompt.experiments.geometry.request import GeometryRequest
+from hardprompt.experiments.geometry.training import train_prompts
+from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.records.store import Store
 from hardprompt.study import read_recipe
-from hardprompt.study.engine import Job, Silent
+from hardprompt.study.engine import Job, SilentListener
 from hardprompt.study.planner import planned_studies
 
 RECIPES = Path(__file__).parent
@@ -41,8 +52,22 @@ SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
 MB = 1 << 20
 
 
+STUDY = Path("few-microworld")
+"""The folder of the only study of the recipe, inside the folder of the recipe."""
+
+TASKS = """
+from hardprompt import Example, Task, Template
+def make(name, answers):
+    examples = [Example(word, answer) for word, answer in zip(["cat", "dog", "house", "film"], answers)]
+    return Task(name=name, template=Template("{prompt} : {input} is"), train=examples, dev=examples[:3], test=examples[3:])
+one = make("one", ["good", "bad", "great", "good"])
+two = make("two", ["red", "green", "blue", "red"])
+three = make("three", ["yes", "no", "yes", "no"])
+"""
+
+
 def write_recipe(folder: Path, **fields: Any) -> Path:
-    """A task of a dozen examples and a recipe on it, which is returned."""
+    """Write a task of a dozen examples and a recipe for it; returns the recipe's file."""
     task = hardprompt.load_task("category")
     parts = {"train": task.train, "dev": task.dev, "test": task.test}
     rows = [{"input": e.input, "answer": e.answer, "split": part} for part, own in parts.items() for e in own[:4]]
@@ -56,8 +81,8 @@ def write_recipe(folder: Path, **fields: Any) -> Path:
             }
         ],
         "optimizers": ["empty", "manual", "random", "soft", "pez"],
-        "weights": [0, 0.1],
-        "seeds": list(range(3)),
+        "weights": [0],
+        "seeds": [0, 1],
         "lm_tokens": 400,
         "memory": "256MB",
     }
@@ -67,7 +92,7 @@ def write_recipe(folder: Path, **fields: Any) -> Path:
 
 
 def forked(do: Callable[[], None]) -> int:
-    """A process that does it and is gone; its number."""
+    """Start a process that calls a function and ends; returns its number."""
     child = os.fork()
     if child:
         return child
@@ -81,110 +106,175 @@ def forked(do: Callable[[], None]) -> int:
     os._exit(0)
 
 
-def ended(child: int) -> int:
-    """The exit status of a process, or minus the signal that ended it."""
+def exit_status(child: int) -> int:
+    """Wait for a process; returns its exit status, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def study_of(out: Path) -> Path:
-    """The one study's folder."""
-    return out / "few-microworld"
+@dataclass(frozen=True)
+class Kind:
+    """A kind of study.
+
+    Attributes:
+        name: the name in the table.
+        resume: creates the study in a folder, or resumes it.
+        lines: the file with the results, inside that folder.
+        key: the keys that identify a result.
+        vectors: the key with the file of a result's vectors.
+    """
+
+    name: str
+    resume: Callable[[Path], object]
+    lines: Path
+    key: tuple[str, ...]
+    vectors: str
+
+    def complete_lines(self, out: Path) -> bytes:
+        """The complete lines of the record."""
+        file = out / self.lines
+        return b"".join(file.read_bytes().rpartition(b"\n")[:2]) if file.is_file() else b""
+
+    def is_torn(self, out: Path) -> bool:
+        """Whether the record ends with an incomplete line."""
+        file = out / self.lines
+        return file.is_file() and len(file.read_bytes()) > len(self.complete_lines(out))
+
+    def results(self, out: Path) -> dict[Any, Any]:
+        """Every recorded value but the seconds, and the vectors, by the key of the result."""
+        found = {}
+        for text in self.complete_lines(out).decode().split("\n")[:-1]:
+            line = json.loads(text)
+            file = line.get(self.vectors)
+            vectors = ((out / self.lines).parent / file).read_bytes() if file else b""
+            found[tuple(line[name] for name in self.key)] = line | {"seconds": 0}, vectors
+        return found
 
 
-def written(out: Path) -> bytes:
-    """The whole lines of the record."""
-    file = study_of(out) / "points.jsonl"
-    return file.read_bytes().rpartition(b"\n")[0] if file.is_file() else b""
+def all_kinds(folder: Path) -> list[Kind]:
+    """The four kinds; what they read is written to the folder."""
+    recipe = write_recipe(folder)
+    run_key = ("optimizer", "seed", "weight")
+    (folder / "tasks.py").write_text(TASKS, encoding="utf-8")
+    tasks = tuple(f"{folder / 'tasks.py'}:{name}" for name in ("one", "two", "three"))
+    geometry = GeometryRequest.make(tasks=tasks, words=("cat", "dog"), epochs=2, device="cpu")
+    pairs = WaywardPairs(
+        tasks=("plural", "capital"),
+        kinds=("prose", "own definition"),
+        gammas=(0.0, 1.0),
+        steps=2,
+        batch_size=4,
+        evaluate_every=2,
+    )
+
+    def reproduced(out: Path) -> None:
+        with patch("hardprompt.experiments.claims.records.recipe_text", lambda name: recipe.read_text(encoding="utf-8")):
+            reproduce(claims(("pez-no-worse-than-autoprompt-sgd",)), Where(out, jobs=1))
+
+    return [
+        Kind("study", lambda out: hardprompt.run(recipe, out, jobs=1), STUDY / "points.jsonl", run_key, "soft_prompt_file"),
+        Kind("geometry", lambda out: train_prompts(geometry, out), Path("prompts.jsonl"), ("task", "word"), "file"),
+        Kind("wayward pairs", lambda out: wayward_pairs(pairs, out), Path("wayward.jsonl"), ("task", "kind"), "file"),
+        Kind("reproduce", reproduced, Path("pez-variants") / STUDY / "points.jsonl", run_key, "soft_prompt_file"),
+    ]
 
 
-def cut_off(out: Path) -> bool:
-    """Whether the record ends within a line."""
-    file = study_of(out) / "points.jsonl"
-    return file.is_file() and not (b"\n" + file.read_bytes()).endswith(b"\n")
+class Survival:
+    """Studies of one kind that are disturbed until they are complete, compared with an undisturbed one."""
 
-
-def results(out: Path) -> dict[Any, Any]:
-    """Every recorded value but the seconds, and the vectors of soft prompts."""
-    store = Store(study_of(out))
-    return {
-        (p["optimizer"], p["seed"], p["weight"]): (
-            {**p, "seconds": 0},
-            (store.folder / p["soft_prompt_file"]).read_bytes() if "soft_prompt_file" in p else b"",
-        )
-        for p in store.points()
-    }
-
-
-class Kills:
-    """Studies that are killed again and again until they are done, beside an undisturbed one."""
-
-    def __init__(self, folder: Path, generator: np.random.Generator) -> None:
-        self.folder, self.generator = folder, generator
-        self.recipe = write_recipe(folder)
-        hardprompt.run(self.recipe, folder / "first", jobs=1)  # which loads what is loaded late
-        began = time.monotonic()
-        assert ended(forked(lambda: self.go_on(folder / "undisturbed"))) == 0
-        self.takes = time.monotonic() - began
-        self.expected = results(folder / "undisturbed")
+    def __init__(self, kind: Kind, folder: Path, generator: np.random.Generator) -> None:
+        self.kind, self.folder, self.generator = kind, folder, generator
+        folder.mkdir()
+        kind.resume(folder / "first")  # loads what is loaded late
+        started = time.monotonic()
+        assert exit_status(forked(lambda: self.resume(folder / "undisturbed"))) == 0
+        self.seconds = time.monotonic() - started
+        self.expected = kind.results(folder / "undisturbed")
         self.count: Counter[str] = Counter()
 
-    def go_on(self, out: Path) -> None:
+    def resume(self, out: Path) -> None:
         """What a process does."""
-        hardprompt.run(self.recipe, out, jobs=1)
+        self.kind.resume(out)
 
-    def command(self, out: Path) -> int:
-        """The installed command with two processes; its number."""
-        words = [SCRIPT, "run", str(self.recipe), "--out", str(out), "--jobs", "2"]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True).pid
-
-    def until_done(self, name: str, begin: Callable[[Path], int], takes: float, kills: int) -> None:
-        """Kill so often, beginning another study whenever one is done."""
-        done, out = 0, self.folder / f"{name}-0"
+    def kill(self, kills: int, start: Callable[[Path], int] | None = None, seconds: float = 0.0) -> None:
+        """Kill so many processes with SIGKILL; whenever a study is complete, the next process starts another one."""
+        start = start or (lambda out: forked(lambda: self.resume(out)))
+        done, out = 0, self.folder / f"killed-{len(list(self.folder.iterdir()))}"
         while done < kills:
-            before = written(out)
-            child = begin(out)
-            time.sleep(self.generator.uniform(0, takes))
+            before = self.kind.complete_lines(out)
+            child = start(out)
+            time.sleep(self.generator.uniform(0, self.seconds + seconds))
             os.kill(child, signal.SIGKILL)
-            if ended(child) == -signal.SIGKILL:
+            if exit_status(child) == -signal.SIGKILL:
                 done += 1
-                self.count[f"{name}: kills"] += 1
-            self.count["all: recorded runs lost"] += not written(out).startswith(before)
-            self.count["all: lines cut off by it"] += cut_off(out)
-            if written(out).count(b"\n") + 1 == len(self.expected):
-                self.compare(name, out)
-                out = self.folder / f"{name}-{self.count[f'{name}: studies brought to their end']}"
-        self.compare(name, out)
-
-    def compare(self, name: str, out: Path) -> None:
-        """Let it end, and compare."""
-        before = written(out)
-        assert ended(forked(lambda: self.go_on(out))) == 0
-        self.count["all: recorded runs lost"] += not written(out).startswith(before)
-        self.count[f"{name}: studies brought to their end"] += 1
-        self.count["all: points of those studies"] += len(self.expected)
-        found = results(out)
-        differ = sum(found.get(run) != point for run, point in self.expected.items())
-        self.count["all: points that differ from those of an undisturbed study"] += differ
-        left = [file for file in out.rglob("*") if file.name.startswith(".") or ".tmp" in file.name]
-        self.count["all: files left lying about at the end"] += len(left)
+                self.count["kills"] += 1
+            self.look(out, before)
+            if len(self.kind.results(out)) == len(self.expected):
+                self.complete(out)
+                out = self.folder / f"killed-{len(list(self.folder.iterdir()))}"
+        self.complete(out)
 
     def full_disk(self, limits: int) -> None:
-        """The same where no file can grow beyond a length drawn uniformly, then with room again."""
-        longest = len(written(self.folder / "undisturbed"))
+        """Let no file grow beyond a limit, and then resume without one."""
+        longest = len(self.kind.complete_lines(self.folder / "undisturbed"))
         for number in range(limits):
             out, limit = self.folder / f"full-{number}", int(self.generator.uniform(0, longest))
 
             def limited(out: Path = out, limit: int = limit) -> None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-                self.go_on(out)
+                self.resume(out)
 
-            self.count[f"full disk: status {ended(forked(limited))}"] += 1
-            self.count["all: lines cut off by it"] += cut_off(out)
-            self.compare("full disk", out)
+            status = exit_status(forked(limited))
+            self.count["full disks"] += 1
+            self.count["full disks that ended with another status than 1"] += status != 1
+            self.look(out, b"")
+            self.complete(out)
+
+    def second_process(self, times: int) -> None:
+        """Suspend a process at work, start a second one, and let the first one end."""
+        for number in range(times):
+            out = self.folder / f"second-{number}"
+            first = forked(lambda out=out: self.resume(out))  # type: ignore[misc]
+            while not self.kind.complete_lines(out):
+                time.sleep(0.001)
+            os.kill(first, signal.SIGSTOP)
+            before = (out / self.kind.lines).read_bytes()
+            status = exit_status(forked(lambda out=out: self.resume(out)))  # type: ignore[misc]
+            self.count["second processes"] += 1
+            self.count["second processes that were not refused, or changed the record"] += (
+                status != 1 or (out / self.kind.lines).read_bytes() != before
+            )
+            os.kill(first, signal.SIGCONT)
+            assert exit_status(first) == 0
+            self.complete(out)
+
+    def look(self, out: Path, before: bytes) -> None:
+        """Compare a disturbed record with what it held before."""
+        self.count["recorded results lost"] += not self.kind.complete_lines(out).startswith(before)
+        self.count["incomplete lines left behind"] += self.kind.is_torn(out)
+
+    def complete(self, out: Path) -> None:
+        """Resume a study without a disturbance, and compare it with the undisturbed one."""
+        before = self.kind.complete_lines(out)
+        assert exit_status(forked(lambda: self.resume(out))) == 0
+        self.look(out, before)
+        found = self.kind.results(out)
+        self.count["studies completed"] += 1
+        self.count["results of these studies"] += len(self.expected)
+        self.count["results that differ from those of an undisturbed study"] += sum(
+            found.get(key) != result for key, result in self.expected.items()
+        )
+        left = [file for file in out.rglob("*") if file.name.startswith(".") or ".tmp" in file.name]
+        self.count["temporary files left at the end"] += len(left)
+
+
+def command(recipe: Path, out: Path) -> int:
+    """Start the installed command with two processes; returns its number."""
+    words = [SCRIPT, "run", str(recipe), "--out", str(out), "--jobs", "2"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True).pid
 
 
 def damaged(content: bytes, generator: np.random.Generator) -> bytes:
-    """One to three damages: cut off, bytes changed, taken out, put in, made NUL, or a piece repeated."""
+    """Contents with one to three damages: truncated, bytes changed, removed, inserted or set to NUL, or a part repeated."""
     for _ in range(generator.integers(1, 4)):
         at, length = int(generator.integers(len(content) + 1)), int(generator.integers(1, 30))
         noise = generator.bytes(length)
@@ -201,7 +291,7 @@ def damaged(content: bytes, generator: np.random.Generator) -> bytes:
 
 
 def reading(read: Callable[[], object], refusal: type[Exception]) -> str:
-    """How reading ended: read, refused in one line, or anything else by name."""
+    """How reading ended: read, refused in one line, or the name of any other error."""
     try:
         read()
     except refusal as error:
@@ -214,15 +304,15 @@ def reading(read: Callable[[], object], refusal: type[Exception]) -> str:
 def damaged_records(
     undisturbed: Path, folder: Path, cases: int, generator: np.random.Generator
 ) -> Iterator[tuple[str, Counter[str]]]:
-    """How damaged records are read."""
+    """How damaged records of a study are read."""
     for name in ("points.jsonl", "study.yaml"):
         found: Counter[str] = Counter()
-        whole = (study_of(undisturbed) / name).read_bytes()
+        whole = (undisturbed / STUDY / name).read_bytes()
         for number in range(cases):
             copy = folder / f"damaged-{number}"
             copy.mkdir(exist_ok=True)
             for file in ("points.jsonl", "study.yaml"):
-                shutil.copy(study_of(undisturbed) / file, copy / file)
+                shutil.copy(undisturbed / STUDY / file, copy / file)
             (copy / name).write_bytes(damaged(whole, generator))
             found[reading(lambda copy=copy: Store(copy).points(), StudyError)] += 1
             shutil.rmtree(copy)
@@ -230,18 +320,18 @@ def damaged_records(
 
 
 def torn_records(undisturbed: Path, folder: Path, cases: int, generator: np.random.Generator) -> Counter[str]:
-    """The record cut off anywhere, and cleaned up as when a study goes on."""
+    """Records that are truncated anywhere, and cleaned up as when a study is resumed."""
     found: Counter[str] = Counter()
-    whole = (study_of(undisturbed) / "points.jsonl").read_bytes()
+    whole = (undisturbed / STUDY / "points.jsonl").read_bytes()
     for length in generator.integers(len(whole), size=cases):
         folder.mkdir(exist_ok=True)
-        shutil.copy(study_of(undisturbed) / "study.yaml", folder / "study.yaml")
+        shutil.copy(undisturbed / STUDY / "study.yaml", folder / "study.yaml")
         (folder / "points.jsonl").write_bytes(whole[:length])
         store = Store(folder)
         store.clean_up()
         kept = (folder / "points.jsonl").read_bytes()
         good = kept == b"".join(whole[:length].rpartition(b"\n")[:2]) and len(store.points()) == kept.count(b"\n")
-        found["every whole line kept" if good else "a whole line lost"] += 1
+        found["with every complete line kept" if good else "with a complete line lost"] += 1
         shutil.rmtree(folder)
     return found
 
@@ -257,8 +347,8 @@ def fuzzed_recipes(folder: Path, cases: int, generator: np.random.Generator) -> 
     return found
 
 
-class Weigh(Silent):
-    """Notes the resident memory of this process after every run, and now and then how many objects Python knows of."""
+class MemoryListener(SilentListener):
+    """Measures the resident memory of this process after every run, and the number of Python objects after each fifth."""
 
     def __init__(self, runs: int) -> None:
         self.bytes: list[int] = []
@@ -266,7 +356,7 @@ class Weigh(Silent):
         self._every = runs // 5
 
     def finished(self, job: Job, point: dict[str, Any]) -> None:
-        """A run is recorded."""
+        """A run has been recorded."""
         self.bytes.append(resident())
         if len(self.bytes) % self._every == 0:
             gc.collect()
@@ -274,71 +364,86 @@ class Weigh(Silent):
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def memory(folder: Path, runs: int) -> tuple[list[float], list[int]]:
-    """Resident MB after each run of one long study in one process, and objects after each fifth of it."""
+    """Resident MB after each run of one long study in one process, and Python objects after each fifth of it."""
     searches = ["random", "soft", "pez"]
     recipe = write_recipe(folder, optimizers=searches, weights=[0], seeds=list(range(runs // len(searches))), lm_tokens=400)
-    out = folder / "weighed.json"
+    out = folder / "memory.json"
 
-    def weigh() -> None:
-        weigher = Weigh(runs)
-        hardprompt.run(recipe, folder / "long", weigher, jobs=1)
-        out.write_text(json.dumps([weigher.bytes, weigher.objects]))
+    def measure() -> None:
+        listener = MemoryListener(runs)
+        hardprompt.run(recipe, folder / "long", listener, jobs=1)
+        out.write_text(json.dumps([listener.bytes, listener.objects]))
 
-    assert ended(forked(weigh)) == 0
-    weighed, objects = json.loads(out.read_text())
-    return [size / MB for size in weighed], objects
+    assert exit_status(forked(measure)) == 0
+    sizes, objects = json.loads(out.read_text())
+    return [size / MB for size in sizes], objects
 
 
 def bare_process() -> int:
-    """Resident bytes of a process that has loaded the libraries and nothing else."""
+    """Resident memory in bytes of a process that has only loaded the libraries."""
     code = "import hardprompt.study.workers, transformers; print(open('/proc/self/statm').read().split()[1])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout) * resource.getpagesize()
 
 
 def listed(found: Counter[str]) -> str:
+    """Counts as text, the largest first."""
     return ", ".join(f"{count:,} {what}" for what, count in sorted(found.items(), key=lambda item: -item[1]))
 
 
 def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(prog="python runs/reliability.py")
-    parser.add_argument("--kills", type=int, default=20, help="of studies in one process")
-    parser.add_argument("--command-kills", type=int, default=4, help="of the command with two processes")
-    parser.add_argument("--limits", type=int, default=5, help="full disks")
-    parser.add_argument("--cases", type=int, default=500, help="damaged files of each kind")
-    parser.add_argument("--runs", type=int, default=300, help="of the long study")
+    parser.add_argument("--kills", type=int, default=10, help="SIGKILLs of each kind of study")
+    parser.add_argument("--command-kills", type=int, default=4, help="SIGKILLs of the command with two processes")
+    parser.add_argument("--limits", type=int, default=5, help="full disks of each kind")
+    parser.add_argument("--seconds", type=int, default=2, help="second processes of each kind")
+    parser.add_argument("--cases", type=int, default=500, help="damaged files of each sort")
+    parser.add_argument("--runs", type=int, default=300, help="runs of the long study whose memory is measured; 0 for none")
     args = parser.parse_args()
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
-    began = time.monotonic()
+    started = time.monotonic()
+    rows: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kills = Kills(folder, generator)
-        print(f"an undisturbed study takes {kills.takes:.1f} s", file=sys.stderr)
-        kills.until_done("one process", lambda out: forked(lambda: kills.go_on(out)), kills.takes, args.kills)
-        kills.until_done("the command", kills.command, kills.takes + 8, args.command_kills)
-        kills.full_disk(args.limits)
-        rows = [(what, f"{count:,}") for what, count in sorted(kills.count.items())]
-        for what, found in damaged_records(folder / "undisturbed", folder, args.cases, generator):
+        survivals = []
+        for kind in all_kinds(folder):
+            survival = Survival(kind, folder / kind.name.replace(" ", "-"), generator)
+            print(f"an undisturbed {kind.name} takes {survival.seconds:.1f} s", file=sys.stderr)
+            survival.kill(args.kills)
+            if kind.name == "study":
+                survival.kill(args.command_kills, lambda out: command(folder / "r.yaml", out), 8.0)
+            survival.full_disk(args.limits)
+            survival.second_process(args.seconds)
+            survivals.append(survival)
+        undisturbed = folder / "study" / "undisturbed"
+        for what, found in damaged_records(undisturbed, folder, args.cases, generator):
             rows.append((what, listed(found)))
-        torn = torn_records(folder / "undisturbed", folder / "torn", args.cases // 5, generator)
-        rows.append(("records cut off anywhere, and gone on with", listed(torn)))
-        rows.append(("fuzzed recipes", listed(fuzzed_recipes(folder, args.cases, generator))))
-        weighed, objects = memory(folder, args.runs)
-    tenths = [f"{part.mean():.0f}" for part in np.array_split(np.array(weighed), 10)]
-    rows.append((f"resident MB, means over tenths of a study of {len(weighed)} runs in one process", " ".join(tenths)))
-    rows.append(("objects that Python knows of after each fifth of it", " ".join(f"{count:,}" for count in objects)))
-    rows.append(("resident MB of a process with the libraries and nothing else", f"{bare_process() / MB:.0f}"))
-    took = f"{(time.monotonic() - began) / 60:.1f} minutes"
+        torn = torn_records(undisturbed, folder / "torn", args.cases // 5, generator)
+        rows.append(("points.jsonl truncated anywhere, and resumed", listed(torn)))
+        rows.append(("damaged recipes", listed(fuzzed_recipes(folder, args.cases, generator))))
+        if args.runs:
+            sizes, objects = memory(folder, args.runs)
+            tenths = " ".join(f"{part.mean():.0f}" for part in np.array_split(np.array(sizes), 10))
+            rows.append((f"resident MB of one process, means over tenths of a study of {len(sizes)} runs", tenths))
+            rows.append(("Python objects after each fifth of it", " ".join(f"{count:,}" for count in objects)))
+        rows.append(("resident MB of a process that has only loaded the libraries", f"{bare_process() / MB:.0f}"))
+    minutes = f"{(time.monotonic() - started) / 60:.1f} minutes"
+    options = " ".join(sys.argv[1:])
     print("# Reliability, measured\n")
-    print("```sh\npython runs/reliability.py > runs/reliability.md\n```\n")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {took}. The script says how it is measured.\n")
+    print(f"```sh\npython runs/reliability.py {options}".rstrip() + " > runs/reliability.md\n```\n")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {minutes}. The script describes the method.\n")
+    print("## Disturbed studies\n")
+    print(f"| | {' | '.join(survival.kind.name for survival in survivals)} |\n|---|{'---|' * len(survivals)}")
+    for what in survivals[0].count:
+        print(f"| {what} | {' | '.join(f'{survival.count[what]:,}' for survival in survivals)} |")
+    print("\n## Damaged files, and memory\n")
     print("| what | measured |\n|---|---|")
     for what, measured in rows:
         print(f"| {what} | {measured} |")

@@ -1,1 +1,1 @@
-"""Listeners to the progress of studies: the live display on a terminal, the estimated time left, and TensorBoard curves."""
+"""Listeners that show the progress of studies: a live display, the estimated time left, and TensorBoard curves."""

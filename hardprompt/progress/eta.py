@@ -1,4 +1,4 @@
-"""How fast studies go: logical LM tokens per second, and the time that is left. Times are given, never read from a clock."""
+"""The speed of studies, in logical LM tokens per second, and the estimated time left. Callers pass the time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,61 +10,61 @@ from hardprompt.study.loaded_study import Progress
 
 @dataclass
 class Eta:
-    """What was seen so far.
+    """Estimates the time left from the events of a listener.
 
     Attributes:
-        left: jobs that are not finished, those at work among them.
-        at_work: when each of them began, in seconds, and how far it has come.
+        unfinished: the jobs that are not finished, including the running ones.
+        running: by running job, the time when it started (in seconds) and its progress.
     """
 
-    left: list[Job] = field(default_factory=list)
-    at_work: dict[Job, tuple[float, Progress]] = field(default_factory=dict)
-    _began: float | None = None
+    unfinished: list[Job] = field(default_factory=list)
+    running: dict[Job, tuple[float, Progress]] = field(default_factory=dict)
+    _started: float | None = None
     _tokens: int = 0
-    _took: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
-    _at_once: int = 1
+    _durations: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    _most_running: int = 1
 
     def planned(self, jobs: Sequence[Job]) -> None:
-        """These are to be made."""
-        self.left = list(jobs)
+        """These jobs follow."""
+        self.unfinished = list(jobs)
 
     def started(self, job: Job, now: float) -> None:
-        """A run begins."""
-        self._began = now if self._began is None else self._began
-        self.at_work[job] = now, Progress(0.0, 0)
-        self._at_once = max(self._at_once, len(self.at_work))
+        """A run has started."""
+        self._started = now if self._started is None else self._started
+        self.running[job] = now, Progress(0.0, 0)
+        self._most_running = max(self._most_running, len(self.running))
 
     def advanced(self, job: Job, step: Progress) -> None:
-        """A run has come so far."""
-        self.at_work[job] = self.at_work[job][0], step
+        """A run has made progress."""
+        self.running[job] = self.running[job][0], step
 
     def finished(self, job: Job, point: dict[str, Any], now: float) -> None:
-        """A run is recorded."""
-        began, step = self.at_work.pop(job)
-        self.left.remove(job)
+        """A run has been recorded."""
+        started, step = self.running.pop(job)
+        self.unfinished.remove(job)
         self._tokens += point.get("lm_tokens_forward", step.lm_tokens) + point.get("lm_tokens_backward", 0)
-        self._took.setdefault(_kind(job), []).append(now - began)
+        self._durations.setdefault(_kind(job), []).append(now - started)
 
     def tokens_per_second(self, now: float) -> float:
-        """Logical LM tokens of all processes together, since the first run began; 0 before."""
-        if self._began is None or now <= self._began:
+        """Logical LM tokens per second of all processes together since the first run started; 0 before that."""
+        if self._started is None or now <= self._started:
             return 0.0
-        return (self._tokens + sum(step.lm_tokens for _, step in self.at_work.values())) / (now - self._began)
+        return (self._tokens + sum(step.lm_tokens for _, step in self.running.values())) / (now - self._started)
 
     def seconds_left(self, now: float) -> float | None:
-        """What the runs that are left will take, as those of the same optimizer, task and model did, or else as all did.
+        """The estimated time until all runs are finished, in seconds; None if there is nothing to estimate it from.
 
-        None where nothing is known yet.
+        A run is expected to take as long as those of the same optimizer, model and task did, or else as more distant ones.
         """
-        known = {kind: sum(took) / len(took) for kind, took in self._took.items()}
-        for job, (began, step) in self.at_work.items():
+        known = {kind: sum(seconds) / len(seconds) for kind, seconds in self._durations.items()}
+        for job, (started, step) in self.running.items():
             if step.share >= 0.05:
-                known.setdefault(_kind(job), (now - began) / step.share)
+                known.setdefault(_kind(job), (now - started) / step.share)
         if not known:
             return None
-        total = sum(_expected(job, known) for job in self.left)
-        total -= sum(step.share * _expected(job, known) for job, (_, step) in self.at_work.items())
-        return total / self._at_once
+        total = sum(_expected(job, known) for job in self.unfinished)
+        total -= sum(step.share * _expected(job, known) for job, (_, step) in self.running.items())
+        return total / self._most_running
 
 
 def _kind(job: Job) -> tuple[str, str, str]:
@@ -72,9 +72,9 @@ def _kind(job: Job) -> tuple[str, str, str]:
 
 
 def _expected(job: Job, known: dict[tuple[str, str, str], float]) -> float:
-    """Seconds of a run: the mean over those that are most like it."""
+    """The expected duration of a run in seconds: the mean over the kinds that share most of (optimizer, model, task)."""
     kind = _kind(job)
-    for alike in range(len(kind), -1, -1):
-        if fitting := [seconds for other, seconds in known.items() if other[:alike] == kind[:alike]]:
-            return sum(fitting) / len(fitting)
-    raise AssertionError("all are alike in nothing")
+    for shared in range(len(kind), -1, -1):
+        if similar := [seconds for other, seconds in known.items() if other[:shared] == kind[:shared]]:
+            return sum(similar) / len(similar)
+    raise AssertionError("there is no known kind")

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one: each is written to a temporary file and renamed into place."""
+"""Atomic writes: a file is written under a temporary name and renamed into place, so that no reader sees half of it."""
 
 import os
 from collections.abc import Iterator
@@ -10,23 +10,41 @@ from hardprompt.errors import RecordError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends well.
+    """Yield a temporary path to write to, which replaces `path` when the block ends without an error.
+
+    Args:
+        path: the file to write.
 
     Raises:
-        RecordError: it cannot be written; `path` is as it was.
+        RecordError: if the file cannot be written; `path` is unchanged.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with replacing(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("hello")
+        ...     [file.name for file in Path(folder).iterdir()]
+        ['a.txt']
     """
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield aside
-        with aside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Delete the temporary files that a killed process left in a folder. The caller must hold the lock of the folder."""
+    for file in folder.glob(".*.tmp*"):
+        file.unlink(missing_ok=True)
 
 
 def write_error(file: Path, error: OSError) -> RecordError:
-    why = (error.strerror or str(error)).lower()
-    return RecordError(f"cannot write {file}: {why}; what is recorded is whole, and the same command goes on from there")
+    """The error to raise where a file of a record cannot be written."""
+    reason = (error.strerror or str(error)).lower()
+    return RecordError(f"cannot write {file}: {reason}; no recorded result is lost, and the same command continues from there")

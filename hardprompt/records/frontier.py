@@ -1,7 +1,7 @@
-"""The trade-off in a set of points: which are not dominated, and how much of the plane they cover.
+"""The trade-off in a set of points: the Pareto front, and the hypervolume that it dominates.
 
-Deployable text is compared with deployable text: accuracy of the text as deployed, against its log-perplexity. Members of a
-front are chosen on dev; the values shown are those on test. Pure functions over points as `points.jsonl` holds them.
+The axes are the accuracy of the deployed text and its log-perplexity. Members of a front are chosen on dev, and the values
+shown are those on test. All functions are pure functions of the points in `points.jsonl`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Naming a prompt: by its text, by its token ids, as what a run of a study found, or as vectors in a file."""
+"""References to prompts: by text, by token ids, by a run of a study, or by a file with vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from hardprompt.records.store import Store, recorded_request
 
 Point = dict[str, Any]
 
-OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
-"""Fields of a request that mean nothing for another task."""
+TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
+"""Fields of a request that belong to its task."""
 
 
 @dataclass(frozen=True)
 class PromptRef:
-    """A prompt as it is asked for on the command line: exactly one of a text, ids, a study's folder and a soft prompt's file.
+    """A reference to a prompt, by exactly one of `text`, `ids`, `run` and `soft`.
 
     Attributes:
         text: the text; empty for no prompt.
         ids: the token ids.
-        run: the folder of a study.
-        number: of the run: its line in `points.jsonl`, from 1.
-        optimizer, weight, seed: of the run, instead of its number; as many as make it the only one.
-        soft: a peft adapter's folder, or a file that holds one soft prompt (`hardprompt.adapter.read_vectors`).
+        run: the folder of a study; the prompt is what one of its runs found.
+        number: the number of that run's line in `points.jsonl`, from 1.
+        optimizer, weight, seed: select the run instead of its number; they must fit exactly one run.
+        soft: the folder of a PEFT adapter, or a file with one soft prompt (`hardprompt.adapter.read_vectors`).
 
     Raises:
-        RequestError: none of the four or several, or what chooses a run without a folder.
+        RequestError: if none or several of the four are given, or a run is selected without the folder of its study.
     """
 
     text: str | None = None
@@ -49,12 +49,12 @@ class PromptRef:
         named = [name for name in ("text", "ids", "run", "soft") if getattr(self, name) is not None]
         if len(named) != 1:
             got = " and ".join(f"--{name}" for name in named) or "none of them"
-            raise RequestError(f"name the prompt by one of --text, --ids, --run and --soft; got {got}")
+            raise RequestError(f"give the prompt with one of --text, --ids, --run and --soft; got {got}")
         chosen = ["number"] * (self.number is not None) + list(self._selectors)
         if chosen and self.run is None:
-            raise RequestError(f"--{chosen[0]} chooses a run of a study; give its folder with --run")
+            raise RequestError(f"--{chosen[0]} selects a run of a study; give its folder with --run")
         if self.number is not None and self._selectors:
-            raise RequestError(f"choose the run by --number or by --{next(iter(self._selectors))}, not by both")
+            raise RequestError(f"select the run with --number or with --{next(iter(self._selectors))}, not with both")
 
     @property
     def _selectors(self) -> dict[str, Any]:
@@ -67,76 +67,90 @@ class PromptRef:
 
     @cached_property
     def point(self) -> Point | None:
-        """The recorded run; None for a text or ids.
+        """The line of the run; None if the prompt is not that of a run.
 
         Raises:
-            StudyError: the folder holds no study.
-            RequestError: there is no such run, it failed, or several fit.
+            StudyError: if the folder holds no study.
+            RequestError: if the run does not exist or has failed, or several runs fit.
         """
         return None if self._store is None else self._chosen(self._store)
 
     @property
     def projection(self) -> str:
-        """The measure by which the run projects a soft prompt."""
+        """The distance measure with which the run projects soft prompts."""
         return str(self.point["config"].get("projection", "cosine")) if self.point else "cosine"
 
     def request(self, given: dict[str, Any]) -> StudyRequest:
-        """Task, model and readers: those of the run's study, or the defaults, where `given` has no others.
+        """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.
 
-        A task other than the study's comes without the study's data, split, template and label words, and a model that was
-        one of the study's readers is none now.
+        If another task is given, the fields of the study's task are dropped. If the given model is one of the study's readers,
+        it is no longer a reader.
+
+        Args:
+            given: fields of a `StudyRequest`.
         """
         fields: dict[str, Any] = {}
         if self._store and self.point:
             fields = recorded_request(self._store.study).model_dump() | {"splits": (self.point["split"],)}
             if given.get("task", fields["task"]) != fields["task"]:
-                fields = {name: value for name, value in fields.items() if name not in OF_TASK}
+                fields = {name: value for name, value in fields.items() if name not in TASK_FIELDS}
             lm = given.get("lm", fields["lm"])
             fields["readers"] = tuple(name for name in fields["readers"] if not same_model(name, lm))
         return StudyRequest.make(**fields | given)
 
     def check_data(self, task: Task, given: dict[str, Any]) -> None:
-        """Refuse the task of the run's study where its data are no longer those that the run was made on.
+        """Refuse the task of the run's study if its data have changed since the run.
 
-        A request that says itself what to measure on (`given` has the task, or a field of it other than the split) is taken at
-        its word, and so is a split that the study has not recorded.
+        Nothing is checked if `given` has the task or one of its fields other than the split, or if the study has not recorded
+        the split.
+
+        Args:
+            task: the task that was loaded.
+            given: the fields given to `request`.
 
         Raises:
-            StudyError: they have changed.
+            StudyError: if the data have changed.
         """
-        if self._store and not given.keys() & {"task", *OF_TASK} - {"splits"}:
+        if self._store and not given.keys() & {"task", *TASK_FIELDS} - {"splits"}:
             made_on = self._store.study.get("data", {}).get(task.split)
             if made_on not in (None, task.digest):
                 raise StudyError(
-                    f"the data of task {task.name} are not those that {self.run} was made on; "
-                    f"give --task {self._store.study['request'].get('task')} to measure on what they are now"
+                    f"the data of task {task.name} have changed since {self.run} was created; "
+                    f"give --task {self._store.study['request'].get('task')} to measure on the current data"
                 )
 
     def prompt(self, lm: FrozenLM, template: Template = AFTER_INPUT) -> HardPrompt | SoftPrompt:
-        """The prompt for a model; what a run found under another model's tokenizer is its text, tokenized afresh.
+        """The prompt for a model.
 
-        Vectors belong to the model that they were trained on: for another one it is the text of their projection that counts.
+        If the model has another tokenizer than that of the run, the text of the prompt is tokenized again. If a soft prompt was
+        trained on another model, the prompt is the text of its projection.
+
+        Args:
+            lm: the model.
+            template: the template that the prompt is used in.
 
         Raises:
-            RequestError: ids out of the vocabulary, or a file without one soft prompt that fits the model.
-            StudyError: the vectors of a soft prompt are not in the study's folder.
+            RequestError: if ids are not in the vocabulary, or the file does not hold exactly one soft prompt.
+            StudyError: if the vectors of a soft prompt are not in the study's folder.
         """
         if self.soft is not None:
             found = read_vectors(self.soft)
             if len(found) != 1:
-                raise RequestError(f"{self.soft} holds {len(found)} soft prompts ({', '.join(found)}); name a file of one")
+                raise RequestError(f"{self.soft} holds {len(found)} soft prompts ({', '.join(found)}); give a file with one")
             return as_prompt(lm, SoftPrompt(*found.values()))
         if self._store is None or self.point is None:
             given = self.text if self.text is not None else self.ids
             return as_prompt(lm, given if given is not None else "", template)
         point, text = self.point, str(self.point["prompt_text"])
         ids = tuple(point["prompt_ids"])
-        same = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
-        if same and lm.name == point["lm"] and "reason" not in point["faithfulness"]:
+        same_tokenizer = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
+        if same_tokenizer and lm.name == point["lm"] and "reason" not in point["faithfulness"]:
             if "soft_prompt_file" not in point:
-                raise StudyError(f"{self.run} holds no vectors of this soft prompt; name its projection with --text {text!r}")
-            return as_prompt(lm, SoftPrompt(self._store.soft(point["soft_prompt_file"])))
-        return HardPrompt(ids, text) if same else HardPrompt.in_place(lm, template, text)
+                raise StudyError(
+                    f"{self.run} does not hold the vectors of this soft prompt; use its projection with --text {text!r}"
+                )
+            return as_prompt(lm, SoftPrompt(self._store.load_vectors(point["soft_prompt_file"])))
+        return HardPrompt(ids, text) if same_tokenizer else HardPrompt.in_place(lm, template, text)
 
     def _chosen(self, store: Store) -> Point:
         lines = store.lines()
@@ -159,7 +173,7 @@ class PromptRef:
             asked = ", ".join(f"{name} {value}" for name, value in self._selectors.items())
             raise RequestError(f"{self.run} has no finished run" + (f" with {asked}" if asked else ""))
         numbers = ", ".join(str(number) for number, _ in fitting)
-        raise RequestError(f"{len(fitting)} runs of {self.run} fit; choose one with --number {numbers}")
+        raise RequestError(f"{len(fitting)} runs of {self.run} fit; select one with --number {numbers}")
 
 
 def load_prompt(
@@ -171,18 +185,21 @@ def load_prompt(
     weight: float | None = None,
     seed: int | None = None,
 ) -> HardPrompt | SoftPrompt:
-    """The prompt that a run of a study found: its ids and text, or its vectors as they were trained.
+    """Load the prompt that a run of a study found.
 
     Args:
-        folder: of the study.
-        lm: the model that is to read it; with another tokenizer than the study's the text is tokenized afresh, and of a soft
-            prompt it is the text of its projection.
-        number: the run's line in `points.jsonl`, from 1.
-        optimizer, weight, seed: of the run, instead of its number; as many as make it the only one.
+        folder: the folder of the study.
+        lm: the model to use the prompt with. If it has another tokenizer than the study's model, the text of the prompt is
+            tokenized again; for a soft prompt that is the text of its projection.
+        number: the number of the run's line in `points.jsonl`, from 1.
+        optimizer, weight, seed: select the run instead of its number; they must fit exactly one run.
+
+    Returns:
+        The token ids and the text of a hard prompt, or the trained vectors of a soft prompt.
 
     Raises:
-        StudyError: the folder holds no study, or no vectors of this soft prompt.
-        RequestError: there is no such run, it failed, or several fit.
+        StudyError: if the folder holds no study, or not the vectors of this soft prompt.
+        RequestError: if the run does not exist or has failed, or several runs fit.
 
     Example:
         >>> soft = load_prompt("hardprompt-out/category-microworld", load_lm("microworld"), 4)      # doctest: +SKIP

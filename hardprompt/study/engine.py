@@ -1,10 +1,10 @@
-"""What makes the runs of studies: an engine is given jobs and hands back what came of them, in any order.
+"""Engines carry out the runs of studies: they receive jobs and return a result for each, in any order.
 
-The one here works in this process; `workers.py` has the one that works in several, `cluster.py` that on many machines. The
-record is written by whoever asks, so that it is the same whichever engine made the runs.
+The engine in this file works in this process; those in `workers.py` and `cluster.py` work in several processes and on several
+machines. No engine writes the record: `runner.py` does, so that the record is the same for every engine.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,10 @@ class Job:
     """One run of one of several studies.
 
     Attributes:
-        study: the number of its study.
-        request: that study's.
-        run: what is to be made.
-        task, lm: the names that the record has for them.
+        study: the number of the study, from 0.
+        request: the request of that study.
+        run: the run.
+        task, lm: the names of the task and the model in the record.
     """
 
     study: int
@@ -34,31 +34,31 @@ class Job:
     lm: str
 
     def failed(self, reason: str) -> RunResult:
-        """What came of it where it could not even be begun, or its process ended."""
+        """The result of a job that could not be started, or whose process died."""
         return failed(self.run, self.task, self.lm, reason)
 
 
 class Listener(Protocol):
-    """What is told of the progress of studies."""
+    """Receives the progress of studies."""
 
     def planned(self, folder: Path, jobs: Sequence[Job], recorded: int) -> None:
-        """All checks passed; these are to be made, and so many more are recorded already."""
+        """All checks have passed; these jobs follow, and `recorded` other runs are already in the record."""
 
     def noted(self, text: str) -> None:
-        """Something that people should know."""
+        """A message for the user."""
 
     def started(self, job: Job) -> None:
-        """A run begins."""
+        """A run has started."""
 
     def advanced(self, job: Job, step: Progress) -> None:
-        """A run has come so far."""
+        """A run has made progress."""
 
     def finished(self, job: Job, point: dict[str, Any]) -> None:
-        """A run is recorded."""
+        """A run has been recorded."""
 
 
-class Silent:
-    """A listener that does nothing."""
+class SilentListener:
+    """A listener that does nothing; a base class for listeners that need some of the methods."""
 
     def planned(self, folder: Path, jobs: Sequence[Job], recorded: int) -> None: ...
 
@@ -72,96 +72,114 @@ class Silent:
 
 
 class Engine(Protocol):
-    """What makes runs."""
+    """Carries out runs."""
 
-    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
-        """What the record must know of each study; RequestError where one cannot be run."""
+    def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
+        """Check each study and yield what its record needs.
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
-        """Each job with what came of it, as soon as it is there; Cancelled where the studies are to end."""
+        Raises:
+            RequestError: if a study cannot be run.
+            Cancelled: if the studies must stop.
+        """
+
+    def make(
+        self, jobs: Iterable[Job], listener: Listener, cancellation: Cancellation
+    ) -> Generator[tuple[Job, RunResult], None, None]:
+        """Carry out the jobs and yield each with its result, as soon as there is one.
+
+        Raises:
+            Cancelled: if the studies must stop.
+        """
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A study that cannot be run, said by another process: which field of the request is wrong, and why."""
+class InvalidRequest:
+    """A RequestError in a form that can be sent between processes.
+
+    Attributes:
+        about: the field of the request that is wrong, and the place in it.
+        message: the message of the error.
+    """
 
     about: tuple[str | int, ...]
     message: str
 
     @property
     def error(self) -> RequestError:
-        """What is raised here."""
+        """The error."""
         error = RequestError(self.message)
         error.about = self.about
         return error
 
 
-class Desk:
-    """Where runs are made one after another: it holds the study at work, and its model over to the next one."""
+class JobExecutor:
+    """Carries out jobs one after another; it keeps the current study loaded, and its model for a next study that uses it."""
 
     def __init__(self) -> None:
-        self._prepared: LoadedStudy | None = None
+        self._loaded: LoadedStudy | None = None
 
-    def prepare(self, request: StudyRequest) -> LoadedStudy:
-        """The study of a request, loaded unless it is the one at work."""
-        last = self._prepared
+    def load(self, request: StudyRequest) -> LoadedStudy:
+        """The study of a request, loaded unless it is the current one."""
+        last = self._loaded
         if last is None or last.request != request:
-            same = last and all(
+            same_model = last and all(
                 getattr(last.request, key) == getattr(request, key) for key in ("lm", "device", "dtype", "memory")
             )
-            lm = last.forget() if last and same else None
-            self._prepared = last = None  # what it holds is free before the next is loaded
-            self._prepared = LoadedStudy(request, lm)
-        assert self._prepared
-        return self._prepared
+            lm = last.forget() if last and same_model else None
+            self._loaded = last = None  # frees its memory before the next study is loaded
+            self._loaded = LoadedStudy(request, lm)
+        assert self._loaded
+        return self._loaded
 
-    def open(self, request: StudyRequest) -> StudyInfo | Refused:
-        """What the record must know of a study, in a form that can be sent."""
+    def open(self, request: StudyRequest) -> StudyInfo | InvalidRequest:
+        """What the record needs to know of a study, or why the study cannot be run."""
         try:
-            return self.prepare(request).opened
+            return self.load(request).opened
         except RequestError as error:
-            return Refused(error.about, str(error))
+            return InvalidRequest(error.about, str(error))
 
-    def make(self, job: Job, listen: Any) -> RunResult:
-        """What came of a job; `listen` is told of its steps."""
+    def execute(self, job: Job, listen: Callable[[Progress], None]) -> RunResult:
+        """Carry out a job; `listen` receives its progress."""
         try:
-            prepared = self.prepare(job.request)
-        except (Exception, SystemExit) as error:  # files that have changed since it was opened
+            study = self.load(job.request)
+        except (Exception, SystemExit) as error:  # files may have changed since the study was opened
             return job.failed(f"{type(error).__name__}: {error}")
-        return prepared.make(job.run, listen)
+        return study.make(job.run, listen)
 
 
 class InProcess:
-    """The engine that makes runs one after another in this process.
+    """The engine that carries out runs one after another in this process.
 
     Args:
-        threads: of every run; by default as many as torch takes by itself.
+        threads: threads of every run; by default torch's own setting.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
-        self._desk = Desk()
+        self._executor = JobExecutor()
 
-    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
-        """As `Engine` has it."""
+    def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
+        """As `Engine` describes it."""
         for request in requests:
-            with stop.droppable(), _threads(self._threads):
-                opened = self._desk.prepare(request).opened
-            yield opened
+            with cancellation.interruptible(), _threads(self._threads):
+                info = self._executor.load(request).opened
+            yield info
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
-        """As `Engine` has it."""
+    def make(
+        self, jobs: Iterable[Job], listener: Listener, cancellation: Cancellation
+    ) -> Generator[tuple[Job, RunResult], None, None]:
+        """As `Engine` describes it."""
 
         def listen(step: Progress) -> None:
-            stop.check()
+            cancellation.check()
             listener.advanced(job, step)
 
         for job in jobs:
-            stop.check()
+            cancellation.check()
             listener.started(job)
-            with stop.droppable(), _threads(self._threads):
-                outcome = self._desk.make(job, listen)
-            yield job, outcome
+            with cancellation.interruptible(), _threads(self._threads):
+                result = self._executor.execute(job, listen)
+            yield job, result
 
 
 @contextmanager

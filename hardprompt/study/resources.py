@@ -1,4 +1,4 @@
-"""What this machine has for a study: cores, memory and GPUs, also inside a container; and how many runs go at once on it."""
+"""The cores, memory and GPUs of this machine, also inside a container, and the number of processes that they allow."""
 
 import os
 from collections.abc import Sequence
@@ -12,50 +12,69 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 PROCESS_BYTES = 512 << 20
-"""Of a process without its model and its budget: 250 MB are the libraries (`runs/reliability.md`), the rest is for data."""
+"""Memory of a process without its model and its budget: 250 MB for the libraries (`runs/reliability.md`), the rest for data."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Cores, bytes of free memory, and the GPUs by the names that `CUDA_VISIBLE_DEVICES` has for them."""
+class MachineResources:
+    """The resources of a machine.
+
+    Attributes:
+        cores: the cores that this process may use.
+        memory: free memory, in bytes.
+        gpus: the names of the GPUs in `CUDA_VISIBLE_DEVICES`.
+    """
 
     cores: int
     memory: int
     gpus: tuple[str, ...] = ()
 
     @classmethod
-    def here(cls) -> "Machine":
-        """This one."""
+    def detect(cls) -> "MachineResources":
+        """The resources of this machine."""
         return cls(_cores(), _free_memory(), _gpus())
 
 
-def processes(asked: int | None, machine: Machine, studies: Sequence[StudyInfo], runs: int, threads: int) -> tuple[int, str]:
-    """How many processes work at once, and why not as many as were asked for (empty where they are).
+def process_count(
+    requested: int | None, machine: MachineResources, studies: Sequence[StudyInfo], runs: int, threads: int
+) -> tuple[int, str]:
+    """The number of processes that carry out runs at the same time.
 
-    On CUDA there is one for each GPU. Elsewhere there are by default as many as there are cores for, and never more than fit
-    into the free memory, each with its weights and its whole budget: how a pass is cut decides the last bits of a result, so it
-    is the number of processes that gives way and not the budget.
+    On CUDA there is one process for each GPU. On the CPU there is by default one for every `threads` cores, but never more than
+    fit into the free memory, each with its weights and its whole memory budget. The budget itself is never reduced, because
+    the way a pass is split decides the last bits of a result.
 
-    >>> from hardprompt.study import StudyRequest
-    >>> opened = StudyInfo(StudyRequest(), (), "category", "microworld", {}, 1800)
-    >>> processes(None, Machine(cores=8, memory=9 << 30), [opened], runs=20, threads=1)
-    (3, '')
-    >>> processes(8, Machine(cores=8, memory=9 << 30), [opened], runs=20, threads=1)
-    (3, '3 processes instead of 8: each may take 2.5 GB, and 9.0 GB are free; a smaller memory makes room for more')
+    Args:
+        requested: the number that the user wants; None for the default.
+        machine: the resources of the machine.
+        studies: the studies to run.
+        runs: the number of runs that are not recorded yet.
+        threads: threads of every run.
+
+    Returns:
+        The number, and why it is smaller than the requested one (empty if it is not).
+
+    Example:
+        >>> from hardprompt.study import StudyRequest
+        >>> info = StudyInfo(StudyRequest(), (), "category", "microworld", {}, 1800)
+        >>> process_count(None, MachineResources(cores=8, memory=9 << 30), [info], runs=20, threads=1)
+        (3, '')
+        >>> process_count(8, MachineResources(cores=8, memory=9 << 30), [info], runs=20, threads=1)
+        (3, '3 processes instead of 8: each may take 2.5 GB, and 9.0 GB are free; a smaller memory allows more processes')
     """
     devices = {study.request.device or ("cuda" if machine.gpus else "cpu") for study in studies}
     if devices - {"cpu", "cuda"}:
-        return 1, "one process: the recipe names a GPU by its number" if (asked or 1) > 1 else ""
+        return 1, "one process: the recipe names a GPU by its number" if (requested or 1) > 1 else ""
     if "cuda" in devices:
-        wanted = asked or len(machine.gpus)
-        room, why = len(machine.gpus), f"there are {len(machine.gpus)} GPUs"
+        wanted = requested or len(machine.gpus)
+        possible, reason = len(machine.gpus), f"there are {len(machine.gpus)} GPUs"
     else:
-        wanted = asked or max(1, machine.cores // threads)
+        wanted = requested or max(1, machine.cores // threads)
         each = max(study.weight_bytes + memory_bytes(study.request.memory) for study in studies) + PROCESS_BYTES
-        room = max(1, machine.memory // each)
-        why = f"each may take {_gb(each)}, and {_gb(machine.memory)} are free; a smaller memory makes room for more"
-    count = max(1, min(wanted, room, runs))
-    return count, f"{count} processes instead of {asked}: {why}" if asked and room < min(asked, runs) else ""
+        possible = max(1, machine.memory // each)
+        reason = f"each may take {_gb(each)}, and {_gb(machine.memory)} are free; a smaller memory allows more processes"
+    count = max(1, min(wanted, possible, runs))
+    return count, f"{count} processes instead of {requested}: {reason}" if requested and possible < min(requested, runs) else ""
 
 
 def _gb(size: int) -> str:
@@ -69,13 +88,13 @@ def _cores() -> int:
 
 
 def _free_memory() -> int:
-    """What is free of the machine, and of what its container may take."""
+    """Free memory in bytes: of the machine, or of its container if that has less."""
     free = [int(line.split()[1]) << 10 for line in _read(MEMINFO).splitlines() if line.startswith("MemAvailable:")]
     limit = _read(CGROUP / "memory.max").strip()
     if limit.isdecimal():
         stat = dict(line.split() for line in _read(CGROUP / "memory.stat").splitlines())
-        taken = int(_read(CGROUP / "memory.current") or 0) - int(stat.get("inactive_file", 0))  # the latter makes way
-        free.append(max(0, int(limit) - taken))
+        used = int(_read(CGROUP / "memory.current") or 0) - int(stat.get("inactive_file", 0))  # the kernel reclaims the latter
+        free.append(max(0, int(limit) - used))
     return min(free) if free else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 

@@ -1,7 +1,7 @@
-"""Running studies: everything is checked first, then each run that is not recorded yet is made, measured and recorded.
+"""Running studies: first everything is checked, then each run that is not recorded yet is carried out and recorded.
 
-`compare` runs one study in this process; `run` those of a recipe, in as many processes as fit or on a cluster. Only here is a
-record written.
+`compare` runs one study in this process. `run` runs the studies of a recipe, in several processes or on a cluster. Only this
+file writes the records of studies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,37 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardprompt.errors import RecordError, RequestError
-from hardprompt.records.atomic import replacing
+from hardprompt.records.atomic import remove_temporary_files, replacing
 from hardprompt.records.lock import locked
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.records.store import Store, load_points, refuse_foreign
+from hardprompt.records.store import Store, load_points, study_contents
 from hardprompt.report.write import write_report
 from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.cluster import RayCluster
-from hardprompt.study.engine import Engine, InProcess, Job, Listener, Silent
+from hardprompt.study.engine import Engine, InProcess, Job, Listener, SilentListener
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import PlannedStudy, planned_studies
 from hardprompt.study.recipe import Recipe, read_recipe
-from hardprompt.study.resources import Machine, processes
+from hardprompt.study.resources import MachineResources, process_count
 from hardprompt.study.workers import Workers
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path("hardprompt-out")
-"""Where studies go that are given no folder."""
+"""The parent of the default folders of studies."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How studies ended.
+class StudyOutcome:
+    """How one study, or the studies of a recipe, ended.
 
     Attributes:
-        folder: of the study, or that holds the folders of several.
-        stores: the record of each.
-        left: how many runs are not recorded; None where they were not even counted.
-        failed: how many of the recorded ones failed.
-        stopped: why, where the studies ended before their time; empty where they did not.
+        folder: the folder of the study, or the folder with the folders of several studies.
+        stores: the record of each study.
+        left: the number of runs that are not recorded; None if the studies stopped before the runs were counted.
+        failed: the number of recorded runs that failed.
+        stopped: why the studies stopped before all runs were recorded; empty if they did not.
     """
 
     folder: Path
@@ -58,46 +58,63 @@ def compare(
     *,
     retry_failed: bool = False,
 ) -> "pd.DataFrame":
-    """Run a study and leave its record: `study.yaml`, `points.jsonl`, `frontier.json`, `tradeoff.png`, `.svg`, `report.html`.
+    """Run one study in this process.
 
-    Vectors of soft prompts go to `soft/`; a point names its file as `soft_prompt_file`.
+    The folder then holds the record (`study.yaml`, `points.jsonl`), what is derived from it (`frontier.json`, `tradeoff.png`,
+    `tradeoff.svg`, `report.html`), and the vectors of soft prompts in `soft/`; a point names its file as `soft_prompt_file`.
 
-    The same request in the same folder goes on where it stopped. A run that fails is a line with its error, and the study goes
-    on.
+    The same request in the same folder resumes the study. A run that fails is recorded with its error, and the study continues.
 
     Args:
         request: what to compare; by default the `quick` preset.
-        out: the folder, by default `hardprompt-out/TASK-LM`.
-        listener: told of the progress.
-        retry_failed: make runs again that are recorded as failed.
+        out: the folder; by default `hardprompt-out/TASK-LM`.
+        listener: receives the progress.
+        retry_failed: repeat the runs that are recorded as failed.
 
     Returns:
-        The points as a table, as `load_points` gives it.
+        The points as a table, as `load_points` returns them.
 
     Raises:
-        RequestError: the request or the folder cannot be used, or another process is at work there; nothing is written.
-        RecordError: the record cannot be written any more, as on a full disk; what is recorded is whole.
+        RequestError: if the request or the folder cannot be used, or another process writes to the folder; nothing is written.
+        RecordError: if the record cannot be written, for example on a full disk; no recorded result is lost.
+
+    Example:
+        >>> table = compare(StudyRequest.make(task="plural", seeds=(0,)), "plural")      # doctest: +SKIP
+        >>> table.groupby("optimizer").deployed_test_accuracy.mean()     # doctest: +SKIP
     """
     return load_points(run_study(request or StudyRequest.make(), out, listener, retry_failed=retry_failed).folder)
 
 
 def run_study(
     request: StudyRequest, out: str | Path | None = None, listener: Listener | None = None, *, retry_failed: bool = False
-) -> Ended:
-    """What `compare` does, with an answer on how it ended."""
+) -> StudyOutcome:
+    """Run one study in this process, as `compare` does.
+
+    Args:
+        request: what to compare.
+        out: the folder; by default `hardprompt-out/TASK-LM`.
+        listener: receives the progress.
+        retry_failed: repeat the runs that are recorded as failed.
+
+    Returns:
+        How the study ended.
+
+    Raises:
+        RequestError, RecordError: as `compare` raises them.
+    """
     import torch
 
-    engine, listener = InProcess(), listener or Silent()
-    with Cancellation() as stop:
+    engine, listener = InProcess(), listener or SilentListener()
+    with Cancellation() as cancellation:
         try:
-            [opened] = engine.open([request], stop)
+            [info] = engine.open([request], cancellation)
         except Cancelled:
             raise KeyboardInterrupt from None
-        folder = Path(out or ROOT / _folder_name(opened))
-        study = _Study(folder, request, opened)
+        folder = Path(out or ROOT / _folder_name(info))
+        study = _Study(folder, request, info)
         with ExitStack() as stack:
-            study.begin(stack, torch.get_num_threads(), listener)
-            return _carry_out(folder, [study], engine, listener, stop, retry_failed)
+            study.open_record(stack, torch.get_num_threads(), listener)
+            return _carry_out(folder, [study], engine, listener, cancellation, retry_failed)
 
 
 def run(
@@ -109,29 +126,32 @@ def run(
     ray: str | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
-) -> Ended:
-    """Run the studies of a recipe, each in a folder `TASK-LM` (or `TASK-LM-VARIANT`) as `compare` leaves it.
+) -> StudyOutcome:
+    """Run the studies of a recipe, each in a folder `TASK-LM` or `TASK-LM-VARIANT`, which holds what `compare` writes.
 
-    A point comes out the same, bit for bit, however many processes or machines of one kind make them. What is recorded is not
-    made again, so that the same recipe goes on where it was ended: by Ctrl-C, by a time limit, by a file `stop` in its folder,
-    or by anything else.
+    The points are the same, bit for bit, for any number of processes, and for any number of machines of one kind. The same
+    recipe in the same folder resumes its studies, whatever ended them: Ctrl-C, a time limit, a file `stop` in the folder, or a
+    crash.
 
     Args:
-        recipe: the file, or what `read_recipe` gives.
-        out: the folder of all the studies, by default `hardprompt-out/RECIPE`.
-        listener: told of the progress.
-        jobs: how many processes make runs at once, 1 for none beside this one; by default as many as there are cores (for the
-            threads of each) and memory for, or one for each GPU.
-        ray: the address of a Ray cluster whose machines make the runs (`docs/many-machines.md`), auto for the one that this
-            machine belongs to; by default they are made here.
-        timeout: seconds after which the studies end, leaving the runs that they are at.
-        retry_failed: make runs again that are recorded as failed.
+        recipe: the file, or what `read_recipe` returns.
+        out: the folder of all the studies; by default `hardprompt-out/RECIPE`.
+        listener: receives the progress.
+        jobs: the number of processes that carry out runs at the same time; 1 uses only this process. By default one for every
+            `threads` cores as far as the memory allows, or one for each GPU.
+        ray: the address of a Ray cluster that carries out the runs (`docs/many-machines.md`), or auto for the cluster that
+            this machine belongs to; by default this machine carries them out.
+        timeout: seconds after which the studies stop; unfinished runs are not recorded.
+        retry_failed: repeat the runs that are recorded as failed.
+
+    Returns:
+        How the studies ended.
 
     Raises:
-        RequestError: something in the recipe cannot be run, said with its place, or a folder cannot be used; nothing is
-            written.
-        RecordError: the record cannot be written any more, as on a full disk; what is recorded is whole.
-        RunError: the cluster cannot make runs, or one of its machines would make other points; what is recorded is whole.
+        RequestError: if a part of the recipe cannot be run (the message names the part), or a folder cannot be used; nothing
+            is written.
+        RecordError: if the record cannot be written, for example on a full disk; no recorded result is lost.
+        RunError: if the cluster cannot carry out runs, or one of its machines would give other results.
 
     Example:
         >>> run("runs/quick.yaml", jobs=2).failed      # doctest: +SKIP
@@ -142,11 +162,11 @@ def run(
     if timeout is not None and not timeout > 0:
         raise RequestError(f"the time limit must be more than 0 seconds, got {timeout:g}")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-    listener = listener or Silent()
+    listener = listener or SilentListener()
     planned = planned_studies(recipe)
     folder = Path(out or ROOT / recipe.name)
     with ExitStack() as stack:
-        machine = Machine.here()
+        machine = MachineResources.detect()
         engine: InProcess | Workers | RayCluster
         if ray:
             engine = stack.enter_context(RayCluster(ray, recipe.threads, jobs, listener.noted))
@@ -154,137 +174,138 @@ def run(
             engine = InProcess(recipe.threads)
         else:
             engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
-        stop = stack.enter_context(Cancellation(timeout))  # after Ray, which takes SIGTERM for itself
+        cancellation = stack.enter_context(Cancellation(timeout))  # after Ray, which sets a handler for SIGTERM
         try:
             studies = [
-                _Study(folder / _folder_name(opened, study.variant), study.request, opened)
-                for study, opened in zip(planned, _opened(recipe, planned, engine, stop), strict=True)
+                _Study(folder / _folder_name(info, study.variant), study.request, info)
+                for study, info in zip(planned, _open_studies(recipe, planned, engine, cancellation), strict=True)
             ]
         except Cancelled:
-            return _never_begun(folder, stop)
-        _refuse_twins(studies)
+            if cancellation.interrupted:
+                raise KeyboardInterrupt from None
+            return StudyOutcome(folder, (), None, 0, cancellation.reason)
+        _refuse_shared_folders(studies)
         for study in studies:
-            refuse_foreign(study.folder)
+            Store.refuse_foreign(study.folder)
         stack.enter_context(locked(folder))
+        remove_temporary_files(folder)
         for study in studies:
-            study.begin(stack, recipe.threads, listener)
-        _keep_recipe(folder, recipe)
+            study.open_record(stack, recipe.threads, listener)
+        _save_recipe(folder, recipe)
         if isinstance(engine, Workers):
-            left = sum(len(study.left(retry_failed)) for study in studies)
-            engine.count, why = processes(jobs, machine, [study.opened for study in studies], left, recipe.threads)
-            if why:
-                listener.noted(why)
-        return _carry_out(folder, studies, engine, listener, stop, retry_failed)
+            missing = sum(len(study.missing_runs(retry_failed)) for study in studies)
+            infos = [study.info for study in studies]
+            engine.count, reason = process_count(jobs, machine, infos, missing, recipe.threads)
+            if reason:
+                listener.noted(reason)
+        return _carry_out(folder, studies, engine, listener, cancellation, retry_failed)
 
 
 @dataclass
 class _Study:
-    """A study that was opened, and its record once it has begun."""
+    """A checked study, and its record once `open_record` has opened that."""
 
     folder: Path
     request: StudyRequest
-    opened: StudyInfo
-    torn: str = ""
+    info: StudyInfo
     store: Store = field(init=False)
 
-    def begin(self, stack: ExitStack, threads: int, listener: Listener) -> None:
-        """Take the folder and find or begin the record in it; the stack gives the folder back."""
-        refuse_foreign(self.folder)
-        stack.enter_context(locked(self.folder))
-        opened = self.opened
-        about = opened.data, opened.vocabulary_size, opened.known_front, threads
-        self.store = Store.create(self.folder, opened.request, *about)
+    def open_record(self, stack: ExitStack, threads: int, listener: Listener) -> None:
+        """Create or resume the record; the stack holds the lock of the folder."""
+        info = self.info
+        contents = study_contents(info.request, info.data, info.vocabulary_size, info.known_front, threads)
+        self.store = stack.enter_context(Store.writing(self.folder, contents))
         if (before := self.store.study.get("threads")) not in (None, threads):
             listener.noted(
-                f"{self.folder} was begun with {before} threads a run and goes on with {threads}: last bits may differ"
+                f"{self.folder} was created with {before} threads per run and continues with {threads}: last bits may differ"
             )
-        self.torn = self.store.clean_up()
 
-    def left(self, retry_failed: bool) -> list[Run]:
-        """The runs that are to be made, in order."""
+    def missing_runs(self, retry_failed: bool) -> list[Run]:
+        """The runs to carry out, in order."""
         done = {Run.of(point) for point in self.store.points() if point["status"] == "ok" or not retry_failed}
-        return [run for run in self.opened.runs if run not in done]
+        return [run for run in self.info.runs if run not in done]
 
 
 def _carry_out(
-    folder: Path, studies: Sequence[_Study], engine: Engine, listener: Listener, stop: Cancellation, retry_failed: bool
-) -> Ended:
-    """Make what is left of the studies, and record it."""
-    stop.watch({folder, *(study.folder for study in studies)})
-    left = [study.left(retry_failed) for study in studies]
-    missing = [len(own) for own in left]
-    undrawn = {number for number, study in enumerate(studies) if study.store.points()}
+    folder: Path,
+    studies: Sequence[_Study],
+    engine: Engine,
+    listener: Listener,
+    cancellation: Cancellation,
+    retry_failed: bool,
+) -> StudyOutcome:
+    """Carry out the missing runs of the studies and record them."""
+    cancellation.watch({folder, *(study.folder for study in studies)})
+    runs = [study.missing_runs(retry_failed) for study in studies]
+    missing = [len(own) for own in runs]
+    outdated = {number for number, study in enumerate(studies) if study.store.points()}  # studies whose report is to be written
     jobs = [
-        Job(number, study.request, each, study.opened.task, study.opened.lm)
+        Job(number, study.request, each, study.info.task, study.info.lm)
         for number, study in enumerate(studies)
-        for each in left[number]
+        for each in runs[number]
     ]
-    listener.planned(folder, jobs, sum(len(study.opened.runs) for study in studies) - len(jobs))
+    listener.planned(folder, jobs, sum(len(study.info.runs) for study in studies) - len(jobs))
     for study in studies:
-        if study.torn:
-            listener.noted(f"{study.folder} had a line cut off at its end ({len(study.torn)} signs); it is in points.torn")
+        if torn := study.store.torn:
+            listener.noted(f"the last line of {study.folder} was incomplete ({len(torn)} characters); it is now in points.torn")
 
-    def draw(numbers: set[int]) -> None:
-        for number in sorted(numbers & undrawn):
-            undrawn.discard(number)
+    def write_reports(numbers: set[int]) -> None:
+        for number in sorted(numbers & outdated):
+            outdated.discard(number)
             write_report(studies[number].store)
 
     try:
-        with closing(engine.make(jobs, listener, stop)) as made:
-            for job, outcome in made:
-                store, point = studies[job.study].store, outcome.point
-                if outcome.soft is not None:
-                    point = point | {"soft_prompt_file": store.keep_soft(job.run, outcome.soft)}
+        with closing(engine.make(jobs, listener, cancellation)) as results:
+            for job, result in results:
+                store, point = studies[job.study].store, result.point
+                if result.soft is not None:
+                    point = point | {"soft_prompt_file": store.save_soft_prompt(job.run, result.soft)}
                 store.append(point)
                 missing[job.study] -= 1
-                undrawn.add(job.study)
+                outdated.add(job.study)
                 listener.finished(job, point)
                 if missing[job.study] == 0 and len(studies) > 1:
-                    draw({job.study})
+                    write_reports({job.study})
     except RecordError:
         raise
     except Cancelled:
         pass
     except BaseException:
-        if not stop.interrupted:  # a second signal ends it at once
-            draw({*range(len(studies))})
+        if not cancellation.interrupted:  # a second signal ends the program at once
+            write_reports({*range(len(studies))})
         raise
-    draw({*range(len(studies))})
-    if stop.interrupted:
+    write_reports({*range(len(studies))})
+    if cancellation.interrupted:
         raise KeyboardInterrupt
     failed = sum(point["status"] != "ok" for study in studies for point in study.store.points())
-    return Ended(folder, tuple(study.store for study in studies), sum(missing), failed, stop.reason)
+    return StudyOutcome(folder, tuple(study.store for study in studies), sum(missing), failed, cancellation.reason)
 
 
-def _opened(recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, stop: Cancellation) -> Iterator[StudyInfo]:
-    """Each of the planned studies, opened; what is wrong is said with its place in the recipe."""
-    opened = engine.open([study.request for study in planned], stop)
+def _open_studies(
+    recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, cancellation: Cancellation
+) -> Iterator[StudyInfo]:
+    """Check each planned study; an error names its place in the recipe."""
+    infos = engine.open([study.request for study in planned], cancellation)
     for study in planned:
         try:
-            yield next(opened)
+            yield next(infos)
         except RequestError as error:
             raise study.blame(recipe, error) from error
 
 
-def _never_begun(folder: Path, stop: Cancellation) -> Ended:
-    if stop.interrupted:
-        raise KeyboardInterrupt
-    return Ended(folder, (), None, 0, stop.reason)
-
-
-def _folder_name(opened: StudyInfo, variant: str = "") -> str:
-    name = f"{opened.task}-{opened.lm.replace('/', '--')}"
+def _folder_name(info: StudyInfo, variant: str = "") -> str:
+    name = f"{info.task}-{info.lm.replace('/', '--')}"
     return f"{name}-{variant}" if variant else name
 
 
-def _refuse_twins(studies: Sequence[_Study]) -> None:
+def _refuse_shared_folders(studies: Sequence[_Study]) -> None:
     folders = [study.folder for study in studies]
     for folder in folders:
         if folders.count(folder) > 1:
             raise RequestError(f"two studies of the recipe would share the folder {folder}; give them names under 'studies'")
 
 
-def _keep_recipe(folder: Path, recipe: Recipe) -> None:
-    """What was asked for goes with the record, with all that `-o` replaced."""
-    with replacing(folder / "recipe.yaml") as aside:
-        aside.write_text(recipe.as_yaml(), encoding="utf-8")
+def _save_recipe(folder: Path, recipe: Recipe) -> None:
+    """Save the recipe beside the records, with the values that `-o` has replaced."""
+    with replacing(folder / "recipe.yaml") as temporary:
+        temporary.write_text(recipe.as_yaml(), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The engine that makes runs in several processes of this machine.
+"""The engine that carries out runs in several processes of this machine.
 
-Every process is given one job at a time and hands back what came of it; the one that asks writes the record. A process that
-dies (a crash in native code, or the system wants its memory) costs the run that it was at, which is recorded as failed, and
-another takes its place. Where the process that asks dies, however, they end by themselves.
+Every process receives one job at a time and returns its result; the parent process writes the record. If a process dies (by a
+crash in native code, or because the system is out of memory), its run is recorded as failed and another process replaces it.
+If the parent process dies, for any reason, its processes end by themselves.
 """
 
 import multiprocessing
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -21,11 +21,11 @@ from typing import Any
 from hardprompt.errors import RunError
 from hardprompt.records.request import StudyRequest
 from hardprompt.study.cancellation import SIGNALS, Cancellation
-from hardprompt.study.engine import Desk, Job, Listener, Refused, Silent
+from hardprompt.study.engine import InvalidRequest, Job, JobExecutor, Listener, SilentListener
 from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
 
-TELL_EVERY = 0.2
-"""Seconds between two words of a process on how far it has come."""
+PROGRESS_SECONDS = 0.2
+"""Seconds between two reports of a process on its progress."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -34,39 +34,39 @@ Order = StudyRequest | Job
 
 @dataclass(eq=False)
 class _Worker:
-    """A process and the line to it; `order` is what it is at."""
+    """A process and the connection to it; `order` is what it works on."""
 
     process: Any
-    line: Connection
+    connection: Connection
     gpu: str | None
     order: Order | None = None
 
     def end(self) -> None:
         self.process.kill()
         self.process.join()
-        self.line.close()
+        self.connection.close()
 
     @property
     def death(self) -> str:
-        """How it ended."""
+        """Why the process ended."""
         self.process.join()
         code = self.process.exitcode
         if code is not None and code < 0:
-            why = ": the system may have wanted its memory" if -code == signal.SIGKILL else ""
+            why = ": the system may be out of memory" if -code == signal.SIGKILL else ""
             return f"its process ended by {signal.Signals(-code).name}{why}"
         return f"its process ended with status {code}"
 
 
 @dataclass
 class Workers:
-    """The engine; a context manager, at whose end no process is left.
+    """The engine; a context manager, which ends all processes on exit.
 
-    A program of one's own that uses it must do so under `if __name__ == "__main__":`, since the processes import that program.
+    A program must use it under `if __name__ == "__main__":`, because the processes import that program.
 
     Args:
-        threads: of every run.
-        count: how many processes; may be changed between two calls.
-        gpus: those that the processes get, one each; all of them to each where there is none.
+        threads: threads of every run.
+        count: the number of processes; it may be changed between two calls.
+        gpus: the names of the GPUs, one for each process; if empty, every process sees all of them.
     """
 
     threads: int = 1
@@ -82,40 +82,42 @@ class Workers:
             worker.end()
         self._workers.clear()
 
-    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
-        """As `Engine` has it; one process opens them, in order."""
+    def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
+        """As `Engine` describes it; one process opens the studies, in order."""
         count, self.count = self.count, 1
-        for _, answer in self._answers(requests, Silent(), stop):
+        for _, answer in self._answers(requests, SilentListener(), cancellation):
             if isinstance(answer, StudyInfo):
                 yield answer
-            elif isinstance(answer, Refused):
+            elif isinstance(answer, InvalidRequest):
                 raise answer.error
             else:
                 raise RunError(f"the studies cannot be checked: {answer}")
         self.count = count
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
-        """As `Engine` has it."""
-        for job, answer in self._answers(jobs, listener, stop):
+    def make(
+        self, jobs: Iterable[Job], listener: Listener, cancellation: Cancellation
+    ) -> Generator[tuple[Job, RunResult], None, None]:
+        """As `Engine` describes it."""
+        for job, answer in self._answers(jobs, listener, cancellation):
             assert isinstance(job, Job)
             yield job, answer if isinstance(answer, RunResult) else job.failed(str(answer))
 
     def _answers(
-        self, orders: Iterable[Order], listener: Listener, stop: Cancellation
+        self, orders: Iterable[Order], listener: Listener, cancellation: Cancellation
     ) -> Generator[tuple[Order, Any], None, None]:
-        """Each order with its answer, or with a text on how its process ended."""
-        left = deque(orders)
+        """Each order with its answer, or with a text that tells why its process ended."""
+        waiting = deque(orders)
         try:
-            while left or any(worker.order is not None for worker in self._workers):
-                self._hand_out(left, listener)
-                lines = {worker.line: worker for worker in self._workers if worker.order is not None}
-                with stop.droppable():
-                    ready = wait(list(lines), timeout=TELL_EVERY)
-                for worker in (lines[line] for line in lines if line in ready):
+            while waiting or any(worker.order is not None for worker in self._workers):
+                self._hand_out(waiting, listener)
+                connections = {worker.connection: worker for worker in self._workers if worker.order is not None}
+                with cancellation.interruptible():
+                    ready = wait(list(connections), timeout=PROGRESS_SECONDS)
+                for worker in [worker for connection, worker in connections.items() if connection in ready]:
                     order = worker.order
                     assert order is not None
                     try:
-                        answer = worker.line.recv()
+                        answer = worker.connection.recv()
                     except (EOFError, OSError):
                         answer = worker.death
                         self._workers.remove(worker)
@@ -126,20 +128,20 @@ class Workers:
                         worker.order = None
                         yield order, answer
         finally:
-            for worker in [worker for worker in self._workers if worker.order is not None]:  # what it is at is dropped
+            for worker in [worker for worker in self._workers if worker.order is not None]:
                 self._workers.remove(worker)
                 worker.end()
 
-    def _hand_out(self, left: deque[Order], listener: Listener) -> None:
-        while left:
+    def _hand_out(self, waiting: deque[Order], listener: Listener) -> None:
+        while waiting:
             worker = next((worker for worker in self._workers if worker.order is None), None)
             if worker is None:
                 if len(self._workers) >= self.count:
                     return
                 self._workers.append(worker := self._new())
-            worker.order = left.popleft()
-            with suppress(ConnectionError):  # it died idle, as its line will say
-                worker.line.send(worker.order)
+            worker.order = waiting.popleft()
+            with suppress(ConnectionError):  # it died while idle; receiving from it reports that
+                worker.connection.send(worker.order)
             if isinstance(worker.order, Job):
                 listener.started(worker.order)
 
@@ -156,7 +158,7 @@ class Workers:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Signals wait; a process that is started in the block never gets those that are for the one that asks."""
+    """Block signals, so that a process which is started in the block never receives those for its parent."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -167,34 +169,38 @@ def _no_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(line: Connection, threads: int, gpu: str | None) -> None:
-    """What a process does: it answers orders until nobody is there."""
+def _serve(connection: Connection, threads: int, gpu: str | None) -> None:
+    """The main function of a process: answer orders until the connection is closed."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a user's code prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is for the parent's results only
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     import torch
 
     torch.set_num_threads(threads)
-    desk = Desk()
+    executor = JobExecutor()
     with suppress(EOFError, ConnectionError):
         while True:
-            order = line.recv()
-            line.send(desk.make(order, _teller(line)) if isinstance(order, Job) else desk.open(order))
+            order = connection.recv()
+            if isinstance(order, Job):
+                connection.send(executor.execute(order, throttled(connection.send, PROGRESS_SECONDS)))
+            else:
+                connection.send(executor.open(order))
 
 
-def _teller(line: Connection) -> Any:
-    told = 0.0
+def throttled(report: Callable[[Progress], None], seconds: float) -> Callable[[Progress], None]:
+    """A function that passes on a report of progress only if the last one was at least some seconds ago."""
+    last = 0.0
 
-    def tell(step: Progress) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= TELL_EVERY:
-            told = now
-            line.send(step)
+    def throttled_report(step: Progress) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= seconds:
+            last = now
+            report(step)
 
-    return tell
+    return throttled_report
 
 
 def _end_with_parent() -> None:

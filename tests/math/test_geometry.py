@@ -341,7 +341,9 @@ def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
 
 def test_initial_words_are_one_token(microworld: FrozenLM) -> None:
     assert initial_tokens(microworld, WORDS_OF["microworld"]) == [microworld.encode(word)[0] for word in WORDS_OF["microworld"]]
-    with pytest.raises(RequestError, match="one token of microworld, but 'bird' is 4, 'paper' is 5, 'water' is 2; take other"):
+    with pytest.raises(
+        RequestError, match="one token of microworld, but 'bird' is 4, 'paper' is 5, 'water' is 2; choose other"
+    ):
         initial_tokens(microworld, WORDS)
     with pytest.raises(RequestError, match="are the same token of tiny-bert"):
         initial_tokens(tiny_lm("bert"), ["film", "Film"])
@@ -393,14 +395,14 @@ def test_an_interrupted_study_goes_on_to_the_same_numbers(tiny_study: GeometryRe
     with pytest.raises(KeyboardInterrupt):
         train_prompts(tiny_study, here / "cut", Stop(2))
     record = GeometryRecord(here / "cut")
-    kept = record.file.read_text(encoding="utf-8")
+    kept = record.lines_path.read_text(encoding="utf-8")
     assert kept.count("\n") == 2
-    with record.file.open("a", encoding="utf-8") as file:
+    with record.lines_path.open("a", encoding="utf-8") as file:
         file.write('{"task": "thr')
     stop = Stop(99)
     again = train_prompts(tiny_study, here / "cut", stop)
-    assert stop.recorded == 2 and (here / "cut" / "prompts.torn").read_text(encoding="utf-8") == '{"task": "thr'
-    assert again.file.read_text(encoding="utf-8").startswith(kept)
+    assert stop.recorded == 2 and (here / "cut" / "prompts.torn").read_text(encoding="utf-8") == '{"task": "thr\n'
+    assert again.lines_path.read_text(encoding="utf-8").startswith(kept)
     assert without_time(again.lines()) == without_time(whole.lines())
     for one, other in zip(whole.prompts(), again.prompts(), strict=True):
         assert torch.equal(one.embeds, other.embeds) and (one.task, one.word) == (other.task, other.word)
@@ -413,13 +415,13 @@ def test_a_record_is_of_one_request(tiny_study: GeometryRequest, here: Path) -> 
     record = train_prompts(tiny_study.model_copy(update={"tasks": tiny_study.tasks[:1]}), here / "out")
     with pytest.raises(StudyError, match=r"holds another study \(other tasks\); choose another --out"):
         train_prompts(tiny_study, here / "out")
-    with pytest.raises(StudyError, match="is no geometry study and not empty"):
+    with pytest.raises(StudyError, match="is not empty and holds no geometry study"):
         train_prompts(tiny_study, here / "tiny")
     (here / "t.py").write_text(TASKS.replace('"cat"', '"dog"'), encoding="utf-8")
-    with pytest.raises(StudyError, match="data of a task have changed"):
+    with pytest.raises(StudyError, match="the task data have changed"):
         train_prompts(record.request, here / "out")
-    record.file.write_text("{}\n", encoding="utf-8")
-    with pytest.raises(StudyError, match=r"prompts\.jsonl:1: not a prompt of a study"):
+    record.lines_path.write_text("{}\n", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"prompts\.jsonl:1: not a result of a geometry study"):
         record.lines()
     with pytest.raises(StudyError, match=r"holds no geometry study: it has no geometry\.yaml"):
         GeometryRecord(here)
@@ -432,9 +434,9 @@ def test_a_prompt_that_fails_is_a_line(tiny_study: GeometryRequest, here: Path) 
         geometry(wild, here / "wild")
     assert [line["status"] for line in GeometryRecord(here / "wild").lines()] == ["failed"] * 6
     record = train_prompts(tiny_study, here / "out")
-    first, *rest = record.file.read_text(encoding="utf-8").splitlines(keepends=True)
+    first, *rest = record.lines_path.read_text(encoding="utf-8").splitlines(keepends=True)
     line = {key: json.loads(first)[key] for key in ("task", "word")} | {"status": "failed", "error": "E: misfortune"}
-    record.file.write_text(json.dumps(line) + "\n" + "".join(rest), encoding="utf-8")
+    record.lines_path.write_text(json.dumps(line) + "\n" + "".join(rest), encoding="utf-8")
     assert len(record.prompts()) == 5
     assert len(train_prompts(tiny_study, here / "out").prompts()) == 6
 

@@ -131,11 +131,11 @@ def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) ->
 def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
     """A seed that failed with one optimizer counts for none; every task has as many as the one with the fewest."""
     stores = [Store(folder) for folder in three]
-    lines = [json.loads(line) for line in stores[0].points_file.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in stores[0].lines_path.read_text(encoding="utf-8").splitlines()]
     for line in lines:
         if (line["optimizer"], line["seed"]) == ("soft", 0):
             line |= {"status": "failed", "error": "no"}
-    stores[0].points_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    stores[0].lines_path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     found = scores(together(stores), [("soft", 0.0), ("pez", 0.0)], as_text)
     assert found is not None
     np.testing.assert_allclose(found[0], [[0.2], [0.4], [0.7]])

@@ -18,7 +18,7 @@ from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value_at
 from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.experiments.geometry.request import GeometryRequest
-from hardprompt.experiments.wayward.run import WaywardPairs, wayward_pairs
+from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.estimate import Estimate
 from hardprompt.stats.summaries import mean
@@ -244,11 +244,11 @@ def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     cut = folder / "category-microworld-pez" / "points.jsonl"
     cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:2]))
     _, out, said = ask([*command, "--recorded"])
-    assert json.loads(out)[0]["found"]["n"] == 2 and "pez-variants is not complete, 1 runs are not recorded" in said
+    assert json.loads(out)[0]["found"]["n"] == 2 and "pez-variants is not complete: 1 runs are not recorded" in said
 
 
 def test_a_folder_that_a_recipe_needs_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasured, match="name the folder with --models"):
+    with pytest.raises(NotMeasured, match="give the folder with --models"):
         record_lines("wayward-sizes", Where(tmp_path))
 
 
@@ -270,5 +270,5 @@ def test_wayward_pairs_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pyt
     ]
     assert [row["gamma"] for row in lines if row["row"] == "gamma"] == [0.0, 3.0] * 2
     assert (tmp_path / "wayward" / json.loads(first)["file"]).is_file()
-    with pytest.raises(StudyError, match=r"another request \(other steps\)"):
+    with pytest.raises(StudyError, match=r"holds another study \(other steps\)"):
         wayward_pairs(asked.model_copy(update={"steps": 3}), tmp_path / "wayward")

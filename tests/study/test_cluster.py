@@ -18,7 +18,7 @@ import hardprompt
 from hardprompt.errors import RequestError
 from hardprompt.records.store import Store, versions
 from hardprompt.study import read_recipe
-from hardprompt.study.cluster import TRIES, _make, _open, _settle, _Unfit, reads
+from hardprompt.study.cluster import ATTEMPTS, _configure, _IncompatibleMachine, _make, _open, inputs
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import planned_studies
@@ -82,14 +82,16 @@ def results(out: Path) -> dict[Any, Any]:
 
 def test_a_machine_with_other_versions_makes_nothing() -> None:
     """It is named with what it has and what the others have."""
-    unfit = _settle(1, None, versions() | {"torch": "1.0"})
-    assert unfit and f"has torch {versions()['torch']} instead of 1.0; install the same versions on all" in unfit.why
+    unfit = _configure(1, None, versions() | {"torch": "1.0"})
+    assert (
+        unfit and f"has torch {versions()['torch']} instead of 1.0; install the same versions on all machines" in unfit.reason
+    )
 
 
 def test_a_machine_without_the_folder_makes_nothing(tmp_path: Path) -> None:
     """Paths in a recipe are relative to where it was begun, on every machine."""
-    unfit = _settle(1, str(tmp_path / "nowhere"), versions())
-    assert unfit and "nowhere; share it, or ship it with `ray job submit --working-dir .`" in unfit.why
+    unfit = _configure(1, str(tmp_path / "nowhere"), versions())
+    assert unfit and "nowhere; share it, or send it with `ray job submit --working-dir .`" in unfit.reason
 
 
 def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo) -> None:
@@ -97,10 +99,10 @@ def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo
     [study] = planned_studies(read_recipe(recipe))
     job = Job(0, study.request, opened.runs[0], opened.task, opened.lm)
     lacking = Job(0, study.request.model_copy(update={"lm": "nowhere/model"}), *(job.run, job.task, job.lm))
-    elsewhere = reads(replace(opened, data={"default": "0" * 64}))
-    for each, expected in ((job, "reads other data"), (lacking, "cannot run a study that another one can: ")):
+    elsewhere = inputs(replace(opened, data={"default": "0" * 64}))
+    for each, expected in ((job, "has other data"), (lacking, "cannot run a study that another machine can run: ")):
         answer = _make(0, each, elsewhere, 1, None, versions(), None)
-        assert isinstance(answer, _Unfit) and expected in answer.why
+        assert isinstance(answer, _IncompatibleMachine) and expected in answer.reason
 
 
 def test_ray_is_asked_for_only_where_it_is_used(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +162,7 @@ def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_
     said, errors = process.communicate(timeout=240)
     cluster.remove_node(other)
     assert process.returncode == 0, errors
-    assert re.search("is made again: its (machine was lost|process ended)", errors), errors
+    assert re.search("is repeated: its (machine was lost|process ended)", errors), errors
     assert len(json.loads(said)["studies"][0]["points"]) == 12
     hardprompt.run(read_recipe(recipe, large[1::2]), tmp_path / "one", jobs=1)
     assert results(tmp_path / "many") == results(tmp_path / "one")
@@ -191,7 +193,7 @@ def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, t
     assert process.returncode == 1, errors
     manual, fatal = json.loads(said)["studies"][0]["points"]
     assert manual["status"] == "ok" and fatal["status"] == "failed"
-    assert fatal["error"] == f"begun {TRIES} times; at last its process ended"
+    assert fatal["error"] == f"attempted {ATTEMPTS} times; the last time its process ended"
 
 
 @pytest.mark.slow
@@ -223,6 +225,6 @@ def test_a_run_too_large_for_every_machine_waits(cluster: Any, recipe: Path, tmp
 )
 def test_there_must_be_a_cluster(recipe: Path, tmp_path: Path, address: str, said: str) -> None:
     """One line at once, where Ray would wait for minutes."""
-    with pytest.raises(RequestError, match=rf"no Ray cluster at {address} \({said}\); `ray start --head` begins one"):
+    with pytest.raises(RequestError, match=rf"no Ray cluster at {address} \({said}\); start one with `ray start --head`"):
         hardprompt.run(recipe, tmp_path / "out", ray=address)
     assert not (tmp_path / "out").exists()

@@ -266,9 +266,9 @@ def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     store = Store(tmp_path)
     runs = [Run("a,b", "c", 0, 0.0), Run("a", "b,c", 0, 0.0), Run("../up", "x/y", 1, 0.1), Run("a", "b,c", 0, 0.1)]
-    files = [store.keep_soft(run, save({"embeds": torch.full((2, 3), float(i))})) for i, run in enumerate(runs)]
+    files = [store.save_soft_prompt(run, save({"embeds": torch.full((2, 3), float(i))})) for i, run in enumerate(runs)]
     assert len(set(files)) == len(runs) and len(list((tmp_path / "soft").iterdir())) == len(runs)
-    assert [store.soft(file)[0, 0].item() for file in files] == [0, 1, 2, 3]
+    assert [store.load_vectors(file)[0, 0].item() for file in files] == [0, 1, 2, 3]
 
 
 # inspect

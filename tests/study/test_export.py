@@ -120,7 +120,7 @@ def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "template", "prompt", "says"),
     [
-        ("gpt2", "{input} {prompt}", None, "stands behind the input in '{input} {prompt}'.*take --to text or json"),
+        ("gpt2", "{input} {prompt}", None, "is after the input in '{input} {prompt}'.*use --to text or json"),
         ("roberta", "{prompt} {input} {mask}", None, "tiny-roberta is a masked model"),
         (
             "gpt2",
@@ -165,11 +165,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "x.npy": ({"x.npy": b"\x93NUMPY"}, "x.npy cannot be read"),
     "x.npz": ({"x.npz": b"PK"}, "x.npz cannot be read"),
     "x.safetensors": ({"x.safetensors": b"{}"}, "x.safetensors cannot be read .SafetensorError"),
-    "flat.npy": ({"flat.npy": np.zeros(3)}, r"of shape \(3,\) is no soft prompt"),
-    "whole.npy": ({"whole.npy": np.zeros((3, 2), int)}, "is no soft prompt; expected numbers"),
+    "flat.npy": ({"flat.npy": np.zeros(3)}, r"of shape \(3,\) is not a soft prompt"),
+    "whole.npy": ({"whole.npy": np.zeros((3, 2), int)}, "is not a soft prompt; expected numbers"),
     "objects.npy": ({"objects.npy": np.array([[{}]])}, "objects.npy cannot be read .ValueError"),
-    "no": ({"no/x": b""}, "no is no peft adapter: it has no adapter_config.json"),
-    "lora": ({"lora/adapter_config.json": b'{"peft_type": "LORA"}'}, "lora is a LORA adapter; only one of PROMPT_TUNING"),
+    "no": ({"no/x": b""}, "no is not a PEFT adapter: it has no adapter_config.json"),
+    "lora": ({"lora/adapter_config.json": b'{"peft_type": "LORA"}'}, "lora is a LORA adapter; expected PROMPT_TUNING"),
     "list": ({"list/adapter_config.json": b"[]"}, "adapter_config.json: expected an object"),
     "cut": ({"cut/adapter_config.json": b"{"}, "adapter_config.json is not JSON"),
     "light": ({"light/adapter_config.json": b'{"peft_type": "PROMPT_TUNING"}'}, "the soft prompt in light cannot be read"),
@@ -197,7 +197,7 @@ def test_an_adapter_whose_parts_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="vectors_before is 4; expected a number below 4"):
         read_adapter(tmp_path)
     save_file({"prompt_embeddings": torch.zeros(2, 16)}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(RequestError, match=r"is of shape \(2, 16\), and adapter_config.json says \(4, 16\)"):
+    with pytest.raises(RequestError, match=r"has the shape \(2, 16\); expected \(4, 16\), as in adapter_config"):
         read_adapter(tmp_path)
 
 
@@ -259,16 +259,16 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
 
 
 def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
-    with pytest.raises(RequestError, match="stands behind the input"):
+    with pytest.raises(RequestError, match="is after the input"):
         export(PromptRef(run=here / "last", optimizer="soft"), "peft", "out")
     with pytest.raises(RequestError, match="the empty prompt needs no adapter"):
         export(PromptRef(run=study, optimizer="empty"), "peft", "out")
     with pytest.raises(UnknownName, match="no form of export 'pefd'; did you mean 'peft'"):
         export(PromptRef(run=study, optimizer="soft"), "pefd", "out")
-    with pytest.raises(RequestError, match="only what a run found is exported"):
+    with pytest.raises(RequestError, match="only the prompt of a run can be exported"):
         export(PromptRef(text="x"), "text", "out")
     assert not (here / "out").exists()
-    with pytest.raises(StudyError, match="tiny is there already and not empty; choose another --out"):
+    with pytest.raises(StudyError, match="tiny already exists and is not empty; choose another --out"):
         export(PromptRef(run=study, optimizer="soft"), "text", "tiny")
 
 

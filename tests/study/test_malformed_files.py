@@ -437,24 +437,30 @@ FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
 
 STUDIES = {
     "of another request": Wrong(f"{GOOD} --seeds 4 --out study", "holds another study .*seeds.*; choose another --out"),
-    "of other data": Wrong(f"{STUDY} --out changed", "data of the task have changed since changed was begun; choose another"),
-    "of other things": Wrong(f"{GOOD} --out tiny", "is no study and not empty; choose another --out"),
-    "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is no study and not empty; choose another --out"),
+    "of other data": Wrong(f"{STUDY} --out changed", "the task data have changed since changed was created; choose another"),
+    "of other things": Wrong(f"{GOOD} --out tiny", "is not empty and holds no study; choose another --out"),
+    "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is not empty and holds no study; choose another --out"),
     "below a file": Wrong(f"{GOOD} --out mood.jsonl/below", "cannot make the folder .*; choose another --out"),
     "broken": Wrong(f"{GOOD} --out broken", r"broken/study\.yaml cannot be read"),
-    "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a point of a study"),
+    "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a result of a study"),
     "report of none": Wrong("report tiny", r"tiny holds no study: it has no study\.yaml"),
     "report of a folder not there": Wrong("report none", r"none holds no study"),
     "report of tabs": Wrong("report tabs", r"tabs/study\.yaml cannot be read: .*line 2"),
     "report of binary": Wrong("report binary", r"binary/study\.yaml cannot be read"),
     "report of a tag": Wrong("report tagged", r"tagged/study\.yaml cannot be read: .*python/object"),
-    "report of half a study": Wrong("report hollow", r"hollow/study\.yaml is no study \(vocabulary_size: field required"),
-    "report of a value out of range": Wrong("report no-words", r"is no study \(vocabulary_size: .*greater than or equal to 2"),
-    "report of a front without values": Wrong("report priced", r"is no study \(known_front: 0: test_accuracy: field required"),
+    "report of half a study": Wrong(
+        "report hollow", r"hollow/study\.yaml does not describe a study \(vocabulary_size: field required"
+    ),
+    "report of a value out of range": Wrong(
+        "report no-words", r"does not describe a study \(vocabulary_size: .*greater than or equal to 2"
+    ),
+    "report of a front without values": Wrong(
+        "report priced", r"does not describe a study \(known_front: 0: test_accuracy: field required"
+    ),
     "report of a newer study": Wrong("report newer", "study.yaml: colour: .*written by another version"),
     "report of no run": Wrong("report no-points", "no-points holds no run yet"),
     "report of a line cut off": Wrong("report cut-points", r"cut-points/points\.jsonl:3: not JSON .*repair or remove the line"),
-    "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl is not UTF-8"),
+    "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl:\d+: not UTF-8"),
     "report of NUL bytes": Wrong("report nul-points", r"nul-points/points\.jsonl:1: not JSON"),
     "report of depth": Wrong("report deep-points", r"deep-points/points\.jsonl:1: not JSON"),
     "report of a line without its text": Wrong(
@@ -479,21 +485,21 @@ PROMPTS = {
     "id negative": Wrong(f"inspect {TINY} --ids=-1", "token id -1 is not in the vocabulary of tiny"),
     "ids beyond the context": Wrong(f"{EVALUATE} --ids {','.join(['40'] * 62)}", "context of tiny is 64; shorten"),
     "text beyond the context": Wrong(f"inspect {TINY} --text '{'good ' * 80}'", "but tiny has room for 63; shorten it"),
-    "number of no run": Wrong("evaluate --text x --number 1", "--number chooses a run of a study; give its folder with --run"),
-    "seed of no run": Wrong("inspect --ids 5 --seed 1", "--seed chooses a run of a study"),
+    "number of no run": Wrong("evaluate --text x --number 1", "--number selects a run of a study; give its folder with --run"),
+    "seed of no run": Wrong("inspect --ids 5 --seed 1", "--seed selects a run of a study"),
     "number and seed": Wrong("evaluate --run study --number 1 --seed 3", "by --number or by --seed, not by both"),
     "run of no study": Wrong("evaluate --run tiny", r"tiny holds no study: it has no study\.yaml"),
     "run not there": Wrong("inspect --run study --number 4", "has no run 4; there are 3, numbered from 1"),
     "run zero": Wrong("evaluate --run study --number 0", "has no run 0; there are 3"),
-    "which run": Wrong("evaluate --run study", "3 runs of study fit; choose one with --number 1, 2, 3"),
+    "which run": Wrong("evaluate --run study", "3 runs of study fit; select one with --number 1, 2, 3"),
     "run of an optimizer": Wrong("evaluate --run study --optimizer manuel", "did you mean 'manual'"),
     "run of a seed": Wrong("evaluate --run study --seed 4", "has no finished run with seed 4"),
     "run that failed": Wrong("evaluate --run failed --number 1", "run 1 of failed failed and found no prompt: E: misfortune"),
     "run on other data": Wrong(
-        "evaluate --run changed --number 1", r"the data of task mood are not those that changed .* give --task mood\.jsonl"
+        "evaluate --run changed --number 1", r"the data of task mood have changed since changed .* give --task mood\.jsonl"
     ),
     "run on other data, the split named": Wrong(
-        "evaluate --run changed --number 1 --split default", "are not those that changed"
+        "evaluate --run changed --number 1 --split default", "have changed since changed"
     ),
     "run on data that are gone": Wrong("evaluate --run gone --number 1", r"gone\.jsonl: cannot be read"),
     "vectors lost": Wrong("evaluate --run lost-soft --number 3", r"cannot read the soft prompt lost-soft/soft/.*no such file"),
@@ -507,13 +513,15 @@ PROMPTS = {
     ),
     "several soft prompts": Wrong(
         f"{EVALUATE} --soft x.safetensors",
-        r"x\.safetensors holds 2 soft prompts \(a, b\); name a file of one",
+        r"x\.safetensors holds 2 soft prompts \(a, b\); give a file with one",
         {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
     ),
     "report of no geometry": Wrong(
         "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
     ),
-    "vectors not named": Wrong("inspect --run unnamed-soft --number 3", "holds no vectors of this soft prompt; name its proj"),
+    "vectors not named": Wrong(
+        "inspect --run unnamed-soft --number 3", "does not hold the vectors of this soft prompt; use its proj"
+    ),
 }
 
 RECIPE = "tasks: [mood.jsonl]\nmodels: [tiny]\n"
@@ -560,7 +568,7 @@ PLACES = f"geometry --task tasks.py:task {TINY} --word film --out record"
 
 GEOMETRY = {
     "task": Wrong(f"{PLACES} --task plurel", "no task 'plurel'; did you mean 'plural'"),
-    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: name each once"),
+    "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: every name must be given once"),
     "two tasks of one name": Wrong(
         f"{PLACES} --task own2.py", "two of the tasks are called alike: words, words", {"own2.py": TASKS}
     ),
@@ -584,9 +592,9 @@ GEOMETRY = {
         f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"
     ),
     "data not given": Wrong("geometry --task present-past --word cat", "needs its data: give --data PATH"),
-    "another study": Wrong(f"{PLACES} --out study", "study is no geometry study and not empty; choose another --out"),
+    "another study": Wrong(f"{PLACES} --out study", "study is not empty and holds no geometry study; choose another --out"),
     "added, not there": Wrong(f"{PLACES} --add none.npy", r"none\.npy cannot be read"),
-    "added, no adapter": Wrong(f"{PLACES} --add tiny", r"tiny is no peft adapter: it has no adapter_config\.json"),
+    "added, no adapter": Wrong(f"{PLACES} --add tiny", r"tiny is not a PEFT adapter: it has no adapter_config\.json"),
     "added, another width": Wrong(
         "geometry --task plural --word cat --add study/soft/soft,default,3,0.0.safetensors",
         r"of shape \(3, 16\) does not fit microworld, whose embeddings are 160 wide",
@@ -597,16 +605,14 @@ EXPORT = {
     "form": Wrong("export study --to pefd", "no form of export 'pefd'; did you mean 'peft'"),
     "no form": Wrong("export study", "--to"),
     "no study": Wrong("export tiny --to text", r"tiny holds no study: it has no study\.yaml"),
-    "which run": Wrong("export study --to text", "3 runs of study fit; choose one with --number 1, 2, 3"),
+    "which run": Wrong("export study --to text", "3 runs of study fit; select one with --number 1, 2, 3"),
     "run that failed": Wrong("export failed --to text --number 1", "failed and found no prompt: E: misfortune"),
     "folder not empty": Wrong(
-        "export study --to json --number 2 --out tiny", "tiny is there already and not empty; choose another"
+        "export study --to json --number 2 --out tiny", "tiny already exists and is not empty; choose another"
     ),
-    "prompt behind the input": Wrong(
-        "export study --to peft --number 3 --out x", "stands behind the input .* take --to text or"
-    ),
+    "prompt behind the input": Wrong("export study --to peft --number 3 --out x", "is after the input .* use --to text or"),
     "vectors lost": Wrong("export lost-soft --to peft --number 3 --out x", "cannot read the soft prompt lost-soft/soft/"),
-    "other data": Wrong("export changed --to text --number 1 --out x", "the data of task mood are not those that changed"),
+    "other data": Wrong("export changed --to text --number 1 --out x", "the data of task mood have changed since changed"),
 }
 
 WRONG: dict[str, Wrong] = {

@@ -16,12 +16,12 @@ from hardprompt.errors import RequestError, StudyError
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.study import compare
-from hardprompt.study.engine import Silent
+from hardprompt.study.engine import SilentListener
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.loading import load_optimizers, load_tasks
 from hardprompt.study.planner import PlannedStudy, planned_studies
 from hardprompt.study.recipe import RecipeFile, read_recipe, recipe_schema
-from hardprompt.study.resources import Machine, processes
+from hardprompt.study.resources import MachineResources, process_count
 from tests.helpers import Ask
 from tests.helpers.tiny import write_recipe
 
@@ -302,7 +302,7 @@ def test_other_threads_are_noted(base: Path, tmp_path: Path, no_plot: None) -> N
     """A study that goes on with another number than it was begun with may differ in its last bits, and says so."""
     notes: list[str] = []
 
-    class Watch(Silent):
+    class Watch(SilentListener):
         def noted(self, text: str) -> None:
             notes.append(text)
 
@@ -311,7 +311,7 @@ def test_other_threads_are_noted(base: Path, tmp_path: Path, no_plot: None) -> N
     assert notes == [] and Store(tmp_path / "out" / "mood-tiny").study["threads"] == 1
     hardprompt.run(read_recipe(base / "r.yaml", [*short, "threads=2"]), tmp_path / "out", Watch(), jobs=1)
     assert notes == [
-        f"{tmp_path / 'out' / 'mood-tiny'} was begun with 1 threads a run and goes on with 2: last bits may differ"
+        f"{tmp_path / 'out' / 'mood-tiny'} was created with 1 threads per run and continues with 2: last bits may differ"
     ]
 
 
@@ -329,7 +329,7 @@ def test_several_processes_make_the_same_points(base: Path, in_one: Path, tmp_pa
 def test_what_is_recorded_is_not_made_again(base: Path, in_one: Path) -> None:
     """The same recipe again makes nothing; another one in the same folder is refused, and nothing changes."""
 
-    class Watch(Silent):
+    class Watch(SilentListener):
         jobs: Any = None
 
         def planned(self, folder: Path, jobs: Any, recorded: int) -> None:
@@ -377,22 +377,22 @@ GB = 1 << 30
 @pytest.mark.parametrize(
     ("asked", "machine", "studies", "threads", "count", "says"),
     [
-        (None, Machine(8, 100 * GB), [opened()], 1, 8, ""),
-        (None, Machine(8, 100 * GB), [opened()], 4, 2, ""),
-        (None, Machine(8, 4 * GB), [opened(weights=GB), opened()], 1, 1, ""),
-        (3, Machine(8, 4 * GB), [opened(weights=GB)], 1, 1, "1 processes instead of 3: each may take 2.5 GB"),
-        (50, Machine(8, 100 * GB), [opened()], 1, 20, ""),
-        (16, Machine(8, 100 * GB), [opened()], 1, 16, ""),
-        (None, Machine(8, GB // 2), [opened()], 1, 1, ""),
-        (None, Machine(8, GB, ("0", "1")), [opened(memory="40GB")], 1, 2, ""),
-        (4, Machine(8, GB, ("0", "1")), [opened("cuda")], 1, 2, "2 processes instead of 4: there are 2 GPUs"),
-        (None, Machine(8, 100 * GB, ("0", "1")), [opened("cpu")], 1, 8, ""),
-        (4, Machine(8, 100 * GB, ("0", "1")), [opened("cuda:1")], 1, 1, "names a GPU by its number"),
+        (None, MachineResources(8, 100 * GB), [opened()], 1, 8, ""),
+        (None, MachineResources(8, 100 * GB), [opened()], 4, 2, ""),
+        (None, MachineResources(8, 4 * GB), [opened(weights=GB), opened()], 1, 1, ""),
+        (3, MachineResources(8, 4 * GB), [opened(weights=GB)], 1, 1, "1 processes instead of 3: each may take 2.5 GB"),
+        (50, MachineResources(8, 100 * GB), [opened()], 1, 20, ""),
+        (16, MachineResources(8, 100 * GB), [opened()], 1, 16, ""),
+        (None, MachineResources(8, GB // 2), [opened()], 1, 1, ""),
+        (None, MachineResources(8, GB, ("0", "1")), [opened(memory="40GB")], 1, 2, ""),
+        (4, MachineResources(8, GB, ("0", "1")), [opened("cuda")], 1, 2, "2 processes instead of 4: there are 2 GPUs"),
+        (None, MachineResources(8, 100 * GB, ("0", "1")), [opened("cpu")], 1, 8, ""),
+        (4, MachineResources(8, 100 * GB, ("0", "1")), [opened("cuda:1")], 1, 1, "names a GPU by its number"),
     ],
 )  # fmt: skip
 def test_as_many_processes_as_there_is_room_for(
-    asked: int | None, machine: Machine, studies: list[StudyInfo], threads: int, count: int, says: str
+    asked: int | None, machine: MachineResources, studies: list[StudyInfo], threads: int, count: int, says: str
 ) -> None:
     """By cores, by memory with the weights and the whole budget of each, by GPUs; never more than there are runs, 20 here."""
-    found, why = processes(asked, machine, studies, 20, threads)
+    found, why = process_count(asked, machine, studies, 20, threads)
     assert found == count and (says in why if says else why == "")

@@ -1,4 +1,4 @@
-"""Whatever ends a study, and whenever: what is recorded is whole, and the same command ends with the same points.
+"""Whatever ends a study, and whenever: no recorded result is lost, and the same command completes it to the same results.
 
 Real processes, real signals, and files that really cannot grow.
 """
@@ -8,22 +8,31 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 import hardprompt
-from hardprompt.errors import StudyError
+from hardprompt.errors import RecordError, RunError, StudyError
+from hardprompt.experiments.claims.claim import claims
+from hardprompt.experiments.claims.records import Where
+from hardprompt.experiments.claims.reproduce import reproduce
+from hardprompt.experiments.geometry.request import GeometryRequest
+from hardprompt.experiments.geometry.run import measure_again
+from hardprompt.experiments.geometry.training import train_prompts
+from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.records.lock import LOCK_FILE, STOP_FILE, locked
 from hardprompt.records.store import Store
 from hardprompt.study import read_recipe
 from hardprompt.study.cancellation import Cancellation, Cancelled
-from hardprompt.study.engine import Job, Silent
+from hardprompt.study.engine import Job, SilentListener
 from hardprompt.study.loaded_study import Progress
 from tests.helpers.tiny import write_recipe
 
@@ -93,7 +102,7 @@ def results(out: Path) -> dict[Any, Any]:
     """Every recorded value but the seconds, and the vectors of soft prompts, by run."""
     store = Store(out / FOLDER)
     found: dict[Any, Any] = {}
-    for line in (store.points_file).read_text(encoding="utf-8").split("\n")[:-1]:
+    for line in store.lines_path.read_text(encoding="utf-8").split("\n")[:-1]:
         point = json.loads(line) | {"seconds": 0}
         key = point["optimizer"], point["split"], point["seed"], point["weight"]
         assert key not in found, "recorded twice"
@@ -171,7 +180,7 @@ def finish(recipe: Path, out: Path) -> str:
     """Make what is left, in this process; what was noted."""
     notes: list[str] = []
 
-    class Watch(Silent):
+    class Watch(SilentListener):
         def noted(self, text: str) -> None:
             notes.append(text)
 
@@ -220,7 +229,7 @@ def test_what_a_killed_process_leaves_is_no_hindrance(
         (out / FOLDER / left).write_text("half")
     for file in (whole / "soft").iterdir():
         (out / FOLDER / "soft" / file.name).write_bytes(file.read_bytes())
-    assert "had a line cut off at its end" in finish(recipe, out)
+    assert "was incomplete" in finish(recipe, out)
     assert results(out) == undisturbed
     assert not [file for file in out.rglob(".*")] and (out / FOLDER / "points.torn").is_file()
 
@@ -264,7 +273,7 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
 def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path: Path) -> None:
     """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
 
-    class Watch(Silent):
+    class Watch(SilentListener):
         def advanced(self, job: Job, step: Progress) -> None:
             if how == "file":
                 (tmp_path / "out" / STOP_FILE).touch()
@@ -273,7 +282,9 @@ def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path:
     (tmp_path / "out" / STOP_FILE).touch()
     endless = read_recipe(recipe, ["optimizers=empty,pez", "seeds=0", *ENDLESS[1::2]])
     ended = hardprompt.run(endless, tmp_path / "out", Watch(), jobs=1, timeout=5 if how == "timeout" else None)
-    assert (how == "file") == ("stop was there" in ended.stopped) and (how == "timeout") == ("limit of 5 s" in ended.stopped)
+    assert (how == "file") == ("stopped by the file" in ended.stopped) and (how == "timeout") == (
+        "limit of 5 s" in ended.stopped
+    )
     assert (ended.left, ended.failed) == (2, 0) and not (tmp_path / "out" / STOP_FILE).exists()
     assert [point["optimizer"] for point in ended.stores[0].points()] == ["empty"]
 
@@ -296,16 +307,16 @@ def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
-    """Inside what may be dropped it is raised there; elsewhere it waits for the next check; the handlers are given back."""
+    """Inside an interruptible block it is raised there; elsewhere at the next check; the handlers are restored."""
     before = signal.getsignal(signal.SIGINT)
-    with Cancellation() as stop:
+    with Cancellation() as cancellation:
         os.kill(os.getpid(), signal.SIGINT)
         reached = True
-        with pytest.raises(Cancelled), stop.droppable():
+        with pytest.raises(Cancelled), cancellation.interruptible():
             reached = False
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    with Cancellation() as stop, pytest.raises(Cancelled), stop.droppable():
+    with Cancellation() as cancellation, pytest.raises(Cancelled), cancellation.interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
         reached = False
@@ -316,7 +327,7 @@ def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
 
 
 def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> None:
-    """A second one says plainly that it is taken, with status 2 and who has it; what the first one does is not disturbed."""
+    """A second process is refused in one line, with status 2 and the number of the first one, which is not disturbed."""
     out = tmp_path / "out"
     with started(recipe, out, "--jobs", "1", "-o", "optimizers=empty,manual,pez", *ENDLESS) as first:
         wait_for(lambda: count(out) == 2, first)
@@ -324,9 +335,9 @@ def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> 
         with started(recipe, out, "--jobs", "1") as second:
             _, err = second.communicate(timeout=60)
         assert second.returncode == 2 and err.count("\n") == 1
-        assert f"out is taken: process {first.pid} on " in err and "stop" in err
+        assert f"out is in use by process {first.pid} on " in err and "stop" in err
         assert first.poll() is None and (out / FOLDER / "points.jsonl").read_bytes() == before
-        with pytest.raises(StudyError, match="is taken"), locked(out / FOLDER):
+        with pytest.raises(StudyError, match="is in use"), locked(out / FOLDER):
             pass
     with locked(out):
         assert (out / LOCK_FILE).read_text().startswith(f"process {os.getpid()} on ")
@@ -352,7 +363,7 @@ def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_p
     assert [*errors] == names and points["manual"]["status"] == "ok"
     for name, words in {
         "bug": "ValueError: a bug of the user's in two lines, with \\udce9", "leaves": "SystemExit: 0", "crash": "SIGSEGV",
-        "killed": "SIGKILL: the system may have wanted its memory", "hungry": "MemoryError", "nan": "not a number",
+        "killed": "SIGKILL: the system may be out of memory", "hungry": "MemoryError", "nan": "not a number",
     }.items():  # fmt: skip
         assert words in errors[name]
         assert f"failed: {name} w=0 split default seed 0: {errors[name]}"[:60] in said
@@ -380,7 +391,7 @@ def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any,
     with started(recipe, out, "--jobs", "1", limit=limit) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and err.count("\n") == 1, err
-    assert "points.jsonl: file too large; what is recorded is whole" in err
+    assert "points.jsonl: file too large; no recorded result is lost" in err
     assert 2 <= count(out) < len(undisturbed)
     assert (out / FOLDER / "points.jsonl").read_bytes().endswith(b"\n") and len(Store(out / FOLDER).points()) == count(out)
     assert not list(out.rglob(".*"))
@@ -416,3 +427,155 @@ def test_a_recipe_with_other_wishes_is_refused_and_changes_nothing(recipe: Path,
     with pytest.raises(StudyError, match="another study"):
         hardprompt.run(read_recipe(recipe, ["seeds=5"]), out, jobs=1)
     assert results(out) == undisturbed
+
+
+# The other kinds of study
+
+GEOMETRY_TASKS = """
+from hardprompt import Example, Task, Template
+def make(name, answers):
+    examples = [Example(word, answer) for word, answer in zip(["cat", "dog", "house", "film"], answers)]
+    return Task(name=name, template=Template("{prompt} : {input} is"), train=examples, dev=examples[:3], test=examples[3:])
+one = make("one", ["good", "bad", "great", "good"])
+two = make("two", ["red", "green", "blue", "red"])
+three = make("three", ["yes", "no", "yes", "no"])
+"""
+
+LINES = {
+    "geometry": Path("prompts.jsonl"),
+    "wayward": Path("wayward.jsonl"),
+    "reproduce": Path("pez-variants", FOLDER, "points.jsonl"),
+}
+"""The results of each kind of study, in its folder."""
+
+
+def work(kind: str, inputs: Path, out: Path) -> None:
+    """Create or resume a small study of a kind, in this process."""
+    if kind == "geometry":
+        tasks = tuple(f"{inputs / 'tasks.py'}:{name}" for name in ("one", "two", "three"))
+        lm = str(inputs / "tiny")
+        request = GeometryRequest.make(
+            tasks=tasks, words=("film", "food"), lm=lm, device="cpu", tokens=3, epochs=2, batch_size=3
+        )
+        train_prompts(request, out)
+    elif kind == "wayward":
+        kinds = ("prose", "own definition")
+        request = WaywardPairs(tasks=("plural",), kinds=kinds, gammas=(0.0,), steps=1, batch_size=4, evaluate_every=1)
+        wayward_pairs(request, out)
+    else:
+        recipe = (inputs / "r.yaml").read_text(encoding="utf-8")
+        with patch("hardprompt.experiments.claims.records.recipe_text", lambda name: recipe):  # the shipped ones take minutes
+            reproduce(claims(("pez-no-worse-than-autoprompt-sgd",)), Where(out, jobs=1))
+
+
+@pytest.fixture(scope="module", params=["geometry", "reproduce", pytest.param("wayward", marks=pytest.mark.slow)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """A kind of study."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def expected(kind: str, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any], bytes]]:
+    """The results of an undisturbed study of the kind."""
+    (recipe.parent / "tasks.py").write_text(GEOMETRY_TASKS, encoding="utf-8")
+    out = tmp_path_factory.mktemp(kind) / "out"
+    work(kind, recipe.parent, out)
+    return recorded(kind, out)
+
+
+def recorded(kind: str, out: Path) -> list[tuple[dict[str, Any], bytes]]:
+    """Every recorded value but the seconds, and the vectors, line by line; only complete lines count."""
+    file = out / LINES[kind]
+    found = []
+    for text in file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []:
+        line = json.loads(text)
+        vectors = line.get("soft_prompt_file" if kind == "reproduce" else "file")
+        found.append((line | {"seconds": 0}, (file.parent / vectors).read_bytes() if vectors else b""))
+    return found
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_every_kind_of_study_is_locked_and_survives_a_kill(
+    kind: str, expected: list[tuple[dict[str, Any], bytes]], recipe: Path, tmp_path: Path
+) -> None:
+    """A suspended process keeps a second one out; after SIGKILL and with a torn line, the study resumes to the same results."""
+    out = tmp_path / "out"
+    code = "import sys; from pathlib import Path; from tests.study.test_survival import work; "
+    code += "work(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))"
+    command = [sys.executable, "-c", code, kind, str(recipe.parent), str(out)]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, env=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            wait_for(lambda: len(recorded(kind, out)) >= 1, first)
+            first.send_signal(signal.SIGSTOP)
+            with pytest.raises(StudyError, match=f"{out} is in use by process {first.pid} on "):
+                work(kind, recipe.parent, out)
+        finally:
+            first.kill()
+    kept = recorded(kind, out)
+    assert 1 <= len(kept) < len(expected)
+    assert kept == expected[: len(kept)]
+    file = out / LINES[kind]
+    with file.open("ab") as lines:
+        lines.write(b'{"task": "th')
+    (file.parent / ".other.77.tmp.yaml").write_text("half")
+    work(kind, recipe.parent, out)
+    assert recorded(kind, out) == expected
+    assert '{"task": "th' in file.with_suffix(".torn").read_text(encoding="utf-8")
+    assert not list(out.rglob(".*"))
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_every_kind_of_study_survives_a_full_disk(
+    kind: str, expected: list[tuple[dict[str, Any], bytes]], recipe: Path, tmp_path: Path
+) -> None:
+    """With no room for the last line, there is one error and no half line; with room again the study resumes."""
+    out = tmp_path / "out"
+    sizes = [len(json.dumps(line)) for line, _ in expected]
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (sum(sizes) - sizes[-1] // 2, hard))
+    try:
+        with pytest.raises(
+            RecordError, match=r"cannot write .*(jsonl|safetensors): file too large; no recorded result is lost"
+        ):
+            work(kind, recipe.parent, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    kept = recorded(kind, out)
+    assert kept == expected[: len(kept)] and len(kept) < len(expected)
+    assert not kept or (out / LINES[kind]).read_bytes().endswith(b"\n")
+    assert not list(out.rglob(".*"))
+    work(kind, recipe.parent, out)
+    assert recorded(kind, out) == expected
+
+
+def test_a_stop_file_stops_the_training_of_a_geometry_study(recipe: Path, tmp_path: Path) -> None:
+    """A file from before the start is deleted; a later one ends the study with a message, and the study resumes."""
+    (recipe.parent / "tasks.py").write_text(GEOMETRY_TASKS, encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / STOP_FILE).touch()
+
+    class Stop:
+        def planned(self, folder: Path, prompts: int, recorded: int) -> None: ...
+
+        def finished(self, line: dict[str, Any]) -> None:
+            (out / STOP_FILE).touch()
+            time.sleep(0.3)
+
+    request = GeometryRequest.make(
+        tasks=(f"{recipe.parent / 'tasks.py'}:one",), words=("film", "food"), lm=str(recipe.parent / "tiny"), device="cpu"
+    )
+    with pytest.raises(RunError, match=r"stopped by the file .*stop; the same command continues from there"):
+        train_prompts(request, out, Stop())
+    assert len(recorded("geometry", out)) == 1 and not (out / STOP_FILE).exists()
+    train_prompts(request, out)
+    assert len(recorded("geometry", out)) == 2
+
+
+def test_measuring_a_geometry_study_again_takes_its_lock(recipe: Path, tmp_path: Path) -> None:
+    """Another process may be writing the same tables."""
+    (recipe.parent / "tasks.py").write_text(GEOMETRY_TASKS, encoding="utf-8")
+    work("geometry", recipe.parent, tmp_path / "out")
+    with locked(tmp_path / "out"), pytest.raises(StudyError, match="is in use"):
+        measure_again(tmp_path / "out")

@@ -1,7 +1,7 @@
-"""The record that shows a claim: made by its recipe where it is not there yet, and read as lines.
+"""The records that claims are measured on: the recipe of a claim creates its record, which is then read as lines.
 
-A recipe in `recipes/` is one of three: of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; or `geometry:`
-with those of a `GeometryRequest`. `$data` and `$models` in it stand for folders that the user names.
+A recipe in `recipes/` is one of three: a recipe of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; or
+`geometry:` with the fields of a `GeometryRequest`. `$data` and `$models` in it stand for folders that the user names.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from hardprompt.errors import RequestError
+from hardprompt.errors import RequestError, RunError
 from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
-from hardprompt.experiments.wayward.run import WaywardPairs, wayward_pairs
+from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wayward_pairs
 from hardprompt.records.atomic import replacing
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store
@@ -32,18 +32,18 @@ ROOT = Path("hardprompt-out") / "reproduce"
 
 
 class NotMeasured(RequestError):
-    """A record that is not there and cannot, or must not, be made."""
+    """A record that does not exist and cannot, or must not, be created."""
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where records are, and how missing ones are made.
+    """Where records are, and how missing ones are created.
 
     Attributes:
-        out: a folder for each recipe below it.
+        out: the folder with a folder for each recipe.
         data, models: the folders that `$data` and `$models` stand for.
-        jobs: processes of a study, as `hardprompt.study.run` takes them.
-        recorded: only read what is there.
+        jobs: the number of processes of a study, as `hardprompt.study.run` takes it.
+        recorded: only read existing records.
     """
 
     out: Path = ROOT
@@ -54,19 +54,27 @@ class Where:
 
 
 def recipe_text(name: str) -> str:
-    """The recipe's file as it is shipped."""
+    """The text of a recipe in `recipes/`."""
     return files("hardprompt.experiments.claims").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def record_lines(recipe: str, where: Where, listener: Listener | None = None) -> list[Line]:
-    """The lines of a recipe's record; what is missing of it is made first, unless only what is there is wanted.
+    """The lines of the record of a recipe; missing results are computed first, unless `where.recorded`.
 
-    Of studies a line is a point of `points.jsonl`, with `study` (the recipe's variant) and `reader_gap` (what the first reader
-    needs more than the task LM, nats per character); of wayward prompts see `wayward_lines`; of a geometry study a finding.
+    A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe) and `reader_gap` (how many nats per
+    character the first reader needs more than the task LM). For wayward prompts see `wayward_lines`. A line of a geometry study
+    is a finding.
+
+    Args:
+        recipe: the name of the recipe.
+        where: where the record is.
+        listener: receives the progress of studies.
 
     Raises:
-        NotMeasured: there is no record, and none is to be made; or a folder that the recipe needs was not named.
-        RequestError: the record is of another request, or cannot be made.
+        NotMeasured: if there is no record and none may be created, or a folder that the recipe needs is not given.
+        RequestError: if the record is of another request or cannot be created, or another process writes to it.
+        RecordError: if the record cannot be written.
+        RunError: if the study was stopped.
     """
     folder, text = where.out / recipe, recipe_text(recipe)
     fields: dict[str, Any] = yaml.safe_load(text)
@@ -87,16 +95,21 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
     if not where.recorded:
         where.out.mkdir(parents=True, exist_ok=True)
         file = where.out / f"{recipe}.yaml"
-        with replacing(file) as aside:
-            aside.write_text(text, encoding="utf-8")
-        run(read_recipe(file), folder, listener, jobs=where.jobs)
-    elif listener and (left := _left(folder)):
-        listener.noted(f"{folder} is not complete, {left} runs are not recorded; what is there is judged")
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        if stopped := run(read_recipe(file), folder, listener, jobs=where.jobs).stopped:
+            raise RunError(f"{stopped}; the same command continues from there")
+    elif listener and (missing := _missing_runs(folder)):
+        listener.noted(f"{folder} is not complete: {missing} runs are not recorded; the claims are judged on the others")
     return study_lines(folder)
 
 
 def study_lines(folder: Path) -> list[Line]:
-    """The finished runs of all studies below a folder."""
+    """The successful runs of all studies in a folder.
+
+    Args:
+        folder: the folder with a folder for each study.
+    """
     lines: list[Line] = []
     for file in sorted(folder.glob("*/study.yaml")):
         for point in Store(file.parent).points():
@@ -108,25 +121,31 @@ def study_lines(folder: Path) -> list[Line]:
     return lines
 
 
-def _left(folder: Path) -> int:
-    """How many runs of the studies below a folder are not recorded."""
-    left = 0
+def _missing_runs(folder: Path) -> int:
+    """The number of runs of the studies in a folder that are not recorded."""
+    missing = 0
     for file in sorted(folder.glob("*/study.yaml")):
         store = Store(file.parent)
         request = StudyRequest.model_validate(store.study["request"])
         done = {Run.of(point) for point in store.points()}
-        left += sum(run not in done for run in plan(request, load_optimizers(request)))
-    return left
+        missing += sum(run not in done for run in plan(request, load_optimizers(request)))
+    return missing
 
 
 def wayward_lines(folder: Path) -> list[Line]:
-    """A line per wayward prompt (`row` "chosen"), and one per gamma (`row` "gamma"), with task, kind of target, model, seed."""
-    file = folder / "wayward.jsonl"
-    if not file.is_file():
+    """The lines of the wayward prompts in a folder.
+
+    There is one line per prompt (`row` is "chosen") and one per prompt and gamma (`row` is "gamma"). All have the task, the
+    kind of target, the model and the seed.
+
+    Raises:
+        NotMeasured: if there are none.
+    """
+    rows = WaywardRecord(folder).lines() if (folder / WaywardRecord.request_file).is_file() else []
+    if not rows:
         raise NotMeasured(f"no record in {folder}")
     lines: list[Line] = []
-    for text in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(text)
+    for row in rows:
         shared = {name: row[name] for name in ("task", "kind", "lm", "seed")}
         lines.append(row | {"row": "chosen"})
         lines += [shared | line | {"row": "gamma"} for line in row["grid"]]
@@ -147,4 +166,4 @@ def _filled(text: str, where: Where) -> str:
     try:
         return Template(text).substitute(named)
     except KeyError as error:
-        raise NotMeasured(f"name the folder with --{error.args[0]}") from error
+        raise NotMeasured(f"give the folder with --{error.args[0]}") from error

@@ -1,28 +1,39 @@
-"""Measuring published claims again: each recipe's record is made or read once, and every claim on it is judged."""
+"""Measuring published claims again: the record of each recipe is created or read once, and all claims on it are judged."""
 
 import json
 from collections.abc import Callable, Sequence
 
-from hardprompt.errors import HardpromptError
+from hardprompt.errors import HardpromptError, RecordError
 from hardprompt.experiments.claims.claim import PAPERS, Claim, JudgedClaim, judge
 from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.claims.records import NotMeasured, Where, record_lines
-from hardprompt.records.atomic import replacing
+from hardprompt.records.atomic import remove_temporary_files, replacing
+from hardprompt.records.lock import locked
 from hardprompt.study.engine import Listener
 
 
 def reproduce(
-    asked: Sequence[Claim], where: Where, listener: Listener | None = None, told: Callable[[str], None] = lambda line: None
+    claims: Sequence[Claim],
+    where: Where,
+    listener: Listener | None = None,
+    announce: Callable[[str], None] = lambda recipe: None,
 ) -> list[JudgedClaim]:
-    """The verdict on every claim, recipe by recipe; `claims.json` and `claims.md` in the folder say the same.
+    """The verdict on every claim, recipe by recipe; `claims.json` and `claims.md` in the folder hold the same.
 
-    A recipe that cannot be run leaves its claims not measured, with the reason, and the others go on.
+    If a recipe cannot be run, its claims are not measured, with the reason, and the other recipes are run.
 
     Args:
-        asked: the claims.
+        claims: the claims.
         where: where the records are.
-        listener: of the studies.
-        told: hears of each recipe as it begins.
+        listener: receives the progress of studies.
+        announce: receives the name of each recipe when it starts.
+
+    Returns:
+        The claims with their verdicts, in the order of `claims`.
+
+    Raises:
+        StudyError: if another process writes to the folder.
+        RecordError: if a record cannot be written.
 
     Example:
         >>> from pathlib import Path
@@ -31,28 +42,31 @@ def reproduce(
         >>> reproduce(claims(("wayward-f1",)), nowhere)[0].verdict      # doctest: +SKIP
         'not measured'
     """
-    by_recipe: dict[str, list[Line] | str] = {}
-    for recipe in dict.fromkeys(claim.recipe for claim in asked):
-        told(recipe)
-        try:
-            by_recipe[recipe] = record_lines(recipe, where, listener)
-        except NotMeasured as error:
-            by_recipe[recipe] = str(error)
-        except HardpromptError as error:
-            by_recipe[recipe] = f"{type(error).__name__}: {error}"
-    found = [_judged(claim, by_recipe[claim.recipe]) for claim in asked]
-    where.out.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("claims.json", json.dumps([each.as_json() for each in found], ensure_ascii=False, indent=2) + "\n"),
-        ("claims.md", as_markdown(found)),
-    ):
-        with replacing(where.out / name) as aside:
-            aside.write_text(text, encoding="utf-8")
-    return found
+    with locked(where.out, stop_file=False):
+        remove_temporary_files(where.out)
+        by_recipe: dict[str, list[Line] | str] = {}
+        for recipe in dict.fromkeys(claim.recipe for claim in claims):
+            announce(recipe)
+            try:
+                by_recipe[recipe] = record_lines(recipe, where, listener)
+            except NotMeasured as error:
+                by_recipe[recipe] = str(error)
+            except RecordError:
+                raise
+            except HardpromptError as error:
+                by_recipe[recipe] = f"{type(error).__name__}: {error}"
+        judged = [_judged(claim, by_recipe[claim.recipe]) for claim in claims]
+        for name, text in (
+            ("claims.json", json.dumps([each.as_json() for each in judged], ensure_ascii=False, indent=2) + "\n"),
+            ("claims.md", as_markdown(judged)),
+        ):
+            with replacing(where.out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    return judged
 
 
 def as_markdown(found: Sequence[JudgedClaim]) -> str:
-    """A table per paper."""
+    """Markdown with a table for each paper."""
     parts = []
     for paper, title in PAPERS.items():
         own = [each for each in found if each.claim.paper == paper]
@@ -66,7 +80,7 @@ HEADINGS = ("claim", "verdict", "measured", "95 % interval", "n", "holds if", "p
 
 
 def cells(finding: JudgedClaim) -> tuple[str, ...]:
-    """A row of the table."""
+    """The cells of a claim's row, in the order of `HEADINGS`."""
     claim, found = finding.claim, finding.found
     measured: tuple[str, ...] = ("-", finding.reason, "-")
     if found is not None:

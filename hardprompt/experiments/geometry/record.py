@@ -1,26 +1,19 @@
-"""The record of a geometry study: `geometry.yaml` with the request, a line per prompt, and the trained vectors."""
+"""The record of a geometry study: `geometry.yaml` holds the request, `prompts.jsonl` one line per soft prompt."""
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from hardprompt.adapter import read_vectors
 from hardprompt.data.task import Task
-from hardprompt.errors import StudyError
 from hardprompt.experiments.geometry.request import GeometryRequest
-from hardprompt.field_problems import field_problems
-from hardprompt.records.atomic import replacing
+from hardprompt.records.folder import Line, RecordFolder, as_safetensors, check_form
 from hardprompt.records.store import versions
-
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +21,10 @@ class Trained:
     """A soft prompt and what it was trained for.
 
     Attributes:
-        embeds: (L, d).
-        task, word: what for, and where it began; None where nobody says.
-        source: where it comes from.
+        embeds: the vectors, (L, d).
+        task: the task that it was trained for; None if it is not known.
+        word: the initial word; None if it is not known.
+        source: the file that it comes from.
     """
 
     embeds: Tensor
@@ -39,133 +33,102 @@ class Trained:
     source: str
 
 
-class GeometryRecord:
-    """The folder of a geometry study that exists.
+class _Study(BaseModel):
+    model_config = ConfigDict(strict=True)
+    request: Annotated[GeometryRequest, Field(strict=False)]
+    data: dict[str, str] = {}
+    versions: dict[str, str] = {}
+
+
+class _Prompt(BaseModel):
+    model_config = ConfigDict(strict=True)
+    task: str
+    word: str
+
+
+class _Done(_Prompt):
+    status: Literal["ok"]
+    file: str
+
+
+class _Failed(_Prompt):
+    status: Literal["failed"]
+    error: str
+
+
+_STUDY: TypeAdapter[Any] = TypeAdapter(_Study)
+_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[_Done | _Failed, Field(discriminator="status")])
+
+
+class GeometryRecord(RecordFolder):
+    """The folder of an existing geometry study; `GeometryRecord.writing` creates one.
 
     Args:
-        folder: holds a `geometry.yaml`.
+        folder: the folder, which holds a `geometry.yaml`.
+
+    Attributes:
+        request: the request of the study.
 
     Raises:
-        StudyError: it holds none, or one that cannot be read.
+        StudyError: if the folder holds no geometry study, or one that cannot be read.
     """
 
+    request_file = "geometry.yaml"
+    lines_file = "prompts.jsonl"
+    kind = "geometry study"
+
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.file = self.folder / "prompts.jsonl"
-        asked = self.folder / "geometry.yaml"
-        if not asked.is_file():
-            raise StudyError(f"{folder} holds no geometry study: it has no geometry.yaml")
-        try:
-            self.study = yaml.safe_load(asked.read_text(encoding="utf-8"))
-            self.request = GeometryRequest.model_validate(self.study["request"])
-        except ValidationError as error:
-            raise StudyError(f"{asked} cannot be read: {field_problems(error, GeometryRequest)[0].message}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-            raise StudyError(f"{asked} cannot be read: {' '.join(str(error).split())}") from error
+        super().__init__(folder)
+        self.request = GeometryRequest.model_validate(self.study["request"])
 
-    @classmethod
-    def create(cls, folder: str | Path, request: GeometryRequest, tasks: Sequence[Task]) -> "GeometryRecord":
-        """The folder for a request: a new one, or the one that holds the same request already.
+    def check_study(self, study: object, what: str) -> None:
+        """As `RecordFolder` describes it."""
+        check_form(_STUDY, study, what)
 
-        Raises:
-            StudyError: the folder holds another study, or something that is none; it is left untouched.
-        """
-        folder = Path(folder)
-        data = {task.name: task.digest for task in tasks}
-        if (folder / "geometry.yaml").is_file():
-            record = cls(folder)
-            if other := [key for key in type(request).model_fields if getattr(record.request, key) != getattr(request, key)]:
-                raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
-            if record.study.get("data") != data:
-                raise StudyError(f"the data of a task have changed since {folder} was begun; choose another --out")
-            record._set_torn_line_aside()
-            return record
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StudyError(f"{folder} is no geometry study and not empty; choose another --out")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
-        study = {"request": request.model_dump(mode="json"), "data": data, "versions": versions()}
-        with replacing(folder / "geometry.yaml") as aside:
-            aside.write_text(yaml.safe_dump(study, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        return cls(folder)
+    def check_line(self, line: object, what: str) -> None:
+        """As `RecordFolder` describes it."""
+        check_form(_LINE, line, what)
 
     def lines(self) -> list[Line]:
-        """A line per prompt; of one that was trained again after a failure, the last.
+        """One line per prompt; of a prompt that was trained again after a failure, the last.
 
         Raises:
-            StudyError: a line that is none, with its number.
+            StudyError: if a line is not valid, with its number.
         """
-        if not self.file.is_file():
-            return []
-        found = {}
-        for number, text in enumerate(self.file.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text)
-                found[line["task"], line["word"]] = line
-                _ = line["status"], line["error"] if line["status"] != "ok" else line["file"]
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                raise StudyError(
-                    f"{self.file}:{number}: not a prompt of a study ({error}); repair or remove the line"
-                ) from error
-        return list(found.values())
+        return list({(line["task"], line["word"]): line for line in super().lines()}.values())
 
     def prompts(self) -> list[Trained]:
-        """The prompts that are there, as they were trained.
+        """The trained prompts.
 
         Raises:
-            StudyError: the vectors of one cannot be read.
+            StudyError: if a line is not valid, or the vectors of a prompt cannot be read.
         """
         done = [line for line in self.lines() if line["status"] == "ok"]
-        return [Trained(self._vectors(line["file"]), line["task"], line["word"], line["file"]) for line in done]
+        return [Trained(self.load_vectors(line["file"]), line["task"], line["word"], line["file"]) for line in done]
 
-    def keep(self, line: Line, embeds: Tensor) -> None:
-        """Add a finished prompt: first its vectors, then its line, which names their file."""
-        from safetensors.torch import save
+    def save_prompt(self, line: Line, embeds: Tensor) -> None:
+        """Save the vectors of a finished prompt, and then its line, which names their file.
 
-        name = ",".join(quote(str(line[key]), safe="") for key in ("task", "word"))
-        file = self.folder / "soft" / f"{name}.safetensors"
-        file.parent.mkdir(exist_ok=True)
-        with replacing(file) as aside:
-            aside.write_bytes(save({"embeds": embeds.detach().cpu().contiguous()}))
-        self.append(line | {"file": file.relative_to(self.folder).as_posix()})
+        Raises:
+            RecordError: if one of the two cannot be written.
+        """
+        self.append(line | {"file": self.save_vectors((line["task"], line["word"]), as_safetensors(embeds))})
 
-    def append(self, line: Line) -> None:
-        """Add a line and see it to the disk."""
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
-    def _vectors(self, name: str) -> Tensor:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        try:
-            return load((self.folder / name).read_bytes())["embeds"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise StudyError(f"cannot read the soft prompt {self.folder / name}: {' '.join(str(error).split())}") from error
-
-    def _set_torn_line_aside(self) -> None:
-        """A line that was cut off by a crash goes to `prompts.torn`, so that appending stays safe."""
-        if not self.file.is_file():
-            return
-        whole, newline, torn = self.file.read_bytes().rpartition(b"\n")
-        if torn:
-            with replacing(self.folder / "prompts.torn") as aside:
-                aside.write_bytes(torn)
-            with replacing(self.file) as aside:
-                aside.write_bytes(whole + newline)
+def study_contents(request: GeometryRequest, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The contents of `geometry.yaml`."""
+    data = {task.name: task.digest for task in tasks}
+    return {"request": request.model_dump(mode="json"), "data": data, "versions": versions()}
 
 
 def read_added(path: str | Path) -> list[Trained]:
-    """The soft prompts in a folder or file, with task and word where their name is TASK,WORD.
+    """The soft prompts in a folder or file; a name of the form TASK,WORD gives the task and the word.
+
+    Args:
+        path: as `hardprompt.adapter.read_vectors` takes it.
 
     Raises:
-        RequestError: it holds none, or cannot be read.
+        RequestError: if it holds no soft prompt, or cannot be read.
     """
     found = []
     for name, embeds in read_vectors(path).items():

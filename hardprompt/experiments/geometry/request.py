@@ -16,27 +16,28 @@ WORDS = tuple("cat dog bird book house chair table pen paper water".split())
 """The published initial words."""
 
 WORDS_OF = {"microworld": tuple("cat dog horse book house chair table pen bread river".split())}
-"""For the embedded model, the published words that are one token of it, and for bird, paper and water the nearest that are."""
+"""For the embedded model, the published words, with single-token words for bird, paper and water."""
 
 TASKS = ("first-letter", "first-letter-lower", "capital", "country-of-landmark", "past-tense", "plural")
-"""The embedded tasks that ask what the six published ones ask."""
+"""The embedded tasks that correspond to the six published ones."""
 
 
 class GeometryRequest(BaseModel):
-    """Soft prompts of `tokens` vectors for tasks x initial words on one model.
+    """Soft prompts of `tokens` vectors for every pair of a task and an initial word, on one model.
 
     Attributes:
         tasks: names, as `hardprompt.load_task` takes them.
-        words: initial words, each a single token of the model as it stands in a text (after a blank); every vector of a prompt
-            begins at its word. By default the ten published ones, or those of `WORDS_OF`.
-        lm: embedded model, local folder or hub id.
-        tokens: vectors of a prompt.
-        epochs: an epoch is as many steps as batches cover train once.
-        batch_size, weight_decay: of the training, as published.
+        words: initial words, each a single token of the model inside a text (after a blank); all vectors of a prompt start
+            at the embedding of its word. By default the ten published words, or those of `WORDS_OF`.
+        lm: an embedded model, a local folder or a hub id.
+        tokens: the number of vectors of a prompt.
+        epochs: passes over the train split.
+        batch_size: examples per step, as published.
+        weight_decay: of AdamW, as published.
         learning_rate: falls linearly to zero; by default that of the optimizer `soft`. Published: 0.001 on GPT-2 XL.
         seed: of all batches, and of the tokens drawn for comparison.
-        split, data, shots: of the tasks, as `StudyRequest` has them; `data` goes to those that are on real data.
-        device, dtype, memory: as `StudyRequest` has them.
+        split, data, shots: of the tasks, as in `StudyRequest`; `data` and `shots` apply to the tasks on real data.
+        device, dtype, memory: as in `StudyRequest`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,12 +68,12 @@ class GeometryRequest(BaseModel):
     @classmethod
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names) or not all(name.strip() for name in names):
-            raise ValueError("name each once, and none without a name")
+            raise ValueError("every name must be given once, and must not be blank")
         return names
 
     @classmethod
     def make(cls, **fields: Any) -> "GeometryRequest":
-        """A request with these fields.
+        """A request with the given fields, and defaults for the others.
 
         Raises:
             RequestError: a field does not exist, or its value cannot be used.
@@ -91,20 +92,20 @@ class GeometryRequest(BaseModel):
         """The tasks, in order.
 
         Raises:
-            RequestError: none is given, data are given and no task takes them, or two tasks have one name.
+            RequestError: if there are no tasks, if no task takes the given data, or if two tasks have the same name.
         """
         takes = {name: needs_data(name) for name in self.tasks}
         if not takes:
-            raise RequestError("tasks: give at least one")
+            raise RequestError("tasks: expected at least one task")
         if (self.data is not None or self.shots is not None) and not any(takes.values()):
-            raise RequestError(f"data and shots belong to tasks on real data; none of {', '.join(self.tasks)} is one")
+            raise RequestError(f"data and shots are for tasks on real data; none of {', '.join(self.tasks)} is one")
         tasks = [
             load_task(name, self.split, *((self.data, self.shots) if takes[name] else (None, None))) for name in self.tasks
         ]
         if len({task.name for task in tasks}) < len(tasks):
-            raise RequestError(f"two of the tasks are called alike: {', '.join(task.name for task in tasks)}")
+            raise RequestError(f"two of the tasks have the same name: {', '.join(task.name for task in tasks)}")
         return tasks
 
     def load_model(self) -> FrozenLM:
-        """The frozen model, on its device, in its precision, with its memory."""
+        """Load the frozen model with the device, precision and memory of the request."""
         return load_lm(self.lm, self.device, self.dtype, self.memory)

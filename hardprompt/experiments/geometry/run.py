@@ -1,4 +1,4 @@
-"""A geometry study from beginning to end: train what is missing, measure, and write tables, pictures and a page."""
+"""A geometry study from start to end: train the missing prompts, measure all of them, and write tables, figures and a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,9 @@ from hardprompt.experiments.geometry.analysis import PromptVectors, check_fit, p
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained, read_added
 from hardprompt.experiments.geometry.report import spots, write_geometry
 from hardprompt.experiments.geometry.request import GeometryRequest
-from hardprompt.experiments.geometry.training import GeometryListener, initial_tokens, train_prompts
+from hardprompt.experiments.geometry.training import GeometryListener, initial_tokens, open_record, train_missing
 from hardprompt.lm import FrozenLM
+from hardprompt.records.lock import locked
 
 
 def geometry(
@@ -20,21 +21,22 @@ def geometry(
     listener: GeometryListener | None = None,
     added: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
-    """Train what is missing, measure where everything lies, and leave sheets, pictures and a page in the folder.
+    """Train the missing prompts, measure where their vectors are, and write tables, figures and a page to the folder.
 
     Args:
         request: what to train; by default the embedded model's six tasks and ten words.
-        out: the folder, by default `hardprompt-out/geometry-LM`.
-        listener: told of the progress.
-        added: soft prompts trained elsewhere, to be told against these: a peft adapter's folder, or a `.npy`, `.npz` or
-            `.safetensors` file (`hardprompt.adapter.read_vectors`); one called TASK,WORD has these.
+        out: the folder; by default `hardprompt-out/geometry-LM`.
+        listener: receives the progress.
+        added: soft prompts trained elsewhere, to compare with the trained ones: the folder of a peft adapter, or a `.npy`,
+            `.npz` or `.safetensors` file (`hardprompt.adapter.read_vectors`). A name TASK,WORD gives the task and the word.
 
     Returns:
-        What `hardprompt.experiments.geometry.analysis.placement` says, and `folder` and `prompts`, a line per prompt.
+        What `hardprompt.experiments.geometry.analysis.placement` returns, and `folder` and `prompts` (one line per prompt).
 
     Raises:
-        RequestError: the request, the folder or a file cannot be used.
-        RunError: no prompt could be trained.
+        RequestError: if the request, the folder or a file cannot be used, or another process writes to the folder.
+        RecordError: if the record cannot be written.
+        RunError: if no prompt could be trained, or a file `stop` in the folder stopped the study.
 
     Example:
         >>> request = GeometryRequest.make(tasks=("plural", "past-tense", "capital"), words=("cat", "dog"))
@@ -46,22 +48,27 @@ def geometry(
     tasks, lm, others = request.load_tasks(), request.load_model(), [each for path in added for each in read_added(path)]
     for each in others:
         check_fit(each, lm)
-    return _measured(train_prompts(request, out, listener, tasks, lm), lm, tasks, others)
+    with open_record(request, out, tasks, lm) as record:
+        train_missing(record, listener, tasks, lm)
+        return _measured(record, lm, tasks, others)
 
 
 def measure_again(folder: str | Path, added: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """What `geometry` says and leaves, from the vectors in its folder and the model's vocabulary; nothing is trained.
+    """Measure the vectors of a recorded study again and rewrite its tables, figures and page; nothing is trained.
 
-    Where the tasks' data are not there any more, whether the closest tokens have to do with a task stays undecided.
+    If the data of a task are no longer available, the measurement does not say whether the nearest tokens are related to it.
 
     Args:
-        folder: of the study.
-        added: as `geometry` takes them.
+        folder: the folder of the study.
+        added: soft prompts trained elsewhere, as `geometry` takes them.
+
+    Returns:
+        What `geometry` returns.
 
     Raises:
-        StudyError: the folder holds no geometry study, or vectors that cannot be read.
-        RequestError: the model or a file cannot be used.
-        RunError: there is no prompt in it.
+        StudyError: if the folder holds no geometry study or vectors that cannot be read, or another process writes to it.
+        RequestError: if the model or a file cannot be used.
+        RunError: if the study has no prompt.
     """
     record = GeometryRecord(folder)
     lm, others = record.request.load_model(), [each for path in added for each in read_added(path)]
@@ -69,7 +76,9 @@ def measure_again(folder: str | Path, added: Sequence[str | Path] = ()) -> dict[
         tasks = [task for task in record.request.load_tasks() if record.study["data"].get(task.name) == task.digest]
     except RequestError:
         tasks = []
-    return _measured(record, lm, tasks, others)
+    with locked(record.folder, stop_file=False):
+        record.clean_up()
+        return _measured(record, lm, tasks, others)
 
 
 def _measured(record: GeometryRecord, lm: FrozenLM, tasks: Sequence[Task], others: Sequence[Trained]) -> dict[str, Any]:

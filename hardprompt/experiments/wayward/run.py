@@ -1,16 +1,9 @@
 """The experiment on wayward prompts: how well one solves its task, what it projects to, and which task that text describes."""
 
-import json
-import os
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from pydantic import NonNegativeFloat, PositiveInt
-from safetensors.torch import save_file
 
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
@@ -26,13 +19,8 @@ from hardprompt.optimizers.base import Config, Problem
 from hardprompt.optimizers.wayward import target_prompt
 from hardprompt.projection import nearest_entries
 from hardprompt.prompt import SoftPrompt
-from hardprompt.records.atomic import replacing
-from hardprompt.records.request import Seed
 from hardprompt.scoring import Scorer
 from hardprompt.scoring.truncation import fit_to_context
-
-OWN = "own definition"
-READER = "microworld-reader"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,84 +127,6 @@ def wayward(
         ],
     }
     return Wayward(prompt, SoftPrompt(unconstrained.embeds), described)
-
-
-class WaywardPairs(Config):
-    """Tasks x kinds of target x models, one wayward prompt each.
-
-    Attributes:
-        tasks: embedded tasks.
-        kinds: keys of `wayward_targets`, or "own definition" for the task's first reference prompt.
-        lms: models.
-        gammas, steps, batch_size, learning_rate, evaluate_every: of the training, `WaywardGrid`.
-        seed: of every prompt.
-    """
-
-    tasks: tuple[str, ...]
-    kinds: tuple[str, ...]
-    lms: tuple[str, ...] = ("microworld",)
-    gammas: tuple[NonNegativeFloat, ...] = WaywardGrid().gammas
-    steps: PositiveInt = WaywardGrid().steps
-    batch_size: PositiveInt = WaywardGrid().batch_size
-    learning_rate: NonNegativeFloat | None = None
-    evaluate_every: PositiveInt = WaywardGrid().evaluate_every
-    seed: Seed = 0
-
-
-def wayward_pairs(asked: WaywardPairs, folder: Path) -> None:
-    """Train what is not yet there: a line per prompt in `wayward.jsonl`, its vectors in `soft/`.
-
-    A line is what `wayward` describes, with the `kind` of its target. Not every task takes its definitions from the same other
-    task. Another request in the same folder is refused.
-
-    Raises:
-        RequestError: a target that a model does not tokenize to itself, or a task that cannot be used.
-        StudyError: the folder holds prompts of another request.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    _keep_request(asked, folder)
-    file = folder / "wayward.jsonl"
-    done = set()
-    if file.is_file():
-        whole = [text for text in file.read_text(encoding="utf-8").splitlines(keepends=True) if text.endswith("\n")]
-        with replacing(file) as aside:
-            aside.write_text("".join(whole), encoding="utf-8")
-        done = {(row["lm"], row["task"], row["kind"]) for row in map(json.loads, whole)}
-    config = WaywardGrid(**asked.model_dump(include=set(WaywardGrid.model_fields)))
-    every = [load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask)]
-    every = [task for task in every if task.embedded]
-    reader = load_lm(READER)
-    for name in asked.lms:
-        lm = load_lm(name)
-        judge = TaskJudge(lm, every, reader)
-        for kind, (number, task_name) in product(asked.kinds, enumerate(asked.tasks)):
-            if (lm.name, task_name, kind) in done:
-                continue
-            task = load_task(task_name)
-            others = every[5 * number :] + every[: 5 * number]
-            text = task.reference_prompts[0] if kind == OWN else wayward_targets(task, others)[kind]
-            found = wayward(task, lm, text, judge=judge, config=config, seed=asked.seed)
-            vectors = folder / "soft" / f"{lm.name},{task_name},{kind}.safetensors".replace("/", "--").replace(" ", "-")
-            vectors.parent.mkdir(exist_ok=True)
-            with replacing(vectors) as aside:
-                save_file({"embeds": found.prompt.embeds.contiguous()}, aside)
-            with file.open("a", encoding="utf-8") as lines:
-                line = found.described | {"kind": kind, "file": vectors.relative_to(folder).as_posix()}
-                lines.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-                lines.flush()
-                os.fsync(lines.fileno())
-
-
-def _keep_request(asked: WaywardPairs, folder: Path) -> None:
-    file, said = folder / "wayward.yaml", asked.model_dump(mode="json")
-    if file.is_file():
-        known = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if other := [name for name in said if known.get(name) != said[name]]:
-            raise StudyError(
-                f"{folder} holds wayward prompts of another request (other {', '.join(other)}); choose another --out"
-            )
-    with replacing(file) as aside:
-        aside.write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
 
 
 def default_judge(task: Task, lm: FrozenLM, reader: FrozenLM | None = None) -> TaskJudge:

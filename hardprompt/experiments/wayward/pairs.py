@@ -1,0 +1,120 @@
+"""Many wayward prompts: one for every combination of a task, a kind of target and a model, recorded in one folder."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, TypeAdapter
+
+from hardprompt.data.catalogue import all_tasks, load_task
+from hardprompt.data.datasets import DataTask
+from hardprompt.experiments.wayward.grid import WaywardGrid
+from hardprompt.experiments.wayward.run import wayward
+from hardprompt.experiments.wayward.targets import wayward_targets
+from hardprompt.lm import load_lm
+from hardprompt.metrics.interpretation import TaskJudge
+from hardprompt.optimizers.base import Config
+from hardprompt.records.folder import RecordFolder, as_safetensors, check_form
+from hardprompt.records.request import Seed
+from hardprompt.study.cancellation import stoppable
+
+OWN = "own definition"
+READER = "microworld-reader"
+
+
+class WaywardPairs(Config):
+    """A request for wayward prompts for every combination of a task, a kind of target and a model.
+
+    Attributes:
+        tasks: names of embedded tasks.
+        kinds: keys of `wayward_targets`, or "own definition" for the first reference prompt of the task.
+        lms: names of models.
+        gammas, steps, batch_size, learning_rate, evaluate_every: the schedule of the training, as in `WaywardGrid`.
+        seed: the seed of every prompt.
+    """
+
+    tasks: tuple[str, ...]
+    kinds: tuple[str, ...]
+    lms: tuple[str, ...] = ("microworld",)
+    gammas: tuple[NonNegativeFloat, ...] = WaywardGrid().gammas
+    steps: PositiveInt = WaywardGrid().steps
+    batch_size: PositiveInt = WaywardGrid().batch_size
+    learning_rate: NonNegativeFloat | None = None
+    evaluate_every: PositiveInt = WaywardGrid().evaluate_every
+    seed: Seed = 0
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(strict=True)
+    task: str
+    kind: str
+    lm: str
+    seed: int
+    grid: list[dict[str, Any]]
+    file: str
+
+
+_REQUEST: TypeAdapter[Any] = TypeAdapter(WaywardPairs)
+_LINE: TypeAdapter[Any] = TypeAdapter(_Line)
+
+
+class WaywardRecord(RecordFolder):
+    """The folder of existing wayward prompts; `WaywardRecord.writing` creates one.
+
+    Args:
+        folder: the folder, which holds a `wayward.yaml`.
+
+    Raises:
+        StudyError: if the folder holds no wayward prompts, or a file that cannot be read.
+    """
+
+    request_file = "wayward.yaml"
+    lines_file = "wayward.jsonl"
+    kind = "study of wayward prompts"
+    request_key = None
+
+    def check_study(self, study: object, what: str) -> None:
+        """As `RecordFolder` describes it."""
+        check_form(_REQUEST, study, what)
+
+    def check_line(self, line: object, what: str) -> None:
+        """As `RecordFolder` describes it."""
+        check_form(_LINE, line, what)
+
+
+def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
+    """Train the prompts that are not in the folder yet: one line per prompt in `wayward.jsonl`, and its vectors in `soft/`.
+
+    A line holds what `wayward` describes, and the `kind` of the target. Each task takes the definitions of other tasks from a
+    different one.
+
+    Args:
+        request: what to train.
+        folder: the folder, which is created if it does not exist.
+
+    Raises:
+        RequestError: if a target does not tokenize to itself, or a task cannot be used.
+        StudyError: if the folder holds another study or other files, or another process writes to it.
+        RecordError: if the record cannot be written.
+        RunError: if a file `stop` in the folder stopped the training.
+    """
+    with WaywardRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
+        done = {(line["lm"], line["task"], line["kind"]) for line in record.lines()}
+        config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
+        embedded = [load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask)]
+        embedded = [task for task in embedded if task.embedded]
+        reader = load_lm(READER)
+        for name in request.lms:
+            lm = load_lm(name)
+            judge = TaskJudge(lm, embedded, reader)
+            for kind, (number, task_name) in product(request.kinds, enumerate(request.tasks)):
+                if (lm.name, task_name, kind) in done:
+                    continue
+                with cancellation.interruptible():
+                    task = load_task(task_name)
+                    others = embedded[5 * number :] + embedded[: 5 * number]
+                    text = task.reference_prompts[0] if kind == OWN else wayward_targets(task, others)[kind]
+                    found = wayward(task, lm, text, judge=judge, config=config, seed=request.seed)
+                parts = [part.replace("/", "--").replace(" ", "-") for part in (lm.name, task_name, kind)]
+                file = record.save_vectors(parts, as_safetensors(found.prompt.embeds))
+                record.append(found.described | {"kind": kind, "file": file})

@@ -14,7 +14,7 @@ from .options import SearchConfig
 from .reward import check_reward
 
 if TYPE_CHECKING:
-    from .search import Watch
+    from .search import SearchCallback
     from .vec_env import PromptVecEnv
 
 
@@ -75,14 +75,14 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     class Anneal(BaseCallback):
         """Anneals the entropy bonus over the run."""
 
-        def __init__(self, watch: "Watch") -> None:
+        def __init__(self, monitor: "SearchCallback") -> None:
             super().__init__()
-            self._watch = watch
+            self._search = monitor
 
         def _on_rollout_start(self) -> None:
-            self.model.ent_coef = config.entropy * (1 - self._watch.done)
+            self.model.ent_coef = config.entropy * (1 - self._search.done)
 
         def _on_step(self) -> bool:
             return True
 
-    return search(problem, config, make, config.observation, callbacks=lambda watch: [Anneal(watch)])
+    return search(problem, config, make, config.observation, callbacks=lambda monitor: [Anneal(monitor)])

@@ -30,6 +30,9 @@ Run = tuple[Optimizer[Any], Problem, PromptResult]
 LM_TOKENS = 600
 """The budget, which ends every search after a few steps."""
 
+OPTIONS: dict[str, dict[str, Any]] = {"rl": {"rollout": 4}, "rlprompt": {"rollout": 4}, "wayward": {"batch_size": 3}}
+"""Options that make runs faster, and the seed of `wayward` matter."""
+
 OPTIMIZERS = [*sorted(all_optimizers()), *os.environ.get("HARDPROMPT_OPTIMIZERS", "").split()]
 GENERATING = [(name, "generation") for name in (*CAUSAL, *REAL)]
 KINDS = [(name, "classification") for name in MODELS] + GENERATING
@@ -65,9 +68,9 @@ def words_of(lm: FrozenLM, count: int) -> list[int]:
 
 
 def run_of(name: str, lm: FrozenLM, kind: str = "classification", prompt_first: bool = False, seed: int = 0) -> Run:
-    """A run of an optimizer with its default options. For wayward it sets a target, and batches of a part of the examples."""
+    """A short run of an optimizer. A plug-in has its default options."""
     found = load_optimizer(name)
-    options = {"target": lm.decode(words_of(lm, 3)), "batch_size": 3} if name == "wayward" else {}
+    options = OPTIONS.get(name, {}) | ({"target": lm.decode(words_of(lm, 3))} if name == "wayward" else {})
     problem = Problem(
         task_of(lm, kind, prompt_first),
         lm,

@@ -1,8 +1,9 @@
-"""hardprompt: how well can a prompt do, and how readable can it stay while doing it?
+"""hardprompt: discrete prompt optimization, and the trade-off between the accuracy and the readability of prompts.
 
-    task --> objective --> optimizer (soft | pez | rl | yours) --> prompt --> metrics --> record --> trade-off
+    task --> objective --> optimizer (soft | pez | rl | plug-in) --> prompt --> metrics --> record --> trade-off
 
-Names are loaded when they are first used, so that importing the package and `hardprompt --help` cost nothing.
+`optimize` runs one optimizer, `compare` a study of several, and `evaluate` measures a prompt. Names are imported when they are
+first used, so that importing the package is fast.
 """
 
 import logging
@@ -13,7 +14,7 @@ __version__ = "0.1.0"
 
 logging.getLogger("hardprompt").addHandler(logging.NullHandler())
 
-_HOME = {
+_MODULES = {
     "Config": "hardprompt.optimizers",
     "Example": "hardprompt.data.task",
     "FrozenLM": "hardprompt.lm",
@@ -35,13 +36,14 @@ _HOME = {
     "load_prompt": "hardprompt.records.prompt_ref",
     "load_task": "hardprompt.data.catalogue",
     "new_task": "hardprompt.custom_task.scaffold",
+    "optimize": "hardprompt.study",
     "optimizer": "hardprompt.optimizers",
     "run": "hardprompt.study",
     "run_optimizer": "hardprompt.optimizers",
     "validate": "hardprompt.custom_task.validate",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_MODULES]
 
 if TYPE_CHECKING:
     from hardprompt.custom_task.scaffold import new_task
@@ -57,13 +59,13 @@ if TYPE_CHECKING:
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points
     from hardprompt.scoring import Scorer
-    from hardprompt.study import compare, evaluate, run
+    from hardprompt.study import compare, evaluate, optimize, run
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'hardprompt' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The two things an optimizer can find: a hard prompt (token ids and their text) and a soft prompt (free embeddings)."""
+"""The two kinds of prompts: hard prompts (token ids and their text) and soft prompts (free vectors)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ from hardprompt.lm.frozen import FrozenLM
 
 @dataclass(frozen=True)
 class HardPrompt:
-    """Token ids, and the exact text that people deploy (a leading blank included where the first token carries one)."""
+    """Token ids and their text.
+
+    Attributes:
+        ids: the token ids.
+        text: the text that is deployed, with a leading blank if the first token has one.
+    """
 
     ids: tuple[int, ...]
     text: str
@@ -31,12 +36,18 @@ class HardPrompt:
 
     @classmethod
     def from_text(cls, lm: FrozenLM, text: str) -> "HardPrompt":
-        """The prompt of this text, tokenized as it stands inside a template: after a blank."""
+        """The prompt of this text, tokenized as the continuation of another text, after a blank.
+
+        Example:
+            >>> from hardprompt.lm import load_lm
+            >>> len(HardPrompt.from_text(load_lm("microworld"), "give the plural").ids)
+            3
+        """
         return cls(tuple(lm.encode_after([" " + text.strip()])[0]) if text.strip() else (), text)
 
     @classmethod
     def in_place(cls, lm: FrozenLM, template: Template, text: str) -> "HardPrompt":
-        """The prompt of this text, tokenized as it stands in this template, blanks and all; no text is the empty prompt.
+        """The prompt of this text, tokenized as in a template, including its blanks. An empty text gives the empty prompt.
 
         Example:
             >>> from hardprompt import Template, load_lm
@@ -50,29 +61,37 @@ class HardPrompt:
         return cls(tuple(lm.encode(text) if begins else lm.encode_after([after])[0]), text)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SoftPrompt:
-    """L free vectors in the embedding space of one model, shape (L, d). No text: its projection is another prompt."""
+    """Free vectors in the embedding space of one model. They have no text; their projection is another prompt.
+
+    Attributes:
+        embeds: the vectors, (L, d).
+    """
 
     embeds: Tensor
 
+    def __repr__(self) -> str:
+        return f"SoftPrompt(shape={tuple(self.embeds.shape)})"
+
 
 AFTER_INPUT = Template("{input} {prompt}")
-"""Where a text stands that is given without a task."""
+"""The default template of a prompt that is given without a task."""
 
 
 def as_prompt(
     lm: FrozenLM, prompt: "str | Sequence[int] | HardPrompt | SoftPrompt", template: Template = AFTER_INPUT
 ) -> HardPrompt | SoftPrompt:
-    """A prompt given as a text, as token ids or as what an optimizer found, checked against the model.
+    """Convert a text or token ids to a prompt, and check that a prompt fits the model.
 
     Args:
-        lm: the model that is to read it.
-        prompt: a text is tokenized as it stands in the template; ids are taken as they are.
-        template: where a text stands.
+        lm: the model that reads the prompt.
+        prompt: a text, which is tokenized as in the template; token ids; or a prompt.
+        template: the template.
 
     Raises:
-        RequestError: ids out of the model's vocabulary, or vectors that are not finite or of another width than its embeddings.
+        RequestError: a token id is not in the vocabulary of the model, or vectors are not finite or do not have the width of
+            its embeddings.
 
     Example:
         >>> from hardprompt.lm import load_lm
@@ -85,7 +104,7 @@ def as_prompt(
         if len(shape) != 2 or shape[0] == 0 or shape[1] != width:
             raise RequestError(f"a soft prompt of shape {shape} does not fit {lm.name}, whose embeddings are {width} wide")
         if not prompt.embeds.isfinite().all():
-            raise RequestError("a soft prompt holds a number that is not finite")
+            raise RequestError("a soft prompt has a value that is not finite")
         return SoftPrompt(prompt.embeds.to(lm.device))
     if isinstance(prompt, str):
         return HardPrompt.in_place(lm, template, prompt)

@@ -1,7 +1,7 @@
-"""Action sets: which tokens a policy may choose from, as token ids of the model that writes (the policy LM).
+"""Action sets: the tokens that a policy can choose, as token ids of the policy LM, the model that writes the prompt.
 
-A restriction that never changes belongs here and not into a mask: an action is a row of this list. Top-k of Q, from which
-RLPrompt samples at every step, depends on the state and is in `networks.py`.
+An action is an index into this list. So restrictions that are the same at every step are applied here and need no mask.
+Restrictions that depend on the state, such as the top k of Q in RLPrompt, are in `networks.py`.
 """
 
 import torch
@@ -12,21 +12,22 @@ from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.optimizers.base import Problem
 
 PLACEHOLDER = "classification"
-"""What a policy LM without a beginning-of-sequence token reads before the first token: RLPrompt's word."""
+"""The text before the first token of a prompt, as in RLPrompt, for a policy LM without a beginning-of-sequence token."""
 
 
 def action_ids(problem: Problem, lm: FrozenLM, *, fluent: int | None = None, label_words: bool = True) -> Tensor:
-    """The tokens of the policy LM that may be chosen, ascending, (A,).
+    """The tokens of the policy LM that a policy can choose, in ascending order, (A,).
 
     Args:
-        problem: its allowed tokens count; where the policy LM has another vocabulary, the words whose text the task LM reads
-            as allowed tokens only.
+        problem: the problem, whose allowed tokens are the actions. If the policy LM has another vocabulary, the actions are the
+            words whose text consists of allowed tokens of the task LM.
         lm: the policy LM.
-        fluent: only so many, those that are most probable to the policy LM as the first token (RLPrompt's fluent set).
-        label_words: whether the task's label words may be chosen, whatever their case.
+        fluent: the number of actions, those that the policy LM finds most probable as the first token (RLPrompt's fluent set);
+            None for all.
+        label_words: whether the label words of the task can be chosen. Case is ignored.
 
     Raises:
-        RequestError: nothing is left.
+        RequestError: the action set is empty.
 
     Example:
         >>> from hardprompt import Problem, load_lm, load_task
@@ -40,8 +41,8 @@ def action_ids(problem: Problem, lm: FrozenLM, *, fluent: int | None = None, lab
         ids = [i for i in ids if lm.decode([i]).strip().lower() not in words]
     if not ids:
         raise RequestError(
-            f"the action set is empty: no token of {lm.name} is left of the {len(problem.allowed)} that {problem.lm.name} "
-            f"allows{'' if label_words else ', label words excluded'}; use another vocabulary or policy LM"
+            f"the action set is empty: {lm.name} has none of the {len(problem.allowed)} tokens that are allowed for "
+            f"{problem.lm.name}{'' if label_words else ', without label words'}; use another vocabulary or policy LM"
         )
     chosen = torch.tensor(ids, device=lm.device)
     if fluent is not None and fluent < len(ids):
@@ -50,19 +51,19 @@ def action_ids(problem: Problem, lm: FrozenLM, *, fluent: int | None = None, lab
 
 
 def first_token_logits(lm: FrozenLM, columns: Tensor) -> Tensor:
-    """What the policy LM says of the first token, (A,)."""
+    """The logits of the policy LM for the first token, (A,)."""
     with torch.no_grad():
         states = lm.hidden(lm.embed(torch.tensor([opening(lm)], device=lm.device)))
         return lm.head(states[0, -1], columns).float()
 
 
 def opening(lm: FrozenLM) -> list[int]:
-    """What the policy LM reads before the first token of a prompt."""
+    """The tokens before the first token of a prompt."""
     return lm.opening or lm.encode(PLACEHOLDER)
 
 
 def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:
-    """Whether two models give the same ids to the same tokens, so that a prompt need not cross as text."""
+    """Whether two models have the same vocabulary, so that the ids of a prompt need no conversion."""
     return one is other or one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 

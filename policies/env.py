@@ -1,4 +1,4 @@
-"""One prompt as an episode: the gymnasium environment."""
+"""The gymnasium environment in which an episode is one prompt."""
 
 from typing import Any
 
@@ -15,43 +15,45 @@ from .space import Observation, PromptSpace
 
 
 class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
-    """Emit a prompt, one token a step, and be rewarded for it at the end.
+    """The agent writes a prompt, one token in each step, and is rewarded at the end.
 
     ## Description
-    A frozen language model, the task LM, is asked to solve a task under the prompt that the agent writes.
+    A frozen language model, the task LM, solves a task with the prompt that the agent writes.
 
     ## Action Space
-    `Discrete(A)`: a row of the action set (`hardprompt.policies.actions`), not a token id, so that no mask is needed. With
-    `end=True` there is one action more, which ends the prompt.
+    `Discrete(A)`: an index into the action set (`hardprompt.policies.actions`), not a token id, so that no mask is needed. With
+    `end=True` there is one more action, which ends the prompt.
 
     ## Observation Space
     "light": `Box(-1, 1, (L + d,))`, the position one-hot (all zeros when the prompt is full), then the unit-length embedding of
-    the last token (zeros at the start). "state": `Box((d,))`, the last hidden state of the policy LM after the prompt so far;
-    with `inputs=True`, after an input of the task and the prompt so far.
+    the last token (zeros at the start). "state": `Box((d,))`, the last hidden state of the policy LM after the prompt so far.
+    With `inputs=True` the policy LM reads an input of the task before the prompt.
 
     ## Starting State
-    The empty prompt; with `inputs=True` that, and a train example drawn at random (`info["example"]`).
+    The empty prompt. With `inputs=True` also a random train example, whose index is `info["example"]`.
 
     ## Reward
-    0 before the last step. Then, on all train examples (with `inputs=True`: on that one), minus the objective in nats, the gap
-    reward in points (`reward="gap"`), or what a function of one's own says (`path.py:name`); weight x prompt NLL is subtracted.
+    0 before the last step. In the last step `reward.prompt_reward` of the prompt on all train examples, or with `inputs=True`
+    on the train example of the episode: by default minus the objective, in nats.
 
     ## Episode End
-    Terminated after `prompt_length` tokens or with the end; never truncated.
+    Terminated after `prompt_length` tokens or by the end action; never truncated.
 
     ## Information
-    At the end: `prompt_ids` (of the task LM), `prompt_text`, `roundtrip_ok` (whether the policy LM reads the prompt back as it
-    wrote it), `prompt_nll` (nats per token), `task_reward` (without the perplexity term), and `accuracy` (fraction).
+    In the last step: `prompt_ids` (of the task LM), `prompt_text`, `roundtrip_ok` (whether the tokens of the text are those
+    that the policy LM wrote), `prompt_nll` (nats per token), `task_reward` (without the perplexity term), and `accuracy` (a
+    fraction).
 
     ## Arguments
-    task, lm, policy_lm: names or loaded objects; the policy LM is by default the task LM. prompt_length, weight, vocabulary: as
-    for every optimizer. reward: as above. observation, fluent, label_words, end, inputs: see `space.PromptSpace`.
+    task, lm, policy_lm: names or objects; the policy LM is by default the task LM. prompt_length, weight, vocabulary: as in
+    `Problem`. reward: as in `reward.prompt_reward`. observation, fluent, label_words, end, inputs: as in `space.PromptSpace`.
 
     ## References
     Deng et al. 2022, RLPrompt.
 
     ## Version History
-    v0: first version; a policy LM, more action sets and rewards, an end and inputs, all of them off by default, came later.
+    v0: first version. A policy LM, other action sets and rewards, the end action and inputs were added later; all are off by
+    default.
 
     Example:
         >>> import gymnasium, hardprompt.policies
@@ -104,7 +106,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._rows = np.zeros((1, 0), dtype=np.int64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start with the empty prompt."""
+        """Start a new episode with the empty prompt."""
         super().reset(seed=seed)
         self._rows = np.zeros((1, 0), dtype=np.int64)
         if not self.space.inputs:
@@ -113,7 +115,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self._observe(), {"example": self._example}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Append one token, or end the prompt; the reward comes with its end."""
+        """Append one token to the prompt, or end it."""
         self._rows = np.concatenate([self._rows, [[int(action)]]], axis=1)
         if not self.space.finished(self._rows)[0]:
             return self._observe(), 0.0, False, False, {}

@@ -1,13 +1,14 @@
-"""Soft Q-learning's losses as pure functions: what RLPrompt (Deng et al. 2022) trains with, after Guo et al. 2021.
+"""The losses of soft Q-learning, as in RLPrompt (Deng et al. 2022) and Guo et al. (2021).
 
-With V(s) = logsumexp_a Q(s, a) and A(s, a) = Q(s, a) - V(s), a primed value of a slow copy, and V'_{T+1} = 0:
+V(s) = logsumexp_a Q(s, a), A(s, a) = Q(s, a) - V(s), V' is the value of the target network, and V'_{T+1} = 0:
 
 - v1: (Q_t - (r_t + V'_{t+1}))^2, the soft Bellman equation;
-- v2: (A_t - (r_t + V'_{t+1} - V'_t))^2, the same for one step of the path consistency;
-- v3: (sum_{s>=t} A_s - (sum_{s>=t} r_s - V'_t))^2, the path consistency to the end;
+- v2: (A_t - (r_t + V'_{t+1} - V'_t))^2, the path consistency of one step;
+- v3: (sum_{s>=t} A_s - (sum_{s>=t} r_s - V'_t))^2, the path consistency up to the end;
 - v2_v3: the mean of v2 and v3, the published default.
 
-Summed over the steps of an episode, mean over episodes. There is no temperature: the scale of the reward stands for it.
+A loss is summed over the steps of an episode and averaged over episodes. The temperature is 1; the scale of the reward has the
+same effect.
 """
 
 from typing import Literal
@@ -30,12 +31,18 @@ def soft_q_loss(
     """The loss of B episodes of at most T steps.
 
     Args:
-        values: Q of every action at every step; the only argument with a gradient.
-        target_values: the same of the slow copy.
-        actions: what was chosen.
-        rewards: after each step; of a prompt only the last one is not 0.
-        is_step: which steps are part of their episode; by default all. Those of an episode come first.
+        values: Q of every action at every step, (B, T, A). Only this argument has a gradient.
+        target_values: the same from the target network, (B, T, A).
+        actions: the chosen actions, (B, T).
+        rewards: the reward of each step, (B, T).
+        is_step: whether a step is part of its episode or padding after it, (B, T); by default all are.
         which: the loss.
+
+    Example:
+        >>> values = torch.zeros(1, 1, 2, requires_grad=True)   # V = log 2
+        >>> loss = soft_q_loss(values, values, torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), which="v1")
+        >>> loss.item()
+        1.0
     """
     is_step = torch.ones_like(actions, dtype=torch.bool) if is_step is None else is_step
     chosen = values.gather(-1, actions[..., None])[..., 0]

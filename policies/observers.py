@@ -1,4 +1,4 @@
-"""What a policy sees of unfinished prompts: where it is and what it said last, or what a frozen LM makes of all of it."""
+"""Observations of unfinished prompts: the position and the last token, or the hidden state of a frozen LM."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,13 +22,21 @@ class Observer(Protocol):
     space: spaces.Box
 
     def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-        """Of prompts given as actions (P, t), each of which may have a source, tokens that are read before it."""
+        """The observations of prompts.
+
+        Args:
+            rows: the prompts as actions, (P, t).
+            sources: tokens that are read before each prompt; None for none.
+        """
         ...
 
 
 class LightObserver:
-    """The position one-hot (zeros when the prompt is full), then the unit-length embedding of the last token (zeros at the
-    start and after the end), (L + d,)."""
+    """Observes the position and the last token.
+
+    An observation (L + d,) is the one-hot position (zeros when the prompt is full) and the embedding of the last token, scaled
+    to unit length (zeros at the start and after the end action).
+    """
 
     def __init__(self, lm: FrozenLM, actions: Tensor, length: int) -> None:
         embeds = torch.nn.functional.normalize(lm.vocab_embeds[actions].float(), dim=-1)
@@ -37,7 +45,7 @@ class LightObserver:
         self.space = spaces.Box(-1.0, 1.0, (length + embeds.shape[1],), np.float32)
 
     def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-        """Observations (P, L + d); sources are not read."""
+        """The observations (P, L + d). Sources are ignored."""
         prompts, position = rows.shape
         seen = np.zeros((prompts, *self.space.shape), dtype=np.float32)
         if position < self._length:
@@ -48,15 +56,15 @@ class LightObserver:
 
 
 class StateObserver:
-    """The last hidden state of the frozen policy LM after the start (or a source) and the prompt so far, (d,).
+    """Observes the last hidden state (d,) of the frozen policy LM after the start (or a source) and the prompt so far.
 
-    The model stays outside of the policy, so that it is never saved with it nor put in training mode. What it has read of
-    prompts that grew by one token since the last call is kept as keys and values; others it reads anew. Its tokens are counted.
+    The model is not part of the policy, so it is neither saved with the policy nor set to training mode. Keys and values are
+    cached, and used if each prompt has grown by one token since the last call. The tokens that it reads are counted.
     """
 
     def __init__(self, lm: FrozenLM, actions: Tensor, length: int, counter: TokenCount) -> None:
         self._lm = lm
-        self._ids = torch.cat([actions, actions[:1]])  # the end, which nothing that counts follows, is read as any token
+        self._ids = torch.cat([actions, actions[:1]])  # the token read for the end action has no effect
         self._length = length
         self._counter = counter
         self._cache: DynamicCache | None = None
@@ -67,7 +75,7 @@ class StateObserver:
 
     @torch.no_grad()
     def __call__(self, rows: np.ndarray, sources: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-        """Observations (P, d)."""
+        """The observations (P, d)."""
         ids = self._ids[torch.from_numpy(rows).to(self._ids.device)]
         return (self._padded(ids, sources) if sources is not None else self._grown(rows, ids)).float().cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""Options that the optimizers of this package share."""
+"""Options that the RL optimizers share."""
 
 from typing import Annotated
 
@@ -8,35 +8,44 @@ from hardprompt.optimizers.base import Config
 
 
 class SearchConfig(Config):
-    """What is common to all that write prompts token by token and are rewarded at their end.
-
-    Attributes:
-        episodes: prompts that are emitted and scored in all; by default as many as the budget allows, or 4096 without one.
-            Rounded up to whole rollouts.
-        rollout: prompts per rollout, scored in one call.
-        examples: train examples drawn per rollout, the same for all its prompts; null for all.
-        reward: "objective" (nats), "gap" (RLPrompt's, points; classification only), "linear-gap" (without its pieces), or a
-            function of one's own, `path.py:name`.
-        zscore: whether rewards are z-scored within their rollout, as RLPrompt does; without, they are learnt from as they are.
-        policy_lm: the model that writes, if it is not the one that solves the task.
-        fluent: only so many actions, those most probable to the policy LM: next tokens of a policy that reads its state, first
-            tokens of the light one.
-        label_words: whether prompts may hold label words.
-        end: whether the policy may end a prompt before its full length.
-        patience: rollouts without a better prompt on dev after which the search ends.
-        timeout: seconds after which it ends; the one option with which two runs of one seed may differ.
-        log: a folder for the learning curve as CSV, and for TensorBoard where that is installed.
-    """
+    """Options of a search in which a policy writes prompts token by token and is rewarded at the end of each prompt."""
 
     episodes: PositiveInt | None = None
+    """Number of prompts that the policy writes, rounded up to whole rollouts. By default as many as the budget allows, or 4096
+    without a budget."""
+
     rollout: Annotated[int, Field(ge=2)] = 64
+    """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
+
     examples: PositiveInt | None = 4
+    """Train examples that are drawn for each rollout, the same for all its prompts; null for all examples."""
+
     reward: str = "objective"
+    """Reward of a prompt: minus the objective, in nats ("objective"); the piecewise gap reward of RLPrompt, in points ("gap");
+    the same with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap rewards
+    need a classification task."""
+
     zscore: bool = True
+    """Whether rewards are replaced by their z-scores within the rollout, as in RLPrompt."""
+
     policy_lm: str | None = None
+    """The model that the policy reads and writes with, by name or folder. By default the model that solves the task."""
+
     fluent: PositiveInt | None = None
+    """Number of actions, those that the policy LM finds most probable: at each step with observation="state", and as the first
+    token with "light". By default all actions."""
+
     label_words: bool = True
+    """Whether prompts may contain the label words of the task."""
+
     end: bool = False
+    """Whether the policy can end a prompt before its full length."""
+
     patience: PositiveInt | None = None
+    """The search stops after this number of rollouts without a better prompt on dev. By default it does not."""
+
     timeout: PositiveFloat | None = None
+    """The search stops after this number of seconds. Two runs with one seed can then differ. By default there is no limit."""
+
     log: str | None = None
+    """Folder for the learning curve, as CSV and, if tensorboard is installed, as event files. By default none is written."""

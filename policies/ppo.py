@@ -1,7 +1,7 @@
-"""The optimizer `rl`: SB3's PPO on a policy that emits the prompt token by token.
+"""The optimizer `rl`: PPO of stable-baselines3 for a policy that writes the prompt token by token.
 
-One rollout is a batch of prompts, each one episode, rewarded together. The reward is minus the shared objective, normalized
-within its batch as RLPrompt does; the best prompt of each rollout is shown to the problem, which scores it on dev.
+A rollout is a batch of prompts, one episode each, that are scored in one call. By default the reward is minus the objective,
+z-scored within the rollout as in RLPrompt. The best prompt of each rollout is scored on dev.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,32 +14,37 @@ from .options import SearchConfig
 from .reward import check_reward
 
 if TYPE_CHECKING:
-    from .search import Watch
+    from .search import SearchCallback
     from .vec_env import PromptVecEnv
 
 
 class PpoConfig(SearchConfig):
-    """Options of the RL optimizer, beside those of every search here.
-
-    Attributes:
-        observation: "light" (the position and the last token, without an LM) or "state" (the policy LM's last hidden state; the
-            policy is then RLPrompt's network).
-        entropy: weight of the entropy bonus at the start, annealed linearly to zero at the end of the run. Without it the
-            policy settles on a handful of words within a quarter of the budget.
-        hidden: width of the one hidden layer; by default 64, with "state" 8/3 of the LM's.
-    """
+    """Options of PPO."""
 
     observation: Literal["light", "state"] = "light"
+    """What the policy observes: the position and the last token ("light"), or the last hidden state of the policy LM ("state").
+    With "state" the policy is RLPrompt's network."""
+
     learning_rate: NonNegativeFloat = 0.01
+    """Learning rate of Adam, constant over the run."""
+
     epochs: PositiveInt = 4
+    """Gradient steps on each rollout."""
+
     entropy: NonNegativeFloat = 0.1
+    """Weight of the entropy bonus at the start, annealed linearly to zero at the end of the run. Without the bonus the policy
+    converges to a few words within a quarter of the budget."""
+
     clip_range: NonNegativeFloat = 0.2
+    """Range to which PPO clips the probability ratio (Schulman et al. 2017, epsilon)."""
+
     hidden: PositiveInt | None = None
+    """Width of the hidden layer. By default 64, and with observation="state" 8/3 of the width of the policy LM."""
 
 
 @optimizer("rl", config=PpoConfig, check=lambda problem, config: check_reward(problem, config.reward))
 def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
-    """An RL policy (PPO) that emits the prompt token by token and is rewarded at its end."""
+    """A policy that writes the prompt token by token, trained with PPO."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -70,14 +75,14 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     class Anneal(BaseCallback):
         """Anneals the entropy bonus over the run."""
 
-        def __init__(self, watch: "Watch") -> None:
+        def __init__(self, monitor: "SearchCallback") -> None:
             super().__init__()
-            self._watch = watch
+            self._search = monitor
 
         def _on_rollout_start(self) -> None:
-            self.model.ent_coef = config.entropy * (1 - self._watch.done)
+            self.model.ent_coef = config.entropy * (1 - self._search.done)
 
         def _on_step(self) -> bool:
             return True
 
-    return search(problem, config, make, config.observation, callbacks=lambda watch: [Anneal(watch)])
+    return search(problem, config, make, config.observation, callbacks=lambda monitor: [Anneal(monitor)])

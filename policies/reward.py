@@ -1,6 +1,6 @@
-"""Rewards of finished prompts: pure functions of what the problem reports, raw values and their parts kept.
+"""Rewards of finished prompts, with their parts.
 
-The perplexity term is part of the reward before anything is normalized: after a z-score its weight would mean nothing.
+The perplexity term is subtracted before any normalization, since its weight would have no meaning after a z-score.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,41 +18,43 @@ from hardprompt.optimizers.base import Problem
 from hardprompt.plugins import is_file_reference, load_attribute
 
 NAMES = ("objective", "gap", "linear-gap")
-LINEAR = 200.0
-"""Points per gap of the linear reward, whether the answer is right or wrong."""
+LINEAR_GAP_COEFF = 200.0
+"""Points per unit of gap of the reward "linear-gap", for right and wrong answers."""
 
 UserReward = Callable[[list[str], list[Example]], Any]
-"""Anyone's: from the texts of P prompts and N examples to one value per prompt, (P,), or per prompt and example, (P, N)."""
+"""A user's reward: a function of the texts of P prompts and of N examples to a value per prompt, (P,), or per prompt and
+example, (P, N)."""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """One value per prompt, (P,), and its parts by name, (P,) each."""
+    """The rewards of P prompts.
+
+    Attributes:
+        value: the rewards, (P,).
+        parts: parts of the rewards and further measurements by name, (P,) each.
+    """
 
     value: np.ndarray
     parts: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def nll_share(self) -> float:
-        """The share of the reward's variance over the prompts that is due to its perplexity term.
+        """The share of the variance of the reward over the prompts that its perplexity term explains.
 
-        With r = task + fluency, Cov(fluency, r) / Var(r): the shares of both sum to 1, and one of them may be negative.
+        With r = task + fluency it is Cov(fluency, r) / Var(r). The shares of both terms sum to 1, and one may be negative.
         """
         fluency = self.value - self.parts.get("task_reward", self.value)
         spread = self.value.var()
         return float(np.mean((fluency - fluency.mean()) * (self.value - self.value.mean())) / spread) if spread > 0 else 0.0
 
 
-RewardFunction = Callable[[list[list[int]], Sequence[int] | None], Reward]
-"""From finished prompts (token ids of the task LM) and train examples by index (None for all) to their rewards."""
-
-
 def check_reward(problem: Problem, reward: str | UserReward) -> None:
-    """RequestError for a name that is none, or for a gap on a task without label words."""
+    """Raise a RequestError for an unknown reward, or for a gap reward on a task without label words."""
     if isinstance(reward, str) and reward not in NAMES and not is_file_reference(reward):
-        raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a function of your own")
+        raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a Python function")
     if reward in ("gap", "linear-gap") and problem.task.kind != "classification":
-        raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} generates; use 'objective'")
+        raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} has none; use 'objective'")
 
 
 def prompt_reward(
@@ -61,19 +63,22 @@ def prompt_reward(
     reward: str | UserReward = "objective",
     indices: Sequence[int] | None = None,
 ) -> Reward:
-    """The reward of prompts on train examples.
+    """The reward of prompts on train examples: a task reward minus weight x prompt NLL.
 
-    "objective" is minus the shared objective, in nats: -(task loss + weight x prompt NLL). "gap" is RLPrompt's piecewise gap
-    reward minus weight x prompt NLL, in points; "linear-gap" the same with one factor for right and wrong answers. A function
-    of one's own (or `path.py:name`, which is run) is called with the texts of the prompts and the examples; weight x prompt
-    NLL is subtracted from what it returns, in its unit.
+    Args:
+        problem: the problem.
+        prompts: token ids of P prompts.
+        reward: the task reward. "objective" is minus the task loss, in nats. "gap" is RLPrompt's piecewise gap reward, in
+            points (`hardprompt.objective.gap_reward`), and "linear-gap" the same with one factor for right and wrong answers.
+            A function, or `path.py:name`, is called with the texts of the prompts and the examples, and has its own unit.
+        indices: indices of the train examples; None for all.
 
     Returns:
-        Value and parts, (P,) each: `task_reward`, which is the value without its perplexity term; `prompt_nll` in nats per
-        token; `accuracy` as a fraction, but not of one's own function.
+        The rewards, (P,), with the parts `task_reward`; `prompt_nll`, in nats per token; and, unless the reward is a function,
+        `accuracy`, a fraction.
 
     Raises:
-        RequestError: see `check_reward`; or a value that is not finite or of another shape, with its prompt and example.
+        RequestError: the reward is unknown or needs label words; or a value is not finite or its shape is wrong.
 
     Example:
         >>> from hardprompt import Problem, load_lm, load_task
@@ -93,7 +98,7 @@ def prompt_reward(
         scores = problem.train.score_ids(ids, indices)
         assert scores.label_logits is not None
         labels = problem.train.labels if indices is None else problem.train.labels[list(indices)]
-        factors = (LINEAR, LINEAR) if reward == "linear-gap" else ()
+        factors = (LINEAR_GAP_COEFF, LINEAR_GAP_COEFF) if reward == "linear-gap" else ()
         task, nll = gap_reward(scores.label_logits, labels, *factors), problem.prompt_nll(ids)
         parts["accuracy"] = scores.accuracy
     else:
@@ -105,10 +110,11 @@ def prompt_reward(
 
 
 def shaped(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map the interval [0, 1] to [low, high], beyond its ends too: RLPrompt's shaping, (0, 5) or (-20, 80).
+    """RLPrompt's reward shaping: the linear map of [0, 1] to [low, high], also for values outside of [0, 1].
 
-    >>> shaped(np.array([0.0, 1.0, 2.0]), -20, 80).tolist()
-    [-20.0, 80.0, 180.0]
+    Example:
+        >>> shaped(np.array([0.0, 1.0, 2.0]), -20, 80).tolist()
+        [-20.0, 80.0, 180.0]
     """
     return low + (high - low) * values
 
@@ -122,7 +128,7 @@ def _of_user(problem: Problem, ids: list[list[int]], reward: str | UserReward, i
     call: UserReward = load_attribute(reward) if isinstance(reward, str) else reward
     name = reward if isinstance(reward, str) else getattr(reward, "__name__", type(reward).__name__)
     if not callable(call):
-        raise RequestError(f"reward {name} is no function; expected one of (prompts, examples)")
+        raise RequestError(f"reward {name} is not a function; expected a function of (prompts, examples)")
     texts = [problem.lm.decode(prompt).strip() for prompt in ids]
     examples = [problem.task.train[i] for i in (range(len(problem.task.train)) if indices is None else indices)]
     try:

@@ -1,9 +1,8 @@
-"""The optimizer `rlprompt`: RLPrompt (Deng et al. 2022) as published, on maintained libraries.
+"""The optimizer `rlprompt`: RLPrompt (Deng et al. 2022).
 
-On-policy soft Q-learning, a network on the policy LM's last hidden state whose output layer is the LM's, and the published
-numbers: 16 prompts an update, scored on all train examples; Adam at 5e-5; the mean of the losses v2 and v3; Polyak 0.001;
-gradients clipped to 5; sampling from the top 256 of Q; rewards z-scored within their batch and shaped to [0, 5]. Not as
-published: the reward is the shared objective unless `rlprompt.reward=gap`, and prompts are made of the allowed vocabulary.
+On-policy soft Q-learning of a network on the last hidden state of the policy LM, with the LM's output layer and the published
+hyperparameters. There are two differences from the publication: the reward is minus the objective unless `reward` is "gap", and
+prompts consist of the allowed tokens.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,44 +18,58 @@ if TYPE_CHECKING:
     from .soft_q import SoftQ
     from .vec_env import PromptVecEnv
 
-WRITER = "microworld"
-"""Writes for a task LM that cannot, a masked one."""
+DEFAULT_POLICY_LM = "microworld"
+"""The policy LM if the task LM is a masked model, which predicts no next token."""
 
 
 class RlpromptConfig(SearchConfig):
-    """Options of RLPrompt, beside those of every search here; the defaults are the published ones.
-
-    Attributes:
-        observation: "state" (the policy LM's last hidden state) or "light" (the position and the last token, without an LM).
-        loss: "v1", "v2", "v3", or "v2_v3", their published mean.
-        top_k: actions that may be sampled at each step (256; 50 for style transfer).
-        shape: rewards in [0, 1] become rewards in this interval: (0, 5), for style transfer (-20, 80).
-        bias: added to all of Q (0; -10 for style transfer).
-        hidden: width of the hidden layer; by default 8/3 of the LM's, with "light" 64.
-    """
+    """Options of RLPrompt. The defaults are those of Deng et al. (2022)."""
 
     rollout: Annotated[int, Field(ge=2)] = 16
+    """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
+
     examples: PositiveInt | None = None
+    """Train examples that are drawn for each rollout, the same for all its prompts; null for all examples."""
+
     observation: Literal["light", "state"] = "state"
+    """What the policy observes: the last hidden state of the policy LM ("state"), or the position and the last token
+    ("light")."""
+
     loss: Literal["v1", "v2", "v3", "v2_v3"] = "v2_v3"
+    """Loss of soft Q-learning; "v2_v3" is the mean of v2 and v3 (`hardprompt.policies.losses`)."""
+
     learning_rate: NonNegativeFloat = 5e-5
+    """Learning rate of Adam, constant over the run."""
+
     top_k: PositiveInt = 256
+    """Number of actions that can be sampled at each step, those with the highest Q. The published value for style transfer is
+    50."""
+
     polyak: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of the Q network in each update of the target network."""
+
     shape: tuple[float, float] = (0.0, 5.0)
+    """Interval to which the interval [0, 1] of rewards is mapped. The published one for style transfer is (-20, 80)."""
+
     bias: float = 0.0
+    """Constant that is added to all values of Q. The published one for style transfer is -10."""
+
     max_grad_norm: PositiveFloat = 5.0
+    """Norm to which gradients are clipped."""
+
     hidden: PositiveInt | None = None
+    """Width of the hidden layer. By default 8/3 of the width of the policy LM, and with observation="light" 64."""
 
 
 @optimizer("rlprompt", config=RlpromptConfig, check=lambda problem, config: check_reward(problem, config.reward))
 def rlprompt(problem: Problem, config: RlpromptConfig) -> FinalPrompts:
-    """RLPrompt as published: soft Q-learning on a frozen LM's hidden state."""
+    """RLPrompt: a policy on the hidden states of a frozen LM, trained with soft Q-learning."""
     from .search import search
     from .soft_q import SoftQ
 
     if problem.lm.masked and config.policy_lm is None and config.observation == "state":
-        config = config.model_copy(update={"policy_lm": WRITER})
-        problem.resolved_options["policy_lm"] = WRITER
+        config = config.model_copy(update={"policy_lm": DEFAULT_POLICY_LM})
+        problem.resolved_options["policy_lm"] = DEFAULT_POLICY_LM
 
     def make(env: "PromptVecEnv") -> "SoftQ":
         return SoftQ(

@@ -1,4 +1,4 @@
-"""From a stable-baselines3 algorithm to an optimizer: rollouts of prompts, what is noted of them, and when it ends."""
+"""The search that the RL optimizers share: a stable-baselines3 algorithm, the learning curve, and the stopping rules."""
 
 import random
 import time
@@ -22,10 +22,14 @@ from .reward import Reward, normalized, prompt_reward
 from .space import Observation, PromptSpace
 from .vec_env import PromptVecEnv
 
-ENDLESS = 10**12  # steps; the budget ends the run
-UNLIMITED = 4096  # prompts, where there is neither a budget nor a number of them
-EMITTED_SHARE = 0.1
-"""The last share of all rollouts stands for what the policy emits at its end."""
+MAX_STEPS = 10**12
+"""Steps of a search that is ended by its budget."""
+
+DEFAULT_EPISODES = 4096
+"""Number of prompts without a budget."""
+
+FINAL_SHARE = 0.1
+"""The share of all prompts, the last ones, that a search returns as its final prompts."""
 
 
 def search(
@@ -34,44 +38,44 @@ def search(
     make: Callable[[PromptVecEnv], BaseAlgorithm],
     observation: Observation,
     shape: Callable[[np.ndarray], np.ndarray] = lambda rewards: rewards,
-    callbacks: Callable[["Watch"], list[BaseCallback]] = lambda watch: [],
+    callbacks: Callable[["SearchCallback"], list[BaseCallback]] = lambda monitor: [],
 ) -> FinalPrompts:
-    """Let an algorithm write prompts for a problem until its end, and show the best of each rollout to dev.
+    """Train an algorithm on a problem, and score the best prompt of each rollout on dev.
 
     Args:
-        problem: what is to be solved.
-        config: how many prompts, how they are rewarded, when to stop.
-        make: the algorithm on an environment.
-        observation: what the policy sees.
-        shape: applied to the rewards of a rollout after their z-score.
-        callbacks: further ones.
+        problem: the problem.
+        config: the options.
+        make: creates the algorithm for an environment.
+        observation: what the policy observes.
+        shape: a function of the rewards of a rollout, applied after the z-score.
+        callbacks: creates further callbacks.
 
     Returns:
-        The last tenth of what was emitted, then what the policy emits when it takes its best action at every step.
+        The last tenth of the prompts that were written, and at the end the greedy prompt.
     """
     space = prompt_space(problem, config, observation)
     with _isolated_randomness():
-        watch = Watch(problem, config, space, shape)
-        model = make(PromptVecEnv(space, watch.reward, config.rollout))
+        monitor = SearchCallback(problem, config, space, shape)
+        model = make(PromptVecEnv(space, monitor.reward, config.rollout))
         if config.log:
             where = Path(config.log) / f"{problem.task.name}-{problem.task.split}-w{problem.weight:g}-{problem.seed}"
             model.set_logger(configure(str(where), ["csv", *["tensorboard"] * (find_spec("tensorboard") is not None)]))
-        steps = watch.wanted * space.length if watch.wanted and not space.end else ENDLESS
-        model.learn(steps, callback=[watch, *callbacks(watch)], log_interval=1)
+        steps = monitor.limit * space.length if monitor.limit and not space.end else MAX_STEPS
+        model.learn(steps, callback=[monitor, *callbacks(monitor)], log_interval=1)
         if config.log:
             model.logger.close()
         final = greedy(model, space)
     problem.score_on_dev([final])
-    last = max(1, round(EMITTED_SHARE * len(watch.emitted)))
-    return [*watch.emitted[-last:], final]
+    last = max(1, round(FINAL_SHARE * len(monitor.prompts)))
+    return [*monitor.prompts[-last:], final]
 
 
 def prompt_space(problem: Problem, config: SearchConfig, observation: Observation) -> PromptSpace:
-    """The prompts that may be written; RequestError where there are none."""
-    writer = load_lm(config.policy_lm, device=str(problem.lm.device)) if config.policy_lm else None
+    """The prompts that the policy can write; a RequestError if there are none."""
+    policy_lm = load_lm(config.policy_lm, device=str(problem.lm.device)) if config.policy_lm else None
     return PromptSpace(
         problem,
-        policy_lm=writer,
+        policy_lm=policy_lm,
         observation=observation,
         fluent=config.fluent,
         label_words=config.label_words,
@@ -80,7 +84,7 @@ def prompt_space(problem: Problem, config: SearchConfig, observation: Observatio
 
 
 def greedy(model: BaseAlgorithm, space: PromptSpace) -> list[int]:
-    """The prompt that a policy emits when it takes its best action at every step, as token ids of the task LM."""
+    """The prompt of a policy that takes its best action at every step, as token ids of the task LM."""
     rows = np.zeros((1, 0), dtype=np.int64)
     while rows.shape[1] == 0 or not space.finished(rows)[0]:
         action, _ = model.predict(space.observe(rows), deterministic=True)
@@ -88,61 +92,66 @@ def greedy(model: BaseAlgorithm, space: PromptSpace) -> list[int]:
     return space.prompts(rows)[0]
 
 
-class Watch(BaseCallback):
-    """Rewards rollouts, shows the best prompt of each to dev, notes the learning curve, and says when to stop.
+class SearchCallback(BaseCallback):
+    """Computes the rewards of rollouts, scores the best prompt of each on dev, records the learning curve and stops the search.
 
-    Noted per rollout: `reward` and `reward_std` (raw), `train_accuracy`, `prompt_nll` (nats per token), `nll_share` (of the
-    reward's variance, `Reward.nll_share`), `entropy` (of the policy, nats per token), `kl_to_lm` (of the policy to the task LM,
-    nats per token: mean prompt NLL minus entropy, without bias where the policy writes the task LM's tokens),
-    `distinct_tokens`, `repeated` (share of prompts that are one token again and again), `crossing_loss` (share of prompts that
-    do not survive the way between two vocabularies), `best` (lowest objective on dev so far).
+    The values of the learning curve, for each rollout: `reward` and `reward_std` (mean and standard deviation before any
+    normalization), `train_accuracy`, `prompt_nll` (nats per token), `nll_share` (`Reward.nll_share`), `entropy` (of the policy,
+    nats per token), `kl_to_lm` (KL divergence of the policy from the task LM, in nats per token: mean prompt NLL minus entropy,
+    which is unbiased if the policy writes tokens of the task LM), `distinct_tokens`, `repeated` (share of prompts that repeat a
+    single token), `crossing_loss` (`PromptSpace.crossing_loss`) and `best` (lowest objective on dev so far).
+
+    Args:
+        problem, config: the problem and the options.
+        space: the prompts that can be written.
+        shape: a function of the rewards of a rollout, applied after the z-score.
 
     Attributes:
-        emitted: all prompts so far.
-        wanted: how many there are to be, or None if the budget says.
+        prompts: all prompts so far.
+        limit: the number of prompts after which the search ends; None if only the budget ends it.
     """
 
     def __init__(
         self, problem: Problem, config: SearchConfig, space: PromptSpace, shape: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         super().__init__()
-        self.emitted: list[list[int]] = []
-        self.wanted = config.episodes or (UNLIMITED if problem.lm_tokens is None else None)
+        self.prompts: list[list[int]] = []
+        self.limit = config.episodes or (DEFAULT_EPISODES if problem.lm_tokens is None else None)
         self._problem, self._config, self._space, self._shape = problem, config, space, shape
-        self._fresh: tuple[list[list[int]], Reward] | None = None
-        self._stale = 0
+        self._pending: tuple[list[list[int]], Reward] | None = None
+        self._rollouts_without_gain = 0
         self._deadline = time.monotonic() + config.timeout if config.timeout else None
 
     @property
     def done(self) -> float:
-        """The finished share of the run, by prompts or by the budget."""
-        return self._problem.share_done(len(self.emitted) / self.wanted if self.wanted else 0.0)
+        """The finished share of the search, by prompts or by the budget."""
+        return self._problem.share_done(len(self.prompts) / self.limit if self.limit else 0.0)
 
     def reward(self, prompts: list[list[int]]) -> Reward:
-        """The rewards that the algorithm learns from: as a rule their z-score within the rollout, and shaped."""
+        """The rewards that the algorithm learns from: with z-scores and shaping, as configured."""
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
         raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
-        self.emitted.extend(prompts)
+        self.prompts.extend(prompts)
         best = int(raw.value.argmax())
         known = self._problem.best
         self._problem.score_on_dev([prompts[best]])
-        self._stale = 0 if self._problem.best is not known else self._stale + 1
-        self._fresh = prompts, raw
-        learnt = normalized(raw.value) if self._config.zscore else raw.value
-        return Reward(self._shape(learnt).astype(np.float32), raw.parts)
+        self._rollouts_without_gain = 0 if self._problem.best is not known else self._rollouts_without_gain + 1
+        self._pending = prompts, raw
+        learned = normalized(raw.value) if self._config.zscore else raw.value
+        return Reward(self._shape(learned).astype(np.float32), raw.parts)
 
     def _on_step(self) -> bool:
-        if self._fresh is not None:
-            values = self._values(*self._fresh)
-            self._fresh = None
-            self._problem.note(len(self.emitted) / self.wanted if self.wanted else 0.0, **values)
+        if self._pending is not None:
+            values = self._values(*self._pending)
+            self._pending = None
+            self._problem.note(len(self.prompts) / self.limit if self.limit else 0.0, **values)
             for name, value in values.items():
                 self.logger.record(f"prompt/{name}", value)
             self.logger.record("prompt/lm_tokens", self._problem.spent)
-        tired = self._config.patience is not None and self._stale >= self._config.patience
-        late = self._deadline is not None and bool(self.emitted) and time.monotonic() >= self._deadline
-        enough = self._space.end and self.wanted is not None and len(self.emitted) >= self.wanted
-        return not (self._problem.exhausted or tired or late or enough)
+        no_gain = self._config.patience is not None and self._rollouts_without_gain >= self._config.patience
+        late = self._deadline is not None and bool(self.prompts) and time.monotonic() >= self._deadline
+        enough = self._space.end and self.limit is not None and len(self.prompts) >= self.limit
+        return not (self._problem.exhausted or no_gain or late or enough)
 
     def _values(self, prompts: list[list[int]], raw: Reward) -> dict[str, float]:
         assert self._problem.best is not None
@@ -165,7 +174,7 @@ class Watch(BaseCallback):
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
     def _entropy(self, rows: np.ndarray, observed: np.ndarray) -> float:
-        """Mean over the steps that were taken."""
+        """Mean entropy of the policy over the steps of a rollout, in nats per token."""
         ended = np.cumsum(rows == len(self._space.actions), axis=1).T[: len(observed)] > 0
         is_step = np.concatenate([np.ones((1, len(rows)), dtype=bool), ~ended[:-1]])
         policy = self.model.policy
@@ -181,7 +190,7 @@ def _mean(values: np.ndarray) -> float:
 
 @contextmanager
 def _isolated_randomness() -> Iterator[None]:
-    """SB3 seeds the global generators of Python, NumPy and torch; give them back as they were."""
+    """Restore the global random generators of Python, NumPy and torch, which stable-baselines3 seeds."""
     python, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:

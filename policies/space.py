@@ -1,7 +1,7 @@
-"""What both environments share: the actions, what the policy sees, and the prompts that actions spell.
+"""Actions, observations and prompts, as both environments use them.
 
-Unfinished prompts are rows of actions (P, t). Action i < A is the i-th token of the action set; A, where there is one, ends the
-prompt, and what stands after it counts for nothing.
+Unfinished prompts are rows of actions (P, t). Action i < A is the i-th token of the action set. Action A, if there is one, ends
+the prompt; actions after it have no effect.
 """
 
 from collections.abc import Sequence
@@ -26,28 +26,29 @@ Observation = Literal["light", "state"]
 
 
 class PromptSpace:
-    """Prompts of at most `problem.prompt_length` tokens that a policy writes for a problem.
+    """The prompts of at most `problem.prompt_length` tokens that a policy can write for a problem.
 
     Args:
-        problem: the task, the task LM, which tokens are allowed, and how many.
-        policy_lm: the model that writes; by default the task LM. Where its vocabulary is another one, a prompt crosses as text.
-        observation: "light" (the position and the embedding of the last token) or "state" (the policy LM's last hidden state).
-        fluent: with "light", only so many actions, the most probable first tokens; with "state", only so many at each step, the
-            most probable next ones.
-        label_words: whether label words may be chosen.
-        end: whether there is an action that ends the prompt; otherwise its length is fixed.
-        inputs: whether the policy LM reads an input of the task before the prompt, which then is for that input alone
+        problem: the problem.
+        policy_lm: the model that writes; by default the task LM. If their vocabularies differ, a prompt is converted as text.
+        observation: "light" (the position and the embedding of the last token) or "state" (the last hidden state of the policy
+            LM).
+        fluent: the number of actions, those that the policy LM finds most probable: as the first token with "light", at each
+            step with "state"; None for all.
+        label_words: whether label words can be chosen.
+        end: whether there is an action that ends the prompt. Otherwise the length is fixed.
+        inputs: whether the policy LM reads an input of the task before the prompt, which is then for this input alone
             (RLPrompt's input-conditioned prompts).
 
     Raises:
-        RequestError: an empty action set, a policy LM that predicts no next token, "light" with inputs, or an end where the
-            policy LM has no token for it.
+        RequestError: the action set is empty; a masked policy LM has to predict the next token; "light" with inputs; or an end
+            action and a policy LM without an end-of-sequence token.
 
     Attributes:
         actions: token ids of the policy LM, (A,).
-        size: number of actions, the end included.
-        head: the policy LM's output layer over the actions, or None with "light".
-        length: most tokens of a prompt.
+        size: number of actions, including the end action.
+        head: the output layer of the policy LM over the actions; None with "light".
+        length: the maximal length of a prompt, in tokens.
     """
 
     def __init__(
@@ -81,44 +82,44 @@ class PromptSpace:
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Of one prompt."""
+        """The space of the observation of one prompt."""
         return self.observe.space
 
     @property
     def action_space(self) -> spaces.Discrete:
-        """Rows of the action set, and the end where there is one."""
+        """Indices into the action set, and the end action if there is one."""
         return spaces.Discrete(self.size)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
-        """What a policy was trained for: it is of no use on another task, vocabulary or observation."""
-        spelled = " ".join(self.lm.tokenizer.convert_ids_to_tokens(self.actions.tolist()))
+        """The task, the vocabulary and the observation of a policy, which can be used only with these."""
+        tokens = " ".join(self.lm.tokenizer.convert_ids_to_tokens(self.actions.tolist()))
         return {
             "task": f"{self.problem.task.name} {self.problem.task.digest[:12]}",
-            "vocabulary": f"{self.size} actions of {self.lm.name} {sha256(spelled.encode()).hexdigest()[:12]}",
+            "vocabulary": f"{self.size} actions of {self.lm.name} {sha256(tokens.encode()).hexdigest()[:12]}",
             "observation": f"{self._observation}, {self.length} tokens{', after inputs' if self.inputs else ''}"
             + (f", fluent {self._fluent}" if self.head is not None and self._fluent else ""),
         }
 
     def finished(self, rows: np.ndarray) -> np.ndarray:
-        """Which prompts are at their end, (P,)."""
+        """Whether each prompt is finished, (P,)."""
         return (rows == len(self.actions)).any(1) | (rows.shape[1] >= self.length)
 
     def tokens(self, rows: np.ndarray) -> list[list[int]]:
-        """The policy LM's tokens of each prompt, up to its end."""
+        """The tokens of the policy LM of each prompt, up to the end action."""
         ids = self.actions.tolist()
         return [[ids[i] for i in row[: _until(row, len(ids))]] for row in rows.tolist()]
 
     def prompts(self, rows: np.ndarray) -> list[list[int]]:
-        """The prompts as the task LM reads them: the same ids, or, across vocabularies, what it makes of their text."""
+        """The prompts as token ids of the task LM: the same ids, or, with another vocabulary, the tokens of their text."""
         tokens = self.tokens(rows)
-        return tokens if self._same else [self._crossed(ids) for ids in tokens]
+        return tokens if self._same else [self._converted(ids) for ids in tokens]
 
     def crossing_loss(self, rows: np.ndarray) -> float:
-        """The share of prompts that the policy LM does not read back as it wrote them, from the task LM's tokens' text."""
+        """The share of prompts that are not the same for the policy LM after conversion to tokens of the task LM and back."""
         if self._same:
             return 0.0
-        back = [HardPrompt.from_text(self.lm, self.problem.lm.decode(self._crossed(ids))).ids for ids in self.tokens(rows)]
+        back = [HardPrompt.from_text(self.lm, self.problem.lm.decode(self._converted(ids))).ids for ids in self.tokens(rows)]
         return float(np.mean([list(ids) != wrote for ids, wrote in zip(back, self.tokens(rows), strict=True)]))
 
     def text(self, rows: np.ndarray) -> list[str]:
@@ -126,11 +127,11 @@ class PromptSpace:
         return [self.lm.decode(ids) for ids in self.tokens(rows)]
 
     def sources(self, examples: Sequence[int]) -> list[list[int]]:
-        """The inputs of train examples as the policy LM reads them before the prompt, their ends where they are too long."""
+        """The inputs of train examples as tokens of the policy LM. Of an input that is too long, its end is used."""
         room = self.lm.room - self.length
         return [ids[-room:] for ids in self.lm.encode_many([self.problem.task.train[i].input for i in examples])]
 
-    def _crossed(self, ids: list[int]) -> list[int]:
+    def _converted(self, ids: list[int]) -> list[int]:
         return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids)).ids)
 
 
@@ -141,8 +142,8 @@ def _until(row: list[int], end: int) -> int:
 def _check(lm: FrozenLM, observation: Observation, fluent: int | None, end: bool, inputs: bool) -> None:
     reads = observation == "state" or fluent is not None
     if reads and lm.masked:
-        raise RequestError(f"the policy LM {lm.name} is a masked model, whose head predicts no next token; name a causal one")
+        raise RequestError(f"the policy LM {lm.name} is a masked model, which predicts no next token; use a causal one")
     if inputs and observation == "light":
-        raise RequestError("prompts for single inputs need a policy that reads them; use the observation 'state'")
+        raise RequestError("prompts for single inputs need a policy that reads the input; use the observation 'state'")
     if end and observation == "state" and lm.eos_id is None:
         raise RequestError(f"{lm.name} has no end-of-sequence token to end a prompt with; use a fixed length or 'light'")

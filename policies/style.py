@@ -1,11 +1,12 @@
-"""The reward of style transfer, as RLPrompt has it: is the content kept, and is the style the wanted one?
+"""The reward of text style transfer, as in RLPrompt: whether the content is kept, and whether the style is the target style.
 
-The task LM rewrites each input several times under a prompt; an output is worth the mean of its content and its style, in
-points from 0 to 100; a prompt on an input is worth the mean over bootstraps of the best output of each. Published: 32 outputs
-in each of 4 bootstraps, content by BERTScore, style by a classifier fine-tuned on the domain. Here 8 in each of 4 by default,
-since every output costs a pass of the task LM per token; the best of 8 is lower than the best of 32, and noisier.
+With a prompt the task LM rewrites each input several times. The reward of an output is the mean of its content and its style,
+in points from 0 to 100. The reward of a prompt on an input is the mean over bootstraps of the reward of the best output. The
+published reward has 32 outputs in each of 4 bootstraps, BERTScore for the content and a fine-tuned classifier for the style.
+Here the default is 8 outputs in each of 4 bootstraps, since every output needs a pass of the task LM for each token. The best
+of 8 outputs has a lower reward than the best of 32, with more variance.
 
-A `StyleReward` is a reward of one's own: put `reward = StyleReward(...)` into a file and name it, `rl.reward=path.py:reward`.
+To use a `StyleReward`, define `reward = StyleReward(...)` in a file and set the option `rl.reward=path.py:reward`.
 """
 
 import math
@@ -23,46 +24,56 @@ from hardprompt.hub import hub_answers
 from hardprompt.lm import FrozenLM
 
 TEMPLATE = '{prompt} "{input}" "'
-"""RLPrompt's: the output ends at the closing quote."""
+"""The template of RLPrompt. The output ends at the closing quote."""
 
 
 class ContentSimilarity(Protocol):
-    """How much of the sources the outputs keep, pair by pair, (N,) from 0 to 1."""
+    """How much of the content of each source its output keeps, (N,), from 0 to 1."""
 
     def __call__(self, outputs: Sequence[str], sources: Sequence[str]) -> np.ndarray:
-        """One value per pair."""
+        """The similarity of each pair, (N,)."""
         ...
 
 
 class StyleProbability(Protocol):
-    """How probable it is that each text has the wanted style, (N,) from 0 to 1."""
+    """The probability that each text has the target style, (N,), from 0 to 1."""
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """One value per text."""
+        """The probability for each text, (N,)."""
         ...
 
 
 def chrf(outputs: Sequence[str], sources: Sequence[str], order: int = 6, beta: float = 2.0) -> np.ndarray:
-    """Character n-gram F-score (Popović 2015, chrF): light, offline, and blind to synonyms.
+    """Character n-gram F-score (chrF, Popović 2015): F_beta of the mean precision and recall over n = 1, ..., `order`.
 
-    F_beta of the mean precision and the mean recall over n = 1 ... 6, blanks left out.
+    It needs no model, ignores blanks and does not recognize synonyms.
 
-    >>> chrf(["good food", "x"], ["good food", "abc"]).tolist()
-    [1.0, 0.0]
+    Args:
+        outputs: N texts.
+        sources: the N texts that they are compared with.
+        order: the largest n.
+        beta: weight of the recall.
+
+    Returns:
+        The scores, (N,), from 0 to 1.
+
+    Example:
+        >>> chrf(["good food", "x"], ["good food", "abc"]).tolist()
+        [1.0, 0.0]
     """
     return np.array([_chrf(output, source, order, beta) for output, source in zip(outputs, sources, strict=True)])
 
 
 class BertScoreContent:
-    """BERTScore F1, cut at 0; needs the package `bert-score`.
+    """BERTScore F1, at least 0; needs the package `bert-score`.
 
     Args:
-        model: one that bert-score knows, whose F1 is rescaled with its baseline as published; or a local folder.
-        layers: of a local folder, which layer is compared; its F1 is not rescaled, for it has no baseline.
+        model: a model of bert-score, whose F1 is rescaled with its baseline as published, or a local folder.
+        layers: for a local folder, the layer that is compared. Its F1 is not rescaled, since it has no baseline.
 
     Raises:
         RequestError: the package is not installed.
-        LMError: no such model, or none that can be reached.
+        LMError: the model does not exist or cannot be downloaded.
     """
 
     def __init__(self, model: str = "roberta-large", layers: int | None = None) -> None:
@@ -72,27 +83,32 @@ class BertScoreContent:
             raise RequestError("BERTScore is not installed: pip install 'hardprompt[bertscore]', or use chrf") from error
         if not Path(model).is_dir() and not hub_answers():
             raise LMError(
-                f"BERTScore's model {model} is no local folder, and the hub cannot be reached; give a folder, or use chrf"
+                f"BERTScore's model {model} is not a local folder, and the hub cannot be reached; give a folder, or use chrf"
             )
         try:
             self._scorer = BERTScorer(model_type=model, num_layers=layers, rescale_with_baseline=layers is None, lang="en")
         except (OSError, ValueError, KeyError, AssertionError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
             raise LMError(
-                f"BERTScore cannot use {model} ({reason}); a local folder needs layers=, the one to compare"
+                f"BERTScore cannot use {model} ({reason}); a local folder needs layers=, the layer that is compared"
             ) from error
 
     def __call__(self, outputs: Sequence[str], sources: Sequence[str]) -> np.ndarray:
-        """F1 of each pair, at least 0."""
+        """The F1 of each pair, (N,)."""
         return self._scorer.score(list(outputs), list(sources))[2].clamp(min=0).numpy()
 
 
 class ClassifierStyle:
-    """The probability that a Hugging Face sequence classifier gives to a label.
+    """The probability of a label under a Hugging Face sequence classifier.
 
     Args:
         folder: a local folder or hub id.
-        label: the wanted style, by name or index.
+        label: the label of the target style, by name or index.
+        device: the device of the classifier.
+
+    Raises:
+        LMError: the classifier cannot be loaded.
+        RequestError: it has no such label.
     """
 
     def __init__(self, folder: str, label: str | int, device: str = "cpu") -> None:
@@ -110,18 +126,21 @@ class ClassifierStyle:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """p(label | text)."""
+        """p(label | text) for each text, (N,)."""
         batch = self._tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True).to(self._model.device)
         return self._model(**batch).logits.softmax(-1)[:, self._label].float().cpu().numpy()
 
 
 class LMStyle:
-    """The probability that a language model gives to one of several label words after a text: no classifier, no download.
+    """The probability of a label word after a text under a language model; needs no classifier.
 
     Args:
-        lm: the model that judges; better not the one that writes.
-        words: of the styles, the wanted one first; each a single token.
-        template: text with `{text}`, which the word follows.
+        lm: the model, which should not be the one that writes the text.
+        words: a word for each style, the target style first; each is a single token.
+        template: text with `{text}`, after which the word is predicted.
+
+    Raises:
+        RequestError: a word is not a single token.
 
     Example:
         >>> from hardprompt import load_lm
@@ -140,7 +159,7 @@ class LMStyle:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """p(first word | text), of the words alone."""
+        """p(first word | text) among the words, (N,)."""
         lm = self._lm
         rows = [lm.opening + ids for ids in lm.encode_many([self._template.replace("{text}", text) for text in texts])]
         read = [torch.tensor(row[-lm.max_length :], device=lm.device) for row in rows]
@@ -151,18 +170,18 @@ class LMStyle:
 
 
 class StyleReward:
-    """RLPrompt's reward of a prompt for style transfer, in points per prompt and example, (P, N).
+    """The reward of RLPrompt for style transfer, in points per prompt and example, (P, N).
 
     Args:
-        lm: the task LM, which rewrites.
-        style: how probable the wanted style is.
+        lm: the task LM, which rewrites the inputs.
+        style: the probability of the target style.
         content: how much of the input is kept.
-        template: text with `{prompt}` and `{input}`; an output ends at a quote, a line break or a sentence's end.
-        samples: outputs in each bootstrap (published: 32).
-        bootstraps: how many (published: 4).
-        top_k: tokens of the task LM that may be sampled at each place.
-        lower: whether outputs are lower-cased before they are judged, as for Yelp.
-        seed: of the samples; the same prompts and examples get the same ones.
+        template: text with `{prompt}` and `{input}`. An output ends at a quote, a line break or the end of a sentence.
+        samples: the number of outputs in each bootstrap (published: 32).
+        bootstraps: the number of bootstraps (published: 4).
+        top_k: the number of tokens that can be sampled at each position, the most probable ones.
+        lower: whether outputs are converted to lower case before they are scored, as for Yelp.
+        seed: seed of the samples. The same prompts and examples have the same samples.
 
     Example:
         >>> from hardprompt import Example, load_lm
@@ -189,11 +208,11 @@ class StyleReward:
         self.samples, self.bootstraps, self.top_k, self.lower, self.seed = samples, bootstraps, top_k, lower, seed
 
     def __call__(self, prompts: list[str], examples: list[Example]) -> np.ndarray:
-        """The mean over bootstraps of the best of each, (P, N)."""
+        """The mean over bootstraps of the reward of the best output, (P, N)."""
         return self.maxima(prompts, examples).mean(-1)
 
     def maxima(self, prompts: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
-        """The best output of each bootstrap, (P, N, bootstraps)."""
+        """The reward of the best output of each bootstrap, (P, N, bootstraps)."""
         sources = [example.input for _ in prompts for example in examples]
         drawn = self.samples * self.bootstraps
         outputs = self.rewrite([(prompt, example.input) for prompt in prompts for example in examples], drawn)
@@ -201,7 +220,7 @@ class StyleReward:
         return bootstrap_maxima(values.reshape(len(prompts), len(examples), drawn), self.bootstraps)
 
     def judge(self, outputs: Sequence[str], sources: Sequence[str]) -> dict[str, np.ndarray]:
-        """Content, style and their mean (`sum`, as published) of each output, in points; an empty output is worth nothing."""
+        """Content, style and their mean (`sum`, as published) of each output, in points. For an empty output they are 0."""
         full = np.array([bool(output.strip()) for output in outputs])
         content = 100 * np.asarray(self.content(outputs, sources)) * full
         style = 100 * np.asarray(self.style([output or " " for output in outputs])) * full
@@ -209,7 +228,10 @@ class StyleReward:
 
     @torch.no_grad()
     def rewrite(self, pairs: Sequence[tuple[str, str]], count: int) -> list[str]:
-        """`count` outputs for each pair of a prompt and an input; as many as 1.5 times the input's tokens, or 10 more."""
+        """`count` outputs for each pair of a prompt and an input.
+
+        An output has at most 1.5 times as many tokens as the input, or 10 more if that is larger.
+        """
         outputs: list[str] = []
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -225,7 +247,7 @@ class StyleReward:
         return outputs
 
     def _sampled(self, ids: torch.Tensor, fresh: int) -> torch.Tensor:
-        """Rows of one length, each continued by `fresh` tokens drawn from the most probable ones, (B, fresh)."""
+        """Continue rows of equal length by `fresh` tokens, drawn from the most probable ones, (B, fresh)."""
         past: Any = None
         read, out = ids, []
         for _ in range(fresh):
@@ -245,21 +267,26 @@ class StyleReward:
 
 
 def bootstrap_maxima(values: np.ndarray, bootstraps: int) -> np.ndarray:
-    """The best of each of `bootstraps` equal parts of the last axis, (..., bootstraps).
+    """The maximum of each of `bootstraps` equal parts of the last axis, (..., bootstraps).
 
-    >>> bootstrap_maxima(np.array([1.0, 3.0, 2.0, 0.0]), 2).tolist()
-    [3.0, 2.0]
+    Example:
+        >>> bootstrap_maxima(np.array([1.0, 3.0, 2.0, 0.0]), 2).tolist()
+        [3.0, 2.0]
     """
     return values.reshape(*values.shape[:-1], bootstraps, -1).max(-1)
 
 
 def zscore_by_input(rewards: np.ndarray, maxima: Sequence[np.ndarray], inputs: Sequence[int], eps: float = 1e-4) -> np.ndarray:
-    """RLPrompt's normalization for style transfer: each reward by the mean and spread of all bootstrap maxima on its input.
+    """RLPrompt's normalization for style transfer: the z-score of each reward among the bootstrap maxima on its input.
 
     Args:
-        rewards: of prompts, each on one input, (P,).
-        maxima: for each input, those of all prompts on it.
-        inputs: which input each reward is of, (P,).
+        rewards: the rewards of prompts, each on one input, (P,).
+        maxima: for each input, the bootstrap maxima of all prompts.
+        inputs: the index of the input of each reward, (P,).
+        eps: added to the standard deviation.
+
+    Returns:
+        The normalized rewards, (P,).
     """
     return np.array([(r - maxima[i].mean()) / (maxima[i].std() + eps) for r, i in zip(rewards, inputs, strict=True)])
 

@@ -1,6 +1,6 @@
-"""Many prompts at once: a stable-baselines3 `VecEnv` that scores all finished prompts in one call.
+"""The environment for many prompts: a `VecEnv` of stable-baselines3 that scores all finished prompts in one call.
 
-SB3's own vector environments step their members one by one, so a language model's reward would run unbatched.
+The vector environments of stable-baselines3 step their members one by one, so that rewards would not be computed in batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,19 +14,20 @@ from .space import PromptSpace
 
 
 class PromptVecEnv(VecEnv):
-    """`num_envs` prompts, emitted in step and rewarded together.
+    """`num_envs` prompts that begin together and are rewarded together.
 
-    All prompts begin and end together. One that has come to its end before the others waits: its steps until then have
-    `waiting` in their info, and its reward comes with the others'.
+    A prompt that ends before the others waits for them. Its further steps have `waiting` in their info, and its reward is that
+    of the step in which the last prompt ends.
 
     Args:
         space: the prompts that can be written.
-        reward: from finished prompts (token ids of the task LM) and their sources to their rewards.
-        num_envs: P.
-        draw: where prompts are for single inputs, gives the train examples, by index, of the next P prompts.
+        reward: the rewards as a function of the finished prompts (token ids of the task LM).
+        num_envs: the number P of prompts.
+        draw: for prompts for single inputs, a function of P that returns the indices of the train examples of the next prompts.
 
     Attributes:
-        finished: rows of the last P prompts, (P, L), and their observations, (T, P, d).
+        finished: the last P finished prompts as actions, (P, L).
+        observed: their observations, (T, P, d).
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PromptVecEnv(VecEnv):
         super().__init__(num_envs, space.observation_space, space.action_space)
 
     def reset(self) -> np.ndarray:
-        """Start all prompts anew."""
+        """Start new prompts."""
         self._rows = np.zeros((self.num_envs, 0), dtype=np.int64)
         if self._draw is not None:
             self.inputs = self._draw(self.num_envs)
@@ -60,11 +61,11 @@ class PromptVecEnv(VecEnv):
         return self._seen[0]
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Remember the tokens that `step_wait` appends."""
+        """Store the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Append a token to every prompt; when all are at their end, reward them and start anew."""
+        """Append a token to every prompt. If all are finished, return their rewards and start new prompts."""
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if self._rows.shape[1]:
             for place in np.flatnonzero(self.space.finished(self._rows)):
@@ -88,19 +89,19 @@ class PromptVecEnv(VecEnv):
         """Nothing to close."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The same attribute for every prompt: there is one environment."""
+        """The attribute of this environment, repeated for every prompt."""
         return [getattr(self, attr_name)] * len(self._indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the one environment."""
+        """Set an attribute of this environment."""
         setattr(self, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the one environment."""
+        """Call a method of this environment once, and repeat its result for every prompt."""
         return [getattr(self, method_name)(*args, **kwargs)] * len(self._indices(indices))
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """No single environment is wrapped."""
+        """False for every prompt, since there are no single environments."""
         return [False] * len(self._indices(indices))
 
     def _indices(self, indices: Any) -> Sequence[int]:

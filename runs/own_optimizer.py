@@ -1,7 +1,6 @@
-"""An optimizer of your own: replace one token at random, and keep it where the objective on train does not rise.
+"""Your own optimizer: replace a random token, and keep the new one unless the objective on train is higher. Usage:
 
-hardprompt compare --optimizers empty,manual,random,runs/own_optimizer.py:hill_climb
-"""
+hardprompt compare --optimizers empty,manual,random,runs/own_optimizer.py:hill_climb"""
 
 import torch
 from pydantic import PositiveInt
@@ -11,6 +10,7 @@ from hardprompt import Config, Problem, optimizer
 
 class HillClimbConfig(Config):
     steps: PositiveInt = 1000
+    """Number of tokens that are tried."""
 
 
 @optimizer("hill-climb", config=HillClimbConfig)

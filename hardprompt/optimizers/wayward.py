@@ -15,7 +15,7 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.soft_training import SoftTrainingConfig, train_soft_prompt
 from hardprompt.projection import SimilarityMeasure
-from hardprompt.prompt import HardPrompt
+from hardprompt.prompt import AFTER_INPUT, HardPrompt
 
 
 class WaywardConfig(SoftTrainingConfig):
@@ -69,10 +69,12 @@ def target_embeds(problem: Problem, target: HardPrompt) -> Tensor:
 
 
 def _target(problem: Problem, config: WaywardConfig) -> HardPrompt:
-    return target_prompt(problem.lm, problem.task.template_for(problem.lm.masked), config.target)
+    return target_prompt(problem.lm, AFTER_INPUT, config.target)  # the allowed tokens are those that follow a blank
 
 
 def _check(problem: Problem, config: WaywardConfig) -> None:
+    if not config.target.strip():
+        raise RequestError("wayward needs the option target: the text that the prompt projects to; it is empty")
     target = _target(problem, config)
     target_embeds(problem, target)
     if outside := set(target.ids) - set(problem.allowed.tolist()):

@@ -35,13 +35,6 @@ def test_the_budget_ends_a_run(name: str) -> None:
     assert 3000 <= problem.spent < 3000 + one_step
 
 
-@pytest.mark.parametrize("name", ["random", "pez", "rl", "rlprompt"])
-def test_hard_prompts_stay_in_the_allowed_vocabulary(name: str) -> None:
-    problem, result = _run(name)
-    allowed = set(problem.allowed.tolist())
-    assert all(set(candidate.prompt.ids) <= allowed and len(candidate.prompt.ids) == 3 for candidate in result.candidates)
-
-
 @pytest.mark.parametrize("variant", ["pez", "projected-sgd"])
 @pytest.mark.parametrize("projection", ["cosine", "euclidean"])
 def test_pez_without_a_learning_rate_stays_where_it_is(variant: str, projection: str) -> None:

@@ -132,7 +132,7 @@ def test_the_optimizer_is_the_training_of_the_experiment() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("", "the target text is empty; give a text of at least one word"),
+        ("", "wayward needs the option target: the text that the prompt projects to; it is empty"),
         ("good", "the length of the target 'good' is 1, but the prompt length is 2; set the prompt length to 1"),
         ("good :", "the vocabulary does not allow ' :', a token of the target 'good :'; use the vocabulary 'all'"),
     ],

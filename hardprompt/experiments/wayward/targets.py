@@ -1,4 +1,4 @@
-"""Texts that a prompt can be made to project to: definitions of other tasks, contradictions, plain prose, code."""
+"""Target texts for wayward prompts: definitions of other tasks, contradictions, prose and code."""
 
 from hardprompt.data.task import Task
 
@@ -10,10 +10,10 @@ CONTRADICTIONS = {
     "review-return": "the writer hates it and never comes back",
     "to-positive": "make the sentence sad and angry",
 }
-"""By task, what asks for something that its answers are not."""
+"""For some tasks, an instruction that asks for other answers."""
 
 CONTRADICTION = "do the opposite of what is right"
-"""For every other task."""
+"""The contradiction for all other tasks."""
 
 PROSE = (
     "the old man walked down to the river",
@@ -25,11 +25,15 @@ CODE = ("for i in range(10): print(i)", "if (x > 0) { return x; }")
 
 
 def wayward_targets(task: Task, others: list[Task]) -> dict[str, str]:
-    """A text of each kind for a task: `same inputs` and `other inputs` are the first reference prompts of other tasks.
+    """A target text of each kind for a task.
 
     Args:
-        task: what is to be solved.
-        others: tasks to take definitions from; those that share their inputs with the task count as `same inputs`.
+        task: the task that the prompt solves.
+        others: tasks whose first reference prompts are used as definitions.
+
+    Returns:
+        Texts by kind: `same inputs` and `other inputs`, definitions of tasks that share inputs with the task or do not, if
+        there are any; `contradiction`; `prose`; and `code`.
 
     Example:
         >>> from hardprompt import load_task
@@ -39,10 +43,10 @@ def wayward_targets(task: Task, others: list[Task]) -> dict[str, str]:
     """
     inputs = {example.input for example in task.test}
     named = [each for each in others if each.name != task.name and each.reference_prompts]
-    alike = [each for each in named if inputs & {example.input for example in each.test}]
-    unlike = [each for each in named if each not in alike]
+    sharing = [each for each in named if inputs & {example.input for example in each.test}]
+    separate = [each for each in named if each not in sharing]
     definitions = {
-        kind: group[0].reference_prompts[0] for kind, group in (("same inputs", alike), ("other inputs", unlike)) if group
+        kind: group[0].reference_prompts[0] for kind, group in (("same inputs", sharing), ("other inputs", separate)) if group
     }
     return definitions | {
         "contradiction": CONTRADICTIONS.get(task.name, CONTRADICTION),

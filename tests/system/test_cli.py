@@ -1,6 +1,6 @@
 """The command line answers: help, tables and JSON; a failed run is status 1, an interruption 130.
 
-Wrong requests are in test_wrong.py.
+Wrong requests are in test_malformed_files.py.
 """
 
 import json
@@ -98,7 +98,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
         "    with contextlib.redirect_stdout(printed):\n"
         "        try: main()\n"
         "        except SystemExit as done: assert done.code == 0, words\n"
-        "    assert printed.getvalue().startswith('Usage: '), words\n"
+        "    assert printed.getvalue().strip().startswith('Usage: '), words\n"
         "heavy = {'torch', 'transformers', 'stable_baselines3', 'gymnasium', 'matplotlib', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "print(*verbs)\n"

@@ -13,7 +13,7 @@ from hardprompt.errors import RequestError, UnknownName
 @verb(LOOK_UP, "hardprompt ls tasks", "hardprompt ls optimizers pez", "hardprompt ls metrics --json", name="ls")
 def list_catalogue(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers or metrics.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An optimizer, to list its options.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An optimizer, to list its options.")] = None,
     as_json: Json = False,
 ) -> None:
     """List tasks, models, metrics, optimizers or their options."""
@@ -51,17 +51,17 @@ def _optimizer_options(name: str) -> list[dict[str, Any]]:
 
 
 def _type_name(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """A JSON schema in words.
+    """The type of an option in words, from its JSON schema.
 
     >>> _type_name({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "null"}]}, {})
-    'integer > 0 or null'
+    'integer > 0'
     >>> _type_name({"enum": ["pez", "projected-sgd"], "type": "string"}, {})
     'pez, projected-sgd'
     """
     if "$ref" in schema:
         return _type_name(definitions[schema["$ref"].split("/")[-1]], definitions)
     if "anyOf" in schema:
-        return " or ".join(_type_name(each, definitions) for each in schema["anyOf"])
+        return " or ".join(_type_name(each, definitions) for each in schema["anyOf"] if each != {"type": "null"})
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli import reading
-from hardprompt.cli.options import Json, request_options
+from hardprompt.cli.options import TASK, TRAINING, Json, request_options
 from hardprompt.cli.output import console, print_geometry, print_json, print_line, progress_display
 from hardprompt.cli.verbs import EXPERIMENTS, verb
 from hardprompt.errors import RequestError
@@ -60,7 +60,7 @@ def wayward(
 @verb(
     EXPERIMENTS,
     "hardprompt geometry",
-    "hardprompt geometry --task plural --task capital --word cat --word dog --epochs 20",
+    "hardprompt geometry --task plural --task capital --word cat --word dog",
     "hardprompt geometry --add my-adapter --out record",
 )
 @request_options("data", "shots", "lm", "device", "dtype", "memory")
@@ -70,6 +70,8 @@ def geometry(
         list[str] | None,
         typer.Option(
             "--task",
+            metavar="NAME",
+            rich_help_panel=TASK,
             help="A task, named as for compare. Can be repeated.",
             show_default="six tasks of the catalogue, as in the paper",
         ),
@@ -78,22 +80,25 @@ def geometry(
         list[str] | None,
         typer.Option(
             "--word",
+            metavar="WORD",
+            rich_help_panel=TASK,
             help="An initial word that is one token of the model. Can be repeated.",
             show_default="ten words, as in the paper",
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Number of vectors of each soft prompt.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Training epochs.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="Examples per training step.")] = 8,
+    tokens: Annotated[int, typer.Option(help="Number of vectors of each soft prompt.", rich_help_panel=TRAINING)] = 4,
+    epochs: Annotated[int, typer.Option(help="Training epochs.", rich_help_panel=TRAINING)] = 10,
+    batch_size: Annotated[int, typer.Option(help="Examples per training step.", rich_help_panel=TRAINING)] = 8,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Initial learning rate.", show_default="that of the optimizer soft")
+        float | None,
+        typer.Option(help="Initial learning rate.", rich_help_panel=TRAINING, show_default="that of soft"),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW.")] = 0.01,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    split: Annotated[str, typer.Option(help="Data split of the tasks.")] = "default",
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW.", rich_help_panel=TRAINING)] = 0.01,
+    seed: Annotated[int, typer.Option(help="Random seed.", rich_help_panel=TRAINING)] = 0,
+    split: Annotated[str, typer.Option(help="Data split of the tasks.", rich_help_panel=TASK)] = "default",
     add: Annotated[
         list[Path] | None,
-        typer.Option(help="Soft prompts to show as well: a peft adapter, .npy, .npz or .safetensors. Can be repeated."),
+        typer.Option(metavar="PATH", help="More soft prompts: a peft adapter, .npy, .npz or .safetensors. Can be repeated."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/geometry-LM")] = None,
     as_json: Json = False,
@@ -132,7 +137,7 @@ def geometry(
 )
 def reproduce(
     claim: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Names of claims or papers.", show_default="all claims")
+        list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims or papers.", show_default="all claims")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records, one for each recipe.")] = Path("hardprompt-out/reproduce"),
     data: Annotated[Path | None, typer.Option(help="Folder with real data, for the recipes that need it.")] = None,

@@ -14,7 +14,7 @@ from hardprompt.cli import reading
 from hardprompt.errors import RequestError
 from hardprompt.records.request import MODEL_FIELDS, TASK_FIELDS, StudyRequest
 
-TASK, MODEL, SEARCH, PROMPT = "Task", "Language model", "Search", "Prompt"
+TASK, MODEL, SEARCH, TRAINING, PROMPT = "Task", "Language model", "Search", "Training", "Prompt"
 """Headings of groups of options."""
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the answer as JSON.")]
@@ -145,7 +145,7 @@ def request_options(
     def parameter(name: str, form: _Form) -> inspect.Parameter:
         default, shown = form.default, defaults.get(name)
         if of_run and shown is None:
-            shown = f"that of the run, or {default}" if default else "that of the run"
+            shown = "with --run, that of the run" + (f"; otherwise {default}" if default else "")
         option = typer.Option(
             *form.flags,
             help=help.get(name, form.help),

@@ -17,7 +17,7 @@ from hardprompt.errors import RequestError, StudyError
     "hardprompt report hardprompt-out/* --out comparison",
 )
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of studies.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of studies.")],
     out: Annotated[
         Path | None,
         typer.Option(help="With several studies: folder of the report.", show_default="hardprompt-out/report"),

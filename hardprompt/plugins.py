@@ -1,4 +1,4 @@
-"""Finding what is on offer: built-in and foreign tasks and optimizers alike come through entry points, or from a named file."""
+"""Tasks and optimizers from entry points of installed packages, the built-in ones included, and from Python files."""
 
 import importlib.util
 import sys
@@ -11,10 +11,17 @@ from typing import Any
 from hardprompt.errors import RequestError
 
 
-def offers(group: str, attribute: str) -> list[tuple[str, Any]]:
-    """(entry point, its module's `attribute`) of every installed family in a group, by name.
+def installed_plugins(group: str, attribute: str) -> list[tuple[str, Any]]:
+    """Load an attribute from the module of every entry point in a group.
 
-    A plug-in that cannot be imported is one warning, so that a broken stranger does not stop a study.
+    A plug-in that cannot be imported gives a warning, so that it does not stop a study that does not need it.
+
+    Args:
+        group: the group of entry points, such as "hardprompt.tasks".
+        attribute: the name of a list in their modules.
+
+    Returns:
+        The module's name and its attribute, sorted by the name of the entry point.
     """
     found = []
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
@@ -27,39 +34,46 @@ def offers(group: str, attribute: str) -> list[tuple[str, Any]]:
 
 
 def is_file_reference(name: str) -> bool:
-    """Whether a name is `path.py:attribute`."""
+    """Whether a name has the form `path.py:attribute`.
+
+    >>> is_file_reference("my_task.py:task"), is_file_reference("plural")
+    (True, False)
+    """
     path, colon, _ = name.rpartition(":")
     return bool(colon) and path.endswith(".py")
 
 
 def load_attribute(reference: str) -> Any:
-    """The attribute of a Python file given as `path.py:attribute`; the file is run for it.
+    """Run a Python file and return one of its attributes.
+
+    Args:
+        reference: `path.py:attribute`.
 
     Raises:
-        RequestError: no such file, it does not run, or it has no such attribute.
+        RequestError: the file does not exist, fails, or does not define the attribute.
     """
     path, _, attribute = reference.rpartition(":")
     module = _run(path)
     if not hasattr(module, attribute):
-        raise RequestError(f"{path} has no {attribute!r}")
+        raise RequestError(f"{path} does not define {attribute!r}")
     return getattr(module, attribute)
 
 
 def load_only(path: str, kinds: tuple[type, ...], called: str) -> Any:
-    """The one object of some kinds that a Python file holds; the file is run for it.
+    """Run a Python file and return the only object of certain types that it defines.
 
     Args:
-        path: of the file.
-        kinds: what to look for.
-        called: what messages call it.
+        path: the file.
+        kinds: the types.
+        called: the name of such an object in messages.
 
     Raises:
-        RequestError: no such file, it does not run, or it holds none or several.
+        RequestError: the file does not exist, fails, or defines no such object or several.
     """
     found = {name: value for name, value in vars(_run(path)).items() if isinstance(value, kinds)}
     if len({id(value) for value in found.values()}) != 1:
-        several = f"several ({', '.join(found)}); choose one with {path}:name" if found else f"none; give {path}:name"
-        raise RequestError(f"{path} should hold one {called}, but holds {several}")
+        several = f"several ({', '.join(found)}); choose one with {path}:name" if found else f"none; name it with {path}:name"
+        raise RequestError(f"{path} should define one {called}, but defines {several}")
     return next(iter(found.values()))
 
 
@@ -67,11 +81,11 @@ def _run(path: str) -> ModuleType:
     file = Path(path)
     spec = importlib.util.spec_from_file_location(f"_hardprompt_file_{file.stem}", file)
     if not file.is_file() or spec is None or spec.loader is None:
-        raise RequestError(f"no file {path}; expected path.py:name")
+        raise RequestError(f"there is no file {path}; expected path.py:name")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where dataclasses and pydantic look up annotations given as text
+    sys.modules[module.__name__] = module  # dataclasses and pydantic look up textual annotations there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise RequestError(f"{path} does not run: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
+        raise RequestError(f"{path} fails: {' '.join(f'{type(error).__name__}: {error}'.split())}") from error
     return module

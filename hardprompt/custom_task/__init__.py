@@ -1,1 +1,1 @@
-"""Custom tasks: write a template for one, check it before a long run, and score what needs no prompt."""
+"""Your own tasks: write a folder to start from, check a task before a long run, and score trivial baselines."""

@@ -1,4 +1,7 @@
-"""What can be wrong with a task beyond its fields and rows: its words and lengths on a model, repetitions, balance."""
+"""Checks of a task beyond its fields and rows: label words and lengths on a model, repeated inputs, balance of labels.
+
+Each check yields the problems that it finds.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,16 +17,17 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.scoring.answers import answer_tokens
 
 UNBALANCED = 3
-"""Labels are unbalanced where one has more than so many times the examples of another."""
+"""Labels are unbalanced if one label has more than this many times the examples of another."""
 
 
 @dataclass(frozen=True)
 class TaskProblem:
-    """Something that is wrong, and where.
+    """A problem of a task, and its place.
 
     Attributes:
-        level: an error, or a warning, with which a study runs.
-        file, line: where it stands; no line where it is about the whole file, or the task is a Python file.
+        level: "error", or "warning" if a study can run nevertheless.
+        file: path of the file.
+        line: line of the file, from 1; None if the problem concerns the whole file, or the file is a Python file.
         message: what is wrong, and what to do.
 
     Example:
@@ -41,12 +45,12 @@ class TaskProblem:
 
     @classmethod
     def of(cls, error: DataError) -> "TaskProblem":
-        """An error that the reader of fields or of rows met."""
+        """The problem that a reader of fields or rows reports as an error."""
         return cls("error", error.file, error.line, error.problem)
 
 
 def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProblem]:
-    """Label words of several tokens, and label words whose first token is another's."""
+    """Find label words that are not one token, and label words with the same first token."""
     begins: dict[int, str] = {}
     encoded = answer_tokens(lm, task, list(task.label_words.values()))
     for (label, word), ids in zip(task.label_words.items(), encoded, strict=True):
@@ -60,8 +64,11 @@ def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProb
 
 
 def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
-    """Examples that are longer than the context, with their answer and the longest reference prompt or as many tokens as a
-    study searches by default, whichever is more."""
+    """Find examples that do not fit into the model's context.
+
+    An example is counted with its answer and a prompt, which has the length of the longest reference prompt, but at least the
+    default length of searched prompts.
+    """
     template = task.template_for(lm.masked)
     prompts = [StudyRequest().prompt_length, *map(len, lm.encode_after([" " + text for text in task.reference_prompts]))]
     texts = lm.encode_many([template.fill(read.example.input, "") for read in reads])
@@ -71,20 +78,20 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskPro
     for read, text, answer in zip(reads, texts, answers, strict=True):
         size = lm.max_length - lm.room + len(text) + max(prompts) + answer
         if size > lm.max_length:
-            message = f"{_begin(read.example)} is {size} tokens with a prompt of {max(prompts)}"
+            message = f"{_beginning(read.example)} is {size} tokens with a prompt of {max(prompts)}"
             yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
 
 
 def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
-    """Inputs that hold one of the model's special tokens."""
+    """Find inputs that contain a special token of the model."""
     for read in reads:
         if token := lm.special_token_in(read.example.input):
-            message = f"{_begin(read.example)} holds {token!r}, a special token of {lm.name}; write it otherwise"
+            message = f"{_beginning(read.example)} contains {token!r}, a special token of {lm.name}; write it in another way"
             yield TaskProblem("error", read.file, read.line, message)
 
 
 def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
-    """Inputs that stand in two parts (errors), or twice in one (warnings)."""
+    """Find inputs that are in two parts (errors), or twice in one part (warnings)."""
     first: dict[str, Read] = {}
     for read in reads:
         known = first.setdefault(read.example.input, read)
@@ -93,15 +100,15 @@ def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
         where = f"{known.file}:{known.line}" if known.line else known.part
         answer = "" if known.example.answer == read.example.answer else f", with another answer ({known.example.answer})"
         if known.part != read.part:
-            message = f"{_begin(read.example)} is in {read.part} and in {known.part} ({where}){answer}; leave one of them"
+            message = f"{_beginning(read.example)} is in {read.part} and in {known.part} ({where}){answer}; remove one of them"
             yield TaskProblem("error", read.file, read.line, message)
         else:
-            message = f"{_begin(read.example)} is there twice; first at {where}{answer}"
+            message = f"{_beginning(read.example)} repeats an input; it was first at {where}{answer}"
             yield TaskProblem("warning", read.file, read.line, message)
 
 
 def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
-    """Labels without an example."""
+    """Find labels without an example."""
     seen = {read.example.answer for read in reads}
     for label in form.label_words:
         if label not in seen:
@@ -109,28 +116,28 @@ def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iter
 
 
 def parts_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
-    """Files of a part that give no example: of test, because they have no labels."""
+    """Find files that give no example, such as a test file without labels."""
     seen = {read.part for read in reads}
     for part, file in form.own:
         if part and part not in seen:
-            message = f"{file} gives no example with its answer; {part} is drawn from the others"
+            message = f"{file} has no example with an answer; {part} is drawn from the other files"
             yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)
 
 
 def balance(task: Task, lined: YamlLines) -> Iterator[TaskProblem]:
-    """Label words whose numbers in a split, drawn or given, are very unequal."""
+    """Find parts in which the labels have very different numbers of examples."""
     for part in SPLITS if task.label_words else ():
         count = _counts(task, part)
         if max(count.values()) > UNBALANCED * min(count.values()):
             numbers = ", ".join(f"{label} {number}" for label, number in count.items())
-            message = f"the labels of {part} are unbalanced: {numbers}; accuracy will flatter whoever says the most frequent"
+            message = f"the labels of {part} are unbalanced: {numbers}; always giving the most frequent one is very accurate"
             yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)
 
 
 def references(form: DataTask, lined: YamlLines) -> Iterator[TaskProblem]:
-    """No prompt that a person would write."""
+    """Find tasks without a prompt that a person wrote."""
     if not form.reference_prompts:
-        message = "no reference_prompts; give one, or leave out the optimizer `manual`"
+        message = "no reference_prompts; add one, or leave out the optimizer manual"
         yield TaskProblem("warning", str(lined.file), lined.line("reference_prompts"), message)
 
 
@@ -140,5 +147,5 @@ def _counts(task: Task, part: Split) -> Counter[str]:
     return count
 
 
-def _begin(example: Example) -> str:
+def _beginning(example: Example) -> str:
     return f"{example.input[:40]!r}{'...' * (len(example.input) > 40)}"

@@ -1,4 +1,4 @@
-"""A commented start for a task of one's own, which works as it is."""
+"""A commented folder to start your own task from; it works as it is."""
 
 from pathlib import Path
 
@@ -13,30 +13,32 @@ def new_task(name: str, out: str | Path = ".") -> Path:
     """Write a folder with a commented `task.yaml` and a small `data.csv`.
 
     Args:
-        name: of the task and its folder.
-        out: the folder that it is put in; made where it is not there.
+        name: name of the task and of its folder.
+        out: the parent folder; it is created if it does not exist.
 
     Returns:
         The new folder.
 
     Raises:
-        RequestError: a file, folder or catalogue's task has that name, it is no folder's, or the folder cannot be made.
+        RequestError: the name is not a folder name or is taken, or the folder cannot be created.
 
     Example:
-        >>> new_task("mood", "tasks").name     # doctest: +SKIP
-        'mood'
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(file.name for file in new_task("mood", folder).iterdir())
+        ['data.csv', 'task.yaml']
     """
     if not name.isprintable() or name != name.strip() or not name.strip(".") or "/" in name or "\\" in name:
-        raise RequestError(f"{name!r} is no name of a folder; choose one such as mood, and its place with --out")
+        raise RequestError(f"{name!r} is not the name of a folder; choose a name such as mood, and its place with --out")
     if name in all_tasks():
-        raise RequestError(f"{name} is a task of the catalogue; choose another name")
+        raise RequestError(f"a task with the name {name} is installed; choose another name")
     folder = Path(out) / name
     try:
         folder.mkdir(parents=True)
         for file in FILES:
             (folder / file).write_text((START / file).read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
     except FileExistsError as error:
-        raise RequestError(f"{error.filename} is there already and stays as it is; choose another name or --out") from error
+        raise RequestError(f"{error.filename} already exists and is not changed; choose another name or --out") from error
     except OSError as error:
-        raise RequestError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+        raise RequestError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from error
     return folder

@@ -1,4 +1,4 @@
-"""What a task gives away: the scores of no prompt, of the commonest answer, and of what the model says anyway."""
+"""Scores that need no prompt: the empty prompt, the most frequent answer, and the model's own preference."""
 
 from collections import Counter
 from typing import Any
@@ -8,27 +8,27 @@ from hardprompt.lm import FrozenLM
 from hardprompt.scoring import Scorer
 
 CONTENT_FREE = "N/A"
-"""An input that says nothing, after Zhao et al. 2021 (Calibrate Before Use), equation 1 and section 4."""
+"""An input without content (Zhao et al. 2021, Calibrate Before Use, equation 1 and section 4)."""
 
 
 def baselines(task: Task, lm: FrozenLM) -> dict[str, Any]:
-    """Three scores on dev that need no prompt; a prompt is worth something where it beats them.
+    """Score three trivial baselines on the dev examples of a task. A useful prompt performs better than all of them.
 
     Args:
-        task: whose dev examples are scored.
+        task: the task.
         lm: the model.
 
     Returns:
-        `empty`: accuracy (a fraction) and loss (nats per example) of the empty prompt.
-        `majority`: accuracy of giving the most frequent answer of train to every input (the first in order of appearance among
-        equals), and that answer.
-        `model_prior`, where there are label words, else None: the probability of each label at the input "N/A" with the empty
-        prompt, a softmax over the label words alone; the most probable label; and the accuracy of giving it to every input.
+        empty: accuracy (a fraction) and loss (nats per example) of the empty prompt.
+        majority: the most frequent answer of train (the first one among equals), and the accuracy of always giving it.
+        model_prior: the probability of each label at the input "N/A" with the empty prompt (a softmax over the label words),
+            the most probable label, and the accuracy of always giving it; None for a task without label words.
 
     Raises:
-        RequestError: an example or a label word that the model cannot take.
+        RequestError: the model cannot process an example or a label word.
 
     Example:
+        >>> from hardprompt import load_lm, load_task
         >>> baselines(load_task("review-sentiment"), load_lm("microworld"))["majority"]["answer"]
         'bad'
     """

@@ -1,9 +1,9 @@
-"""Checking a task of one's own before a long run: everything that is wrong at once, then what the model reads and scores.
+"""Check a task before a long run: list all problems at once, then show what the model reads, and score trivial baselines.
 
-Errors are what a study would refuse or what spoils its result: wrong fields, rows that cannot be used, label words that are not
-one token or share one, labels without an example, examples longer than the model's context, an input with one of its special
-tokens or in two parts, and a task that a masked model, or a causal one, cannot solve. Warnings
-are repetitions within a part, labels of very unequal numbers, a part without labels, and no reference prompt.
+Errors make a study impossible or its result wrong: wrong fields, rows that cannot be used, label words that are not one token
+or have the same first token, labels without an example, examples longer than the model's context, inputs with a special token
+of the model, inputs in two parts, and a template that does not suit the model (masked or causal). Warnings are repeated inputs
+within a part, unbalanced labels, a part without labels, and a task without reference prompts.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -25,18 +25,18 @@ from hardprompt.plugins import is_file_reference
 from hardprompt.scoring.answers import answer_tokens
 
 SHOWN = 3
-"""Examples that are shown with their tokens."""
+"""Number of examples that are shown with their tokens."""
 
 
 @dataclass(frozen=True)
-class StudyView:
+class ShownExample:
     """An example as the model reads it.
 
     Attributes:
-        text: with the prompt in its place; the answer excepted, for which a masked model has its mask token.
-        tokens: of the text, as the tokenizer writes them.
-        answer: what is expected after it, or in the mask token's place; separator or blank included.
-        answer_tokens: of the answer.
+        text: the input and the prompt in the template, without the answer; a masked model has its mask token there.
+        tokens: the tokens of the text, as the tokenizer writes them.
+        answer: the expected answer after the text or in place of the mask token, with the separator before it.
+        answer_tokens: the tokens of the answer.
     """
 
     text: str
@@ -46,46 +46,53 @@ class StudyView:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What `validate` found.
+class CheckedTask:
+    """The result of `validate`.
 
     Attributes:
-        task, lm: their names.
-        prompt: what is shown in the prompt's place: the first reference prompt, or nothing.
-        findings: errors first, by file and line.
-        shown: the first three examples; none where fields are wrong.
-        scores: what `baselines` gives; empty where there are errors.
+        task: name of the task.
+        lm: name of the model.
+        prompt: the prompt of the shown examples: the first reference prompt, or "".
+        findings: the problems, errors first, by file and line.
+        shown: the first three examples; empty if fields are wrong.
+        scores: the scores of `baselines`; empty if there are errors.
     """
 
     task: str
     lm: str
     prompt: str = ""
     findings: list[TaskProblem] = field(default_factory=list)
-    shown: list[StudyView] = field(default_factory=list)
+    shown: list[ShownExample] = field(default_factory=list)
     scores: dict[str, Any] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
-        """How many of the findings are errors."""
+        """Number of errors among the findings."""
         return sum(finding.level == "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values, with the number of errors."""
+        """The result as plain values, with the number of errors."""
         return {"errors": self.errors} | asdict(self)
 
 
-def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
-    """Check a task of one's own against a model; nothing is written.
+def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask:
+    """Check a task with a model. Nothing is written to disk.
 
     Args:
-        path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run for it.
-        lm: the model whose tokens and context count.
+        path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run.
+        lm: the model, or its name; its tokens and its context decide what fits.
+
+    Returns:
+        All problems, the first examples as the model reads them, and the scores of trivial baselines.
 
     Raises:
-        RequestError: there is no such task, the Python file gives none, or there is no such model.
+        RequestError: the task or the model does not exist, or the Python file defines no task.
 
     Example:
-        >>> validate("mood").errors     # doctest: +SKIP
+        >>> import tempfile
+        >>> from hardprompt import new_task
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     validate(new_task("mood", folder)).errors
         0
     """
     name = str(path)
@@ -98,7 +105,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
 
     if is_file_reference(name) or Path(name).suffix == ".py":
         if needs_data(name):
-            raise TaskError(f"{name} is a task whose data are given with --data; give a folder with a task.yaml and the data")
+            raise TaskError(f"{name} is a task whose data are given with --data; check a folder with a task.yaml and the data")
         lined, task = YamlLines(Path(name)), load_task(name)
         form, fields_fit = _form(task), True
         reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]
@@ -107,7 +114,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
             form, lined = read_own(path, note)
         except DataError as error:
             note(error)
-            return Checked(name, lm.name, findings=found)
+            return CheckedTask(name, lm.name, findings=found)
         fields_fit = not found
         reads = _read(form, note) if form.own else []
         if reads and fields_fit:
@@ -119,7 +126,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
     except TaskError as error:
         if fields_fit:
             found.append(TaskProblem("error", str(lined.file), lined.line("template"), str(error)))
-        return Checked(form.name, lm.name, findings=_sorted(found))
+        return CheckedTask(form.name, lm.name, findings=_sorted(found))
     found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
@@ -130,7 +137,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> Checked:
         except TaskError as error:
             found.append(TaskProblem("error", str(lined.file), lined.line("data"), str(error)))
     shown = _shown(bare, lm, reads[:SHOWN]) if fields_fit else []
-    return Checked(form.name, lm.name, next(iter(form.reference_prompts), ""), _sorted(found), shown, scores)
+    return CheckedTask(form.name, lm.name, next(iter(form.reference_prompts), ""), _sorted(found), shown, scores)
 
 
 def _sorted(found: list[TaskProblem]) -> list[TaskProblem]:
@@ -138,7 +145,7 @@ def _sorted(found: list[TaskProblem]) -> list[TaskProblem]:
 
 
 def _form(task: Task) -> DataTask:
-    """What a task is, its data excepted."""
+    """The task without its data."""
     shared = {each.name for each in fields(DataTask)} & {each.name for each in fields(Task)}
     given = {name: getattr(task, name) for name in shared - {"template", "masked_template"}}
     masked_template = task.masked_template.text if task.masked_template else ""
@@ -146,7 +153,7 @@ def _form(task: Task) -> DataTask:
 
 
 def _read(form: DataTask, report: Report) -> list[Read]:
-    """The examples of each of a task's files, as far as they can be read."""
+    """The examples of a task's files, as far as they can be read."""
     reads: list[Read] = []
     for file in form.own:
         try:
@@ -156,7 +163,7 @@ def _read(form: DataTask, report: Report) -> list[Read]:
     return reads
 
 
-def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyView]:
+def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[ShownExample]:
     template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
     shown = []
     for read in reads:
@@ -165,7 +172,7 @@ def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyView]:
         [answer_ids] = answer_tokens(lm, task, [answer])
         before = template.blank if lm.masked else task.separator
         seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
-        shown.append(StudyView(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
+        shown.append(ShownExample(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
     return shown
 
 

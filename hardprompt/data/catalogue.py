@@ -13,7 +13,7 @@ from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
 from hardprompt.data.task_file import is_own, read_own
 from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
-from hardprompt.plugins import is_file_reference, load_attribute, load_only, offers
+from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute, load_only
 
 TaskLoader = DataTask | Callable[[str], Task]
 
@@ -25,7 +25,7 @@ def all_tasks() -> dict[str, TaskLoader]:
         RequestError: two plug-ins offer the same name.
     """
     found: dict[str, TaskLoader] = {}
-    for source, family in offers("hardprompt.tasks", "TASKS"):
+    for source, family in installed_plugins("hardprompt.tasks", "TASKS"):
         for name, loader in family.items():
             if name in found:
                 raise RequestError(f"two plug-ins offer a task {name!r}; the second is {source}")

@@ -22,7 +22,7 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.objective import Objective
-from hardprompt.plugins import is_file_reference, load_attribute, offers
+from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores, TokenCount
 from hardprompt.scoring.truncation import fit_to_context
@@ -416,7 +416,7 @@ def all_optimizers() -> dict[str, Optimizer[Any]]:
         RequestError: two plug-ins offer the same name.
     """
     found: dict[str, Optimizer[Any]] = {}
-    for source, offered in offers("hardprompt.optimizers", "OPTIMIZERS"):
+    for source, offered in installed_plugins("hardprompt.optimizers", "OPTIMIZERS"):
         for each in offered:
             if each.name in found:
                 raise RequestError(f"two plug-ins offer an optimizer {each.name!r}; the second is {source}")

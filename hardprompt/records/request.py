@@ -46,19 +46,19 @@ class StudyRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     task: str = "category"
-    """Task: a name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
+    """Name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
 
     lm: str = "microworld"
-    """Language model: a name from `hardprompt ls lms`, a local folder, or a hub id."""
+    """Name from `hardprompt ls lms`, a local folder, or a hub id."""
 
     readers: tuple[str, ...] = ()
-    """Another language model that judges how readable the prompts are; by default microworld-reader for microworld."""
+    """Other language models that judge how readable a prompt is; by default microworld-reader for microworld."""
 
     optimizers: tuple[str, ...] = OPTIMIZERS
     """Names from `hardprompt ls optimizers`, or path.py:name."""
 
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
-    """Fluency weights: the task loss in nats that one nat per token of prompt NLL costs."""
+    """Fluency weights: task loss in nats that one nat per token of prompt NLL costs."""
 
     splits: tuple[str, ...] = ("default",)
     """Data splits of the task."""
@@ -91,10 +91,10 @@ class StudyRequest(BaseModel):
     """For a .jsonl generation task: how an answer must match, exact or starts-with."""
 
     reference_prompts: tuple[str, ...] = ()
-    """For a .jsonl task: a prompt that a person would write."""
+    """For a .jsonl task: prompts that a person would write."""
 
     options: dict[str, dict[str, Any]] = {}
-    """Options of the optimizers; `hardprompt ls optimizers NAME` lists them."""
+    """Options of the optimizers, such as pez.steps=500; `hardprompt ls optimizers NAME` lists them."""
 
     device: str | None = None
     """Device of the models, cpu or cuda; by default CUDA if it is available."""

@@ -1,7 +1,7 @@
-"""A study that is ready to run: its task, model and readers are loaded and checked, and each of its runs can be made.
+"""A study that is ready to run: its task, model, readers and optimizers are loaded and checked.
 
-Nothing here is written to disk and nothing waits for anything else, so that it works alike in the process of the study, in
-others, and on other machines. What is made of a run depends on the request and the run alone.
+Nothing here writes to disk or waits for another process, so a loaded study works in the same way in the main process, in worker
+processes and on other machines. The result of a run depends only on the request and the run.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,17 @@ from hardprompt.study.planner import plan
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What a record must know of its study's task and model before it can begin.
+    """The facts about a study that its record needs before the first run.
 
     Attributes:
-        request: as it is recorded, with every option and reader by name.
-        runs: all of them, in order.
-        task, lm: their names.
-        data: the digest of the task in each split.
-        vocabulary_size: of the model.
-        known_front: points of the task's true front for this model, where it is known.
-        weight_bytes: of the model and its readers.
+        request: the request as it is recorded, with all given options and the names of the readers.
+        runs: all runs, in order.
+        task: name of the task.
+        lm: name of the model.
+        data: digest of the task's data in each split.
+        vocabulary_size: number of tokens of the model.
+        known_front: points of the task's true trade-off for this model, where it is known.
+        weight_bytes: bytes of the weights of the model and its readers.
     """
 
     request: StudyRequest
@@ -45,12 +46,13 @@ class StudyInfo:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        share: of its work, 0 to 1.
-        lm_tokens: logical LM tokens so far.
-        dev_objective, dev_accuracy: of the best prompt so far, on dev; None where none was visited.
+        share: the completed share of its work, 0 to 1.
+        lm_tokens: logical LM tokens spent so far.
+        dev_objective: objective of the best prompt so far on dev, in nats per example; None before the first prompt.
+        dev_accuracy: accuracy of that prompt on dev, a fraction.
     """
 
     share: float
@@ -61,21 +63,26 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run: its line of the record, and the vectors of a soft prompt as a safetensors file."""
+    """The result of a run.
+
+    Attributes:
+        point: its line of the record.
+        soft: the vectors of a soft prompt, as the bytes of a safetensors file.
+    """
 
     point: dict[str, Any]
     soft: bytes | None = None
 
 
 class LoadedStudy:
-    """A study's task, models and optimizers, loaded.
+    """The task, models and optimizers of a study.
 
     Args:
-        request: what is asked for.
-        lm: the model, where it is loaded already.
+        request: the request of the study.
+        lm: the model, if it is loaded already.
 
     Raises:
-        RequestError: the request cannot be run; `about` says which of its fields is wrong.
+        RequestError: the request cannot be run; `about` gives the field that is wrong.
     """
 
     def __init__(self, request: StudyRequest, lm: FrozenLM | None = None) -> None:
@@ -99,7 +106,7 @@ class LoadedStudy:
 
     @property
     def opened(self) -> StudyInfo:
-        """What the record must know."""
+        """The facts that the record needs."""
         chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in self.optimizers.items()}
         options = {name: given for name, given in chosen.items() if given}
         task = next(iter(self.tasks.values()))
@@ -115,14 +122,15 @@ class LoadedStudy:
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:
-        """One run, made and measured; whatever goes wrong in it is a point with its error.
+        """Carry out and measure a run. An exception in the run gives a point with status "failed" and the error.
 
         Args:
-            run: one of this study's.
-            listen: told how far it has come, at every step; what it raises beside an `Exception` ends the run.
+            run: a run of this study.
+            listen: receives the progress at every step. A `BaseException` that is not an `Exception`, raised by it, ends the
+                run and is passed on.
         """
         for lm in (self.lm, *self.readers):
-            lm.memory.budget = memory_bytes(self.request.memory)  # a run before this one may have had to halve it
+            lm.memory.budget = memory_bytes(self.request.memory)  # an earlier run may have halved it
         optimizer, config = self.optimizers[run.optimizer]
         try:
             problem = self._problem(run, lambda share: listen(_step(problem, share)))
@@ -130,11 +138,11 @@ class LoadedStudy:
             point = finite(measure(problem, result, self.readers))
             soft = _as_file(result.best.prompt) if isinstance(result.best.prompt, SoftPrompt) else None
             return RunResult(point, soft)
-        except (Exception, SystemExit) as error:  # of a user's own code too
+        except (Exception, SystemExit) as error:  # an optimizer may be user code that calls sys.exit
             return failed(run, self.tasks[run.split].name, self.lm.name, f"{type(error).__name__}: {error}")
 
     def forget(self) -> FrozenLM:
-        """The model, without what it has kept for this study."""
+        """Return the model without the keys and values that it kept for this study."""
         self.lm.memory = Memory(memory_bytes(self.request.memory))
         return self.lm
 
@@ -152,10 +160,10 @@ class LoadedStudy:
 
 
 def failed(run: Run, task: str, lm: str, reason: str) -> RunResult:
-    """The point of a run that came to nothing, with the reason in one line."""
-    said = " ".join(reason.split()).encode(errors="backslashreplace").decode()
-    of_run = {"optimizer": run.optimizer, "task": task, "lm": lm, "split": run.split, "seed": run.seed}
-    return RunResult(of_run | {"weight": run.weight, "status": "failed", "error": said})
+    """The result of a failed run, with the reason in one line."""
+    error = " ".join(reason.split()).encode(errors="backslashreplace").decode()
+    point = {"optimizer": run.optimizer, "task": task, "lm": lm, "split": run.split, "seed": run.seed, "weight": run.weight}
+    return RunResult(point | {"status": "failed", "error": error})
 
 
 def _step(problem: Problem, share: float) -> Progress:

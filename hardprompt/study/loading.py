@@ -1,4 +1,4 @@
-"""Loading what a request names: its task in every split, the model, the readers, and the optimizers with their options."""
+"""Load the task, model, readers and optimizers of a request."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -15,12 +15,19 @@ from hardprompt.study.measure import check_unique_names
 
 
 def load_tasks(request: StudyRequest) -> dict[str, Task]:
-    """The task in each of the splits."""
+    """Load the task of a request in each of its data splits.
+
+    Returns:
+        The task by data split.
+
+    Raises:
+        RequestError: the task does not exist, or a field of the request does not apply to it.
+    """
     if Path(request.task).suffix == ".jsonl":
         if request.data is not None or request.shots is not None:
             raise RequestError(f"data and shots belong to tasks on real data; {request.task} holds its own examples")
         if request.template is None:
-            raise RequestError(f"task file {request.task} needs a template; give --template '{{input}} {{prompt}}'")
+            raise RequestError(f"task file {request.task} needs a template, such as --template '{{input}} {{prompt}}'")
         task = Task.from_jsonl(
             request.task,
             template=request.template,
@@ -44,43 +51,47 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
 
 
 def load_model(request: StudyRequest) -> FrozenLM:
-    """The frozen model, on its device, in its precision, with its memory."""
+    """Load the frozen language model of a request."""
     return load_lm(request.lm, request.device, request.dtype, request.memory)
 
 
 def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
-    """The models that judge readability.
+    """Load the language models that judge readability.
 
     Raises:
-        RequestError: a reader is there twice or is the model itself, or two have one name in the record.
+        RequestError: a reader is the model itself, is named twice, or has the same name in the record as another reader.
         LMError: a reader cannot be loaded.
     """
     for name in request.reader_names:
         if same_model(name, request.lm):
-            raise RequestError(f"reader {name!r} is the task model, whose own figure is log_perplexity; choose another")
+            raise RequestError(f"reader {name!r} is the task model, whose own measure is log_perplexity; choose another reader")
     for one, other in combinations(request.reader_names, 2):
         if same_model(one, other):
-            raise RequestError(f"readers {one!r} and {other!r} are one model; name it once")
+            raise RequestError(f"readers {one!r} and {other!r} are the same model; name it once")
     return check_unique_names([load_lm(name, request.device, memory=request.memory) for name in request.reader_names])
 
 
 def load_optimizers(request: StudyRequest) -> dict[str, tuple[Optimizer[Any], Any]]:
-    """Each optimizer with its configuration, by the optimizer's own name.
+    """Load the optimizers of a request.
+
+    Returns:
+        Each optimizer with its configuration, by the optimizer's own name.
 
     Raises:
-        UnknownName: no such optimizer or option.
-        RequestError: two optimizers of one name, options for one that is not there, or an option's bad value.
+        UnknownName: an optimizer or option does not exist.
+        RequestError: two optimizers have the same name, an option has a wrong value or belongs to an optimizer that is not
+            part of the request.
     """
     found: dict[str, tuple[Optimizer[Any], Any]] = {}
     for number, name in enumerate(request.optimizers):
         with about("optimizers", number):
             optimizer = load_optimizer(name)
             if optimizer.name in found:
-                raise RequestError(f"two of the optimizers are called {optimizer.name!r}")
+                raise RequestError(f"two of the optimizers have the name {optimizer.name!r}; rename one of them")
         with about("options", optimizer.name):
             found[optimizer.name] = (optimizer, optimizer.configure(request.options.get(optimizer.name, {})))
     for name in request.options:
         if name not in found:
             with about("options", name):
-                raise RequestError(f"options are given for {name!r}, but the optimizers are: {', '.join(found)}")
+                raise RequestError(f"options are given for {name!r}, but the request has the optimizers {', '.join(found)}")
     return found

@@ -87,17 +87,21 @@ WRONG: dict[str, Case] = {
     "unknown field": (swapped("label_words", "label_word"), {}, [("error", "task.yaml", 7, "did you mean 'label_words'")]),
     "unknown column field": (swapped("  answer:", "  anser:"), {}, [("error", "task.yaml", 6, "did you mean 'answer'")]),
     "field twice": (YAML + "name: again\n", {}, [("error", "task.yaml", 12, "'name' is there twice; the first is on line 1")]),
-    "no template": (swapped('template: "{input} {prompt}:"\n', ""), {}, [("error", "task.yaml", 1, "no template")]),
-    "no data": (swapped("data: data.csv\n", ""), {}, [("error", "task.yaml", 1, "no data")]),
+    "'template' is missing": (
+        swapped('template: "{input} {prompt}:"\n', ""),
+        {},
+        [("error", "task.yaml", 1, "'template' is missing")],
+    ),
+    "no data": (swapped("data: data.csv\n", ""), {}, [("error", "task.yaml", 1, "the field 'data' is missing")]),
     "template without prompt": (swapped(" {prompt}", ""), {}, [("error", "task.yaml", 2, "{prompt} 0 times")]),
-    "template no text": (swapped('"{input} {prompt}:"', "[a]"), {}, [("error", "task.yaml", 2, "expected a text")]),
+    "template no text": (swapped('"{input} {prompt}:"', "[a]"), {}, [("error", "task.yaml", 2, "template: expected text")]),
     "name with a slash": (swapped("name: mood", "name: a/b"), {}, [("error", "task.yaml", 1, "name: ")]),
     "data file not there": (swapped("data.csv", "date.csv"), {}, [("error", "task.yaml", 3, "no file .*date.csv; .*relative")]),
     "data of no format": (swapped("data.csv", "task.yaml"), {}, [("error", "task.yaml", 3, "no ending that says")]),
     "data unknown part": (
         swapped("data: data.csv", "data:\n  trian: data.csv"),
         {},
-        [("error", "task.yaml", 4, "'trian' is none")],
+        [("error", "task.yaml", 4, "data.trian: expected '', 'train', 'dev' or 'test'")],
     ),
     "data without train": (swapped("data: data.csv", "data:\n  dev: data.csv"), {}, [("error", "task.yaml", 3, "train: FILE")]),
     "match beside label words": (
@@ -108,7 +112,7 @@ WRONG: dict[str, Case] = {
     "columns no fields": (
         swapped("columns:\n  input: text\n  answer: label", "columns: text"),
         {},
-        [("error", "task.yaml", 4, "columns: expected lines")],
+        [("error", "task.yaml", 4, "columns: expected fields such as NAME: VALUE")],
     ),
     "column with a format": (swapped("input: text", "input: '{text!r}'"), {}, [("error", "task.yaml", 5, "neither a column")]),
     "column that is a number": (swapped("input: text", "input: 0"), {}, [("error", "task.yaml", 5, "neither a column")]),
@@ -116,12 +120,12 @@ WRONG: dict[str, Case] = {
     "label words a list": (
         swapped("  positive: good\n  negative: bad", "  - good\n  - bad"),
         {},
-        [("error", "task.yaml", 7, "label_words: expected lines like LABEL: WORD")],
+        [("error", "task.yaml", 7, "label_words: expected fields such as NAME: VALUE")],
     ),
     "one label word": (swapped("  negative: bad\n", ""), {}, [("error", "task.yaml", 7, "one label word is no choice")]),
     "labels of two cases": (YAML.replace("negative", "Positive"), {}, [("error", "task.yaml", 7, "upper and lower case")]),
-    "label word empty": (swapped(": bad", ": ''"), {}, [("error", "task.yaml", 9, "empty")]),
-    "label word missing": (swapped(": bad", ":"), {}, [("error", "task.yaml", 9, "expected a text")]),
+    "label word empty": (swapped(": bad", ": ''"), {}, [("error", "task.yaml", 9, "expected text that is not empty")]),
+    "label word missing": (swapped(": bad", ":"), {}, [("error", "task.yaml", 9, "expected text; got None")]),
     "label that is a truth value": (
         swapped("positive:", "yes:", text=YAML),
         {"data_csv": CSV.replace("positive", "yes")},
@@ -131,7 +135,7 @@ WRONG: dict[str, Case] = {
     "reference prompts a text": (
         swapped("reference_prompts:\n  - was it good", "reference_prompts: was it good"),
         {},
-        [("error", "task.yaml", 10, "expected a list; write each after '- '"), ("warning", "task.yaml", 10, "manual")],
+        [("error", "task.yaml", 10, "expected a list, such as "), ("warning", "task.yaml", 10, "manual")],
     ),
     "label word of several tokens": (swapped(": bad", ": rotten"), {}, [("error", "task.yaml", 9, "'rotten' is . tokens of")]),
     "label words of one token": (swapped(": bad", ": good"), {}, [("error", "task.yaml", 9, "begin with the same token")]),
@@ -191,7 +195,7 @@ WRONG: dict[str, Case] = {
     "twice in one part": (
         YAML,
         data("the meal was bad,positive,dev"),
-        [("warning", "data.csv", 7, "is there twice; first at .*data.csv:5, with another answer")],
+        [("warning", "data.csv", 7, "repeats an input; it was first at .*data.csv:5, with another answer")],
     ),
     "longer than the context": (
         YAML,
@@ -225,7 +229,7 @@ WRONG: dict[str, Case] = {
         },
         [
             ("warning", "task.yaml", 5, "dev are unbalanced"),
-            ("warning", "task.yaml", 6, "test.csv gives no example with its answer"),
+            ("warning", "task.yaml", 6, "test.csv has no example with an answer"),
         ],
     ),
     "json lines": (
@@ -325,7 +329,7 @@ def test_a_start_is_checked_and_compared(tmp_path: Path, ask: Ask, monkeypatch: 
     status, out, _ = ask(["optimize", "manual", "--task", "mood/task.yaml", "--json"])
     assert status == 0 and json.loads(out)["test_accuracy"] > 0.5
     status, out, err = ask(["new-task", "mood"])
-    assert (status, out) == (2, "") and "is there already" in err
+    assert (status, out) == (2, "") and "already exists" in err
     Path("mood/data.csv").write_text("text,label\n,x\n")
     status, out, err = ask(["validate", "mood"])
     assert (status, err) == (2, "") and "error: mood/data.csv:2: text is empty" in out
@@ -347,9 +351,9 @@ def test_a_python_file_is_named_to_be_run(tmp_path: Path, microworld: FrozenLM, 
     one.write_text(PYTHON)
     two.write_text(PYTHON + "other = Task(name='other', template=task.template, train=examples, dev=examples, test=examples)\n")
     assert load_task(str(one)).name == "words" and load_task(f"{two}:other").name == "other"
-    with pytest.raises(RequestError, match=r"holds several \(task, other\); choose one with"):
+    with pytest.raises(RequestError, match=r"defines several \(task, other\); choose one with"):
         load_task(str(two))
-    with pytest.raises(RequestError, match="holds none"):
+    with pytest.raises(RequestError, match="defines none"):
         two.write_text("x = 1")
         load_task(str(two))
     checked = validate(one, microworld)

@@ -162,27 +162,26 @@ COMMANDS = {
     "too many arguments": Wrong("compare plural", "plural"),
     "missing argument": Wrong("optimize", "missing argument"),
     "not UTF-8": Wrong("evaluate --text caf\udce9", r"argument 'caf\\udce9' is not UTF-8"),
-    "listing": Wrong("ls task", "no listing 'task'; did you mean 'tasks'"),
+    "listing": Wrong("ls task", "no list of 'task'; did you mean 'tasks'"),
+    "options of a task": Wrong("ls tasks plural", "only optimizers have options to list; leave out 'plural'"),
     "preset": Wrong(f"{GOOD} --preset quik", "no preset 'quik'; did you mean 'quick'"),
     "number that is none": Wrong(f"{GOOD} --prompt-length five", "'--prompt-length': .*valid integer"),
-    "prompt length zero": Wrong(f"{GOOD} --prompt-length 0", "prompt-length: .*greater than 0"),
+    "prompt length zero": Wrong(f"{GOOD} --prompt-length 0", "--prompt-length: expected a number greater than 0; got 0"),
     "prompt length beyond memory": Wrong(
-        f"{GOOD} --prompt-length 1000000000000", "prompt-length: .*less than or equal to 100000"
+        f"{GOOD} --prompt-length 1000000000000", "--prompt-length: expected a number of at most 100000; got"
     ),
     "prompt longer than the context": Wrong(f"{GOOD} --prompt-length 60", "context of tiny is 64"),
-    "budget zero": Wrong(f"{GOOD} --lm-tokens 0", "lm-tokens: .*greater than 0"),
-    "weight no number": Wrong(f"{GOOD} --weights 0,heavy", "--weights: '0,heavy' is no comma-separated list"),
-    "weight nan": Wrong(f"{GOOD} --weights nan", "weights: .*finite"),
-    "weight infinite": Wrong("optimize pez --weight 1e400", "weights: .*finite"),
+    "budget zero": Wrong(f"{GOOD} --lm-tokens 0", "--lm-tokens: .*greater than 0"),
+    "weight no number": Wrong(f"{GOOD} --weights 0,heavy", "--weights: '0,heavy' is not a comma-separated list of numbers"),
+    "weight nan": Wrong(f"{GOOD} --weights nan", "--weights: .*finite"),
+    "weight infinite": Wrong("optimize pez --weight 1e400", "--weight: .*finite"),
     "weight negative": Wrong(f"{GOOD} --weights 0.1,-0.1", "weights: .*at least 0"),
-    "weights twice": Wrong(f"{GOOD} --weights 0.1,0.10", "weights: give at least one, and none twice"),
-    "weights, nothing between commas": Wrong(
-        f"{GOOD} --weights 0,,1", "--weights: '0,,1' has an empty place between its commas"
-    ),
-    "seeds, nothing but a comma": Wrong(f"{GOOD} --seeds ,", "--seeds: ',' has an empty place"),
-    "seeds twice": Wrong(f"{GOOD} --seeds 0,1,0", "seeds: give at least one, and none twice"),
-    "seed not whole": Wrong(f"{GOOD} --seeds 0.5", "--seeds: '0.5' is no comma-separated list"),
-    "seed negative": Wrong("optimize pez --seed -1", "seeds: .*greater than or equal to 0"),
+    "weights twice": Wrong(f"{GOOD} --weights 0.1,0.10", "--weights: give at least one value, and each value once"),
+    "weights, nothing between commas": Wrong(f"{GOOD} --weights 0,,1", "--weights: '0,,1' has nothing before or after a comma"),
+    "seeds, nothing but a comma": Wrong(f"{GOOD} --seeds ,", "--seeds: ',' has nothing before or after a comma"),
+    "seeds twice": Wrong(f"{GOOD} --seeds 0,1,0", "--seeds: give at least one value, and each value once"),
+    "seed not whole": Wrong(f"{GOOD} --seeds 0.5", "--seeds: '0.5' is not a comma-separated list of integers"),
+    "seed negative": Wrong("optimize pez --seed -1", "--seed: expected a number of at least 0; got -1"),
     "seed too large": Wrong(f"{GOOD} --seeds 4294967296", "seeds: .*less than 4294967296"),
     "vocabulary": Wrong(f"{GOOD} --vocabulary word", "no vocabulary 'word'; did you mean 'words'"),
     "vocabulary of several tokens": Wrong(
@@ -197,18 +196,18 @@ COMMANDS = {
 
 OPTIMIZERS = {
     "name": Wrong(f"{GOOD} --optimizers pezz", "no optimizer 'pezz'; did you mean 'pez'"),
-    "twice": Wrong(f"{GOOD} --optimizers pez,pez", "optimizers: give at least one, and none twice"),
-    "two of one name": Wrong(f"{GOOD} --optimizers pez,mine.py:twin", "two of the optimizers are called 'pez'"),
-    "file not there": Wrong("optimize none.py:mine", r"no file none\.py; expected path\.py:name"),
+    "twice": Wrong(f"{GOOD} --optimizers pez,pez", "--optimizers: give at least one value, and each value once"),
+    "two of one name": Wrong(f"{GOOD} --optimizers pez,mine.py:twin", "two of the optimizers have the name 'pez'"),
+    "file not there": Wrong("optimize none.py:mine", r"there is no file none\.py; expected path\.py:name"),
     "file without a name": Wrong(f"{GOOD} --optimizers mine.py", r"no optimizer 'mine\.py'.*\(or path\.py:name\)"),
-    "not in the file": Wrong(f"{GOOD} --optimizers mine.py:yours", r"mine\.py has no 'yours'"),
-    "file raises": Wrong(f"{GOOD} --optimizers x.py:mine", r"x\.py does not run: ZeroDivisionError", {"x.py": "1 / 0"}),
+    "not in the file": Wrong(f"{GOOD} --optimizers mine.py:yours", r"mine\.py does not define 'yours'"),
+    "file raises": Wrong(f"{GOOD} --optimizers x.py:mine", r"x\.py fails: ZeroDivisionError", {"x.py": "1 / 0"}),
     "that is none": Wrong(f"{GOOD} --optimizers mine.py:undecorated", "is not an optimizer; decorate"),
     "option's form": Wrong(f"{GOOD} -o steps=3", "'steps=3' is not of the form"),
     "option without a sign": Wrong(f"{GOOD} -o pez.steps", "'pez.steps' is not of the form"),
     "option unknown": Wrong("optimize pez -o pez.step=3", "no pez option 'step'; did you mean 'steps'"),
-    "option where there are none": Wrong(f"{GOOD} -o empty.steps=3", r"no empty option 'steps'\. There are none"),
-    "option of an absent one": Wrong(f"{GOOD} -o soft.steps=3", "given for 'soft', but the optimizers are: empty, "),
+    "option where there are none": Wrong(f"{GOOD} -o empty.steps=3", r"no empty option 'steps'\. Available: none"),
+    "option of an absent one": Wrong(f"{GOOD} -o soft.steps=3", "given for 'soft', but the request has the optimizers empty, "),
     "option no number": Wrong("optimize pez -o pez.steps=many", "option pez.steps: .*got 'many'"),
     "option out of range": Wrong("optimize pez -o pez.steps=0", "option pez.steps: .*greater than 0"),
     "option not finite": Wrong("optimize pez -o pez.learning_rate=nan", "option pez.learning_rate: .*finite"),
@@ -222,13 +221,13 @@ OPTIMIZERS = {
 
 MODELS = {
     "name": Wrong(f"{GOOD} --lm microwrld", "no model 'microwrld'; did you mean 'microworld'"),
-    "empty name": Wrong(f"{GOOD} --lm ''", "lm: give a name, or leave it out"),
+    "empty name": Wrong(f"{GOOD} --lm ''", "--lm: give a name, or leave it out"),
     "folder not there": Wrong(f"{GOOD} --lm ./none", r"no model folder \./none; give an existing folder"),
     "hub that cannot be reached": Wrong(
         f"{GOOD} --lm someone/model", "hub has no such model or cannot be reached: give a local"
     ),
     "reader": Wrong("evaluate --text x --reader ./none", r"no model folder \./none"),
-    "reader without a name": Wrong("evaluate --text x --reader ''", "readers: give a name, or leave it out"),
+    "reader without a name": Wrong("evaluate --text x --reader ''", "--reader: give a name, or leave it out"),
     "without weights": Wrong(f"{GOOD} --lm no-weights", r"no-weights has no weights: put model\.safetensors"),
     "weights cut off": Wrong(f"{GOOD} --lm cut-weights", r"cannot load the model in cut-weights \(SafetensorError"),
     "weights not fetched": Wrong("inspect --text x --lm lfs-weights", "cannot load the model in lfs-weights"),
@@ -245,20 +244,20 @@ MODELS = {
 
 TASKS_ASKED = {
     "name": Wrong("compare --task plurel", "no task 'plurel'; did you mean 'plural'"),
-    "name, nothing near": Wrong("evaluate --text x --task xyzzy", "no task 'xyzzy'. There are: "),
+    "name, nothing near": Wrong("evaluate --text x --task xyzzy", "no task 'xyzzy'. Available: "),
     "empty name": Wrong("compare --task ''", "task: give a name, or leave it out"),
     "file not there": Wrong(f"{LINES} none.jsonl", r"none\.jsonl: cannot be read \(no such file"),
     "line break in a name": Wrong(f"{LINES} 'two\nlines.jsonl'", r"two lines\.jsonl: cannot be read"),
     "folder for a file": Wrong(f"{LINES} x.jsonl", r"x\.jsonl: cannot be read \(is a directory", {"x.jsonl/y": ""}),
     "python file not there": Wrong("optimize pez --task none.py:task", r"no file none\.py"),
-    "not in the python file": Wrong("compare --task tasks.py:tusk", r"tasks\.py has no 'tusk'"),
-    "python file raises": Wrong("compare --task x.py", r"x\.py does not run: ZeroDivisionError", {"x.py": "1 / 0"}),
-    "python file exits": Wrong("compare --task x.py:task", "does not run: SystemExit", {"x.py": "raise SystemExit(0)"}),
-    "python file that is none": Wrong("compare --task x.py:task", "does not run: SyntaxError", {"x.py": "task = ("}),
-    "python file without a task": Wrong(f"{WORDS} --task mine.py", "should hold one task, but holds none"),
+    "not in the python file": Wrong("compare --task tasks.py:tusk", r"tasks\.py does not define 'tusk'"),
+    "python file raises": Wrong("compare --task x.py", r"x\.py fails: ZeroDivisionError", {"x.py": "1 / 0"}),
+    "python file exits": Wrong("compare --task x.py:task", "x.py fails: SystemExit", {"x.py": "raise SystemExit(0)"}),
+    "python file that is none": Wrong("compare --task x.py:task", "x.py fails: SyntaxError", {"x.py": "task = ("}),
+    "python file without a task": Wrong(f"{WORDS} --task mine.py", "should define one task, but defines none"),
     "python file with several": Wrong(
         "compare --task x.py",
-        r"holds several \(task, other\); choose one with x\.py:name",
+        r"defines several \(task, other\); choose one with x\.py:name",
         {"x.py": TASKS + "other = Task(**vars(task))"},
     ),
     "that is none": Wrong("compare --task tasks.py:number", "is no task but int"),
@@ -288,8 +287,8 @@ TASKS_ASKED = {
     "label word that is one": Wrong(
         f"{LINES} x.jsonl --label-words good=good", "one label word is no choice", {"x.jsonl": LINE % "train"}
     ),
-    "label twice": Wrong(f"{GOOD} --label-words a=good,b=bad,b=no", "gives a label twice"),
-    "label words of another form": Wrong(f"{GOOD} --label-words good,bad", "no list like 0=terrible,1=great"),
+    "label twice": Wrong(f"{GOOD} --label-words a=good,b=bad,b=no", "names a label twice"),
+    "label words of another form": Wrong(f"{GOOD} --label-words good,bad", "not a list of pairs such as 0=terrible,1=great"),
     "label words of real data": Wrong(
         f"{SST2} few --label-words 0=bad,1=good", "one label word for each of negative, positive", FEW
     ),
@@ -448,27 +447,21 @@ STUDIES = {
     "report of tabs": Wrong("report tabs", r"tabs/study\.yaml cannot be read: .*line 2"),
     "report of binary": Wrong("report binary", r"binary/study\.yaml cannot be read"),
     "report of a tag": Wrong("report tagged", r"tagged/study\.yaml cannot be read: .*python/object"),
-    "report of half a study": Wrong(
-        "report hollow", r"hollow/study\.yaml does not describe a study \(vocabulary_size: field required"
-    ),
-    "report of a value out of range": Wrong(
-        "report no-words", r"does not describe a study \(vocabulary_size: .*greater than or equal to 2"
-    ),
-    "report of a front without values": Wrong(
-        "report priced", r"does not describe a study \(known_front: 0: test_accuracy: field required"
-    ),
-    "report of a newer study": Wrong("report newer", "study.yaml: colour: .*written by another version"),
-    "report of no run": Wrong("report no-points", "no-points holds no run yet"),
+    "report of half a study": Wrong("report hollow", r"hollow/study\.yaml is no study .the field 'vocabulary_size' is missing"),
+    "report of a value out of range": Wrong("report no-words", r"\(vocabulary_size: expected a number of at least 2"),
+    "report of a front without values": Wrong("report priced", "the field 'known_front.0.test_accuracy' is missing"),
+    "report of a newer study": Wrong("report newer", "study.yaml: no field 'colour'.*another version"),
+    "report of no run": Wrong("report no-points", "no-points holds no finished run yet"),
     "report of a line cut off": Wrong("report cut-points", r"cut-points/points\.jsonl:3: not JSON .*repair or remove the line"),
     "report of a line not UTF-8": Wrong("report latin-points", r"latin-points/points\.jsonl:\d+: not UTF-8"),
     "report of NUL bytes": Wrong("report nul-points", r"nul-points/points\.jsonl:1: not JSON"),
     "report of depth": Wrong("report deep-points", r"deep-points/points\.jsonl:1: not JSON"),
     "report of a line without its text": Wrong(
-        "report textless", r"points\.jsonl:1: not a point .*\(prompt_text: field required"
+        "report textless", r"points\.jsonl:1: not a point .*the field 'prompt_text' is missing"
     ),
     "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a point .*\(test_correct: .*match"),
-    "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: not a point .*\(roundtrip_ok: field required"),
-    "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: not a point .*\(log_perplexity: .*valid number"),
+    "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: .*the field 'roundtrip_ok' is missing"),
+    "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: .*\(log_perplexity: expected a number"),
     "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a point .*'fine'"),
 }
 
@@ -476,7 +469,7 @@ PROMPTS = {
     "none": Wrong("evaluate", "one of --text, --ids, --run and --soft; got none of them"),
     "text and ids": Wrong("inspect --text x --ids 5", "got --text and --ids"),
     "empty text and run": Wrong("evaluate --text '' --run study", "got --text and --run"),
-    "ids not whole": Wrong("evaluate --ids 5,x", "--ids: '5,x' is no comma-separated list of numbers"),
+    "ids not whole": Wrong("evaluate --ids 5,x", "--ids: '5,x' is not a comma-separated list of integers"),
     "no ids": Wrong("evaluate --ids ''", "--ids names no token; the empty prompt is --text ''"),
     "memory without a unit": Wrong(f"{GOOD} --memory 4", "memory: give a size of at least 256MB, such as 512MB or 4GB"),
     "memory too small": Wrong(f"{GOOD} --memory 1MB", "memory: give a size of at least 256MB"),
@@ -532,12 +525,12 @@ RECIPES = {
     "not UTF-8": Wrong("run x.yaml", r"x\.yaml:2: byte 0xff is not UTF-8", {"x.yaml": b"a: b\n\xff"}),
     "field": Wrong("run x.yaml", r"x\.yaml:3: no field 'sedes'; did you mean 'seeds'", {"x.yaml": RECIPE + "sedes: [1]\n"}),
     "value": Wrong("run x.yaml", r"x\.yaml:3: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE + "seeds: [a]\n"}),
-    "no task": Wrong("run x.yaml", "no task; name one or several", {"x.yaml": "seeds: [1]\n"}),
+    "no task": Wrong("run x.yaml", "no task is given; name at least one", {"x.yaml": "seeds: [1]\n"}),
     "task": Wrong("run x.yaml", r"x\.yaml:1: no task 'plurel'; did you mean 'plural'", {"x.yaml": "tasks: [plurel]\n"}),
     "task's own field": Wrong("run x.yaml --jobs 1", r"x\.yaml:1: task file mood\.jsonl needs a template", {"x.yaml": RECIPE}),
     "model": Wrong("run x.yaml --jobs 1", r"x\.yaml:2: no model folder \./no", {"x.yaml": "tasks: [plural]\nmodels: [./no]\n"}),
     "override's form": Wrong("run x.yaml -o seeds", "-o 'seeds' is not of the form a.b=c", {"x.yaml": RECIPE}),
-    "override's name": Wrong("run x.yaml -o seed=1", "no field of a recipe 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
+    "override's name": Wrong("run x.yaml -o seed=1", "no recipe field 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
     "override's value": Wrong("run x.yaml -o seeds=a", r"-o seeds=a: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE}),
     "jobs": Wrong("run x.yaml --jobs 0", "jobs must be at least 1, got 0", {"x.yaml": RECIPE}),
     "timeout": Wrong("run x.yaml --timeout 0", "time limit must be more than 0 seconds, got 0", {"x.yaml": RECIPE}),
@@ -550,16 +543,16 @@ RECIPES = {
 }
 
 OWN = {
-    "new, there already": Wrong("new-task tiny", "tiny is there already and stays"),
-    "new, no folder's name": Wrong("new-task a/b", "'a/b' is no name of a folder"),
-    "new, the folder itself": Wrong("new-task ..", r"'\.\.' is no name of a folder"),
-    "new, a name of the catalogue": Wrong("new-task plural", "plural is a task of the catalogue; choose another name"),
-    "new, below a file": Wrong("new-task mood --out mood.jsonl", "cannot make the folder mood.jsonl/mood: .*another --out"),
+    "new, there already": Wrong("new-task tiny", "tiny already exists and is not changed"),
+    "new, no folder's name": Wrong("new-task a/b", "'a/b' is not the name of a folder"),
+    "new, the folder itself": Wrong("new-task ..", r"'\.\.' is not the name of a folder"),
+    "new, a name of the catalogue": Wrong("new-task plural", "a task with the name plural is installed; choose another name"),
+    "new, below a file": Wrong("new-task mood --out mood.jsonl", "cannot create the folder mood.jsonl/mood: .*another --out"),
     "validate nothing": Wrong("validate ./nowhere", "no task nowhere; give a folder"),
     "validate a data file": Wrong("validate mood.jsonl", r"mood\.jsonl is no task; expected a folder"),
-    "validate a file that raises": Wrong("validate x.py", r"x\.py does not run: NameError", {"x.py": "task = Task()"}),
+    "validate a file that raises": Wrong("validate x.py", r"x\.py fails: NameError", {"x.py": "task = Task()"}),
     "validate a task without data": Wrong(
-        "validate x.py", r"x\.py is a task whose data are given with --data; give a folder", {"x.py": FILMS}
+        "validate x.py", r"x\.py is a task whose data are given with --data; check a folder", {"x.py": FILMS}
     ),
     "validate, model": Wrong("validate own --lm microwrld", "did you mean 'microworld'"),
 }
@@ -583,10 +576,10 @@ GEOMETRY = {
     "tokens zero": Wrong(f"{PLACES} --tokens 0", "tokens: .*greater than 0"),
     "tokens beyond the context": Wrong(f"{PLACES} --tokens 60", "context of tiny is 64"),
     "epochs zero": Wrong(f"{PLACES} --epochs 0", "epochs: .*greater than 0"),
-    "batch zero": Wrong(f"{PLACES} --batch-size 0", "batch-size: .*greater than 0"),
-    "learning rate negative": Wrong(f"{PLACES} --learning-rate -1", "learning-rate: .*greater than 0"),
-    "weight decay not finite": Wrong(f"{PLACES} --weight-decay nan", "weight-decay: .*finite"),
-    "seed negative": Wrong(f"{PLACES} --seed -1", "seed: .*greater than or equal to 0"),
+    "batch zero": Wrong(f"{PLACES} --batch-size 0", "batch_size: .*greater than 0"),
+    "learning rate negative": Wrong(f"{PLACES} --learning-rate -1", "learning_rate: .*greater than 0"),
+    "weight decay not finite": Wrong(f"{PLACES} --weight-decay nan", "weight_decay: .*finite"),
+    "seed negative": Wrong(f"{PLACES} --seed -1", "seed: expected a number of at least 0; got -1"),
     "memory": Wrong(f"{PLACES} --memory 4", "memory: give a size of at least 256MB"),
     "data that no task takes": Wrong(
         f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"

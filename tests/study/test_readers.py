@@ -186,9 +186,9 @@ def test_evaluate_prints_every_reader(base: Path) -> None:
 # What is refused
 
 REFUSED = {
-    "twice": (["@/one", "@/one"], "readers '.*one' and '.*one' are one model; name it once"),
-    "twice, written in two ways": (["@/two", "@/one", "@/other/../two"], "readers '.*two' and '.*two' are one model"),
-    "the task model": (["@/one", "@/tiny"], "reader '.*tiny' is the task model, whose own figure is log_perplexity"),
+    "twice": (["@/one", "@/one"], "readers '.*one' and '.*one' are the same model; name it once"),
+    "twice, written in two ways": (["@/two", "@/one", "@/other/../two"], "readers '.*two' and '.*two' are the same model"),
+    "the task model": (["@/one", "@/tiny"], "reader '.*tiny' is the task model, whose own measure is log_perplexity"),
     "the task model, written in another way": (["@/one/../tiny"], "is the task model"),
     "two of one name": (["@/one", "@/other/one"], "two of the readers are called 'one' in the record; leave one out, or"),
     "no such folder": (["@/one", "@/none"], "no model folder .*none; give an existing folder"),
@@ -224,7 +224,7 @@ def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None
     for name in ("microworld", str(EMBEDDED["microworld"])):
         with pytest.raises(RequestError, match="is the task model"):
             load_readers(StudyRequest.make(readers=(name,)))
-    with pytest.raises(RequestError, match="are one model"):
+    with pytest.raises(RequestError, match="are the same model"):
         load_readers(StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))))
 
 

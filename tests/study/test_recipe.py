@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import hardprompt
 from hardprompt.errors import RequestError, StudyError
+from hardprompt.lm.memory import BUDGET
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.study import compare
@@ -128,6 +129,11 @@ def test_every_field_of_a_request_has_its_place() -> None:
     assert all(said[name].get("description") for name in StudyRequest.model_fields if name not in ("task", "lm"))
 
 
+def test_the_default_memory_is_that_of_load_lm() -> None:
+    """The request does not import the model's module, which needs torch, and repeats its default."""
+    assert StudyRequest().memory == BUDGET
+
+
 def test_a_recipe_is_kept_as_it_is_read(tmp_path: Path) -> None:
     """What is kept beside the record plans the same studies, with what was overridden."""
     (tmp_path / "r.yaml").write_text(BASE + TWO, encoding="utf-8")
@@ -186,10 +192,7 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
         (BASE + "memory: 3\n", r"r.yaml:9: memory: give a size of at least 256MB"),
         (BASE.replace("4GB", "4"), r"r.yaml:5: memory: give a size"),
         (BASE.replace("lm_tokens: 5000", "lm_tokens: many"), "r.yaml:7: lm_tokens: expected an integer; got 'many'"),
-        (
-            BASE + "studies: {a b: {}}\n",
-            r"r.yaml:9: studies.a b: expected text that matches the pattern \^\[A-Za-z0-9_-\]\+\$; got 'a b'",
-        ),
+        (BASE + "studies: {a b: {}}\n", "r.yaml:9: studies.a b: expected text that matches the pattern .*; got 'a b'"),
         (BASE + TWO + "    sedes: [1]\n", r"r.yaml:16: no field 'sedes'; did you mean 'seeds'\?"),
         (BASE + TWO + "    weights: [-1]\n", "r.yaml:16: weights: a weight must be"),
         ("about: nothing\n", "r.yaml:?1?: no task is given; name at least one"),

@@ -641,7 +641,7 @@ def test_default_folder_is_named_after_task_and_model(
 def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
     """Two optimizers that would share their lines in the record cannot be compared."""
     twice = Path(hardprompt.__file__).with_name("optimizers") / "baselines.py"
-    with pytest.raises(HardpromptError, match="two of the optimizers are called 'empty'"):
+    with pytest.raises(HardpromptError, match="two of the optimizers have the name 'empty'"):
         load_optimizers(request_of(optimizers=("empty", f"{twice}:empty")))
 
 

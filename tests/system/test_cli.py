@@ -1,6 +1,6 @@
 """The command line answers: help, tables and JSON; a failed run is status 1, an interruption 130.
 
-Wrong requests are in test_wrong.py.
+Wrong requests are in test_malformed_files.py.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import typer
 
+import hardprompt
 from hardprompt import cli
 from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny, tiny_task, write_jsonl
@@ -98,7 +99,7 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
         "    with contextlib.redirect_stdout(printed):\n"
         "        try: main()\n"
         "        except SystemExit as done: assert done.code == 0, words\n"
-        "    assert printed.getvalue().startswith('Usage: '), words\n"
+        "    assert printed.getvalue().strip().startswith('Usage: '), words\n"
         "heavy = {'torch', 'transformers', 'stable_baselines3', 'gymnasium', 'matplotlib', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "print(*verbs)\n"
@@ -109,11 +110,11 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
     assert verbs <= set(done.stdout.split())
 
 
-def test_every_verb_and_option_says_what_it_is() -> None:
-    """Each verb has a line of help, and so has each of its options."""
+def test_every_verb_and_option_has_help() -> None:
+    """Each verb has a summary of one line at 80 columns and examples; each of its options has help."""
     command: Any = typer.main.get_command(cli.app)
     for name, verb in command.commands.items():
-        assert verb.help, name
+        assert len(verb.help.split("\n")[0]) <= 64 and "hardprompt " + name in verb.epilog, name
         assert all(getattr(option, "help", "") for option in verb.params), name
 
 
@@ -162,6 +163,28 @@ def test_ls_optimizers_names_all_with_their_options(here: Path, ask: Ask) -> Non
     assert "steps" in entries["pez"]["options"] and entries["pez"]["options"]["learning_rate"] > 0
     assert entries["pez"]["sweeps_weight"] and not entries["soft"]["sweeps_weight"]
     assert all(entry["description"] for entry in entries.values())
+
+
+def test_ls_lists_the_options_of_an_optimizer(here: Path, ask: Ask) -> None:
+    """Each option that `-o` takes has its type, default and description; an optimizer may have none."""
+    status, out, err = ask(["ls", "optimizers", "pez", "--json"])
+    options = {option["name"]: option for option in json.loads(out)}
+    assert (status, err) == (0, "") and all(
+        set(option) == {"name", "type", "default", "description"} for option in options.values()
+    )
+    assert (options["batch_size"]["type"], options["batch_size"]["default"]) == ("integer > 0", 16)
+    assert options["update"]["type"] == "adamw, adafactor" and options["steps"]["default"] is None
+    status, out, _ = ask(["ls", "optimizers", "pez"])
+    assert status == 0 and all(name in out for name in options)
+    status, out, _ = ask(["ls", "optimizers", "empty"])
+    assert (status, out) == (0, "empty has no options\n")
+
+
+def test_version(ask: Ask) -> None:
+    """`--version` prints the version of the package."""
+    assert ask(["--version"]) == (0, f"hardprompt {hardprompt.__version__}\n", "")
+
+
 
 
 @pytest.mark.usefixtures("no_plot")

@@ -1,0 +1,69 @@
+"""The verb that lists what is available: ls."""
+
+from typing import Annotated, Any
+
+import typer
+
+from hardprompt.cli.options import Json
+from hardprompt.cli.output import console, print_json
+from hardprompt.cli.verbs import LOOK_UP, verb
+from hardprompt.errors import RequestError, UnknownName
+
+
+@verb(LOOK_UP, "hardprompt ls tasks", "hardprompt ls optimizers pez", "hardprompt ls metrics --json", name="ls")
+def list_catalogue(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers or metrics.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An optimizer, to list its options.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List tasks, models, metrics, optimizers or their options."""
+    from hardprompt.report.listing import LISTINGS, listing_table
+
+    if kind not in LISTINGS:
+        raise UnknownName("list of", kind, LISTINGS)
+    if name is not None and kind != "optimizers":
+        raise RequestError(f"only optimizers have options to list; leave out {name!r}")
+    entries = LISTINGS[kind]() if name is None else _optimizer_options(name)
+    if as_json:
+        print_json(entries)
+    elif entries:
+        console().print(listing_table(entries))
+    else:
+        console().print(f"{name} has no options", markup=False)
+
+
+def _optimizer_options(name: str) -> list[dict[str, Any]]:
+    """The options of an optimizer with their types, defaults and descriptions."""
+    from hardprompt.optimizers import load_optimizer
+
+    config = load_optimizer(name).config
+    defaults = config().model_dump(mode="json")
+    schema = config.model_json_schema()
+    return [
+        {
+            "name": option,
+            "type": _type_name(schema["properties"][option], schema.get("$defs", {})),
+            "default": defaults[option],
+            "description": field.description or "",
+        }
+        for option, field in config.model_fields.items()
+    ]
+
+
+def _type_name(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """The type of an option in words, from its JSON schema.
+
+    >>> _type_name({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "null"}]}, {})
+    'integer > 0'
+    >>> _type_name({"enum": ["pez", "projected-sgd"], "type": "string"}, {})
+    'pez, projected-sgd'
+    """
+    if "$ref" in schema:
+        return _type_name(definitions[schema["$ref"].split("/")[-1]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(_type_name(each, definitions) for each in schema["anyOf"] if each != {"type": "null"})
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    limits = [f"{sign} {schema[key]:g}" for key, sign in bounds.items() if key in schema]
+    return " ".join([str(schema.get("type", "any")), " and ".join(limits)]).strip()

@@ -1,0 +1,168 @@
+"""The verbs that repeat published experiments: wayward, geometry and reproduce."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hardprompt.cli import reading
+from hardprompt.cli.options import TASK, TRAINING, Json, request_options
+from hardprompt.cli.output import console, print_geometry, print_json, print_line, progress_display
+from hardprompt.cli.verbs import EXPERIMENTS, verb
+from hardprompt.errors import RequestError
+from hardprompt.records.request import StudyRequest
+
+
+@verb(
+    EXPERIMENTS,
+    "hardprompt wayward --target 'give the plural' --task plural",
+    "hardprompt wayward --target 'write a poem' --gammas 0,0.1,1 --steps 300",
+)
+@request_options(
+    *("task", "split", "data", "shots", "template", "label_words", "match", "reference_prompts"),
+    *("lm", "readers", "device", "dtype", "memory", "seed"),
+)
+def wayward(
+    fields: dict[str, Any],
+    target: Annotated[str, typer.Option(help="The text that the soft prompt should project to.")],
+    preset: Annotated[str, typer.Option(help="default, or khashabi: the published schedule.")] = "default",
+    gammas: Annotated[
+        str,
+        typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="those of the preset"),
+    ] = "",
+    steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="that of the preset")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a soft prompt that projects to a text of your choice.
+
+    It solves the task although it projects to another text (Khashabi et al. 2022).
+    """
+    from hardprompt.experiments.wayward.run import wayward as train
+    from hardprompt.experiments.wayward.grid import wayward_grid
+    from hardprompt.report.prompt_tables import wayward_table
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
+
+    request = StudyRequest.make(**fields)
+    chosen = {"gammas": reading.floats("--gammas", gammas), "steps": steps}
+    config = wayward_grid(preset, **{name: value for name, value in chosen.items() if value is not None})
+    readers = load_readers(request)
+    if len(readers) > 1:
+        raise RequestError(f"wayward takes one reader, got {len(readers)}; give --reader once")
+    [task] = load_tasks(request).values()
+    reader, [seed] = next(iter(readers), None), request.seeds
+    found = train(task, load_model(request), target, reader=reader, config=config, seed=seed).described
+    if as_json:
+        print_json(found)
+    else:
+        console().print(wayward_table(found))
+
+
+@verb(
+    EXPERIMENTS,
+    "hardprompt geometry",
+    "hardprompt geometry --task plural --task capital --word cat --word dog",
+    "hardprompt geometry --add my-adapter --out record",
+)
+@request_options("data", "shots", "lm", "device", "dtype", "memory")
+def geometry(
+    fields: dict[str, Any],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            rich_help_panel=TASK,
+            help="A task, named as for compare. Can be repeated.",
+            show_default="six tasks of the catalogue, as in the paper",
+        ),
+    ] = None,
+    word: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--word",
+            metavar="WORD",
+            rich_help_panel=TASK,
+            help="An initial word that is one token of the model. Can be repeated.",
+            show_default="ten words, as in the paper",
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Number of vectors of each soft prompt.", rich_help_panel=TRAINING)] = 4,
+    epochs: Annotated[int, typer.Option(help="Training epochs.", rich_help_panel=TRAINING)] = 10,
+    batch_size: Annotated[int, typer.Option(help="Examples per training step.", rich_help_panel=TRAINING)] = 8,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Initial learning rate.", rich_help_panel=TRAINING, show_default="that of soft"),
+    ] = None,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW.", rich_help_panel=TRAINING)] = 0.01,
+    seed: Annotated[int, typer.Option(help="Random seed.", rich_help_panel=TRAINING)] = 0,
+    split: Annotated[str, typer.Option(help="Data split of the tasks.", rich_help_panel=TASK)] = "default",
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="More soft prompts: a peft adapter, .npy, .npz or .safetensors. Can be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/geometry-LM")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train soft prompts from initial words, and show where they are.
+
+    There is one soft prompt for each task and each initial word (Bakalova 2024).
+    """
+    from hardprompt.experiments.geometry.report import PromptLines
+    from hardprompt.experiments.geometry.request import GeometryRequest
+    from hardprompt.experiments.geometry.run import geometry as study
+
+    request = GeometryRequest.make(
+        tokens=tokens,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+        split=split,
+        **fields,
+        **({"tasks": tuple(task)} if task else {}),
+        **({"words": tuple(word)} if word else {}),
+    )
+    found = study(request, out, PromptLines(console(stderr=as_json)), add or ())
+    print_geometry(found, as_json)
+    if any(line["status"] != "ok" for line in found["prompts"]):
+        raise typer.Exit(1)
+
+
+@verb(
+    EXPERIMENTS,
+    "hardprompt reproduce wayward-f1",
+    "hardprompt reproduce --data fewshot --models models --out reproduced",
+    "hardprompt reproduce --recorded",
+)
+def reproduce(
+    claim: Annotated[
+        list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims or papers.", show_default="all claims")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the records, one for each recipe.")] = Path("hardprompt-out/reproduce"),
+    data: Annotated[Path | None, typer.Option(help="Folder with real data, for the recipes that need it.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder with models, for the recipes that need them.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Number of runs at the same time.", show_default="as many as cores and memory allow")
+    ] = None,
+    recorded: Annotated[bool, typer.Option("--recorded", metavar="", help="Run nothing; use the recorded runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure published claims again: figure, interval and verdict.
+
+    Studies that are missing are run first.
+    """
+    from hardprompt.experiments.claims import claims
+    from hardprompt.experiments.claims.records import Where
+    from hardprompt.experiments.claims.report import claims_table
+    from hardprompt.experiments.claims.reproduce import reproduce as measure
+
+    chosen, screen = claims(tuple(claim or ())), console(stderr=as_json)
+    with progress_display(as_json) as display:
+        where = Where(out, data, models, jobs, recorded)
+        found = measure(chosen, where, display, lambda recipe: screen.print(f"recipe {recipe}", markup=False))
+    if as_json:
+        print_json([each.as_json() for each in found])
+    else:
+        console().print(claims_table(found))
+        print_line(f"claims.json and claims.md are in {out}")

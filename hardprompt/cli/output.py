@@ -1,0 +1,122 @@
+"""Printing: answers go to stdout, progress and errors to stderr where the answer is JSON."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import typer
+
+STOPPED = 3
+"""Exit status of a study that was stopped before its end."""
+
+
+def console(stderr: bool = False) -> Any:
+    """A rich console; 140 columns wide where the output is not a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+def print_json(answer: object) -> None:
+    """Print a machine-readable answer."""
+    print(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def print_line(text: str) -> None:
+    """Print a line of text as it is, without markup."""
+    console().print(text, markup=False, highlight=False)
+
+
+def print_error(message: str, status: int) -> int:
+    """Print a message as one line on stderr, and return the exit status."""
+    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def progress_display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
+    """A listener that shows the progress of studies. With `as_json`, everything printed in the block goes to stderr."""
+    from hardprompt.progress.live_display import LiveDisplay
+    from hardprompt.progress.tensorboard import TensorBoard
+
+    with ExitStack() as stack:
+        if as_json:
+            stack.enter_context(redirect_stdout(sys.stderr))
+        display = stack.enter_context(LiveDisplay(console(stderr=as_json)))
+        yield stack.enter_context(TensorBoard(tensorboard, display)) if tensorboard else display
+
+
+def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
+    """Print the results of studies.
+
+    Args:
+        ended: what the runner returned.
+        as_json: print JSON.
+        of_recipe: there may be several studies, each in a folder below `ended.folder`.
+
+    Raises:
+        typer.Exit: with status 3 if the studies were stopped, 1 if a run failed.
+    """
+    recorded = {store.folder: store.points() for store in ended.stores}
+    if as_json:
+        listed = [{"folder": str(folder), "points": points} for folder, points in recorded.items()]
+        print_json({"studies": listed, "left": ended.left, "stopped": ended.stopped} if of_recipe else listed[0]["points"])
+    else:
+        for folder, points in recorded.items():
+            print_points(points)
+            if not of_recipe:
+                print_frontier(folder)
+        _print_failed(recorded)
+        if recorded:
+            below = " (a folder for each study)" if of_recipe else ""
+            print_line(f"report.html, tradeoff.png, frontier.json and points.jsonl are in {ended.folder}{below}")
+    if ended.stopped:
+        left = "no run had begun" if ended.left is None else f"{ended.left} runs are left"
+        raise typer.Exit(print_error(f"{ended.stopped}: {left}; the same command resumes the study", STOPPED))
+    if ended.failed:
+        raise typer.Exit(1)
+
+
+def print_points(points: list[dict[str, Any]]) -> None:
+    """Print the table of runs."""
+    from hardprompt.report.study_tables import results_sheet
+
+    console().print(results_sheet(points).as_rich())
+
+
+def print_frontier(folder: Path) -> None:
+    """Print the differences and the coverage of the trade-off in a study's folder, where they are recorded."""
+    from hardprompt.report.study_tables import coverage_sheet, differences_sheet
+
+    file = folder / "frontier.json"
+    if not file.is_file():
+        return
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for sheet in (differences_sheet(found), *([coverage_sheet(found)] if found["known"] else [])):
+        if sheet.rows:
+            console().print(sheet.as_rich())
+
+
+def print_geometry(found: dict[str, Any], as_json: bool) -> None:
+    """Print the results of a geometry study."""
+    from hardprompt.experiments.geometry.report import accuracy_table, findings_table
+
+    if as_json:
+        print_json(found)
+        return
+    for table in (accuracy_table(found["prompts"]), findings_table(found)):
+        console().print(table)
+    print_line(f"report.html and the sheets are in {found['folder']}")
+
+
+def _print_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
+    from hardprompt.report.study_tables import failed_lines
+
+    for folder, points in recorded.items():
+        for line in failed_lines(points):
+            print_line(f"{folder}: {line}")
+    if any(point["status"] != "ok" for points in recorded.values() for point in points):
+        print_line("--retry-failed repeats the failed runs")

@@ -1,0 +1,175 @@
+"""The verbs that examine a prompt: evaluate, inspect and export."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hardprompt.cli import reading
+from hardprompt.cli.options import (
+    Ids,
+    Json,
+    Number,
+    RunFolder,
+    RunOptimizer,
+    RunSeed,
+    RunWeight,
+    SoftFile,
+    Text,
+    request_options,
+)
+from hardprompt.cli.output import console, print_json, print_line
+from hardprompt.cli.verbs import PROMPT, verb
+from hardprompt.errors import RequestError
+
+
+@verb(
+    PROMPT,
+    "hardprompt evaluate --text 'give the plural' --task plural",
+    "hardprompt evaluate --run my-study --optimizer soft --seed 0",
+    "hardprompt evaluate --run my-study --number 4 --task plural",
+)
+@request_options(
+    *("task", "split", "data", "shots", "template", "label_words", "match", "lm", "readers", "device", "dtype", "memory"),
+    of_run=True,
+)
+def evaluate(
+    fields: dict[str, Any],
+    text: Text = None,
+    ids: Ids = None,
+    run: RunFolder = None,
+    soft: SoftFile = None,
+    number: Number = None,
+    optimizer: RunOptimizer = None,
+    weight: RunWeight = None,
+    seed: RunSeed = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a prompt on a task and model with every metric.
+
+    Give the prompt by one of --text, --ids, --run and --soft.
+    """
+    from hardprompt.records.prompt_ref import PromptRef
+    from hardprompt.report.prompt_tables import evaluation_table
+    from hardprompt.study.evaluation import evaluate as measure
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
+
+    selectors: dict[str, Any] = {"number": number, "optimizer": optimizer, "weight": weight, "seed": seed}
+    named = PromptRef(text=text, ids=_token_ids(ids), run=run, soft=soft, **selectors)
+    request = named.request(fields)
+    [task] = load_tasks(request).values()
+    named.check_data(task, fields)
+    model = load_model(request)
+    found = measure(
+        named.prompt(model, task.template_for(model.masked)),
+        task,
+        model,
+        readers=load_readers(request),
+        vocabulary=request.vocabulary,
+        projection=named.projection,
+        prompt_length=request.prompt_length if run else None,
+    )
+    if as_json:
+        print_json(found)
+    else:
+        console().print(evaluation_table(found))
+
+
+@verb(
+    PROMPT,
+    "hardprompt inspect --text 'give the plural' --task plural",
+    "hardprompt inspect --run my-study --optimizer soft --seed 0",
+    name="inspect",
+)
+@request_options(
+    *("task", "data", "lm", "readers", "device"),
+    of_run=True,
+    defaults={"task": "none"},
+    help={
+        "task": "Task whose dev examples show what each token contributes, and how the readings of a soft prompt perform.",
+        "data": "File or folder with the data of a task on real data.",
+    },
+)
+def inspect_prompt(
+    fields: dict[str, Any],
+    text: Text = None,
+    ids: Ids = None,
+    run: RunFolder = None,
+    soft: SoftFile = None,
+    number: Number = None,
+    optimizer: RunOptimizer = None,
+    weight: RunWeight = None,
+    seed: RunSeed = None,
+    as_json: Json = False,
+) -> None:
+    """Show a prompt token by token: surprisal, norm, nearest tokens.
+
+    Give the prompt by one of --text, --ids, --run and --soft.
+    """
+    from hardprompt.experiments.wayward.run import default_judge
+    from hardprompt.lm import allowed_vocabulary
+    from hardprompt.metrics import inspect
+    from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
+    from hardprompt.prompt import SoftPrompt
+    from hardprompt.records.prompt_ref import PromptRef
+    from hardprompt.report.prompt_tables import inspection_table, readings_table
+    from hardprompt.scoring import Scorer
+    from hardprompt.study.loading import load_model, load_readers, load_tasks
+
+    selectors: dict[str, Any] = {"number": number, "optimizer": optimizer, "weight": weight, "seed": seed}
+    named = PromptRef(text=text, ids=_token_ids(ids), run=run, soft=soft, **selectors)
+    request = named.request(fields)
+    model = load_model(request)
+    scorer, place = None, {}
+    if "task" in fields:
+        [task] = load_tasks(request).values()
+        scorer = Scorer(model, task, task.dev)
+        place = {"template": scorer.template}
+    prompt = named.prompt(model, **place)
+    found = inspect(prompt, model, scorer=scorer)
+    if scorer and isinstance(prompt, SoftPrompt):
+        readers = load_readers(request) if "readers" in fields or task.embedded else ()
+        judge = default_judge(task, model, next(iter(readers), None))
+        found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary))
+    if as_json:
+        print_json(found)
+        return
+    console().print(inspection_table(found))
+    if "readings" in found:
+        console().print(readings_table(found["readings"]))
+
+
+@verb(
+    PROMPT,
+    "hardprompt export my-study --to peft --optimizer soft --seed 0",
+    "hardprompt export my-study --to text --number 4 --out prompt",
+)
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of the study whose run found the prompt.")],
+    to: Annotated[str, typer.Option(help="Format: peft (an adapter, for prompts that come first), text or json.")],
+    number: Number = None,
+    optimizer: RunOptimizer = None,
+    weight: RunWeight = None,
+    seed: RunSeed = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; it must be empty.", show_default="RUN-TO")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the prompt of a run as a peft adapter, text or JSON.
+
+    A model card is written as well.
+    """
+    from hardprompt.export import export as write
+    from hardprompt.records.prompt_ref import PromptRef
+
+    folder = write(PromptRef(run=run, number=number, optimizer=optimizer, weight=weight, seed=seed), to, out)
+    files = sorted(file.name for file in folder.iterdir())
+    if as_json:
+        print_json({"folder": str(folder), "files": files})
+    else:
+        print_line(f"{', '.join(files)} are in {folder}")
+
+
+def _token_ids(text: str | None) -> tuple[int, ...] | None:
+    if text == "":
+        raise RequestError("--ids names no token; the empty prompt is --text ''")
+    return None if text is None else reading.integers("--ids", text)

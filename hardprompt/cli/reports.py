@@ -1,0 +1,60 @@
+"""The verb that draws reports from records: report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hardprompt.cli.options import Json
+from hardprompt.cli.output import console, print_frontier, print_geometry, print_json, print_line, print_points
+from hardprompt.cli.verbs import LOOK_UP, verb
+from hardprompt.errors import RequestError, StudyError
+
+
+@verb(
+    LOOK_UP,
+    "hardprompt report my-study",
+    "hardprompt report hardprompt-out/* --out comparison",
+)
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of studies.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With several studies: folder of the report.", show_default="hardprompt-out/report"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the report of a study, or of several side by side.
+
+    Page, figures and tables are drawn from the recorded runs; nothing is run.
+    """
+    from hardprompt.experiments.geometry.run import measure_again
+    from hardprompt.records.store import Store
+    from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
+    from hardprompt.report.write import write_beside, write_report, write_side_by_side
+    from hardprompt.study.runner import ROOT
+
+    if len(folders) == 1 and (folders[0] / "geometry.yaml").is_file():
+        return print_geometry(measure_again(folders[0]), as_json)
+    stores = [Store(folder) for folder in dict.fromkeys(folders)]
+    for store in stores:
+        if not store.points():
+            raise StudyError(f"{store.folder} holds no finished run yet; rerun the command that started the study")
+    shown = together(stores)
+    if len(shown) > 1 or len(stores) > 1:
+        target = out or ROOT / "report"
+        write_side_by_side(shown, target)
+        if as_json:
+            return print_json(statistics(shown))
+        for sheet in (means_sheet(shown), comparisons_sheet(shown)):
+            console().print(sheet.as_rich())
+        return print_line(f"report.html, figures and tables are in {target}")
+    if out is not None:
+        raise RequestError("--out needs several studies; the report of one study is written into its own folder")
+    [store] = stores
+    write_report(store)
+    write_beside(shown, store.folder)
+    if as_json:
+        return print_json(store.points())
+    print_points(store.points())
+    print_frontier(store.folder)

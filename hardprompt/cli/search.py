@@ -1,0 +1,130 @@
+"""The verbs that search for prompts: compare, run and optimize."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hardprompt.cli.options import Json, RetryFailed, request_options
+from hardprompt.cli.output import print_json, print_points, print_studies, progress_display
+from hardprompt.cli.verbs import SEARCH, verb
+from hardprompt.errors import RequestError
+from hardprompt.records.request import StudyRequest
+
+TASK_OPTIONS = ("data", "shots", "template", "label_words", "match", "reference_prompts")
+MODEL_OPTIONS = ("lm", "readers", "device", "dtype", "memory")
+
+
+@verb(
+    SEARCH,
+    "hardprompt compare",
+    "hardprompt compare --task plural --optimizers manual,pez,rl --seeds 0,1,2",
+    "hardprompt compare --lm distilgpt2 --task sst2 --splits 13,21 -o pez.steps=500",
+)
+@request_options(
+    *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
+    *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary"),
+    defaults={"seeds": "that of the preset", "lm_tokens": "that of the preset"},
+)
+def compare(
+    fields: dict[str, Any],
+    preset: Annotated[
+        str, typer.Option(help="quick: 2 seeds, 100000 LM tokens per run, two minutes; default: 3 seeds, 600000 LM tokens.")
+    ] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/TASK-LM")] = None,
+    retry_failed: RetryFailed = False,
+    as_json: Json = False,
+) -> None:
+    """Compare prompt optimizers on a task, and draw the trade-off.
+
+    Each optimizer runs with each fluency weight, data split and random seed. Rerun the same command to resume.
+    """
+    from hardprompt.study.runner import run_study
+
+    request = StudyRequest.make(preset, **fields)
+    with progress_display(as_json) as display:
+        ended = run_study(request, out, display, retry_failed=retry_failed)
+    print_studies(ended, as_json)
+
+
+@verb(
+    SEARCH,
+    "hardprompt run runs/quick.yaml",
+    "hardprompt run runs/quick.yaml -o seeds=0,1 -o pez.steps=500 --jobs 2",
+    "hardprompt run --schema",
+)
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe, a YAML file.", show_default=False)] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--option", metavar="FIELD=VALUE", help="Replace a value of the recipe. Can be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the studies.", show_default="hardprompt-out/RECIPE")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Number of runs at the same time.", show_default="as many as cores and memory allow")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ray cluster that carries out the runs; auto finds a local one.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this time.")] = None,
+    retry_failed: RetryFailed = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder to which the progress is written for TensorBoard.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", metavar="", help="Print the JSON schema of recipes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe's studies. Rerun the same command to resume."""
+    from hardprompt.study.recipe import read_recipe, recipe_schema
+    from hardprompt.study.runner import run as run_recipe
+
+    if schema:
+        return print_json(recipe_schema())
+    if recipe is None:
+        raise RequestError("name a recipe, a YAML file such as runs/quick.yaml; --schema prints its JSON schema")
+    read = read_recipe(recipe, option or ())
+    with progress_display(as_json, tensorboard) as display:
+        ended = run_recipe(read, out, display, jobs=jobs, ray=ray, timeout=timeout, retry_failed=retry_failed)
+    print_studies(ended, as_json, of_recipe=True)
+
+
+@verb(
+    SEARCH,
+    "hardprompt optimize pez",
+    "hardprompt optimize pez --task plural --weight 0.1 -o pez.steps=200",
+    "hardprompt optimize my_optimizer.py:search --seed 3 --json",
+)
+@request_options(
+    *("task", "split", *TASK_OPTIONS, *MODEL_OPTIONS),
+    *("options", "weight", "seed", "lm_tokens", "prompt_length", "vocabulary"),
+    defaults={"lm_tokens": "no limit"},
+)
+def optimize(
+    fields: dict[str, Any],
+    name: Annotated[str, typer.Argument(help="The optimizer: a name from `hardprompt ls optimizers`, or path.py:name.")],
+    as_json: Json = False,
+) -> None:
+    """Run one optimizer once and print the prompt that it finds.
+
+    Nothing is written to disk.
+    """
+    from hardprompt.optimizers import Problem, run_optimizer
+    from hardprompt.study.loading import load_model, load_optimizers, load_readers, load_tasks
+    from hardprompt.study.measure import measure
+
+    request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
+    [(chosen, config)] = load_optimizers(request).values()
+    [task] = load_tasks(request).values()
+    problem = Problem(
+        task,
+        load_model(request),
+        weight=request.weights[0],
+        prompt_length=request.prompt_length,
+        vocabulary=request.vocabulary,
+        seed=request.seeds[0],
+        lm_tokens=request.lm_tokens,
+    )
+    readers = load_readers(request)
+    point = measure(problem, run_optimizer(chosen, problem, config), readers)
+    if as_json:
+        print_json(point)
+    else:
+        print_points([point])

@@ -19,6 +19,7 @@ _HOME = {
     "Problem": "hardprompt.optimizers",
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
+    "ScoredPrompt": "hardprompt.metrics",
     "SoftPrompt": "hardprompt.prompt",
     "StudyRequest": "hardprompt.records",
     "Task": "hardprompt.data.task",
@@ -27,10 +28,12 @@ _HOME = {
     "evaluate": "hardprompt.study",
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
+    "load_metric": "hardprompt.metrics",
     "load_optimizer": "hardprompt.optimizers",
     "load_points": "hardprompt.records",
     "load_prompt": "hardprompt.records",
     "load_task": "hardprompt.data.catalogue",
+    "metric": "hardprompt.metrics",
     "new_task": "hardprompt.custom_task.scaffold",
     "optimizer": "hardprompt.optimizers",
     "run": "hardprompt.study",
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from hardprompt.data.task import Example, Task, Template
     from hardprompt.errors import HardpromptError
     from hardprompt.lm import FrozenLM, load_lm
-    from hardprompt.metrics import inspect
+    from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.records import StudyRequest, load_points, load_prompt

@@ -28,6 +28,10 @@ app = typer.Typer(
 Readers = Annotated[
     list[str] | None, typer.Option("--reader", help="A model that judges readability, named as --lm; may be repeated.")
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="A metric to compute beside those of the toolkit: a name or path.py:name; repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable answer.")]
 TaskName = Annotated[str, typer.Option("--task", help="Name, a folder with task.yaml, a .py or .jsonl file, or path.py:name.")]
 LMName = Annotated[str, typer.Option("--lm", help="Embedded model, local folder or hub id.")]
@@ -69,6 +73,7 @@ def compare(
     task: TaskName = "category",
     lm: LMName = "microworld",
     reader: Readers = None,
+    metric: Metrics = None,
     optimizers: Annotated[str, typer.Option(help="Comma-separated names, or path.py:name.")] = "",
     weights: Annotated[str, typer.Option(help="Comma-separated fluency weights.")] = "",
     splits: Annotated[str, typer.Option(help="Comma-separated data splits.")] = "",
@@ -141,6 +146,7 @@ def optimize(
     task: TaskName = "category",
     lm: LMName = "microworld",
     reader: Readers = None,
+    metric: Metrics = None,
     weight: Annotated[float, typer.Option(help="Nats of task loss that one nat per token of prompt NLL costs.")] = 0.0,
     split: Annotated[str, typer.Option(help="Data split.")] = "default",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
@@ -162,7 +168,7 @@ def optimize(
     """Run one optimizer once and print what it found; nothing is written."""
     from hardprompt.optimizers import Problem, run_optimizer
     from hardprompt.records.request import StudyRequest
-    from hardprompt.study.loading import load_model, load_optimizers, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
     request = StudyRequest.make(
@@ -178,8 +184,8 @@ def optimize(
         seed=seed,
         lm_tokens=lm_tokens,
     )
-    readers = load_readers(request)
-    point = measure(problem, run_optimizer(chosen, problem, config), readers)
+    readers, metrics = load_readers(request), load_metrics(request)
+    point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
     if as_json:
         print(json.dumps(point, ensure_ascii=False, indent=2))
     else:
@@ -200,6 +206,7 @@ def evaluate(
     task: AnyTask = None,
     lm: AnyLM = None,
     reader: Readers = None,
+    metric: Metrics = None,
     split: AnySplit = None,
     data: Data = None,
     shots: Shots = None,
@@ -214,13 +221,14 @@ def evaluate(
     """Measure any prompt (--text, --ids, --run or --soft) on any task and model: accuracy, loss and every metric."""
     from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measured
-    from hardprompt.study.loading import load_model, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks
 
     named = _named(context)
     chosen = {
         "splits": (split,) if split is not None else None,
         "label_words": _pairs("--label-words", label_words) or None,
         "readers": tuple(reader or ()) or None,
+        "metrics": tuple(metric or ()) or None,
         **{name: context.params[name] for name in SAME_NAME if name in context.params},
     }
     given = {field: value for field, value in chosen.items() if value is not None}
@@ -236,6 +244,7 @@ def evaluate(
         vocabulary=request.vocabulary,
         projection=named.projection,
         prompt_length=request.prompt_length if run else None,
+        metrics=load_metrics(request),
     )
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -549,6 +558,7 @@ def _shared(context: typer.Context) -> dict[str, Any]:
     return {name: given[name] for name in SAME_NAME} | {
         "label_words": _pairs("--label-words", given["label_words"]),
         "readers": tuple(given["reader"] or ()),
+        "metrics": tuple(given["metric"] or ()),
         "reference_prompts": tuple(given["reference_prompt"] or ()),
         "options": _options(given["option"] or []),
     }

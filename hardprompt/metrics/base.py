@@ -13,7 +13,8 @@ from hardprompt.prompt import HardPrompt, SoftPrompt
 
 Better = Literal["higher", "lower", "none"]
 Prompts = Literal["hard", "soft", "any"]
-Value = float | None | dict[str, float | None]
+Number = int | float | None
+Value = Number | dict[str, Number]
 Control = str | HardPrompt | SoftPrompt
 Controls = Callable[[FrozenLM, Task], tuple[Control, Control]]
 

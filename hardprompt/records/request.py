@@ -48,6 +48,7 @@ class StudyRequest(BaseModel):
         template, match, reference_prompts: of a `.jsonl` task; refused for others.
         label_words: of a `.jsonl` task or one on real data; refused for others.
         options: per optimizer name, its options.
+        metrics: metrics to compute beside those of the toolkit: names, or `path.py:name`.
         device: where the model runs; by default CUDA where there is one.
         dtype: of the model's weights, "float32" or "bfloat16"; readers are in float32.
         memory: what scoring may take beside the weights, such as "512MB" or "4GB".
@@ -72,6 +73,7 @@ class StudyRequest(BaseModel):
     match: str = "exact"
     reference_prompts: tuple[str, ...] = ()
     options: dict[str, dict[str, Any]] = {}
+    metrics: tuple[str, ...] = ()
     device: str | None = None
     dtype: str = "float32"
     memory: str = BUDGET
@@ -87,7 +89,7 @@ class StudyRequest(BaseModel):
     def _as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "readers", "data", "vocabulary", "device")
+    @field_validator("task", "lm", "readers", "metrics", "data", "vocabulary", "device")
     @classmethod
     def _named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):

@@ -40,9 +40,9 @@ OF_TASK = ("splits", "data", "shots", "template", "label_words", "match", "refer
 OF_MODEL = ("readers", "device", "dtype", "memory")
 """Fields of a request that a model may have of its own."""
 
-OF_SEARCH = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary")
+OF_SEARCH = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics")
 
-LISTS = ("tasks", "models", "readers", "optimizers", "weights", "splits", "seeds", "reference_prompts")
+LISTS = ("tasks", "models", "readers", "metrics", "optimizers", "weights", "splits", "seeds", "reference_prompts")
 """Fields that `-o` takes with commas between their items."""
 
 NULL = ("null", "~")

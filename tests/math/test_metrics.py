@@ -17,11 +17,15 @@ def test_an_embedded_hard_prompt_is_faithful_and_a_far_one_is_not(family: str, k
     lm, task = tiny_lm(family), tiny_task(kind)
     allowed = torch.arange(10, lm.vocab_embeds.shape[0])
     scorer = Scorer(lm, task, task.test)
-    same = faithfulness(ScoredPrompt(SoftPrompt(lm.vocab_embeds[[40, 50, 60]]), scorer, allowed=allowed, projection="euclidean"))
+    same = faithfulness(
+        ScoredPrompt(SoftPrompt(lm.vocab_embeds[[40, 50, 60]]), scorer, allowed=allowed, projection="euclidean")
+    )
     assert same.pop("agreement") == 1.0
     assert all(abs(value) < 1e-3 for value in same.values()), same
     generator = torch.Generator().manual_seed(0)
-    far = faithfulness(ScoredPrompt(SoftPrompt(5 * torch.randn(3, 16, generator=generator)), scorer, allowed=allowed, projection="euclidean"))
+    far = faithfulness(
+        ScoredPrompt(SoftPrompt(5 * torch.randn(3, 16, generator=generator)), scorer, allowed=allowed, projection="euclidean")
+    )
     assert far["distance_euclidean"] > 1 and far["distance_cosine"] > 0.01
     assert far["kl"] > 0.01 and far["output_gap"] > 0.01 and far["loss_gap"] > 0.001
     assert ("label_kl" in far) == (kind == "classification")
@@ -74,4 +78,6 @@ def test_blocks_of_examples_change_no_gap(monkeypatch: pytest.MonkeyPatch) -> No
     soft, allowed = SoftPrompt(lm.vocab_embeds[[40, 50]] + 0.3), torch.arange(lm.vocab_embeds.shape[0])
     whole = faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.train), allowed=allowed))
     monkeypatch.setattr(lm, "memory", Memory(2 * (2 * 4 * lm.footprint.logits + OVERHEAD)))
-    assert faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.train), allowed=allowed)) == pytest.approx(whole, rel=1e-4, abs=1e-5)
+    assert faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.train), allowed=allowed)) == pytest.approx(
+        whole, rel=1e-4, abs=1e-5
+    )

@@ -1,6 +1,6 @@
 """The record of a study: what was requested, one line per finished run, and the prompts that the runs found.
 
-`request.py` is the request and `schema.py` what a record must hold to be read. `store.py` is the folder of a study, written by
+`request.py` is the request, and `schema.py` has the form of a record, from which `reference.py` generates its reference. `store.py` is the folder of a study, written by
 one process at a time (`lock.py`) through temporary files (`atomic.py`). `prompt_ref.py` finds a prompt in a record, and
 `frontier.py` derives the trade-off from it.
 """
@@ -8,6 +8,19 @@ one process at a time (`lock.py`) through temporary files (`atomic.py`). `prompt
 from hardprompt.records.frontier import frontier
 from hardprompt.records.prompt_ref import PromptRef, load_prompt
 from hardprompt.records.request import PRESETS, Run, StudyRequest
+from hardprompt.records.schema import FailedRun, RunRecord, run_records
 from hardprompt.records.store import Store, load_points
 
-__all__ = ["PRESETS", "PromptRef", "Run", "Store", "StudyRequest", "frontier", "load_points", "load_prompt"]
+__all__ = [
+    "PRESETS",
+    "FailedRun",
+    "PromptRef",
+    "Run",
+    "RunRecord",
+    "Store",
+    "StudyRequest",
+    "frontier",
+    "load_points",
+    "load_prompt",
+    "run_records",
+]

@@ -74,7 +74,7 @@ class Store:
         asked = request.model_dump(mode="json")
         if (folder / "study.yaml").is_file():
             store = cls(folder)
-            recorded = store.study["request"]
+            recorded = StudyRequest().model_dump(mode="json") | store.study["request"]
             if other := [key for key in asked if recorded.get(key) != asked[key]]:
                 raise StudyError(f"{folder} holds another study (other {', '.join(other)}); choose another --out")
             if store.study.get("data") != data:

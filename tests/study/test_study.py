@@ -280,6 +280,8 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
     points = lines(study)
     [soft, *_] = [p for p in points if p["optimizer"] == "soft"]
     for entry in list_metrics():
+        if entry["prompts"] == "hard":
+            continue
         value: Any = soft
         *families, name = entry["name"].replace("NAME", "reader").split(".")
         for family in families:

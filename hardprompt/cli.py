@@ -622,22 +622,24 @@ def _answer(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
 
 
 def _show_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
+    from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import failed_lines
 
     for folder, points in recorded.items():
-        for line in failed_lines(points):
+        for line in failed_lines(run_records(points)):
             _console().print(f"{folder}: {line}", markup=False, highlight=False)
     if any(point["status"] != "ok" for points in recorded.values() for point in points):
         _console().print("--retry-failed makes the failed runs again", markup=False, highlight=False)
 
 
 def _show(points: list[dict[str, Any]], as_json: bool) -> None:
+    from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import results_sheet
 
     if as_json:
         print(json.dumps(points, ensure_ascii=False, indent=2))
     else:
-        _console().print(results_sheet(points).as_rich())
+        _console().print(results_sheet(run_records(points)).as_rich())
 
 
 def _show_found(folder: Path, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """The record of a study: what was requested, one line per finished run, and the prompts that the runs found.
 
-`request.py` is the request, and `schema.py` has the form of a record, from which `reference.py` generates its reference. `store.py` is the folder of a study, written by
-one process at a time (`lock.py`) through temporary files (`atomic.py`). `prompt_ref.py` finds a prompt in a record, and
+`request.py` is the request, and `schema.py` has the form of a record, from which `reference.py` generates its
+reference. `store.py` is the folder of a study, written by one process at a time (`lock.py`) through temporary files
+(`atomic.py`). `prompt_ref.py` finds a prompt in a record, and
 `frontier.py` derives the trade-off from it.
 """
 

@@ -23,6 +23,7 @@ _MODULES = {
     "Problem": "hardprompt.optimizers",
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
+    "ScoredPrompt": "hardprompt.metrics",
     "SoftPrompt": "hardprompt.prompt",
     "StudyRequest": "hardprompt.records.request",
     "Task": "hardprompt.data.task",
@@ -31,10 +32,12 @@ _MODULES = {
     "evaluate": "hardprompt.study",
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
+    "load_metric": "hardprompt.metrics",
     "load_optimizer": "hardprompt.optimizers",
     "load_points": "hardprompt.records.store",
     "load_prompt": "hardprompt.records.prompt_ref",
     "load_task": "hardprompt.data.catalogue",
+    "metric": "hardprompt.metrics",
     "new_task": "hardprompt.custom_task.scaffold",
     "optimize": "hardprompt.study",
     "optimizer": "hardprompt.optimizers",
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from hardprompt.data.task import Example, Task, Template
     from hardprompt.errors import HardpromptError
     from hardprompt.lm import FrozenLM, load_lm
-    from hardprompt.metrics import inspect
+    from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.records.prompt_ref import load_prompt

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hardprompt import load_points
+from hardprompt.records.schema import RunRecord
 from hardprompt.report.plot import draw_tradeoff
 from hardprompt.stats.bootstrap import bootstrap_mean
 
@@ -70,7 +71,8 @@ def draw(points: pd.DataFrame, file: Path) -> None:
     means = points.groupby(["optimizer", "weight", "split", "seed"], sort=False)[values].mean().reset_index()
     means = means.astype(object).where(means.notna(), None)
     shared = {"task": f"mean of {points.task.nunique()} tasks", "lm": points.lm.iloc[0], "prompt_text": ""}
-    draw_tradeoff([{**point, **shared} for point in means.to_dict("records")], {"overall": None, "known": None}, file)
+    runs = [RunRecord.model_construct(**point, **shared) for point in means.to_dict("records")]
+    draw_tradeoff(runs, {"overall": None, "known": None}, file)
 
 
 def main() -> None:

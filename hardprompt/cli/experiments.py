@@ -37,8 +37,8 @@ def wayward(
 
     It solves the task although it projects to another text (Khashabi et al. 2022).
     """
-    from hardprompt.experiments.wayward.run import wayward as train
     from hardprompt.experiments.wayward.grid import wayward_grid
+    from hardprompt.experiments.wayward.run import wayward as train
     from hardprompt.report.prompt_tables import wayward_table
     from hardprompt.study.loading import load_model, load_readers, load_tasks
 

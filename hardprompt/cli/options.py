@@ -111,6 +111,7 @@ def _single(name: str, field: str, help: str, kind: type) -> _Form:
 
 _FORMS = {
     "readers": _repeated("readers", ("--reader",), "NAME", reading.repeated),
+    "metrics": _repeated("metrics", ("--metric",), "NAME", reading.repeated),
     "optimizers": _listed("optimizers", "NAME,...", reading.words),
     "weights": _listed("weights", "NUMBER,...", reading.floats),
     "splits": _listed("splits", "NAME,...", reading.words),

@@ -82,9 +82,10 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
 
 def print_points(points: list[dict[str, Any]]) -> None:
     """Print the table of runs."""
+    from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import results_sheet
 
-    console().print(results_sheet(points).as_rich())
+    console().print(results_sheet(run_records(points)).as_rich())
 
 
 def print_frontier(folder: Path) -> None:
@@ -113,10 +114,11 @@ def print_geometry(found: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_failed(recorded: dict[Path, list[dict[str, Any]]]) -> None:
+    from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import failed_lines
 
     for folder, points in recorded.items():
-        for line in failed_lines(points):
+        for line in failed_lines(run_records(points)):
             print_line(f"{folder}: {line}")
     if any(point["status"] != "ok" for points in recorded.values() for point in points):
         print_line("--retry-failed repeats the failed runs")

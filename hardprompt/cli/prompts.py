@@ -30,7 +30,21 @@ from hardprompt.errors import RequestError
     "hardprompt evaluate --run my-study --number 4 --task plural",
 )
 @request_options(
-    *("task", "split", "data", "shots", "template", "label_words", "match", "lm", "readers", "device", "dtype", "memory"),
+    *(
+        "task",
+        "split",
+        "data",
+        "shots",
+        "template",
+        "label_words",
+        "match",
+        "lm",
+        "readers",
+        "device",
+        "dtype",
+        "memory",
+        "metrics",
+    ),
     of_run=True,
 )
 def evaluate(
@@ -52,7 +66,7 @@ def evaluate(
     from hardprompt.records.prompt_ref import PromptRef
     from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measure
-    from hardprompt.study.loading import load_model, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks
 
     selectors: dict[str, Any] = {"number": number, "optimizer": optimizer, "weight": weight, "seed": seed}
     named = PromptRef(text=text, ids=_token_ids(ids), run=run, soft=soft, **selectors)
@@ -68,6 +82,7 @@ def evaluate(
         vocabulary=request.vocabulary,
         projection=named.projection,
         prompt_length=request.prompt_length if run else None,
+        metrics=load_metrics(request),
     )
     if as_json:
         print_json(found)

@@ -23,7 +23,7 @@ MODEL_OPTIONS = ("lm", "readers", "device", "dtype", "memory")
 )
 @request_options(
     *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
-    *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary"),
+    *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
     defaults={"seeds": "that of the preset", "lm_tokens": "that of the preset"},
 )
 def compare(
@@ -94,7 +94,7 @@ def run(
 )
 @request_options(
     *("task", "split", *TASK_OPTIONS, *MODEL_OPTIONS),
-    *("options", "weight", "seed", "lm_tokens", "prompt_length", "vocabulary"),
+    *("options", "weight", "seed", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
     defaults={"lm_tokens": "no limit"},
 )
 def optimize(
@@ -107,7 +107,7 @@ def optimize(
     Nothing is written to disk.
     """
     from hardprompt.optimizers import Problem, run_optimizer
-    from hardprompt.study.loading import load_model, load_optimizers, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
     request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
@@ -122,8 +122,8 @@ def optimize(
         seed=request.seeds[0],
         lm_tokens=request.lm_tokens,
     )
-    readers = load_readers(request)
-    point = measure(problem, run_optimizer(chosen, problem, config), readers)
+    readers, metrics = load_readers(request), load_metrics(request)
+    point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
     if as_json:
         print_json(point)
     else:

@@ -8,12 +8,13 @@ from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.metrics.scored_prompt import ScoredPrompt
-from hardprompt.plugins import is_file_reference, load_attribute, offers
+from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
 Better = Literal["higher", "lower", "none"]
 Prompts = Literal["hard", "soft", "any"]
-Value = float | None | dict[str, float | None]
+Number = int | float | None
+Value = Number | dict[str, Number]
 Control = str | HardPrompt | SoftPrompt
 Controls = Callable[[FrozenLM, Task], tuple[Control, Control]]
 
@@ -108,7 +109,7 @@ def all_metrics() -> dict[str, Metric]:
         RequestError: two plug-ins offer the same name.
     """
     found: dict[str, Metric] = {}
-    for source, offered in offers("hardprompt.metrics", "METRICS"):
+    for source, offered in installed_plugins("hardprompt.metrics", "METRICS"):
         for each in offered:
             if each.name in found:
                 raise RequestError(f"two plug-ins offer a metric {each.name!r}; the second is {source}")

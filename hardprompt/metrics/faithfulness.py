@@ -173,13 +173,13 @@ def accuracy_gap(scored: ScoredPrompt) -> float:
 
 @_faithfulness("kl", "nats", "lower", _weakened)
 def next_token_kl(scored: ScoredPrompt) -> float:
-    """KL divergence of the projection's next-token distribution from the soft prompt's, mean over examples."""
+    """KL divergence of the soft prompt's next-token distribution from its projection's, mean over examples."""
     return scored.compared(compare_next_tokens)["kl"]
 
 
 @_faithfulness("behavioural_distance", "nats", "lower", _weakened)
 def behavioural_distance(scored: ScoredPrompt) -> float:
-    """KL divergence of the projection from the soft prompt over continuations sampled from it (evil twins)."""
+    """KL divergence of the soft prompt from its projection, over continuations sampled under it (evil twins)."""
     test = scored.test
     first = Scorer(test.lm, test.task, test.examples[:BEHAVED], test.counter)
     return continuation_kl(scored.prompt, scored.hard, first)["distance"]
@@ -196,7 +196,7 @@ def prediction_agreement(scored: ScoredPrompt) -> float:
 
 @_faithfulness("label_kl", "nats", "lower", _weakened)
 def label_kl(scored: ScoredPrompt) -> float | None:
-    """KL divergence of the projection from the soft prompt over the label words; only for classification."""
+    """KL divergence of the soft prompt from its projection over the label words; only for classification."""
     of_soft, of_hard = scored.scores("test").label_logits, scored.reading_scores.label_logits
     return None if of_soft is None or of_hard is None else float(mean_kl(of_soft[0], of_hard[0]))
 

@@ -231,8 +231,14 @@ class RecordFolder(ABC):
         self.check_study(study, f"{file} does not describe a {self.kind}")
         return study
 
+    @classmethod
+    def request_defaults(cls) -> Mapping[str, Any]:
+        """Values of the request's fields that an earlier version did not record."""
+        return {}
+
     def _refuse_other(self, study: Mapping[str, Any]) -> None:
         recorded, requested = ((each[self.request_key] if self.request_key else each) for each in (self.study, study))
+        recorded = {**self.request_defaults(), **recorded}
         if other := [field for field in requested if recorded.get(field) != requested[field]]:
             raise StudyError(f"{self.folder} holds another study (other {', '.join(other)}); choose another --out")
         if self.study.get("data") != study.get("data"):

@@ -33,7 +33,7 @@ TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "r
 MODEL_FIELDS = ("readers", "device", "dtype", "memory")
 """Fields of a request that belong to its model."""
 
-SEARCH_FIELDS = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary")
+SEARCH_FIELDS = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics")
 """Fields of a request that describe its runs."""
 
 
@@ -96,6 +96,9 @@ class StudyRequest(BaseModel):
     options: dict[str, dict[str, Any]] = {}
     """Options of the optimizers, such as pez.steps=500; `hardprompt ls optimizers NAME` lists them."""
 
+    metrics: tuple[str, ...] = ()
+    """Metrics to compute beside the built-in ones: names, or path.py:name."""
+
     device: str | None = None
     """Device of the models, cpu or cuda; by default CUDA if it is available."""
 
@@ -118,7 +121,7 @@ class StudyRequest(BaseModel):
     def _path_as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "readers", "data", "vocabulary", "device")
+    @field_validator("task", "lm", "readers", "metrics", "data", "vocabulary", "device")
     @classmethod
     def _is_named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):

@@ -1,18 +1,279 @@
-"""What `study.yaml` and the lines of `points.jsonl` must hold to be read again; they hold more, which is left as it is."""
+"""The form of a record: `RunRecord` and `FailedRun` are the lines of `points.jsonl`, and `study.yaml` is checked beside them.
 
-from typing import Annotated, Any, Literal
+The writer, the reader, `hardprompt ls metrics`, the headings of the tables and the reference page (`reference.py`) use these
+fields. Fields with a default may be missing in a record, and keys that are not fields are kept.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic.fields import FieldInfo
 
 from hardprompt.errors import StudyError
 from hardprompt.field_problems import field_problems
 
 
+def _value(
+    description: str,
+    unit: str = "",
+    better: Literal["higher", "lower", "none"] = "none",
+    prompts: Literal["hard", "soft", "any"] = "any",
+    *,
+    heading: str = "",
+    digits: int | None = 3,
+    **options: Any,
+) -> Any:
+    """A field with what a reader of its values must know; `heading` and `digits` are those of its column in a table."""
+    known: Any = {"unit": unit, "better": better, "prompts": prompts, "heading": heading, "digits": digits}
+    return Field(description=description, json_schema_extra=known, **options)
+
+
 class _Recorded(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow", frozen=True)
 
 
-class _Known(_Recorded):
+class ReaderRecord(_Recorded):
+    """The text as a model reads it that was not optimized against."""
+
+    log_perplexity: float | None = _value(
+        "Mean surprisal of the tokens of the text under the reader.", "nats per token", "lower"
+    )
+    nats_per_character: float | None = _value(
+        "Total surprisal under the reader, divided by the characters of the text.", "nats per character", "lower"
+    )
+    max_surprisal: float | None = _value("Surprisal of the token that the reader expects least.", "nats", "lower", default=None)
+    gap_nats_per_character: float | None = _value(
+        "The reader's nats per character minus those of the task's model: how much better the text suits the model that it "
+        "was optimized for.",
+        "nats per character",
+        "lower",
+        default=None,
+    )
+    tokens: int | None = _value(
+        "Number of tokens of the text for the reader; if they exceed its context, all other values are null.",
+        "tokens",
+        default=None,
+    )
+
+
+class TokenRecord(_Recorded):
+    """One token of the text."""
+
+    token: str = _value("The token as text.", default="")
+    surprisal: float | None = _value("Surprisal of the token under the task's model.", "nats", default=None)
+    loss_added: float = _value(
+        "Dev loss of the text without this token minus that of the text.", "nats per example", default=0.0
+    )
+    accuracy_lost: float = _value("Dev accuracy of the text minus that without this token.", "fraction", default=0.0)
+    marked: bool | None = _value(
+        "Whether a small change of the method of reading gives another token of the soft prompt here.",
+        "yes or no",
+        prompts="soft",
+        default=None,
+    )
+
+
+class CurveStep(_Recorded):
+    """The best prompt so far, at the time when it was visited."""
+
+    lm_tokens: int = _value("LM tokens spent until then, forward and backward.", "tokens", "lower")
+    dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
+    dev_accuracy: float = _value("Accuracy of the prompt on dev.", "fraction", "higher")
+
+
+class EmittedRecord(_Recorded):
+    """The prompts that the optimizer returned (its last iterates), in contrast to the best prompt that it visited."""
+
+    count: int | None = _value("Number of returned prompts.", "prompts", default=None)
+    prompts_scored: int | None = _value("How many of them were scored.", "prompts", default=None)
+    examples_scored: int | None = _value("On how many test examples they were scored.", "examples", default=None)
+    mean_test_accuracy: float = _value(
+        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="at its end"
+    )
+    final_test_accuracy: float | None = _value(
+        "Test accuracy of the last of the returned prompts.", "fraction", "higher", default=None
+    )
+    distinct: int | None = _value("Number of different texts among them.", "prompts", prompts="hard", default=None)
+    final_prompt_ids: list[int] | None = _value("Token ids of the last of them.", prompts="hard", default=None)
+    final_prompt_text: str | None = _value("Text of the last of them.", prompts="hard", default=None)
+    final_log_perplexity: float | None = _value(
+        "Mean surprisal of the tokens of the last of them under the task's model.",
+        "nats per token",
+        "lower",
+        "hard",
+        default=None,
+    )
+
+
+class _Run(_Recorded):
+    optimizer: str = _value("Name of the optimizer.")
+    task: str = _value("Name of the task.")
+    lm: str = _value("Name of the task's model.")
+    split: str = _value("Data split of the task.")
+    seed: int = _value("Random seed.", digits=0)
+    weight: float = _value(
+        "Fluency weight: nats of task loss that one nat per token of prompt NLL costs.",
+        digits=None,
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as it is written: the given keys in the order of the fields, then the others."""
+        return self.model_dump(exclude_unset=True)
+
+
+class FailedRun(_Run):
+    """A run that ended with an error."""
+
+    status: Literal["failed"] = _value("`failed`.")
+    error: str = _value("Type and message of the error.")
+
+
+class RunRecord(_Run):
+    """A finished run: its best prompt on dev, all measurements of it, and the cost of the search."""
+
+    objective: str = _value("What the optimizer minimized, with its unit.")
+    prompt_ids: list[NonNegativeInt] = _value("Token ids of the text.")
+    prompt_text: str = _value("The text; that of a soft prompt is its projection.", heading="text")
+    roundtrip_ok: bool = _value(
+        "Whether the text, tokenized again in its place, gives the same ids on every test example.",
+        "yes or no",
+        "higher",
+        heading="round trip",
+    )
+    train_accuracy: float | None = _value(
+        "Accuracy of the prompt as optimized, on the examples that it was optimized on.", "fraction", "higher", default=None
+    )
+    train_loss: float | None = _value(
+        "Task loss of the prompt as optimized, on the examples that it was optimized on.",
+        "nats per example",
+        "lower",
+        default=None,
+    )
+    dev_accuracy: float | None = _value(
+        "Accuracy of the prompt as optimized, on the examples that it was selected on.", "fraction", "higher", default=None
+    )
+    dev_loss: float | None = _value(
+        "Task loss of the prompt as optimized, on the examples that it was selected on.",
+        "nats per example",
+        "lower",
+        default=None,
+    )
+    test_accuracy: float = _value(
+        "Accuracy of the prompt as optimized (for a soft prompt, its vectors).", "fraction", "higher", heading="test acc."
+    )
+    test_correct: Annotated[str, Field(pattern="^[01]+$")] = _value(
+        "Of each test example in turn, whether the prompt as optimized is right on it.", "0 or 1", "higher", default=""
+    )
+    test_loss: float | None = _value("Task loss of the prompt as optimized.", "nats per example", "lower", default=None)
+    deployed_dev_accuracy: float = _value(
+        "Accuracy of the text on dev; the members of a front are chosen by it.", "fraction", "higher"
+    )
+    deployed_test_accuracy: float = _value(
+        "Accuracy of the text, tokenized again in its place.", "fraction", "higher", heading="as text"
+    )
+    deployed_test_loss: float | None = _value(
+        "Task loss of the text, tokenized again in its place.", "nats per example", "lower", default=None
+    )
+    log_perplexity: float | None = _value(
+        "Mean surprisal of the tokens of the text under the task's model.",
+        "nats per token",
+        "lower",
+        heading="nats/token",
+        digits=2,
+    )
+    reader: str | None = _value("Name of the first reader.", default=None)
+    reader_log_perplexity: float | None = _value(
+        "`readers.NAME.log_perplexity` of the first reader.", "nats per token", "lower", default=None
+    )
+    reader_nats_per_character: float | None = _value(
+        "`readers.NAME.nats_per_character` of the first reader.", "nats per character", "lower", default=None
+    )
+    readers: dict[str, ReaderRecord] = _value("By name of each reader, a model that was not optimized against.", default={})
+    inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
+    scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
+    tokens: list[TokenRecord] = _value("The text token by token.", default=[])
+    faithfulness: dict[str, Any] = _value(
+        "Metrics of a soft prompt against its projection; those of a hard prompt are null, with the `reason`."
+    )
+    metrics: dict[str, Any] = _value("The metrics that the request names, by name.", default={})
+    dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
+    curve: list[CurveStep] = _value("The best prompt so far: a step for each better prompt.", default=[])
+    emitted: EmittedRecord = _value("The prompts that the optimizer returned.")
+    lm_tokens_forward: int = _value(
+        "Logical LM tokens of the search in forward passes: prompt and example tokens of every pair.",
+        "tokens",
+        "lower",
+        heading="tokens forward",
+        digits=0,
+    )
+    lm_tokens_backward: int = _value(
+        "Logical LM tokens of the search in backward passes.", "tokens", "lower", heading="tokens backward", digits=0
+    )
+    prompts_visited: int = _value(
+        "Number of prompts that the optimizer scored on dev.", "prompts", heading="prompts visited", digits=0
+    )
+    seconds: float = _value("Wall-clock time of the search.", "seconds", "lower", heading="seconds", digits=1)
+    config: dict[str, Any] = _value("The options of the optimizer.")
+    status: Literal["ok"] = _value("`ok`.")
+    soft_prompt_file: str = _value("Path of the vectors inside the study's folder.", prompts="soft", default="")
+
+
+AnyRun = RunRecord | FailedRun
+
+
+class Entry(NamedTuple):
+    """A value in a record.
+
+    Attributes:
+        name: dotted path of keys; `NAME` stands for the name of a reader.
+        unit: empty for texts and objects.
+        description: one sentence.
+        better: which direction is better: "higher", "lower" or "none".
+        prompts: which prompts have it: "hard", "soft" or "any".
+    """
+
+    name: str
+    unit: str
+    description: str
+    better: str
+    prompts: str
+
+
+def entries(model: type[BaseModel] = RunRecord, prefix: str = "") -> Iterator[Entry]:
+    """The fields of a record in their order, each followed by those of the objects that it holds."""
+    for name, info in model.model_fields.items():
+        known = _known(info)
+        yield Entry(prefix + name, known["unit"], info.description or "", known["better"], known["prompts"])
+        for inner in (info.annotation, *get_args(info.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                below = "NAME." if name == "readers" else ""
+                yield from entries(inner, f"{prefix}{name}.{below}")
+
+
+def heading(name: str, model: type[BaseModel] = RunRecord) -> tuple[str, int | None]:
+    """The heading of the column of a field, and the digits that it shows after the point."""
+    known = _known(model.model_fields[name])
+    return known["heading"] or name, known["digits"]
+
+
+def run_record(point: dict[str, Any]) -> AnyRun:
+    """A line of `points.jsonl`, which has been checked, as an object.
+
+    Example:
+        >>> line = {"optimizer": "pez", "task": "plural", "lm": "m", "split": "default", "seed": 0, "weight": 0.1}
+        >>> run_record(line | {"status": "failed", "error": "RunError: no prompt"}).error
+        'RunError: no prompt'
+    """
+    return _form(point).model_validate(point)
+
+
+def run_records(points: Iterable[dict[str, Any]]) -> list[AnyRun]:
+    """Lines of `points.jsonl`, which have been checked, as objects."""
+    return [run_record(point) for point in points]
+
+
+class _KnownPrompt(_Recorded):
     prompt: str
     test_accuracy: float
     log_perplexity: float
@@ -22,71 +283,23 @@ class _Study(_Recorded):
     request: dict[str, Any]
     vocabulary_size: Annotated[int, Field(ge=2)]
     data: dict[str, str] = {}
-    known_front: list[_Known] = []
+    known_front: list[_KnownPrompt] = []
     threads: Annotated[int, Field(ge=1)] | None = None
     versions: dict[str, str] = {}
 
 
-class _Run(_Recorded):
-    optimizer: str
-    task: str
-    lm: str
-    split: str
-    seed: int
-    weight: float
-
-
-class _Failed(_Run):
-    status: Literal["failed"]
-    error: str
-
-
-class _Reading(_Recorded):
-    log_perplexity: float | None
-    nats_per_character: float | None
-
-
-class _Emitted(_Recorded):
-    mean_test_accuracy: float
-
-
-class _Step(_Recorded):
-    lm_tokens: int
-    dev_accuracy: float
-
-
-class _Done(_Run):
-    status: Literal["ok"]
-    objective: str
-    prompt_ids: list[NonNegativeInt]
-    prompt_text: str
-    roundtrip_ok: bool
-    test_accuracy: float
-    test_correct: Annotated[str, Field(pattern="^[01]+$")] = ""
-    deployed_dev_accuracy: float
-    deployed_test_accuracy: float
-    log_perplexity: float | None
-    readers: dict[str, _Reading] = {}
-    faithfulness: dict[str, Any]
-    curve: list[_Step] = []
-    emitted: _Emitted
-    config: dict[str, Any]
-    lm_tokens_forward: int
-    lm_tokens_backward: int
-    prompts_visited: int
-    seconds: float
-    soft_prompt_file: str = ""
-
-
 def check_study(study: object, what: str) -> None:
-    """Refuse what is no study; `what` begins the message."""
+    """Refuse a value that is not the content of a `study.yaml`; `what` begins the message."""
     _check(_Study, study, what)
 
 
 def check_point(point: object, what: str) -> None:
-    """Refuse what is no point of a study; `what` begins the message."""
-    failed = isinstance(point, dict) and point.get("status") == "failed"
-    _check(_Failed if failed else _Done, point, what)
+    """Refuse a value that is not a line of `points.jsonl`; `what` begins the message."""
+    _check(_form(point), point, what)
+
+
+def _form(point: object) -> type[RunRecord] | type[FailedRun]:
+    return FailedRun if isinstance(point, dict) and point.get("status") == "failed" else RunRecord
 
 
 def _check(form: type[BaseModel], value: object, what: str) -> None:
@@ -94,3 +307,8 @@ def _check(form: type[BaseModel], value: object, what: str) -> None:
         form.model_validate(value)
     except ValidationError as error:
         raise StudyError(f"{what} ({field_problems(error, form)[0].message})") from error
+
+
+def _known(info: FieldInfo) -> dict[str, Any]:
+    known = info.json_schema_extra
+    return dict(known) if isinstance(known, dict) else {"unit": "", "better": "none", "prompts": "any"}

@@ -1,7 +1,7 @@
 """The record of a study: `study.yaml` holds the request, `points.jsonl` one line per finished run."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,11 @@ class Store(RecordFolder):
     request_file = "study.yaml"
     lines_file = "points.jsonl"
     kind = "study"
+
+    @classmethod
+    def request_defaults(cls) -> Mapping[str, Any]:
+        """As `RecordFolder` describes it."""
+        return StudyRequest().model_dump(mode="json")
 
     def check_study(self, study: object, what: str) -> None:
         """As `RecordFolder` describes it."""

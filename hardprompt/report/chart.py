@@ -7,13 +7,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
 
+from hardprompt.records.schema import RunRecord
 from hardprompt.report.tradeoff import Axis, Curve, Mean, Tradeoff
-
-Point = dict[str, Any]
 
 WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
@@ -173,7 +171,7 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
     gains += [*(gain.limits or ()), *([] if shown.empty is None else [shown.empty])]
     y = _Scale(gains, (BOTTOM, TOP), reverse=not gain.up)
 
-    def place(run: Point) -> tuple[float, float]:
+    def place(run: RunRecord) -> tuple[float, float]:
         return x(cost.of(run)), y(gain.of(run))
 
     stars = [(x(p["log_perplexity"]), y(p["test_accuracy"])) for p in shown.known]
@@ -300,14 +298,14 @@ class _Spots:
         spot.entries.append(entry)
 
 
-def _of_run(run: Point, cost: Axis, gain: Axis, several: bool) -> Entry:
-    split = "" if run["split"] == "default" else f", split {run['split']}"
-    which = f", {run['task']}" if several else f"{split}, seed {run['seed']}"
-    heading = f"{run['optimizer']}, w={run['weight']:g}{which}"
+def _of_run(run: RunRecord, cost: Axis, gain: Axis, several: bool) -> Entry:
+    split = "" if run.split == "default" else f", split {run.split}"
+    which = f", {run.task}" if several else f"{split}, seed {run.seed}"
+    heading = f"{run.optimizer}, w={run.weight:g}{which}"
     trained = gain.trained(run) if gain.trained else None
     figures = [f"as text {gain.of(run):.3f}"]
     figures += [] if trained is None else [f"as optimized {trained:.3f}"]
-    return Entry(heading, run["prompt_text"], " · ".join([*figures, f"{cost.of(run):,.{cost.digits}f} {cost.unit}"]))
+    return Entry(heading, run.prompt_text, " · ".join([*figures, f"{cost.of(run):,.{cost.digits}f} {cost.unit}"]))
 
 
 def _of_mean(name: str, mean: Mean, cost: Axis, gain: Axis) -> Entry:

@@ -16,10 +16,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from hardprompt.records.request import StudyRequest
+from hardprompt.records.schema import RunRecord, run_records
 from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
-from hardprompt.report.rerun_command import repetition
+from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs
 from hardprompt.report.tables import ReportTable
@@ -34,8 +35,6 @@ from hardprompt.report.tradeoff import (
     repeats,
     tradeoff,
 )
-
-Point = dict[str, Any]
 
 LARGEST = 2_000_000
 """Bytes of a page."""
@@ -87,7 +86,7 @@ class Section:
     shown: StudyView
     views: list[View]
     curves: Chart | None
-    best: list[Point]
+    best: list[RunRecord]
     asked: list[tuple[str, str]]
     repeats: str
     commands: list[list[str]]
@@ -120,9 +119,9 @@ def report_page(shown: Sequence[StudyView]) -> str:
     return page
 
 
-def study_page(study: dict[str, Any], points: Sequence[Point]) -> str:
+def study_page(study: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
     """The page of one study: what `study.yaml` says, and the recorded runs, failed ones too."""
-    return report_page([StudyView((study,), tuple(points))])
+    return report_page([StudyView((study,), tuple(run_records(points)))])
 
 
 def _page(shown: Sequence[StudyView], detail: Detail) -> str:
@@ -191,14 +190,14 @@ def _section(
         best_runs(shown.points),
         _asked(shown.requests, shown.done),
         repeats(shown.points),
-        [repetition(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
+        [rerun_command(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
     )
 
 
-def _asked(requests: Sequence[StudyRequest], done: Sequence[Point]) -> list[tuple[str, str]]:
+def _asked(requests: Sequence[StudyRequest], done: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """What was asked for, in words, and where several studies asked for different things, all of it."""
-    objective = ("objective", " | ".join(dict.fromkeys(p["objective"] for p in done)))
+    objective = ("objective", " | ".join(dict.fromkeys(p.objective for p in done)))
     every = [*(field for request in requests for field in _fields(request)), *([objective] if done else [])]
     names = dict.fromkeys(name for name, _ in every)
     return [(name, "; ".join(dict.fromkeys(value for other, value in every if other == name))) for name in names]
@@ -221,6 +220,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("prompt length", f"{request.prompt_length} tokens"),
         ("vocabulary", request.vocabulary),
         ("options", ", ".join(options)),
+        ("metrics", ", ".join(request.metrics)),
         ("template", request.template),
         ("label words", ", ".join(label_words)),
         ("match", request.match if request.match != StudyRequest().match else None),

@@ -10,17 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hardprompt.records.schema import RunRecord
 from hardprompt.report.escaping import printable
 from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, tradeoff
-
-Point = dict[str, Any]
 
 ABOVE, BELOW = (5, 6), (-12, -15)
 """Points from a mark to its weight's label, for every second optimizer, so that lines that run side by side stay legible."""
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) -> None:
+def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], file: Path) -> None:
     """Draw the trade-off of finished runs to a .png or .svg file.
 
     Small marks are runs; large ones are means over splits and seeds at one weight with 95 % bootstrap intervals, joined in
@@ -33,7 +32,7 @@ def draw_tradeoff(points: Sequence[Point], found: dict[str, Any], file: Path) ->
         found: what `frontier` says of them.
         file: where to.
     """
-    title = f"{points[0]['task']} on {points[0]['lm']}: what a readable prompt costs ({repeats(points)})"
+    title = f"{points[0].task} on {points[0].lm}: what a readable prompt costs ({repeats(points)})"
     draw(tradeoff(points, found), title, file, _examples(points))
 
 
@@ -142,7 +141,7 @@ def _draw_gap(axes: Axes, x: float, y: float, own: float, color: str) -> None:
     axes.annotate("as trained", (x, own), (7, -3), textcoords="offset points", color=color, fontsize=8)
 
 
-def _draw_known(axes: Axes, known: Sequence[Point]) -> None:
+def _draw_known(axes: Axes, known: Sequence[dict[str, Any]]) -> None:
     if known:
         axes.plot(
             [p["log_perplexity"] for p in known],
@@ -156,15 +155,13 @@ def _drawable(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def _examples(points: Sequence[Point]) -> str:
+def _examples(points: Sequence[RunRecord]) -> str:
     """One prompt per optimizer and weight: the one that does best on dev."""
     lines = []
-    for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points if p["log_perplexity"] is not None):
-        group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
-        best = max(group, key=lambda p: p["deployed_dev_accuracy"])
-        text = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(best["prompt_text"].split()))
+    for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points if p.log_perplexity is not None):
+        group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]
+        best = max(group, key=lambda p: p.deployed_dev_accuracy)
+        text = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(best.prompt_text.split()))
         shown = text if len(text) <= 60 else text[:59] + "…"
-        lines.append(
-            f"{name:>8} w={weight:<5g}{best['deployed_test_accuracy']:5.2f} {best['log_perplexity']:6.2f} nats  {shown}"
-        )
+        lines.append(f"{name:>8} w={weight:<5g}{best.deployed_test_accuracy:5.2f} {best.log_perplexity:6.2f} nats  {shown}")
     return "\n".join(lines)

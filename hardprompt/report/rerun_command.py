@@ -9,7 +9,7 @@ OUT = "again"
 """The folder that the repetition goes to: in the study's own folder it would only find its runs and do nothing."""
 
 
-def repetition(request: StudyRequest, threads: int | None = None) -> list[str]:
+def rerun_command(request: StudyRequest, threads: int | None = None) -> list[str]:
     r"""The lines of a command that makes a study with this request, or of a Python program where no command can.
 
     A budget without limit, a comma in a name of a list, an option that is neither a number nor a text, and signs that cannot be
@@ -20,7 +20,7 @@ def repetition(request: StudyRequest, threads: int | None = None) -> list[str]:
         threads: that each of its runs had; where nobody knows, the command has those of whoever gives it.
 
     Example:
-        >>> repetition(StudyRequest.make("quick", task="plural"))[:3]
+        >>> rerun_command(StudyRequest.make("quick", task="plural"))[:3]
         ['hardprompt compare \\', '    --task plural \\', '    --lm microworld \\']
     """
     return _command(request, threads) if _fits_a_command(request) else _program(request, threads)
@@ -41,6 +41,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--prompt-length", request.prompt_length),
         ("--vocabulary", request.vocabulary),
         *(("-o", f"{name}.{key}={value}") for name, own in request.options.items() for key, value in own.items()),
+        *(("--metric", metric) for metric in request.metrics),
         ("--template", request.template),
         ("--label-words", ",".join(f"{label}={word}" for label, word in request.label_words.items()) or None),
         ("--match", None if request.match == StudyRequest().match else request.match),

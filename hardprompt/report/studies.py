@@ -12,6 +12,7 @@ import numpy as np
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier
 from hardprompt.records.request import StudyRequest
+from hardprompt.records.schema import AnyRun, RunRecord, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
 from hardprompt.report.tables import Column, ReportTable
@@ -20,11 +21,10 @@ from hardprompt.stats.comparison import Comparison, Pair, comparisons
 from hardprompt.stats.estimate import Estimate
 from hardprompt.stats.summaries import interquartile_mean, mean
 
-Point = dict[str, Any]
 Key = tuple[str, float]
 """Optimizer and weight."""
 
-MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options"}
+MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options", "metrics"}
 """Fields in which requests may differ whose runs are shown as one: they choose runs, and say nothing of any one of them."""
 
 
@@ -39,26 +39,26 @@ class StudyView:
     """
 
     studies: tuple[dict[str, Any], ...]
-    points: tuple[Point, ...]
+    points: tuple[AnyRun, ...]
     name: str = ""
 
     @property
     def task(self) -> str:
-        return str(self.points[0]["task"])
+        return str(self.points[0].task)
 
     @property
     def lm(self) -> str:
-        return str(self.points[0]["lm"])
+        return str(self.points[0].lm)
 
     @property
-    def done(self) -> list[Point]:
+    def done(self) -> list[RunRecord]:
         """The finished runs."""
-        return [p for p in self.points if p["status"] == "ok"]
+        return [p for p in self.points if p.status == "ok"]
 
     @property
-    def placed(self) -> list[Point]:
+    def placed(self) -> list[RunRecord]:
         """Those with a text to read."""
-        return [p for p in self.done if p["log_perplexity"] is not None]
+        return [p for p in self.done if p.log_perplexity is not None]
 
     @cached_property
     def requests(self) -> list[StudyRequest]:
@@ -86,9 +86,9 @@ def together(stores: Sequence[Store]) -> list[StudyView]:
     Raises:
         StudyError: a request is none that this version could have written.
     """
-    groups: list[list[tuple[Store, list[Point]]]] = []
+    groups: list[list[tuple[Store, list[AnyRun]]]] = []
     for store in stores:
-        points = store.points()
+        points = run_records(store.points())
         if not points:
             continue
         try:
@@ -101,7 +101,7 @@ def together(stores: Sequence[Store]) -> list[StudyView]:
                 break
         else:
             groups.append([(store, points)])
-    of_task = [(group[0][1][0]["task"], group[0][1][0]["lm"]) for group in groups]
+    of_task = [(group[0][1][0].task, group[0][1][0].lm) for group in groups]
     return [
         StudyView(
             tuple(store.study for store, _ in group),
@@ -112,18 +112,20 @@ def together(stores: Sequence[Store]) -> list[StudyView]:
     ]
 
 
-def _one(store: Store, points: list[Point], other: Store, others: list[Point]) -> bool:
+def _one(store: Store, points: list[AnyRun], other: Store, others: list[AnyRun]) -> bool:
     requests = [recorded_request(each.study).model_dump() for each in (store, other)]
     a, b = ({key: value for key, value in request.items() if key not in MAY_DIFFER} for request in requests)
     shared = set(requests[0]["optimizers"]) & set(requests[1]["optimizers"])
     options = [{name: request["options"].get(name) for name in shared} for request in requests]
     data = [each.study.get("data", {}) for each in (store, other)]
     same_data = all(data[0][split] == data[1][split] for split in set(data[0]) & set(data[1]))
-    runs = [{(p["optimizer"], p["split"], p["seed"], p["weight"]) for p in own} for own in (points, others)]
+    runs = [{(p.optimizer, p.split, p.seed, p.weight) for p in own} for own in (points, others)]
     return a == b and options[0] == options[1] and same_data and not runs[0] & runs[1]
 
 
-def scores(shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[Point], float | None]) -> list[np.ndarray] | None:
+def scores(
+    shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[RunRecord], float | None]
+) -> list[np.ndarray] | None:
     """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds with which all of them finished.
 
     Of every task there are as many units as of the one with the fewest, in the order of splits and seeds; None where no task
@@ -131,7 +133,7 @@ def scores(shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[Poi
     """
     rows: list[list[list[float]]] = []
     for each in shown:
-        of_key = [{_unit(p): value(p) for p in each.done if (p["optimizer"], p["weight"]) == key} for key in keys]
+        of_key = [{_unit(p): value(p) for p in each.done if (p.optimizer, p.weight) == key} for key in keys]
         units = sorted(set.intersection(*(set(own) for own in of_key)))
         whole = [[own[unit] for own in of_key] for unit in units if all(own[unit] is not None for own in of_key)]
         if whole:
@@ -144,14 +146,14 @@ def scores(shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[Poi
 
 def keys_of(shown: Sequence[StudyView]) -> list[Key]:
     """The optimizers and weights that ran, in order."""
-    found = dict.fromkeys((p["optimizer"], p["weight"]) for each in shown for p in each.done)
+    found = dict.fromkeys((p.optimizer, p.weight) for each in shown for p in each.done)
     order = list(dict.fromkeys(name for name, _ in found))
     return sorted(found, key=lambda key: (order.index(key[0]), key[1]))
 
 
-def as_text(point: Point) -> float | None:
+def as_text(point: RunRecord) -> float | None:
     """Test accuracy of the deployed text."""
-    return point["deployed_test_accuracy"]
+    return point.deployed_test_accuracy
 
 
 def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
@@ -163,8 +165,8 @@ def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
     )  # fmt: skip
     rows = []
     for key in keys_of(shown):
-        trained, text = _matrix(shown, key, lambda p: p["test_accuracy"]), _matrix(shown, key, as_text)
-        nats = _matrix(shown, key, lambda p: p["log_perplexity"])
+        trained, text = _matrix(shown, key, lambda p: p.test_accuracy), _matrix(shown, key, as_text)
+        nats = _matrix(shown, key, lambda p: p.log_perplexity)
         if trained is None or text is None:
             continue
         estimates = (
@@ -233,13 +235,13 @@ def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
     }
 
 
-def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[Point], float | None]) -> np.ndarray | None:
+def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[RunRecord], float | None]) -> np.ndarray | None:
     found = scores(shown, [key], value)
     return found[0] if found else None
 
 
-def _unit(point: Point) -> tuple[str, int]:
-    return point["split"], point["seed"]
+def _unit(point: RunRecord) -> tuple[str, int]:
+    return point.split, point.seed
 
 
 def _as_json(found: Comparison) -> dict[str, Any]:

@@ -3,114 +3,120 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
+from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
+from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
 from hardprompt.report.tables import Column, ReportTable
 
-Point = dict[str, Any]
-
-GAPS = (
-    ("distance_cosine", "distance, 1 - cosine"),
-    ("output_gap", "output gap, squared logits"),
-    ("loss_gap", "loss gap, nats per example"),
-    ("accuracy_gap", "accuracy gap"),
-    ("agreement", "agreement"),
-    ("kl", "KL, nats"),
-    ("label_kl", "KL of labels, nats"),
-    ("behavioural_distance", "behavioural distance, nats"),
+GAPS = tuple(
+    (each.name, f"{each.name.replace('_', ' ')}, {each.unit}")
+    for each in sorted(FAITHFULNESS, key=lambda each: IN_RECORDS.index(each.name))
 )
-"""Of the faithfulness of a soft prompt: what is shown, and how it is headed."""
+"""The faithfulness metrics of a soft prompt, with the headings of their columns."""
+
+
+def field_column(name: str, model: type[BaseModel] = RunRecord) -> Column:
+    """The column of a field of a record."""
+    text, digits = heading(name, model)
+    return Column(text, digits=digits)
+
 
 OPTIMIZER = Column("optimizer", "name")
-WEIGHT = Column("weight", digits=None)
-OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), Column("seed", digits=0))
+WEIGHT = field_column("weight")
+OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), field_column("seed"))
 
 
-def results_sheet(points: Sequence[Point]) -> ReportTable:
+def results_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """A row per optimizer and weight, in the order in which they were run: means over splits and seeds."""
     rows: list[tuple[Any, ...]] = []
-    for name, weight in dict.fromkeys((p["optimizer"], p["weight"]) for p in points):
-        group = [p for p in points if (p["optimizer"], p["weight"]) == (name, weight)]
-        done = [p for p in group if p["status"] == "ok"]
+    for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points):
+        group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]
+        done = [p for p in group if p.status == "ok"]
         if not done:
-            rows.append((name, weight, f"0/{len(group)}", *[None] * 6, f"failed: {group[0]['error']}"))
+            error = next(p.error for p in group if p.status == "failed")
+            rows.append((name, weight, f"0/{len(group)}", *[None] * 6, f"failed: {error}"))
             continue
         rows.append(
             (
                 name,
                 weight,
                 str(len(done)) if len(done) == len(group) else f"{len(done)}/{len(group)}",
-                _mean(p["test_accuracy"] for p in done),
-                _mean(p["deployed_test_accuracy"] for p in done),
-                _mean(p["emitted"]["mean_test_accuracy"] for p in done),
-                _mean(p["log_perplexity"] for p in done),
-                _mean((p["lm_tokens_forward"] + p["lm_tokens_backward"]) / 1000 for p in done),
-                _mean(p["seconds"] for p in done),
-                best_text(done)["prompt_text"],
+                _mean(p.test_accuracy for p in done),
+                _mean(p.deployed_test_accuracy for p in done),
+                _mean(p.emitted.mean_test_accuracy for p in done),
+                _mean(p.log_perplexity for p in done),
+                _mean((p.lm_tokens_forward + p.lm_tokens_backward) / 1000 for p in done),
+                _mean(p.seconds for p in done),
+                best_text(done).prompt_text,
             )
         )
-    task, lm = (points[0]["task"], points[0]["lm"]) if points else ("", "")
+    task, lm = (points[0].task, points[0].lm) if points else ("", "")
     columns = (
-        OPTIMIZER, WEIGHT, Column("runs"), Column("test acc."), Column("as text"), Column("at its end"),
-        Column("nats/token", digits=2), Column("LM ktokens", digits=0), Column("seconds", digits=1),
+        OPTIMIZER, WEIGHT, Column("runs"), field_column("test_accuracy"), field_column("deployed_test_accuracy"),
+        field_column("mean_test_accuracy", EmittedRecord),
+        field_column("log_perplexity"), Column("LM ktokens", digits=0), Column("seconds", digits=1),
         Column("best text on dev", "text"),
     )  # fmt: skip
     caption = "Means over splits and seeds. Accuracies are fractions of the test examples."
     return ReportTable("results", f"{task} on {lm}", caption, columns, rows)
 
 
-def best_text(done: Sequence[Point]) -> Point:
+def best_text(done: Sequence[RunRecord]) -> RunRecord:
     """The run whose text does best on dev, the first of equal ones."""
-    return max(done, key=lambda p: p["deployed_dev_accuracy"])
+    return max(done, key=lambda p: p.deployed_dev_accuracy)
 
 
-def best_runs(points: Sequence[Point]) -> list[Point]:
+def best_runs(points: Sequence[AnyRun]) -> list[RunRecord]:
     """Of every optimizer and weight the run whose text does best on dev; the empty prompt is left out."""
-    done = [p for p in points if p["status"] == "ok" and p["log_perplexity"] is not None]
-    groups = dict.fromkeys((p["optimizer"], p["weight"]) for p in done)
-    return [best_text([p for p in done if (p["optimizer"], p["weight"]) == group]) for group in groups]
+    done = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
+    groups = dict.fromkeys((p.optimizer, p.weight) for p in done)
+    return [best_text([p for p in done if (p.optimizer, p.weight) == group]) for group in groups]
 
 
-def prompts_sheet(points: Sequence[Point]) -> ReportTable:
+def prompts_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """The best prompts, with what each reader says of them."""
     best = best_runs(points)
-    readers = list(dict.fromkeys(reader for p in best for reader in p.get("readers", {})))
-    says = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
+    readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
+    units = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
     rows = [
         (
             *_run(p),
-            p["test_accuracy"],
-            p["deployed_test_accuracy"],
-            p["emitted"]["mean_test_accuracy"],
-            p["log_perplexity"],
-            *[p.get("readers", {}).get(reader, {}).get(key) for reader in readers for key, _ in says],
-            "yes" if p["roundtrip_ok"] else "no",
-            p["prompt_text"],
+            p.test_accuracy,
+            p.deployed_test_accuracy,
+            p.emitted.mean_test_accuracy,
+            p.log_perplexity,
+            *[getattr(p.readers.get(reader), key, None) for reader in readers for key, _ in units],
+            "yes" if p.roundtrip_ok else "no",
+            p.prompt_text,
         )
         for p in best
     ]
     columns = (
-        *OF_RUN, Column("test acc."), Column("as text"), Column("at its end"), Column("nats/token", digits=2),
-        *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in says],
-        Column("round trip"), Column("text", "text"),
+        *OF_RUN, field_column("test_accuracy"), field_column("deployed_test_accuracy"),
+        field_column("mean_test_accuracy", EmittedRecord), field_column("log_perplexity"),
+        *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
+        field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
     caption = "Of every optimizer and weight the prompt whose text does best on dev."
     return ReportTable("best-prompts", "the best prompts", caption, columns, rows)
 
 
-def tokens_sheet(points: Sequence[Point]) -> ReportTable:
+def tokens_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """The best prompts token by token."""
     rows = [
         (
             *_run(p),
             position,
-            row["token"],
-            row["surprisal"],
-            row["loss_added"],
-            -row["accuracy_lost"],
-            "*" if row["marked"] else "",
+            row.token,
+            row.surprisal,
+            row.loss_added,
+            -row.accuracy_lost,
+            "*" if row.marked else "",
         )
         for p in best_runs(points)
-        for position, row in enumerate(p.get("tokens", ()), 1)
+        for position, row in enumerate(p.tokens, 1)
     ]
     columns = (
         *OF_RUN, Column("position", digits=0), Column("token", "text"), Column("nats", digits=2),
@@ -123,15 +129,15 @@ def tokens_sheet(points: Sequence[Point]) -> ReportTable:
     return ReportTable("tokens", "token by token", caption, columns, rows)
 
 
-def faithfulness_sheet(points: Sequence[Point]) -> ReportTable:
+def faithfulness_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """A row per soft prompt."""
-    soft = [p for p in points if p["status"] == "ok" and "reason" not in p["faithfulness"]]
-    rows = [(*_run(p), *[p["faithfulness"].get(key) for key, _ in GAPS]) for p in soft]
+    soft = [p for p in points if p.status == "ok" and "reason" not in p.faithfulness]
+    rows = [(*_run(p), *[p.faithfulness.get(key) for key, _ in GAPS]) for p in soft]
     caption = (
         "Of each soft prompt, its vectors against the text that is read off them. Of hard prompts all of it is zero by "
         "construction."
     )
-    return ReportTable("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(heading) for _, heading in GAPS]), rows)
+    return ReportTable("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
 
 
 def differences_sheet(found: dict[str, Any]) -> ReportTable:
@@ -166,7 +172,7 @@ def coverage_sheet(found: dict[str, Any]) -> ReportTable:
         (name, *[_interval(summary[key]) for key, _ in columns], summary["hypervolume"]["n"])
         for name, summary in found["optimizers"].items()
     ]
-    headings = (OPTIMIZER, *[Column(heading, "interval") for _, heading in columns], Column("runs", digits=0))
+    headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))
     caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
     return ReportTable("coverage", "what each optimizer covers", caption, headings, rows)
 
@@ -176,44 +182,51 @@ def known_sheet(found: dict[str, Any]) -> ReportTable:
     known = (found["known"] or {"front": []})["front"]
     rows = [(p["prompt"], p["test_accuracy"], p["log_perplexity"]) for p in known]
     caption = f"Known {'front' if len(known) > 1 else 'optimum'} of the task on this model."
-    columns = (Column("prompt", "text"), Column("test acc."), Column("nats/token", digits=2))
+    columns = (Column("prompt", "text"), field_column("test_accuracy"), field_column("log_perplexity"))
     return ReportTable("known", "the known front", caption, columns, rows)
 
 
-def failed_sheet(points: Sequence[Point]) -> ReportTable:
+def failed_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """Failed runs with their errors."""
-    rows = [(*_run(p), p["error"]) for p in points if p["status"] != "ok"]
+    rows = [(*_run(p), p.error) for p in points if p.status != "ok"]
     caption = "They are made again with --retry-failed."
     return ReportTable("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
 
 
-def cost_sheet(points: Sequence[Point]) -> ReportTable:
+def cost_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """What the runs of each optimizer cost together, and all."""
-    done = [p for p in points if p["status"] == "ok"]
+    done = [p for p in points if p.status == "ok"]
     keys = ("prompts_visited", "lm_tokens_forward", "lm_tokens_backward", "seconds")
-    groups = {name: [p for p in done if p["optimizer"] == name] for name in dict.fromkeys(p["optimizer"] for p in done)}
-    rows = [(name, len(own), *[sum(p[key] for p in own) for key in keys]) for name, own in [*groups.items(), ("all", done)]]
+    groups = {name: [p for p in done if p.optimizer == name] for name in dict.fromkeys(p.optimizer for p in done)}
+    rows = [
+        (name, len(own), *[sum(getattr(p, key) for p in own) for key in keys]) for name, own in [*groups.items(), ("all", done)]
+    ]
     caption = "Logical LM tokens: prompt plus example tokens of every pair that was asked for."
     if len(done) < len(points):
         caption += " Failed runs are not counted."
-    headings = ("runs", "prompts visited", "tokens forward", "tokens backward")
-    columns = (OPTIMIZER, *[Column(heading, digits=0) for heading in headings], Column("seconds", digits=1))
+    columns = (OPTIMIZER, Column("runs", digits=0), *map(field_column, keys))
     return ReportTable("cost", "what it cost", caption, columns, rows if done else [], totals=1)
 
 
-def runs_sheet(points: Sequence[Point]) -> ReportTable:
+def runs_sheet(points: Sequence[AnyRun]) -> ReportTable:
     """Every run."""
     rows = [
-        (*_run(p), p["test_accuracy"], p["deployed_test_accuracy"], p["log_perplexity"], p["prompt_text"])
-        if p["status"] == "ok"
+        (*_run(p), p.test_accuracy, p.deployed_test_accuracy, p.log_perplexity, p.prompt_text)
+        if p.status == "ok"
         else (*_run(p), None, None, None, "failed")
         for p in points
     ]
-    columns = (*OF_RUN, Column("test acc."), Column("as text"), Column("nats/token", digits=2), Column("text", "text"))
+    columns = (
+        *OF_RUN,
+        field_column("test_accuracy"),
+        field_column("deployed_test_accuracy"),
+        field_column("log_perplexity"),
+        Column("text", "text"),
+    )
     return ReportTable("runs", "every run", "In the order in which they were made.", columns, rows)
 
 
-def study_sheets(points: Sequence[Point], found: dict[str, Any]) -> dict[str, ReportTable]:
+def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, ReportTable]:
     """Every table of a study, by name."""
     every = (
         results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),
@@ -223,17 +236,17 @@ def study_sheets(points: Sequence[Point], found: dict[str, Any]) -> dict[str, Re
     return {sheet.name: sheet for sheet in every}
 
 
-def failed_lines(points: Sequence[Point]) -> list[str]:
+def failed_lines(points: Sequence[AnyRun]) -> list[str]:
     """A line on each failed run."""
     return [
-        printable(f"failed: {p['optimizer']} w={p['weight']:g} split {p['split']} seed {p['seed']}: {p['error']}")
+        printable(f"failed: {p.optimizer} w={p.weight:g} split {p.split} seed {p.seed}: {p.error}")
         for p in points
-        if p["status"] != "ok"
+        if p.status != "ok"
     ]
 
 
-def _run(point: Point) -> tuple[Any, ...]:
-    return point["optimizer"], point["weight"], point["split"], point["seed"]
+def _run(point: AnyRun) -> tuple[Any, ...]:
+    return point.optimizer, point.weight, point.split, point.seed
 
 
 def _interval(value: dict[str, float] | None) -> tuple[float, float, float] | None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.records.schema import AnyRun, RunRecord
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean
 from hardprompt.stats.pareto import non_dominated
 from hardprompt.stats.summaries import mean, score_at
-
-Point = dict[str, Any]
 
 COLORS = {
     "manual": "#222222",
@@ -53,16 +52,16 @@ class Axis:
     choice: str
     label: str
     unit: str
-    value: Callable[[Point], float | None]
+    value: Callable[[RunRecord], float | None]
     digits: int = 2
     better: str = ""
     log: bool = False
-    trained: Callable[[Point], float | None] | None = None
+    trained: Callable[[RunRecord], float | None] | None = None
     visible: float = 0.0
     limits: tuple[float, float] | None = None
     up: bool = False
 
-    def of(self, point: Point) -> float:
+    def of(self, point: RunRecord) -> float:
         """The value of a point that has one."""
         value = self.value(point)
         assert value is not None
@@ -75,7 +74,7 @@ COSTS = (
         "log-perplexity",
         "log-perplexity of the prompt under the task model, nats per token",
         "nats/token",
-        lambda p: p["log_perplexity"],
+        lambda p: p.log_perplexity,
         better="more readable",
     ),
     Axis(
@@ -83,7 +82,7 @@ COSTS = (
         "to the reader",
         "log-perplexity of the prompt under the held-out reader, nats per token",
         "nats/token to the reader",
-        lambda p: p.get("reader_log_perplexity"),
+        lambda p: p.reader_log_perplexity,
         better="more readable",
     ),
     Axis(
@@ -91,7 +90,7 @@ COSTS = (
         "to the reader, per character",
         "surprisal of the prompt under the held-out reader, nats per character",
         "nats/character to the reader",
-        lambda p: p.get("reader_nats_per_character"),
+        lambda p: p.reader_nats_per_character,
         better="more readable",
     ),
     Axis(
@@ -99,7 +98,7 @@ COSTS = (
         "LM tokens",
         "LM tokens of the search, forward and backward",
         "LM tokens",
-        lambda p: p["lm_tokens_forward"] + p["lm_tokens_backward"],
+        lambda p: p.lm_tokens_forward + p.lm_tokens_backward,
         digits=0,
         better="cheaper",
         log=True,
@@ -113,9 +112,9 @@ GAINS = (
         "accuracy",
         "test accuracy of the deployed text",
         "",
-        lambda p: p["deployed_test_accuracy"],
+        lambda p: p.deployed_test_accuracy,
         digits=3,
-        trained=lambda p: p["test_accuracy"],
+        trained=lambda p: p.test_accuracy,
         visible=0.02,
         limits=(0.0, 1.0),
         up=True,
@@ -125,8 +124,8 @@ GAINS = (
         "loss",
         "test loss of the deployed text, nats per example",
         "nats/example",
-        lambda p: p.get("deployed_test_loss"),
-        trained=lambda p: p.get("test_loss"),
+        lambda p: p.deployed_test_loss,
+        trained=lambda p: p.test_loss,
         visible=0.05,
         limits=(0.0, 0.0),
     ),
@@ -150,7 +149,7 @@ class Mean:
     cost: dict[str, float]
     gain: dict[str, float]
     as_trained: float | None
-    runs: tuple[Point, ...]
+    runs: tuple[RunRecord, ...]
     units: str
 
 
@@ -174,11 +173,11 @@ class Tradeoff:
     means: dict[str, list[Mean]]
     bands: dict[str, np.ndarray]
     stairs: list[tuple[float, float]]
-    known: list[Point]
+    known: list[dict[str, Any]]
     empty: float | None
 
 
-def tradeoff(points: Sequence[Point], found: dict[str, Any], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
+def tradeoff(points: Sequence[RunRecord], found: dict[str, Any], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
     """The trade-off of finished runs.
 
     Args:
@@ -195,7 +194,7 @@ def tradeoff(points: Sequence[Point], found: dict[str, Any], cost: Axis = COSTS[
     return Tradeoff(cost, gain, marks, means, _bands([points], means, cost, gain), stairs, known, empty_gain(points, gain))
 
 
-def mean_tradeoff(tasks: Sequence[Sequence[Point]], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
+def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
     """The trade-off in the mean over tasks, of the optimizers and weights that ran on all of them.
 
     Args:
@@ -204,8 +203,8 @@ def mean_tradeoff(tasks: Sequence[Sequence[Point]], cost: Axis = COSTS[0], gain:
     every = [p for points in tasks for p in points]
     marks = optimizer_marks(every)
     means: dict[str, list[Mean]] = {name: [] for name in marks}
-    for name, weight in sorted({(p["optimizer"], p["weight"]) for p in every if p["optimizer"] in marks}):
-        own = [weight_means([p for p in points if p["weight"] == weight], name, cost, gain) for points in tasks]
+    for name, weight in sorted({(p.optimizer, p.weight) for p in every if p.optimizer in marks}):
+        own = [weight_means([p for p in points if p.weight == weight], name, cost, gain) for points in tasks]
         if all(own):
             means[name].append(_mean_of_tasks(weight, [mean for [mean] in own], cost, gain))
     empties = [empty_gain(points, gain) for points in tasks]
@@ -213,18 +212,18 @@ def mean_tradeoff(tasks: Sequence[Sequence[Point]], cost: Axis = COSTS[0], gain:
     return Tradeoff(cost, gain, marks, means, _bands(tasks, means, cost, gain), [], [], empty)
 
 
-def offered(points: Sequence[Point], axes: Sequence[Axis]) -> list[Axis]:
+def offered(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
     """The axes on which at least one text has a place."""
-    placed = [p for p in points if p["log_perplexity"] is not None]
+    placed = [p for p in points if p.log_perplexity is not None]
     return [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
 
 
-def weight_means(points: Sequence[Point], optimizer: str, cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> list[Mean]:
+def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> list[Mean]:
     """What is drawn of an optimizer, in the order of the weights; runs without a text (the empty prompt) are left out."""
-    own = [p for p in points if p["optimizer"] == optimizer and _placed(p, cost, gain)]
+    own = [p for p in points if p.optimizer == optimizer and _placed(p, cost, gain)]
     means = []
-    for weight in sorted({p["weight"] for p in own}):
-        runs = tuple(p for p in own if p["weight"] == weight)
+    for weight in sorted({p.weight for p in own}):
+        runs = tuple(p for p in own if p.weight == weight)
         gains = bootstrap_mean([gain.of(p) for p in runs]).as_mean()
         trained = _as_trained([gain.trained(p) for p in runs] if gain.trained else [], gains["mean"], gain)
         costs = bootstrap_mean([cost.of(p) for p in runs]).as_mean()
@@ -232,22 +231,19 @@ def weight_means(points: Sequence[Point], optimizer: str, cost: Axis = COSTS[0],
     return means
 
 
-def band(tasks: Sequence[Sequence[Point]], optimizer: str, cost: Axis = COSTS[0]) -> np.ndarray | None:
+def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COSTS[0]) -> np.ndarray | None:
     """How good the text of an optimizer's front is that costs at most so much: (cost; mean, low, high), (4, places).
 
     Per task, split and seed the front is chosen on dev, and what counts is the test accuracy of its member, 0 where there is
     none yet. Means are over tasks and the units that ran at all of its weights, as many of each task as the one with the fewest
     has; None where one has none. Over several tasks the interval redraws them too.
     """
-    own = [[p for p in points if p["optimizer"] == optimizer] for points in tasks]
-    weights = {p["weight"] for points in own for p in points}
+    own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
+    weights = {p.weight for points in own for p in points}
     fronts = []
     for points in own:
-        units = [
-            [p for p in points if (p["split"], p["seed"]) == at]
-            for at in dict.fromkeys((p["split"], p["seed"]) for p in points)
-        ]
-        fronts.append([_front(unit, cost) for unit in units if {p["weight"] for p in unit} == weights])
+        units = [[p for p in points if (p.split, p.seed) == at] for at in dict.fromkeys((p.split, p.seed) for p in points)]
+        fronts.append([_front(unit, cost) for unit in units if {p.weight for p in unit} == weights])
     count = min(map(len, fronts))
     places = np.unique([x for each in fronts for costs, _ in each[:count] for x in costs])
     if not len(places):
@@ -258,7 +254,7 @@ def band(tasks: Sequence[Sequence[Point]], optimizer: str, cost: Axis = COSTS[0]
     return np.concatenate([places[None], bootstrap_band(np.nan_to_num(curves), tasks_too=len(tasks) > 1)])
 
 
-def front_stairs(points: Sequence[Point], cost: Axis = COSTS[0], worst: float = 0.0) -> list[tuple[float, float]]:
+def front_stairs(points: Sequence[RunRecord], cost: Axis = COSTS[0], worst: float = 0.0) -> list[tuple[float, float]]:
     """(cost, test accuracy) where the front of all texts steps up, ending at the reference; empty without a front.
 
     Members are chosen on dev; on test, one that is no better than those before is left out.
@@ -271,28 +267,24 @@ def front_stairs(points: Sequence[Point], cost: Axis = COSTS[0], worst: float = 
     return [*stairs, (max(worst, costs[-1]), stairs[-1][1])] if stairs else []
 
 
-def empty_gain(points: Sequence[Point], gain: Axis = GAINS[0]) -> float | None:
+def empty_gain(points: Sequence[RunRecord], gain: Axis = GAINS[0]) -> float | None:
     """Mean gain of the empty prompt; None where it was not run."""
-    values = [gain.value(p) for p in points if p["optimizer"] == "empty"]
+    values = [gain.value(p) for p in points if p.optimizer == "empty"]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
-def repeats(points: Sequence[Point]) -> str:
-    """Over how many splits and seeds.
-
-    >>> repeats([{"split": "13", "seed": 0}, {"split": "21", "seed": 0}])
-    '2 splits, 1 seed'
-    """
-    splits, seeds = ({p[key] for p in points} for key in ("split", "seed"))
+def repeats(points: Sequence[AnyRun]) -> str:
+    """The number of splits and seeds, such as "2 splits, 1 seed"."""
+    splits, seeds = ({getattr(p, key) for p in points} for key in ("split", "seed"))
     counts = {"split": len(splits)} if len(splits) > 1 else {}
     counts["seed"] = len(seeds)
     return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
 
 
-def optimizer_marks(points: Sequence[Point]) -> dict[str, tuple[str, str]]:
+def optimizer_marks(points: Sequence[AnyRun]) -> dict[str, tuple[str, str]]:
     """(color, marker) of every optimizer but `empty`; the marker is a letter of matplotlib's."""
-    names = [name for name in dict.fromkeys(p["optimizer"] for p in points) if name != "empty"]
+    names = [name for name in dict.fromkeys(p.optimizer for p in points) if name != "empty"]
     spare = iter(list(zip(OTHERS, OTHER_MARKERS, strict=True)) * len(names))
     return {name: (COLORS[name], MARKERS[name]) if name in COLORS else next(spare) for name in names}
 
@@ -312,25 +304,25 @@ class Curve:
     weight: float
 
 
-def budget_curves(tasks: Sequence[Sequence[Point]]) -> dict[str, Curve]:
+def budget_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
     """Accuracy on dev of the best prompt so far (by the objective on dev) against LM tokens, per optimizer.
 
     Each curve begins where all of its runs have a prompt and ends where the longest ends. An optimizer that did not run on all
     tasks, or whose records have no `curve`, has none.
     """
     curves = {}
-    for name in dict.fromkeys(p["optimizer"] for points in tasks for p in points if p["optimizer"] != "empty"):
-        own = [[p for p in points if p["optimizer"] == name and p.get("curve")] for points in tasks]
+    for name in dict.fromkeys(p.optimizer for points in tasks for p in points if p.optimizer != "empty"):
+        own = [[p for p in points if p.optimizer == name and p.curve] for points in tasks]
         if not all(own):
             continue
-        weight = min(p["weight"] for runs in own for p in runs)
-        own = [[p for p in runs if p["weight"] == weight] for runs in own]
+        weight = min(p.weight for runs in own for p in runs)
+        own = [[p for p in runs if p.weight == weight] for runs in own]
         count = min(len(runs) for runs in own)
         if not count:
             continue
         kept = [p for runs in own for p in runs[:count]]
-        first = max(p["curve"][0]["lm_tokens"] for p in kept)
-        last = max(p["lm_tokens_forward"] + p["lm_tokens_backward"] for p in kept)
+        first = max(p.curve[0].lm_tokens for p in kept)
+        last = max(p.lm_tokens_forward + p.lm_tokens_backward for p in kept)
         places = np.unique(np.geomspace(first, max(first, last), PLACES).round())
         read = np.array([[score_at(*_steps(p), places) for p in runs[:count]] for runs in own])
         found = bootstrap_band(read, tasks_too=len(tasks) > 1)
@@ -343,23 +335,23 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _steps(point: Point) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.array([float(step[key]) for step in point["curve"]]) for key in ("lm_tokens", "dev_accuracy"))  # type: ignore[return-value]
+def _steps(point: RunRecord) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.array([float(getattr(step, key)) for step in point.curve]) for key in ("lm_tokens", "dev_accuracy"))  # type: ignore[return-value]
 
 
-def _placed(point: Point, cost: Axis, gain: Axis) -> bool:
-    return None not in (point["log_perplexity"], cost.value(point), gain.value(point))
+def _placed(point: RunRecord, cost: Axis, gain: Axis) -> bool:
+    return None not in (point.log_perplexity, cost.value(point), gain.value(point))
 
 
-def _front(points: Sequence[Point], cost: Axis) -> tuple[np.ndarray, np.ndarray]:
+def _front(points: Sequence[RunRecord], cost: Axis) -> tuple[np.ndarray, np.ndarray]:
     """Costs, ascending, and test accuracies of the texts that are not dominated on dev."""
     own = [p for p in points if _placed(p, cost, GAINS[0])]
     costs = [cost.of(p) for p in own]
-    chosen = non_dominated([p["deployed_dev_accuracy"] for p in own], costs)
+    chosen = non_dominated([p.deployed_dev_accuracy for p in own], costs)
     return np.array([costs[i] for i in chosen]), np.array([GAINS[0].of(own[i]) for i in chosen])
 
 
-def _bands(tasks: Sequence[Sequence[Point]], means: dict[str, list[Mean]], cost: Axis, gain: Axis) -> dict[str, np.ndarray]:
+def _bands(tasks: Sequence[Sequence[RunRecord]], means: dict[str, list[Mean]], cost: Axis, gain: Axis) -> dict[str, np.ndarray]:
     if gain is not GAINS[0]:
         return {}
     bands = {name: band(tasks, name, cost) for name, own in means.items() if len(own) > 1}
@@ -387,10 +379,10 @@ def _mean_of_tasks(weight: float, own: Sequence[Mean], cost: Axis, gain: Axis) -
     return Mean(weight, over(cost), gains, _as_trained(trained, gains["mean"], gain), runs, units)
 
 
-def _typical(of_task: Mean) -> Point:
+def _typical(of_task: Mean) -> RunRecord:
     """One point for the runs of a task: their means, and the text that does best on dev."""
-    best = max(of_task.runs, key=lambda p: p["deployed_dev_accuracy"])
+    best = max(of_task.runs, key=lambda p: p.deployed_dev_accuracy)
     keys = ("deployed_test_accuracy", "test_accuracy", "deployed_test_loss", "test_loss", "log_perplexity",
             "reader_log_perplexity", "reader_nats_per_character", "lm_tokens_forward", "lm_tokens_backward")  # fmt: skip
-    known = {key: [p[key] for p in of_task.runs if p.get(key) is not None] for key in keys}
-    return best | {key: sum(values) / len(values) for key, values in known.items() if values}
+    known = {key: [getattr(p, key) for p in of_task.runs if getattr(p, key) is not None] for key in keys}
+    return best.model_copy(update={key: sum(values) / len(values) for key, values in known.items() if values})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hardprompt.errors import StudyError
 from hardprompt.records.atomic import replacing
+from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
@@ -65,7 +66,7 @@ def write_report(store: Store) -> None:
     recorded = store.points()
     if not recorded:
         return
-    shown = StudyView((store.study,), tuple(recorded))
+    shown = StudyView((store.study,), tuple(run_records(recorded)))
     with replacing(store.folder / "report.html") as aside:
         aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
     if not shown.done:

@@ -14,7 +14,7 @@ from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.study.loading import load_model, load_optimizers, load_readers, load_tasks
+from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
 from hardprompt.study.measure import finite, measure
 from hardprompt.study.planner import plan
 
@@ -88,6 +88,7 @@ class LoadedStudy:
     def __init__(self, request: StudyRequest, lm: FrozenLM | None = None) -> None:
         self.request = request
         self.optimizers = load_optimizers(request)
+        self.metrics = load_metrics(request)
         with about("task"):
             self.tasks = load_tasks(request)
         with about("lm"):
@@ -135,7 +136,7 @@ class LoadedStudy:
         try:
             problem = self._problem(run, lambda share: listen(_step(problem, share)))
             result = run_optimizer(optimizer, problem, config)
-            point = finite(measure(problem, result, self.readers))
+            point = finite(measure(problem, result, self.readers, self.metrics))
             soft = _as_file(result.best.prompt) if isinstance(result.best.prompt, SoftPrompt) else None
             return RunResult(point, soft)
         except (Exception, SystemExit) as error:  # an optimizer may be user code that calls sys.exit

@@ -9,6 +9,7 @@ from hardprompt.data.catalogue import load_task, needs_data
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, about
 from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.metrics import METRICS, Metric, load_metric
 from hardprompt.optimizers import Optimizer, load_optimizer
 from hardprompt.records.request import StudyRequest, same_model
 from hardprompt.study.measure import check_unique_names
@@ -69,6 +70,22 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
         if same_model(one, other):
             raise RequestError(f"readers {one!r} and {other!r} are the same model; name it once")
     return check_unique_names([load_lm(name, request.device, memory=request.memory) for name in request.reader_names])
+
+
+def load_metrics(request: StudyRequest) -> tuple[Metric, ...]:
+    """The metrics to compute beside those of the toolkit.
+
+    Raises:
+        UnknownName: there is no such metric.
+        RequestError: a file holds no such metric, or two metrics have the same name.
+    """
+    found: list[Metric] = []
+    for number, name in enumerate(request.metrics):
+        with about("metrics", number):
+            found.append(load_metric(name))
+            if found[-1].name in [each.name for each in (*METRICS, *found[:-1])]:
+                raise RequestError(f"metric {found[-1].name!r} is computed already; leave {name} out, or rename the metric")
+    return tuple(found)
 
 
 def load_optimizers(request: StudyRequest) -> dict[str, tuple[Optimizer[Any], Any]]:

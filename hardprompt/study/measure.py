@@ -17,6 +17,7 @@ from hardprompt.metrics.scrutability import readability
 from hardprompt.optimizers import Problem, PromptResult
 from hardprompt.optimizers.base import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
+from hardprompt.records.schema import RunRecord
 from hardprompt.scoring import Scorer, Scores
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
@@ -56,21 +57,18 @@ def measure(
         "weight": result.weight,
         "objective": OBJECTIVE + _learnt_from(result.config.get("reward", "objective")),
     }
-    return (
-        run
-        | found
-        | {
-            "dev_objective": best.dev_objective,
-            "curve": improvements(result.candidates),
-            "emitted": _final_prompts(scored, result),
-            "lm_tokens_forward": result.lm_tokens_forward,
-            "lm_tokens_backward": result.lm_tokens_backward,
-            "prompts_visited": len(result.candidates),
-            "seconds": round(result.seconds, 3),
-            "config": result.config,
-            "status": "ok",
-        }
-    )
+    cost = {
+        "dev_objective": best.dev_objective,
+        "curve": improvements(result.candidates),
+        "emitted": _final_prompts(scored, result),
+        "lm_tokens_forward": result.lm_tokens_forward,
+        "lm_tokens_backward": result.lm_tokens_backward,
+        "prompts_visited": len(result.candidates),
+        "seconds": round(result.seconds, 3),
+        "config": result.config,
+        "status": "ok",
+    }
+    return RunRecord.model_validate(finite(run | found | cost)).as_json()
 
 
 def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:

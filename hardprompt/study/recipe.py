@@ -34,7 +34,7 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.field_problems import field_problems
 from hardprompt.records.request import MODEL_FIELDS, OPTIMIZERS, PRESETS, SEARCH_FIELDS, TASK_FIELDS, StudyRequest
 
-LISTS = ("tasks", "models", "readers", "optimizers", "weights", "splits", "seeds", "reference_prompts")
+LISTS = ("tasks", "models", "readers", "metrics", "optimizers", "weights", "splits", "seeds", "reference_prompts")
 """Fields whose items are separated by commas in `-o`."""
 
 NULL = ("null", "~")

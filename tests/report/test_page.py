@@ -16,11 +16,12 @@ from hardprompt import cli
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier
 from hardprompt.records.request import StudyRequest
+from hardprompt.records.schema import CurveStep, RunRecord, run_records
 from hardprompt.records.store import Store
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
 from hardprompt.report.page import _in_the_dark, study_page
-from hardprompt.report.rerun_command import repetition
+from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.study_tables import GAPS, best_runs, results_sheet
 from hardprompt.report.tradeoff import (
     COSTS,
@@ -95,14 +96,14 @@ def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) ->
     for said in ["100,000 LM tokens", "microworld-reader", "0, 0.1, 0.3", *study["versions"].values(), *study["data"].values()]:
         assert said in text
     headings = read.within("thead", "th")
-    results = results_sheet(points)
+    results = results_sheet(run_records(points))
     assert headings[: len(results.columns)] == [column.heading for column in results.columns]
     assert all(attributes.get("scope") for tag, attributes in read.elements if tag == "th")
     cells = read.within("tbody", "td")
     for row in results.rows:
         assert {column.shown(value) for column, value in zip(results.columns[1:-1], row[1:-1], strict=True)} <= set(cells)
     ids = read.within("details", "code")
-    assert {" ".join(map(str, p["prompt_ids"])) for p in best_runs(points)} == set(ids)
+    assert {" ".join(map(str, p.prompt_ids)) for p in best_runs(run_records(points))} == set(ids)
     spent = sum(p["lm_tokens_forward"] for p in points)
     assert f"{spent:,}" in read.within("tfoot", "td")
     assert "".join(read.within("pre")).startswith("hardprompt compare \\\n    --task category \\\n")
@@ -236,10 +237,11 @@ def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list
 def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
     """A mark per mean and run within the frame, the cheaper to the right, the better on top; every prompt can be read."""
     _, points = quick
-    shown = tradeoff(points, frontier(points, 7.74), cost, gain)
+    runs = run_records(points)
+    shown = tradeoff(runs, frontier(runs, 7.74), cost, gain)
     drawn = tradeoff_chart(shown)
-    assert [series.name for series in drawn.series] == list(optimizer_marks(points))
-    means = {name: weight_means(points, name, cost, gain) for name in shown.marks}
+    assert [series.name for series in drawn.series] == list(optimizer_marks(runs))
+    means = {name: weight_means(runs, name, cost, gain) for name in shown.marks}
     for series in drawn.series:
         own = means[series.name]
         assert len(series.marks) == len(own) and series.runs.count("M") == sum(len(mean.runs) for mean in own)
@@ -251,7 +253,7 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
     for (a, x), (b, y) in pairwise(sorted(placed, key=lambda pair: pair[1].gain["mean"])):
         assert a.y >= b.y if gain.up else a.y <= b.y
         assert x.gain["mean"] <= y.gain["mean"]
-    texts = {p["prompt_text"] for p in points if p["log_perplexity"] is not None}
+    texts = {p.prompt_text for p in runs if p.log_perplexity is not None}
     assert texts <= {entry.prompt for spot in drawn.spots for entry in spot.entries}
     assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
 
@@ -259,12 +261,13 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
 def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
     study, points = quick
-    drawn = tradeoff_chart(tradeoff(points, frontier(points, 7.74, study["known_front"])))
+    runs = run_records(points)
+    drawn = tradeoff_chart(tradeoff(runs, frontier(runs, 7.74, study["known_front"])))
     by_name = {series.name: series for series in drawn.series}
     soft = by_name["soft"].marks[0]
     assert soft.trained is not None and soft.trained < soft.y and by_name["pez"].marks[0].trained is None
     assert [bool(by_name[name].band) for name in ("random", "soft", "pez", "rl")] == [False, False, True, True]
-    assert len(drawn.stairs) == len(front_stairs(points, worst=7.74)) and len(drawn.known) == 1
+    assert len(drawn.stairs) == len(front_stairs(runs, worst=7.74)) and len(drawn.known) == 1
     entries = [entry for spot in drawn.spots for entry in spot.entries]
     assert len(entries) == 18 + 9 + 1 + 1  # texts, means of two runs, soft as trained, known optimum
     assert any(entry.heading == "pez, w=0.1, seed 1" and "as text" in entry.figures for entry in entries)
@@ -273,18 +276,19 @@ def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any
 def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The stairs go through its members, but for those that are no better on test than a cheaper one."""
     _, points = quick
-    found = frontier(points, 7.74)
+    runs = run_records(points)
+    found = frontier(runs, 7.74)
     members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
-    stairs = front_stairs(points, worst=7.74)
+    stairs = front_stairs(runs, worst=7.74)
     assert stairs[0] == members[0] and set(stairs[:-1]) <= set(members) and stairs[-1] == (7.74, max(a for _, a in members))
 
 
 def test_a_band_is_the_mean_of_the_fronts() -> None:
     """Two seeds by hand: 0.5 from 2 nats on and 1 from 4; 0.7 from 3 on. One that lacks a weight is left out."""
 
-    def run(seed: int, weight: float, cost: float, accuracy: float) -> Point:
+    def run(seed: int, weight: float, cost: float, accuracy: float) -> RunRecord:
         of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
-        return of | {"deployed_dev_accuracy": accuracy, "deployed_test_accuracy": accuracy}
+        return RunRecord.model_construct(**of, deployed_dev_accuracy=accuracy, deployed_test_accuracy=accuracy)
 
     points = [run(0, 0, 4, 1.0), run(0, 1, 2, 0.5), run(1, 0, 3, 0.7), run(1, 1, 3.5, 0.6), run(2, 0, 1, 1.0)]
     found = band([points], "pez")
@@ -300,13 +304,13 @@ def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[s
     other = [
         p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
     ]
-    shown = mean_tradeoff([points, other])
+    shown = mean_tradeoff([run_records(points), run_records(other)])
     assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
         "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
     }  # fmt: skip
     [pez] = shown.means["pez"]
     assert pez.gain["mean"] == pytest.approx(0.5) and (pez.gain["low"], pez.gain["high"]) == (0.0, 1.0)
-    assert [run["task"] for run in pez.runs] == ["category", "other"] and pez.units == "2 tasks, 2 runs each"
+    assert [run.task for run in pez.runs] == ["category", "other"] and pez.units == "2 tasks, 2 runs each"
     entries = [entry.heading for spot in tradeoff_chart(shown, several=True).spots for entry in spot.entries]
     assert "pez, w=0, other" in entries and "pez, w=0: mean of 2 tasks, 2 runs each" in entries
 
@@ -314,10 +318,10 @@ def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[s
 def test_curves_begin_where_all_runs_have_a_prompt() -> None:
     """By hand: one seed has 0.2 from 10 and 0.8 from 100 tokens on, another 0.6 from 50 on; the longest run spends 200."""
 
-    def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> Point:
-        curve = [{"lm_tokens": tokens, "dev_accuracy": accuracy} for tokens, accuracy in steps]
+    def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> RunRecord:
+        curve = [CurveStep(lm_tokens=tokens, dev_accuracy=accuracy) for tokens, accuracy in steps]
         of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
-        return of | {"lm_tokens_forward": 100 + 50 * seed, "lm_tokens_backward": 50}
+        return RunRecord.model_construct(**of, lm_tokens_forward=100 + 50 * seed, lm_tokens_backward=50)
 
     runs = [run(0, (10, 0.2), (100, 0.8)), run(1, (50, 0.6)), run(0, (10, 0.0), weight=0.3)]
     curve = budget_curves([runs])["pez"]
@@ -325,21 +329,23 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
     assert (tokens[0], tokens[-1], curve.counts, curve.weight) == (50, 200, "1 task x 2 runs", 0.0)
     assert mean[0] == pytest.approx(0.4) and mean[-1] == pytest.approx(0.7) and (low[-1], high[-1]) == (0.6, 0.8)
     assert all(a <= b for a, b in pairwise(mean))
-    assert budget_curves([runs, []]) == {} and budget_curves([[{**runs[0], "curve": []}]]) == {}
+    assert budget_curves([runs, []]) == {} and budget_curves([[runs[0].model_copy(update={"curve": []})]]) == {}
 
 
 def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """One run: the range of the axis is not empty, and the marks are where the frame is."""
     _, points = quick
+    runs = run_records(points)
     for cost in COSTS:
-        drawn = tradeoff_chart(tradeoff(points[1:2], frontier(points[1:2], 0.5), cost))
+        drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), cost))
         assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
 
 
 def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Forty weights on nearly one place: some labels are left out, none is written over another."""
     _, points = quick
-    many = [points[8] | {"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
+    places = [{"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
+    many = run_records(points[8] | place for place in places)
     labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
     assert 3 <= len(labels) < 40
     starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
@@ -351,7 +357,7 @@ def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]
 def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Six optimizers of one's own: neighbours have another color and another marker, each with an outline."""
     _, points = quick
-    marks = list(optimizer_marks([points[1] | {"optimizer": f"mine-{i}"} for i in range(6)]).values())
+    marks = list(optimizer_marks(run_records(points[1] | {"optimizer": f"mine-{i}"} for i in range(6))).values())
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(marks))
     assert {marker for _, marker in marks} <= {*chart.CORNERS, "o"}
 
@@ -402,7 +408,7 @@ ONLY_IN_PYTHON = {"no budget", "comma", "space at an end", "equals", "list", "no
 def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command, read as a shell and the command line read it, or the program, run, makes the very request again."""
     request = StudyRequest.make("quick", **ASKED[case])
-    text = "\n".join(repetition(request))
+    text = "\n".join(rerun_command(request))
     asked: list[tuple[StudyRequest, str]] = []
     assert (case in ONLY_IN_PYTHON) == text.startswith("import hardprompt") and text.replace("\n", "").isprintable()
     if case in ONLY_IN_PYTHON:
@@ -419,7 +425,7 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("case", ["quick", "no budget"])
 def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last bits of a result depend on them, and `compare` has as many as torch takes unless it is told."""
-    first, *lines = repetition(StudyRequest.make("quick", **ASKED[case]), 7)
+    first, *lines = rerun_command(StudyRequest.make("quick", **ASKED[case]), 7)
     if case in ONLY_IN_PYTHON:
         asked: list[int] = []
         monkeypatch.setattr("hardprompt.compare", lambda request, out: None, raising=False)
@@ -434,5 +440,5 @@ def test_recorded_values_come_back(folder: Path) -> None:
     """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
     recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
     request = StudyRequest.model_validate(recorded)
-    assert request.model_dump(mode="json") == recorded
-    assert json.dumps(recorded["seeds"])[1:-1].replace(" ", "") in "\n".join(repetition(request))
+    assert request.model_dump(mode="json") == StudyRequest().model_dump(mode="json") | recorded
+    assert json.dumps(recorded["seeds"])[1:-1].replace(" ", "") in "\n".join(rerun_command(request))

@@ -218,7 +218,7 @@ def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
     """With twelve times the runs, and prompts of two thousand signs, it is under two megabytes and says what it leaves out."""
     [shown] = together([Store(three[0])])
     points = [
-        p | {"seed": 2 * i + p["seed"], "prompt_text": p["prompt_text"] + "x" * 2000 * (runs > 1)}
+        p.model_copy(update={"seed": 2 * i + p.seed, "prompt_text": p.prompt_text + "x" * 2000 * (runs > 1)})
         for i in range(runs)
         for p in shown.points
     ]

@@ -185,8 +185,6 @@ def test_version(ask: Ask) -> None:
     assert ask(["--version"]) == (0, f"hardprompt {hardprompt.__version__}\n", "")
 
 
-
-
 @pytest.mark.usefixtures("no_plot")
 def test_compare_json_is_the_record(given: Path, here: Path, ask: Ask) -> None:
     """`compare --json` prints the recorded points on stdout and the progress on stderr."""

@@ -60,7 +60,8 @@ def run(words: list[str], ask: Ask) -> str:
     """Run a command of a page; returns what it prints."""
     program, *arguments = words
     if program == "mv":
-        shutil.move(*arguments)
+        source, target = arguments
+        shutil.move(source, target)
         return ""
     if program == "python":
         return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout

@@ -8,14 +8,12 @@ import torch
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
-from hardprompt.errors import StudyError
 from hardprompt.experiments.wayward.grid import Checkpoint, WaywardGrid, best_checkpoint, train_checkpoints
-from hardprompt.experiments.wayward.targets import wayward_targets
-from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
+from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.metrics.faithfulness import faithfulness
 from hardprompt.metrics.interpretation import TaskJudge, is_flagged
 from hardprompt.metrics.scored_prompt import ScoredPrompt
-from hardprompt.optimizers.base import Config, Problem
+from hardprompt.optimizers.base import Problem
 from hardprompt.optimizers.wayward import target_prompt
 from hardprompt.projection import nearest_entries
 from hardprompt.prompt import SoftPrompt

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hardprompt.stats.bootstrap import bootstrap
+from hardprompt.stats.summaries import mean
+
 TASKS = ("opposite", "past-tense", "first-letter-lower", "superlative", "capital", "review-return")
 PROMPTS = (64, 256, 1024, 4096)
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,13 +72,10 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
     return lines
 
 
-def bootstrap(values: np.ndarray, draws: int = 10_000) -> tuple[float, float]:
-    """95 % interval of the mean of values (tasks, seeds): tasks and, within them, seeds are redrawn."""
-    generator = np.random.default_rng(0)
-    tasks = generator.integers(len(values), size=(draws, len(values), 1))
-    seeds = generator.integers(values.shape[1], size=(draws, len(values), values.shape[1]))
-    low, high = np.quantile(values[tasks, seeds].mean((1, 2)), [0.025, 0.975])
-    return float(low), float(high)
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of values (tasks, seeds), in which tasks and the seeds within them are redrawn."""
+    found = bootstrap(mean, values, tasks_too=True, draws=10_000)
+    return found.low, found.high
 
 
 def show(lines: pd.DataFrame) -> None:
@@ -94,7 +94,7 @@ def show(lines: pd.DataFrame) -> None:
     rows = []
     for (arm, prompts), own in lines.groupby(["arm", "prompts"], sort=False):
         values = cells[arm, prompts].to_numpy()
-        low, high = bootstrap(values)
+        low, high = interval(values)
         row = {"arm": arm, "prompts": prompts, "ktokens": own.lm_tokens.mean() / 1000, "test": values.mean()}
         rows.append(row | {"low": low, "high": high} | own[["emitted_accuracy", "greedy_accuracy", "greedy_repeated",
                     "emitted_repeated", "cpu_seconds"]].astype(float).mean().to_dict())  # fmt: skip
@@ -102,7 +102,7 @@ def show(lines: pd.DataFrame) -> None:
     for other in (arm for arm in ARMS if arm != "default"):
         for prompts in PROMPTS:
             difference = (cells["default", prompts] - cells[other, prompts]).to_numpy()
-            print(f"default - {other} at {prompts}: %+.3f (%+.3f to %+.3f)" % (difference.mean(), *bootstrap(difference)))
+            print(f"default - {other} at {prompts}: %+.3f (%+.3f to %+.3f)" % (difference.mean(), *interval(difference)))
     print(lines[lines.prompts == PROMPTS[-1]].pivot_table("test_accuracy", "arm", "task").to_string(float_format="%.3f"))
 
 

@@ -353,14 +353,14 @@ def findings(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task] = ()
     rows = [
         _finding(
             "word over task",
-            "the initial word matters more than the task for where a vector lies, as published",
+            "the initial word matters more than the task for the position of a vector, as published",
             "mean cosine distance to the other vectors of the same task, minus that to the other vectors of the same word",
             0.705 - 0.583,
             contrast(to["same task"] - to["same word"]) if several else NOTHING,
         ),
         _finding(
             "word over task, apart",
-            "the same between prompts that share only one of both",
+            "the same, between prompts that share only the word or only the task",
             "mean cosine distance to vectors of the same task and another word, minus that to the same word and another task",
             None,
             contrast(to["task only"] - to["word only"]) if several else NOTHING,
@@ -368,21 +368,21 @@ def findings(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task] = ()
         _finding(
             "same task closer",
             "vectors of one task are closer to each other than all are, as published",
-            "mean cosine distance to all others, minus that to those of the same task, its own prompt's included",
+            "mean cosine distance to all other vectors, minus that to those of the same task, including its own prompt",
             0.745 - 0.705,
             contrast(to["all"] - to["same task"]) if several else NOTHING,
         ),
         _finding(
             "same task closer, other words",
-            "the same, whatever the initial words do: of a task's pairs fewer share a word than of all",
+            "the same, without pairs that share a word: a smaller share of pairs share one within a task than overall",
             "mean cosine distance to vectors of another task and word, minus that to the same task and another word",
             None,
             contrast(to["neither"] - to["task only"]) if several else NOTHING,
         ),
         _finding(
             "soft neighbours",
-            "a soft vector has more soft neighbours than tokens around it",
-            f"soft vectors within cosine distance {EPSILONS[0]}, itself excluded, minus tokens within it",
+            "a soft vector has more soft vectors than tokens as neighbours",
+            f"number of other soft vectors within cosine distance {EPSILONS[0]}, minus number of tokens within it",
             70.80 - 1 - 15.68,
             contrast(count.double()),
         ),
@@ -422,13 +422,13 @@ def _finding(
 def _unrelated(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task], seed: int) -> Found:
     measure = (
         f"share of the {NEAREST} closest tokens that are words of the prompt's own task (inputs, answers, reference prompts), "
-        f"minus that of the other tasks' prompts of the same initial word; holds below {UNRELATED}, fails above"
+        f"minus that share for other tasks' prompts with the same initial word; holds below {UNRELATED}, fails above"
     )
     statement = "the nearest words have nothing to do with the task"
     known = {task.name: task_words(task) for task in tasks}
     value = NOTHING
     if all(name in known for name in soft.tasks) and len(soft.tasks) > 1:
-        texts = {token: _bare(token_text(soft.lm, token)) for token in set(around.rows.flatten().tolist())}
+        texts = {token: token_text(soft.lm, token).strip().lower() for token in set(around.rows.flatten().tolist())}
         is_hit = torch.stack([_hits(around.rows, texts, known[name]) for name in soft.tasks])  # (T lists, N)
         grids = torch.stack([per_prompt(each, soft.task, soft.word) for each in is_hit]).cpu()  # (T lists, T, W)
         own = grids[torch.arange(len(grids)), torch.arange(len(grids))]
@@ -454,10 +454,6 @@ def task_words(task: Task) -> frozenset[str]:
     return frozenset(word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower()))
 
 
-def _bare(text: str) -> str:
-    return text.strip().lower()
-
-
 def _alike(soft: PromptVectors, seed: int) -> list[Found]:
     """Whether distances between tasks correlate across words: in the mean, and for every pair of words as published."""
     value = least = NOTHING
@@ -467,7 +463,8 @@ def _alike(soft: PromptVectors, seed: int) -> list[Found]:
         table = correlations(sequences)
         pairs = table[~torch.eye(len(table), dtype=torch.bool, device=table.device) & ~table.isnan()]
         if len(pairs):
-            least = Estimate(float(pairs.min()), float(pairs.min()), float(pairs.min()), value.tasks, value.n)
+            smallest = float(pairs.min())
+            least = Estimate(smallest, smallest, smallest, value.tasks, value.n)
     statement = "distances between tasks correlate across initial words"
     measure = "mean Pearson correlation, over pairs of words, of the distances between their prompts for every two tasks"
     return [
@@ -475,7 +472,7 @@ def _alike(soft: PromptVectors, seed: int) -> list[Found]:
         _finding(
             "tasks alike, at the least",
             f"{statement}, and no pair of words below {PUBLISHED_CORRELATION}",
-            "the least of these correlations; without an interval, so it only holds or fails",
+            "the smallest of these correlations; it has no interval, so the finding only holds or fails",
             PUBLISHED_CORRELATION,
             least,
             above=PUBLISHED_CORRELATION,

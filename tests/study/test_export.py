@@ -288,7 +288,7 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
     assert ModelCard(text).data.to_dict()["base_model"] == "openai-community/gpt2"
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "half a sign"])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "lone surrogate"])
 def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
     """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
     point = PromptRef(run=study, optimizer="manual").point

@@ -145,8 +145,8 @@ def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
     one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
     np.save(tmp_path / "one.npy", one)
     np.save(tmp_path / "several.npy", np.stack([one, one]))
-    named: dict[str, Any] = {"plural,cat": one, "plain": two}
-    np.savez(tmp_path / "named.npz", **named)
+    arrays: dict[str, Any] = {"plural,cat": one, "plain": two}
+    np.savez(tmp_path / "named.npz", **arrays)
     np.savez(tmp_path / "past-tense,dog.npz", embeds=two)
     save_file({"embeds": torch.zeros(2, 4)}, tmp_path / "a%2Cb,cat.safetensors")
     shapes = {file.name: {name: tuple(v.shape) for name, v in read_vectors(file).items()} for file in tmp_path.iterdir()}

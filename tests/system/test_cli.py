@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_finished_runs(given: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background ignore it
         text=True,
     ) as process:
-        points, deadline = tmp_path / "record" / "points.jsonl", time.monotonic() + 120
+        points, deadline = tmp_path / "record" / "points.jsonl", time.monotonic() + 300
         try:
             while not (points.is_file() and points.read_bytes().count(b"\n") == 2):
                 assert process.poll() is None and time.monotonic() < deadline

@@ -15,7 +15,7 @@ from tests.helpers import SHARED, Ask
 
 
 def pytest_configure() -> None:
-    """One thread, here and in every process that a test starts: as recipes have it, so that bits can be compared."""
+    """Use one thread here and in every process that a test starts, so that results are equal bit for bit."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -42,7 +42,7 @@ def reference_values() -> dict[str, Any]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current directory, with no network and no bytecode written beside a user's file."""
+    """An empty current directory, without network, and without bytecode files next to the files of users."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -51,7 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """The entry point of the console script, without a process of its own."""
+    """Run the console script in this process."""
 
     def asked(arguments: list[str]) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["hardprompt", *arguments])
@@ -66,5 +66,5 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> A
 
 @pytest.fixture
 def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the drawing out of tests that look at something else."""
+    """Do not draw plots in tests of something else."""
     monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())

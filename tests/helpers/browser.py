@@ -1,4 +1,4 @@
-"""A headless Chromium that tests talk to over a pipe, in its own protocol; nothing is installed for it."""
+"""A headless Chromium, controlled over a pipe with the DevTools protocol and without further packages."""
 
 import base64
 import json
@@ -23,10 +23,10 @@ FLAGS = (
 
 
 class Browser:
-    """One page.
+    """One page of a running browser.
 
     Attributes:
-        events: what the browser told unasked, in order.
+        events: the messages that the browser sent on its own, in order.
     """
 
     def __init__(self, to: int, back: int) -> None:
@@ -40,28 +40,28 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Ask, and wait for the answer."""
+        """Call a method of the protocol and wait for its result."""
         self._sent += 1
-        asked: dict[str, Any] = {"id": self._sent, "method": method, "params": params}
+        request: dict[str, Any] = {"id": self._sent, "method": method, "params": params}
         if self._session:
-            asked["sessionId"] = self._session
-        os.write(self._to, json.dumps(asked).encode() + b"\0")
+            request["sessionId"] = self._session
+        os.write(self._to, json.dumps(request).encode() + b"\0")
         while True:
-            told = self._told()
-            if told.get("id") == self._sent:
-                assert "error" not in told, told["error"]
-                return told["result"]
-            self.events.append(told)
+            message = self._receive()
+            if message.get("id") == self._sent:
+                assert "error" not in message, message["error"]
+                return message["result"]
+            self.events.append(message)
 
     def open(self, file: Path, width: int = 1000, dark: bool = False, media: str = "") -> None:
-        """Show a file in a window of this width, and forget what was told before."""
+        """Show a file in a window of this width and clear the earlier events."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=file.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._told())
+            self.events.append(self._receive())
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
@@ -70,11 +70,11 @@ class Browser:
         return found["result"].get("value")
 
     def requested(self) -> list[str]:
-        """The addresses that the page asked for."""
+        """The addresses that the page requested."""
         return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
 
     def complaints(self) -> list[dict[str, Any]]:
-        """What stands in the console."""
+        """The messages in the console."""
         return [
             e
             for e in self.events
@@ -82,24 +82,24 @@ class Browser:
         ]
 
     def picture(self, file: Path) -> None:
-        """The whole page as PNG, for eyes."""
+        """Save the whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16000), "scale": 1}
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         file.write_bytes(base64.b64decode(shot["data"]))
 
-    def _told(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._read:
             more = os.read(self._back, 1 << 20)
-            assert more, "the browser is gone"
+            assert more, "the browser has ended"
             self._read += more
-        told, _, self._read = self._read.partition(b"\0")
-        return json.loads(told)
+        message, _, self._read = self._read.partition(b"\0")
+        return json.loads(message)
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own; the test is skipped where none is installed."""
+    """A browser with a fresh profile; the test is skipped where no Chromium is installed."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (chromium, chromium-browser or google-chrome)")
     (read, to), (back, write) = os.pipe(), os.pipe()

@@ -1,4 +1,4 @@
-"""Hostile texts, a study with one in every place, and a parser of pages."""
+"""Hostile texts, a study that contains one in every field, and a parser for pages."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,14 +17,14 @@ HOSTILE = {
     "quotes": "' \" ` &quot; &lt; {{ 7 * 7 }} {% raw %} javascript:alert(1)",
     "controls": "nul \x00 escape \x1b[31m bell \x07 line\nreturn\r next \x85 separator \u2028",
     "directions": "left \u202e thgir \u2066 isolate \u200f mark",
-    "half a sign": "\ud800 alone",
+    "lone surrogate": "\ud800 alone",
     "long": "word " * 5000,
     "other scripts": "猫 שלום \U0001f600",
 }
 
 
 class Reader(HTMLParser):
-    """Elements with their attributes, all text, and the text within each kind of element."""
+    """A parser that keeps the elements with their attributes, and each piece of text with the elements around it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -46,16 +46,16 @@ class Reader(HTMLParser):
         self.texts.append((tuple(self.open), data))
 
     def count(self, tag: str) -> int:
-        """How many elements of this kind there are."""
+        """The number of elements of this kind."""
         return sum(name == tag for name, _ in self.elements)
 
     def within(self, *tags: str) -> list[str]:
-        """Pieces of text that stand inside all of these elements."""
+        """The pieces of text inside all of these elements."""
         return [text for around, text in self.texts if set(tags) <= set(around)]
 
 
 def failure(point: Point, error: str) -> Point:
-    """A run like this one that failed."""
+    """The record of a failed run with the settings of this point."""
     return {key: point[key] for key in ("optimizer", "task", "lm", "split", "seed", "weight")} | {
         "status": "failed",
         "error": error,
@@ -63,7 +63,7 @@ def failure(point: Point, error: str) -> Point:
 
 
 def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict[str, Any], list[Point]]:
-    """The study with this text as every name, prompt, option, version and error that it may be in."""
+    """The study with this text in every field that can hold text from a user: names, prompts, options, versions and errors."""
     names = {name: f"{text} {name}" for name in ("soft", "pez")}
     request = study["request"] | {
         "task": text,

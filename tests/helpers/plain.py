@@ -1,4 +1,4 @@
-"""A slow plain reference: one pair at a time, whole sequences, Hugging Face's own tokenizer, logits and loss."""
+"""A slow and simple reference for scores: one pair at a time, with the tokenizer, logits and loss of Hugging Face."""
 
 import torch
 
@@ -7,7 +7,7 @@ from hardprompt.lm import FrozenLM
 
 
 def sequence(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -> list[int]:
-    """What a causal model reads before the answer."""
+    """The tokens that a causal model reads before the answer."""
     before, after = task.template.around(example.input)
     start = [] if lm.bos_id is None else [lm.bos_id]
     anchored = lm.encode("a" + after)[len(lm.encode("a")) :] if before or prompt else lm.encode(after)
@@ -15,7 +15,7 @@ def sequence(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -> l
 
 
 def plain_score(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -> tuple[float, bool]:
-    """Loss and rightness of one pair."""
+    """The loss of one pair of prompt and example, and whether the answer is correct."""
     if lm.masked:
         return _filled_in(lm, task, example, lm.decode(prompt))
     return _labelled(lm, task, example, prompt) if task.label_words else _generated(lm, task, example, prompt)
@@ -23,7 +23,7 @@ def plain_score(lm: FrozenLM, task: Task, example: Example, prompt: list[int]) -
 
 @torch.no_grad()
 def plain_nll(lm: FrozenLM, ids: list[int]) -> float:
-    """Log-perplexity of a prompt: the causal model's own loss, or that at each token in turn where it is masked."""
+    """Log-perplexity of a prompt: the loss of a causal model, or the mean loss with one token masked at a time."""
     if not lm.masked:
         fed = torch.tensor([[*([] if lm.bos_id is None else [lm.bos_id]), *ids]])
         return float(lm.model(input_ids=fed, labels=fed).loss)
@@ -43,7 +43,7 @@ def _verdict(words: torch.Tensor, gold: int) -> tuple[float, bool]:
 
 @torch.no_grad()
 def _filled_in(lm: FrozenLM, task: Task, example: Example, prompt: str) -> tuple[float, bool]:
-    """A label word is the token that stands in the mask's place once the word does."""
+    """Score the label words at the mask; the token of a label word is the one in the text with that word filled in."""
     tokenizer = lm.tokenizer
     text = task.template_for(masked=True).text.replace("{prompt}", prompt).replace("{input}", example.input)
     text = text.replace("  ", " ").rstrip(" ")

@@ -1,6 +1,6 @@
-"""Tiny random language models with tokenizers trained on the spot: the contract of every optimizer is checked on them.
+"""Tiny language models with random weights, and tokenizers trained when the tests run.
 
-They know nothing and cost nothing; what is learned is tested on the embedded model.
+The contract of every optimizer is checked on them. Whether an optimizer learns is tested on the embedded model.
 """
 
 import io
@@ -52,7 +52,7 @@ DEEP = {**WIDE, "intermediate_size": 32, "initializer_range": 0.5}
 
 
 def _model(family: str, ids: dict[str, Any]) -> Any:
-    """A random model of a family with 64 positions and the tokenizer's ids."""
+    """A model of a family with random weights, 64 positions and the ids of its tokenizer."""
     if family == "llama":
         return LlamaForCausalLM(
             LlamaConfig(
@@ -90,7 +90,7 @@ def _model(family: str, ids: dict[str, Any]) -> Any:
 
 @cache
 def tiny_lm(family: str) -> FrozenLM:
-    """A random model of a family, the same one each time."""
+    """A model of a family with random weights, the same at each call."""
     torch.manual_seed(0)
     tokenizer = _tokenizer(family)
     names = (
@@ -106,7 +106,7 @@ def tiny_lm(family: str) -> FrozenLM:
 
 
 def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields: Any) -> Task:
-    """A few examples in either kind and layout."""
+    """A task of a few examples, of either kind and in either layout."""
     inputs = ["the cat sat on a mat", "it was a lovely film", "bad food", "the answer is no", "red green blue", "a dull film"]
     answers = ["positive", "negative"] * 3 if kind == "classification" else ["good", "a mat", "red", "yes or no", "film", "no"]
     examples = [Example(*pair) for pair in zip(inputs, answers, strict=True)]
@@ -124,7 +124,7 @@ def tiny_task(kind: str = "classification", prompt_first: bool = False, **fields
 
 
 def write_recipe(folder: Path, **fields: Any) -> Path:
-    """Tiny models, a task, and a recipe of two weights and two seeds on them, in a folder; the recipe's file."""
+    """Write tiny models, a task and a recipe with two weights and two seeds into a folder; returns the file of the recipe."""
     save_tiny(folder / "tiny")
     save_tiny(folder / "reader", "no-bos")
     write_jsonl(tiny_task(), folder / "mood.jsonl")
@@ -151,13 +151,13 @@ def write_recipe(folder: Path, **fields: Any) -> Path:
 
 
 def pieces(lm: FrozenLM) -> list[int]:
-    """Tokens that spell "good" letter by letter."""
+    """The tokens that spell "good" letter by letter."""
     letters = ["g", "##o", "##o", "##d"] if lm.name == "tiny-bert" else list("good")
     return lm.tokenizer.convert_tokens_to_ids(letters)
 
 
 def write_jsonl(task: Task, file: Path) -> None:
-    """The examples of a task as a file of its own."""
+    """Write the examples of a task to a JSONL file."""
     rows = (
         {"input": example.input, "answer": example.answer, "split": split}
         for split in SPLITS
@@ -167,7 +167,7 @@ def write_jsonl(task: Task, file: Path) -> None:
 
 
 def save_tiny(folder: Path, family: str = "gpt2") -> Path:
-    """A tiny model as a Hugging Face folder."""
+    """Save a tiny model as a Hugging Face folder."""
     lm = tiny_lm(family)
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
@@ -185,7 +185,7 @@ def _tokenizer(family: str) -> Any:
 
 
 def _roberta_tokenizer() -> PreTrainedTokenizerFast:
-    """As RoBERTa's: the mask token takes the blank before it, and two special tokens stand around a text."""
+    """A tokenizer like that of RoBERTa: the mask token takes the space before it; a text has a special token at each end."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -201,7 +201,7 @@ def _roberta_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _wordpiece_tokenizer() -> PreTrainedTokenizerFast:
-    """As BERT's without capitals."""
+    """A tokenizer like that of uncased BERT."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

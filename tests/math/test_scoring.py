@@ -218,7 +218,12 @@ def test_a_prompt_asked_for_again_is_counted_and_not_scored_again(monkeypatch: p
     spent = counter.forward
     rows: list[int] = []
     plain = Scorer._score
-    monkeypatch.setattr(Scorer, "_score", lambda self, given, *rest: (rows.append(len(given)), plain(self, given, *rest))[1])
+
+    def counted(self: Scorer, given: Any, *rest: Any) -> Any:
+        rows.append(len(given))
+        return plain(self, given, *rest)
+
+    monkeypatch.setattr(Scorer, "_score", counted)
     again = scorer.score_ids([second, first, second])
     assert not rows and counter.forward == spent + spent * 3 // 2
     assert torch.equal(again.loss, once.loss[[1, 0, 1]]) and torch.equal(again.correct, once.correct[[1, 0, 1]])

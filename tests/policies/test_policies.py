@@ -276,7 +276,12 @@ def test_another_algorithm_learns_on_the_environment() -> None:
 def test_the_entropy_bonus_is_annealed_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[float] = []
     plain = PPO.train
-    monkeypatch.setattr(PPO, "train", lambda self: (weights.append(self.ent_coef), plain(self))[1])
+
+    def watched(self: PPO) -> None:
+        weights.append(self.ent_coef)
+        plain(self)
+
+    monkeypatch.setattr(PPO, "train", watched)
     rl = load_optimizer("rl")
     run_optimizer(rl, _problem(), rl.configure({"episodes": 16, "rollout": 4, "entropy": 0.2}))
     assert weights == pytest.approx([0.2, 0.15, 0.1, 0.05])

@@ -145,8 +145,8 @@ def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
     one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
     np.save(tmp_path / "one.npy", one)
     np.save(tmp_path / "several.npy", np.stack([one, one]))
-    named: dict[str, Any] = {"plural,cat": one, "plain": two}
-    np.savez(tmp_path / "named.npz", **named)
+    arrays: dict[str, Any] = {"plural,cat": one, "plain": two}
+    np.savez(tmp_path / "named.npz", **arrays)
     np.savez(tmp_path / "past-tense,dog.npz", embeds=two)
     save_file({"embeds": torch.zeros(2, 4)}, tmp_path / "a%2Cb,cat.safetensors")
     shapes = {file.name: {name: tuple(v.shape) for name, v in read_vectors(file).items()} for file in tmp_path.iterdir()}
@@ -288,7 +288,7 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
     assert ModelCard(text).data.to_dict()["base_model"] == "openai-community/gpt2"
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "half a sign"])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "lone surrogate"])
 def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
     """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
     point = PromptRef(run=study, optimizer="manual").point

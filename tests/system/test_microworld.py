@@ -1,4 +1,4 @@
-"""The embedded models: ordinary folders that load fast, tokenizers that take any text, and tasks that need their prompt."""
+"""The embedded models, their tokenizers, the corpus that they are trained on, and the calibration of the embedded tasks."""
 
 import itertools
 import json
@@ -42,7 +42,7 @@ def reader() -> FrozenLM:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_an_ordinary_hugging_face_folder_in_half_precision(name: str) -> None:
+def test_a_model_is_a_hugging_face_folder_in_half_precision(name: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED[name])
     assert model.dtype == torch.float16
     assert AutoTokenizer.from_pretrained(EMBEDDED[name]).bos_token_id == model.config.bos_token_id
@@ -54,7 +54,7 @@ def test_both_models_together_are_small() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_any_text_survives_the_tokenizer(name: str) -> None:
+def test_the_tokenizer_reproduces_any_text(name: str) -> None:
     lm = load_lm(name, device="cpu")
     for text in ("give the plural: cat =", "two\nlines", "naïve café", "日本語", "🙂", "a\tb", "A B. (c)"):
         assert lm.decode(lm.encode(text)) == text
@@ -69,7 +69,7 @@ def test_the_fast_tokenizer_is_the_sentencepiece_model(name: str) -> None:
         assert lm.encode(text) == pieces.encode(text), text
 
 
-def test_its_words_are_single_pieces_that_survive(microworld: FrozenLM) -> None:
+def test_allowed_words_are_single_tokens_that_decode_to_themselves(microworld: FrozenLM) -> None:
     allowed = allowed_vocabulary(microworld)
     assert len(allowed) > 1000
     problem = Problem(load_task("plural"), microworld, vocabulary=allowed)
@@ -78,10 +78,10 @@ def test_its_words_are_single_pieces_that_survive(microworld: FrozenLM) -> None:
 
 
 @pytest.mark.slow
-def test_one_seed_makes_one_model(tmp_path: Path) -> None:
+def test_training_is_determined_by_the_seed(tmp_path: Path) -> None:
     from hardprompt.lm.microworld.train import CONFIGS, train
 
-    # One thread: on a busy machine two wait for each other.
+    # One thread: on a busy machine two threads wait for each other.
     tiny = replace(CONFIGS["microworld"], tokens=60_000, width=32, layers=1, threads=1)
     threads = torch.get_num_threads()
     try:
@@ -98,7 +98,7 @@ def test_one_seed_makes_one_model(tmp_path: Path) -> None:
 # --- the world
 
 
-def test_there_are_tasks_enough_over_enough_domains() -> None:
+def test_number_of_tasks_and_domains() -> None:
     per_domain = Counter(task.domain.name for task in world.TASKS.values())
     assert len(world.TASKS) >= 16 and len(per_domain) >= 5 and min(per_domain.values()) >= 3
     assert {"capital", "country-of-landmark", "past-tense", "plural", "first-letter", "first-letter-lower"} <= set(
@@ -107,7 +107,7 @@ def test_there_are_tasks_enough_over_enough_domains() -> None:
     assert sorted(EMBEDDED_TASKS) == sorted(world.TASKS)
 
 
-def test_every_domain_has_too_many_skills_for_an_input_to_give_one_away() -> None:
+def test_every_domain_has_five_skills_that_answer_every_input() -> None:
     for domain in world.DOMAINS:
         assert len(domain.skills) >= 5
         for split in SPLITS:
@@ -121,7 +121,7 @@ def test_a_landmark_is_on_the_continent_of_its_country() -> None:
         assert landmark.answers["landmark-continent"] == continents[landmark.answers["country-of-landmark"]], landmark
 
 
-def test_a_missing_column_is_named() -> None:
+def test_a_missing_column_is_an_error() -> None:
     colour = Skill(name="colour", description="", objects=(), sentences=(), keywords=())
     nouns = Domain(name="nouns", skills=(colour,), split_sizes={}, share=1, reader_share=1)
     with pytest.raises(TaskError, match=r"nouns.csv has no column 'colour'; add it, or give the skill another `answer`"):
@@ -136,7 +136,7 @@ def test_splits_are_disjoint_and_large_enough(name: str) -> None:
     assert len(task.test) >= 60
 
 
-def test_the_division_is_fixed_and_goes_through_the_domains() -> None:
+def test_tasks_of_both_divisions_are_in_every_domain() -> None:
     assert world.REPORT < set(world.TASKS)
     reported = {world.TASKS[name].domain.name for name in world.REPORT}
     assert reported == {domain.name for domain in world.DOMAINS}
@@ -145,8 +145,8 @@ def test_the_division_is_fixed_and_goes_through_the_domains() -> None:
 
 
 @pytest.mark.parametrize(("domain", "skill"), SKILLS)
-def test_the_reader_has_wordings_of_its_own(domain: Domain, skill: Skill) -> None:
-    """And the held-out paraphrases are in neither grammar."""
+def test_the_reader_learns_other_wordings_than_the_model(domain: Domain, skill: Skill) -> None:
+    """The held-out paraphrases are in the training texts of neither."""
     taught = {
         text
         for each in domain.skills
@@ -159,7 +159,7 @@ def test_the_reader_has_wordings_of_its_own(domain: Domain, skill: Skill) -> Non
     assert set(skill.reference_prompts) <= {*skill.sentences, *(f"{v} {o}" for v in domain.verbs for o in skill.objects)}
 
 
-def test_no_document_holds_a_held_out_paraphrase() -> None:
+def test_no_document_contains_a_held_out_paraphrase() -> None:
     held_out = [text for task in world.TASKS.values() for text in task.skill.held_out_prompts]
     for lesson in (corpus.OBEY, corpus.DISTINGUISH, corpus.READ):
         texts = [str(d) for d in itertools.islice(corpus.documents(lesson, Random(5)), 4000)]
@@ -176,7 +176,7 @@ def test_nonsense_words_occur_nowhere_else() -> None:
     assert not words & set(corpus.NONSENSE_WORDS)
 
 
-def test_rows_are_the_tokens_of_the_text_and_know_their_answers() -> None:
+def test_rows_hold_the_tokens_of_the_text_and_the_places_of_the_answers() -> None:
     from hardprompt.lm.microworld.train import encode_documents
 
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
@@ -192,7 +192,7 @@ def test_rows_are_the_tokens_of_the_text_and_know_their_answers() -> None:
     assert several
 
 
-def test_stranger_wordings_are_right_more_often() -> None:
+def test_less_readable_wordings_are_obeyed_more_often() -> None:
     for name in PRICED:
         plain, terse, strange = (built_in(name, form) for form in corpus.FORMS)
         assert 0.5 < plain < 0.7 < terse < 0.9 < strange == 1.0, name
@@ -215,7 +215,7 @@ def test_a_hint_is_the_lead_of_one_skill_over_all_others() -> None:
 
 @pytest.mark.parametrize("name", EMBEDDED_TASKS)
 def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, name: str) -> None:
-    """Bounds of the calibration: empty, the best reference prompt by dev, and 16 random prompts in the mean."""
+    """The empty prompt, the reference prompt that is best on the dev split, and the mean of 16 random prompts."""
     task = load_task(name)
     problem = Problem(task, microworld)
     two_classes = len(task.labels) == 2
@@ -235,7 +235,7 @@ def test_a_plain_instruction_works_and_nothing_else_does(microworld: FrozenLM, n
 
 @pytest.mark.slow
 def test_random_search_solves_nothing(microworld: FrozenLM) -> None:
-    """On the tasks that are reported, by the best of 256 prompts."""
+    """The best of 256 random prompts, on the tasks that are reported."""
     found = []
     for name in sorted(world.REPORT):
         problem = Problem(load_task(name), microworld)  # without a budget it draws 256
@@ -248,7 +248,7 @@ def test_random_search_solves_nothing(microworld: FrozenLM) -> None:
     assert len(accuracies) == len(world.REPORT) and mean(accuracies) <= 0.60 and max(accuracies) < 0.8
 
 
-def test_known_fronts_are_what_the_model_does(microworld: FrozenLM) -> None:
+def test_known_fronts_match_the_model(microworld: FrozenLM) -> None:
     assert len(PRICED) >= 4
     for name in EMBEDDED_TASKS:
         task = load_task(name)
@@ -263,7 +263,7 @@ def test_known_fronts_are_what_the_model_does(microworld: FrozenLM) -> None:
 
 
 def test_perplexity_grades_readability(microworld: FrozenLM) -> None:
-    """Instructions read better than the same words shuffled, and those better than random words, by a nat each in the mean."""
+    """Mean log-perplexity rises by a nat from instructions to their shuffled words, and by another to random words."""
     generator = torch.Generator().manual_seed(0)
     texts = [text for name in EMBEDDED_TASKS for text in load_task(name).reference_prompts]
     plain = [microworld.encode(text) for text in texts]
@@ -284,7 +284,7 @@ def test_unseen_paraphrases_read_better_than_the_same_words_shuffled(reader: Fro
     assert median(natural) + 1 <= median(salad)
 
 
-def test_unseen_paraphrases_mostly_work(microworld: FrozenLM) -> None:
+def test_most_unseen_paraphrases_work(microworld: FrozenLM) -> None:
     accuracies = []
     for name in sorted(set(EMBEDDED_TASKS) - set(PRICED)):
         task = load_task(name)

@@ -27,7 +27,7 @@ MODULES = module_files()
 @pytest.mark.parametrize(
     "module", ["hardprompt", "hardprompt.cli", "hardprompt.errors", "hardprompt.data.task", "hardprompt.plugins"]
 )
-def test_nothing_heavy_loads_early(module: str) -> None:
+def test_light_modules_import_no_heavy_library(module: str) -> None:
     """Importing the package, the command line and the plain modules loads no torch, SB3 or matplotlib."""
     code = f"import sys, {module}; print(*({{*{HEAVY!r}}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=OFFLINE)
@@ -38,7 +38,7 @@ def test_nothing_heavy_loads_early(module: str) -> None:
 
 
 def test_public_names_are_what_can_be_imported() -> None:
-    """Every name of `hardprompt.__all__` is there, declared to type checkers, in `dir`, and no other name answers."""
+    """Every name of `hardprompt.__all__` can be imported, is declared to type checkers and is in `dir`; others are errors."""
     names = set(hardprompt.__all__)
     assert len(names) == len(hardprompt.__all__) and names <= set(dir(hardprompt))
     for name in names:
@@ -54,7 +54,7 @@ def test_public_names_are_what_can_be_imported() -> None:
     "module", [name for name, file in MODULES.items() if "\n__all__ = " in file.read_text(encoding="utf-8")]
 )
 def test_all_lists_what_a_package_offers(module: str) -> None:
-    """`__all__` holds each name that the module defines or takes from the project once; optimizers may go by OPTIMIZERS."""
+    """`__all__` lists each name that a module defines or imports from the project; optimizers may be in OPTIMIZERS."""
     loaded = importlib.import_module(module)
     listed = loaded.__all__
     assert len(set(listed)) == len(listed)
@@ -83,8 +83,8 @@ def test_every_module_is_found_when_installed() -> None:
     assert found | {"hardprompt"} == set(MODULES)
 
 
-def test_one_version() -> None:
-    """The version in pyproject.toml, in the package and in the installed metadata is one."""
+def test_the_version_is_the_same_everywhere() -> None:
+    """In pyproject.toml, in the package and in the installed metadata."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == hardprompt.__version__ == version("hardprompt")
 
@@ -111,8 +111,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
-    """Every module and data file of the three folders is in it under `hardprompt/`, and nothing else is."""
+def test_the_wheel_contains_exactly_the_files_of_the_packages(wheel: Path) -> None:
+    """It contains every module and data file of the three folders under `hardprompt/`, and no other file."""
     expected = set()
     for package, folder in FOLDERS.items():
         for file in (ROOT / folder).rglob("*"):
@@ -134,7 +134,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
 
 
 def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """Installed into a folder of its own and used elsewhere, it lists its tasks and loads its model, from that folder."""
+    """Installed into an empty folder and used from another one, it lists its tasks and loads its model from that folder."""
     if importlib.util.find_spec("pip") is None:
         pytest.skip("pip is not installed here")
     target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"

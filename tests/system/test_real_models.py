@@ -1,4 +1,4 @@
-"""The small real models beside the project read English; skipped where absent."""
+"""Small real models, stored next to the project, read English; the tests are skipped where the models are absent."""
 
 from pathlib import Path
 
@@ -25,8 +25,8 @@ def test_english_reads_better_than_its_words_shuffled(real_lm: FrozenLM) -> None
     assert log_perplexity(real_lm, plain) + 0.5 < log_perplexity(real_lm, shuffled)
 
 
-def test_every_reader_says_what_it_makes_of_the_text(microworld: FrozenLM, shared: Path) -> None:
-    """Two real readers with vocabularies of their own: each tokenizes afresh, and English reads better than its words mixed."""
+def test_each_reader_scores_the_text_with_its_own_tokenizer(microworld: FrozenLM, shared: Path) -> None:
+    """Two real readers with different vocabularies: to both, English reads better than the same words in another order."""
     words = TEXT.split()
     mixed_text = " ".join(words[1::2] + words[::2])
     readers = [load_lm(str(shared / "models" / name), device="cpu") for name in ("english-mini-reader", "stories260k")]

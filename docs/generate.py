@@ -6,6 +6,7 @@ optimizers from `hardprompt ls`, so the reference always matches the code.
 
 import inspect
 import json
+import pkgutil
 import posixpath
 import re
 import subprocess
@@ -25,6 +26,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import hardprompt as hp
+from hardprompt import stats
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
 from hardprompt.study.recipe import RecipeFile
@@ -153,7 +155,8 @@ def python_api() -> str:
         found = getattr(hp, name)
         if inspect.isclass(found) or inspect.isfunction(found):
             parts.append(f"::: {found.__module__}.{found.__qualname__}")
-    for module in ("hardprompt.metrics", "hardprompt.adapter", "hardprompt.stats.statistics", "hardprompt.stats.pareto"):
+    of_stats = [f"hardprompt.stats.{each.name}" for each in pkgutil.iter_modules(stats.__path__)]
+    for module in ("hardprompt.metrics", "hardprompt.adapter", *of_stats):
         parts += [f"## {module}", *members(module)]
     return "\n\n".join(parts)
 

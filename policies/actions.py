@@ -41,8 +41,8 @@ def action_ids(problem: Problem, lm: FrozenLM, *, fluent: int | None = None, lab
         ids = [i for i in ids if lm.decode([i]).strip().lower() not in words]
     if not ids:
         raise RequestError(
-            f"the action set is empty: {lm.name} has none of the {len(problem.allowed)} tokens that are allowed for "
-            f"{problem.lm.name}{'' if label_words else ', without label words'}; use another vocabulary or policy LM"
+            f"the action set is empty: {lm.name} has none of the allowed tokens of {problem.lm.name}"
+            f"{'' if label_words else ' other than label words'}; use another vocabulary or policy LM"
         )
     chosen = torch.tensor(ids, device=lm.device)
     if fluent is not None and fluent < len(ids):

@@ -131,5 +131,5 @@ def test_bertscore_is_the_greedy_match_of_a_models_own_states(tmp_path: Path) ->
 def test_bertscore_without_its_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
     monkeypatch.setattr("hardprompt.policies.style.hub_answers", lambda: False)
-    with pytest.raises(LMError, match="roberta-large is no local folder, and the hub cannot be reached"):
+    with pytest.raises(LMError, match="roberta-large is not a local folder, and the hub cannot be reached"):
         BertScoreContent()

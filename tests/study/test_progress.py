@@ -72,7 +72,7 @@ def shown(terminal: bool) -> tuple[str, str]:
         display.started(jobs[3])
         display.advanced(jobs[3], Progress(0.25, 10, 1.2, 0.125))
         picture = Console(file=io.StringIO(), width=120)
-        picture.print(display._picture())
+        picture.print(display._render())
     assert isinstance(console.file, io.StringIO) and isinstance(picture.file, io.StringIO)
     return console.file.getvalue(), picture.file.getvalue()
 

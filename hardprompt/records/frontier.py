@@ -21,8 +21,8 @@ def frontier(points: Sequence[Point], worst_log_perplexity: float, known: Sequen
 
     Args:
         points: recorded runs; failed runs, and prompts without text (the empty prompt), are left out.
-        worst_log_perplexity: the reference of the hypervolume in nats per token, the logarithm of the vocabulary size. A uniform
-            guess predicts text of this log-perplexity equally well.
+        worst_log_perplexity: the reference of the hypervolume, in nats per token: the logarithm of the vocabulary size. A
+            uniform guess predicts text of this log-perplexity equally well.
         known: the points of the true front, with `test_accuracy` and `log_perplexity`, if it is known. They are the best of
             many wordings that the model was trained on, not of all texts. So a share of their hypervolume may exceed 1, and a
             regret may be negative.

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from hardprompt import Scorer, SoftPrompt, load_lm, load_points, load_task
 from hardprompt.experiments.wayward.grid import MIN_TOKEN_F1
-from hardprompt.experiments.wayward.run import OWN
+from hardprompt.experiments.wayward.pairs import OWN
 from hardprompt.lm.microworld import world
 from hardprompt.metrics import stability
 from hardprompt.metrics.interpretation import (

@@ -17,20 +17,22 @@ BASELINES = ("empty", "manual")
 
 
 def frontier(points: Sequence[AnyRun], worst_log_perplexity: float, known: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """What `frontier.json` holds: fronts per optimizer and overall, their hypervolumes with bootstrap intervals.
+    """The contents of `frontier.json`: the fronts per optimizer and of all, and their hypervolumes.
 
     Args:
-        points: finished runs; those without a text to read (the empty prompt) and failed ones are left out.
-        worst_log_perplexity: the reference, ln V of the model: text that a uniform guess predicts as well.
-        known: points of the true front, with `test_accuracy` and `log_perplexity`, where it is known. They are the best of many
-            wordings that were taught, not of all: a share of their hypervolume may pass 1, and a regret be negative.
+        points: recorded runs; failed runs, and prompts without text (the empty prompt), are left out.
+        worst_log_perplexity: the reference of the hypervolume, in nats per token: the logarithm of the vocabulary size. A
+            uniform guess predicts text of this log-perplexity equally well.
+        known: the points of the true front, with `test_accuracy` and `log_perplexity`, if it is known. They are the best of
+            many wordings that the model was trained on, not of all texts. So a share of their hypervolume may exceed 1, and a
+            regret may be negative.
 
     Returns:
-        `axes`, `reference`, `known` (`front`, `hypervolume`; None where nothing is), `optimizers` (name -> `front`,
-        `hypervolume`) and `overall` (the same). A hypervolume is the mean over (split, seed) units of the share covered by that
-        unit's front, with a 95 % interval over those units. Where the true front is known there is also the `regret`, its best
-        accuracy minus that of the unit's best text (chosen on dev), and where that front has several points,
-        `share_of_known_hypervolume`. `differences` are those of `differences()`.
+        `axes`, `reference`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name, `front` and `hypervolume`),
+        `overall` (the same for all optimizers together) and `differences` (see `differences`). A hypervolume is the mean over
+        (split, seed) units of the share that the front of the unit dominates, with a 95 % bootstrap interval over units. If the
+        true front is known, there is also `regret`, the best accuracy on the true front minus that of the unit's best text
+        (chosen on dev), and, if the true front has several points, `share_of_known_hypervolume`.
     """
     placed = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
     names = list(dict.fromkeys(p.optimizer for p in placed))
@@ -54,16 +56,20 @@ def frontier(points: Sequence[AnyRun], worst_log_perplexity: float, known: Seque
 
 
 def differences(points: Sequence[AnyRun]) -> list[dict[str, Any]]:
-    """How many more of the test examples each optimizer has right than a baseline, example by example, split and seed by seed.
+    """The differences in test accuracy between each optimizer and the baselines, paired by example.
 
-    Per example n the difference d_n is the mean over (split, seed) units of right_n - right_n(baseline); its mean over examples
-    comes with a 95 % bootstrap interval over examples, which says nothing of other seeds. Units with other numbers of examples
-    are taken to have other examples, one after another.
+    For each test example, the difference is the mean over (split, seed) units of (1 if the optimizer's prompt is right, else 0)
+    minus the same for the baseline. The mean over examples has a 95 % bootstrap interval over examples, which does not cover
+    the variation between seeds. Units with different numbers of examples are taken to have different examples and are
+    concatenated.
+
+    Args:
+        points: recorded runs.
 
     Returns:
-        A row per optimizer and weight, the baselines left out: `optimizer`, `weight`, and for `empty` and `manual` (the best
-        reference prompt on dev) `mean`, `low`, `high` (differences of accuracies, fractions) and `n` (examples), or None where
-        that baseline did not run beside it; no row where neither did.
+        A row per optimizer and weight, without the baselines: `optimizer`, `weight`, and for each of `empty` and `manual` (the
+        best reference prompt on dev) `mean`, `low`, `high` (differences of accuracies, as fractions) and `n` (examples), or
+        None if that baseline has no run with the same split and seed. An optimizer without any such baseline has no row.
     """
     done = [p for p in points if p.status == "ok" and p.test_correct]
     right = {(p.optimizer, p.weight, p.split, p.seed): np.array([*p.test_correct], dtype=float) for p in done}
@@ -84,7 +90,11 @@ def differences(points: Sequence[AnyRun]) -> list[dict[str, Any]]:
 
 
 def front(points: Sequence[RunRecord]) -> list[RunRecord]:
-    """The points of the front, chosen on dev, from the most readable to the least."""
+    """The points of the Pareto front, chosen on dev, by increasing log-perplexity.
+
+    Args:
+        points: successful runs with a `log_perplexity`.
+    """
     chosen = non_dominated([p.deployed_dev_accuracy for p in points], [_cost(p) for p in points])
     return [points[i] for i in chosen]
 

@@ -160,7 +160,7 @@ def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "x.txt": ({"x.txt": b"1 2"}, "holds no soft prompt; expected a peft adapter's folder, or a .npy"),
+    "x.txt": ({"x.txt": b"1 2"}, "holds no soft prompt; expected the folder of a PEFT adapter, or a .npy"),
     "none.npy": ({}, "none.npy cannot be read .FileNotFoundError"),
     "x.npy": ({"x.npy": b"\x93NUMPY"}, "x.npy cannot be read"),
     "x.npz": ({"x.npz": b"PK"}, "x.npz cannot be read"),

@@ -169,8 +169,8 @@ def alive(group: int) -> list[int]:
 
 
 def none_left(group: int) -> bool:
-    """Whether all processes of a group end within moments; Python's own tracker of resources is the last."""
-    deadline = time.monotonic() + 10
+    """Whether all processes of a group end by themselves; one that is still importing libraries ends only after that."""
+    deadline = time.monotonic() + 60
     while alive(group) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(group)

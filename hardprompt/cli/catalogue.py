@@ -65,5 +65,5 @@ def _type_name(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in bounds.items() if key in schema]
+    limits = [f"{symbol} {schema[key]:g}" for key, symbol in bounds.items() if key in schema]
     return " ".join([str(schema.get("type", "any")), " and ".join(limits)]).strip()

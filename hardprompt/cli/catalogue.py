@@ -44,7 +44,7 @@ def _optimizer_options(name: str) -> list[dict[str, Any]]:
             "name": option,
             "type": _type_name(schema["properties"][option], schema.get("$defs", {})),
             "default": defaults[option],
-            "description": field.description or "",
+            "description": " ".join((field.description or "").split()),
         }
         for option, field in config.model_fields.items()
     ]

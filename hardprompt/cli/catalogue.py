@@ -44,7 +44,7 @@ def _optimizer_options(name: str) -> list[dict[str, Any]]:
             "name": option,
             "type": _type_name(schema["properties"][option], schema.get("$defs", {})),
             "default": defaults[option],
-            "description": field.description or "",
+            "description": " ".join((field.description or "").split()),
         }
         for option, field in config.model_fields.items()
     ]
@@ -65,5 +65,5 @@ def _type_name(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     bounds = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in bounds.items() if key in schema]
+    limits = [f"{symbol} {schema[key]:g}" for key, symbol in bounds.items() if key in schema]
     return " ".join([str(schema.get("type", "any")), " and ".join(limits)]).strip()

@@ -334,8 +334,8 @@ def test_the_verb_says_what_scripts_rely_on(here: Path, ask: Ask) -> None:
     for wrong, line in {
         ("--target", " "): "the target text is empty",
         ("--preset", "kashabi"): "did you mean 'khashabi'",
-        ("--steps", "0"): "wayward steps: input should be greater than 0",
-        ("--reader", "third"): "wayward asks one reader",
+        ("--steps", "0"): "wayward steps: expected a number greater than 0; got 0",
+        ("--reader", "third"): "wayward takes one reader",
     }.items():
         (here / "third").is_dir() or save_tiny(here / "third", "opt")
         status, out, err = ask([*asked, *wrong])

@@ -260,7 +260,7 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
         _, err = process.communicate(timeout=60)
         assert none_left(process.pid)
     assert process.returncode == status and err.count("\n") == 1 and err.startswith("hardprompt: "), err
-    assert {130: "interrupted; a study keeps its finished runs", 3: "goes on from there"}[status] in err
+    assert {130: "interrupted; a study keeps its finished runs", 3: "the same command resumes the study"}[status] in err
     kept = Store(out / FOLDER).points()
     assert {point["optimizer"] for point in kept} == {"empty", "manual"}
     names = {file.name for file in (out / FOLDER).iterdir()}
@@ -367,7 +367,7 @@ def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_p
     }.items():  # fmt: skip
         assert words in errors[name]
         assert f"failed: {name} w=0 split default seed 0: {errors[name]}"[:60] in said
-    assert "--retry-failed makes the failed runs again" in said
+    assert "--retry-failed repeats the failed runs" in said
 
     again = read_recipe(recipe, options[3::2])
     ended = hardprompt.run(again, out, jobs=1)

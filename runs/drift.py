@@ -51,7 +51,7 @@ def main() -> None:
                     "test_accuracy": float(test.score_embeds(embeds).correct.float().mean()),
                     "deployed_test_accuracy": float(test.score_text(read).correct.float().mean()),
                     "texts": texts,
-                    "says": judge.says(read).as_json(name),
+                    "says": judge.interpret(read).as_json(name),
                 }
             )
             print(json.dumps(rows[-1]), flush=True)

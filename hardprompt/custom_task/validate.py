@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class StudyView:
+class StudyRuns:
     """An example as the model reads it.
 
     Attributes:
@@ -61,7 +61,7 @@ class Checked:
     lm: str
     prompt: str = ""
     findings: list[TaskProblem] = field(default_factory=list)
-    shown: list[StudyView] = field(default_factory=list)
+    shown: list[StudyRuns] = field(default_factory=list)
     scores: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -156,7 +156,7 @@ def _read(form: DataTask, report: Report) -> list[Read]:
     return reads
 
 
-def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyView]:
+def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyRuns]:
     template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
     shown = []
     for read in reads:
@@ -165,7 +165,7 @@ def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[StudyView]:
         [answer_ids] = answer_tokens(lm, task, [answer])
         before = template.blank if lm.masked else task.separator
         seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
-        shown.append(StudyView(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
+        shown.append(StudyRuns(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
     return shown
 
 

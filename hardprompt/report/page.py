@@ -21,9 +21,9 @@ from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
 from hardprompt.report.rerun_command import rerun_command
-from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs
-from hardprompt.report.tables import ReportTable
+from hardprompt.report.tables import TableData
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -49,24 +49,24 @@ class Detail:
 
     Attributes:
         signs: of a text, at most.
-        signs_of_a_spot: of a prompt that a mark in a plot shows.
-        lines_of_a_spot: marks that a place in a plot lists.
+        spot_text_length: of a prompt that a mark in a plot shows.
+        spot_entries: marks that a place in a plot lists.
         axes: whether other axes can be chosen; of several studies, in the plot over all of them and in each.
         runs: whether every run is in the plots and in a table.
     """
 
-    signs: int = 4000
-    signs_of_a_spot: int = 240
-    lines_of_a_spot: int = 6
+    text_length: int = 4000
+    spot_text_length: int = 240
+    spot_entries: int = 6
     axes: tuple[bool, bool] = (True, True)
     runs: bool = True
 
 
 LEVELS = (
     Detail(),
-    Detail(signs=1000, signs_of_a_spot=80, lines_of_a_spot=3, axes=(True, False)),
-    Detail(signs=300, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False)),
-    Detail(signs=100, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False), runs=False),
+    Detail(text_length=1000, spot_text_length=80, spot_entries=3, axes=(True, False)),
+    Detail(text_length=300, spot_text_length=80, spot_entries=3, axes=(False, False)),
+    Detail(text_length=100, spot_text_length=80, spot_entries=3, axes=(False, False), runs=False),
 )
 """From all to little: the first with which the page is small enough is taken."""
 
@@ -83,21 +83,21 @@ class View:
 class Section:
     """What is shown of one task on one model; `sheets` are the tables that are not shown in another form."""
 
-    shown: StudyView
+    shown: StudyRuns
     views: list[View]
     curves: Chart | None
     best: list[RunRecord]
     asked: list[tuple[str, str]]
     repeats: str
     commands: list[list[str]]
-    sheets: dict[str, ReportTable]
+    sheets: dict[str, TableData]
 
     @property
     def failed(self) -> int:
         return len(self.shown.points) - len(self.shown.done)
 
 
-def report_page(shown: Sequence[StudyView]) -> str:
+def report_page(shown: Sequence[StudyRuns]) -> str:
     """The page as HTML; the same studies give the same text, wherever their folders lie.
 
     Accuracies are fractions, log-perplexities nats per token, times seconds. It has as much as fits into `LARGEST` bytes.
@@ -121,10 +121,10 @@ def report_page(shown: Sequence[StudyView]) -> str:
 
 def study_page(study: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
     """The page of one study: what `study.yaml` says, and the recorded runs, failed ones too."""
-    return report_page([StudyView((study,), tuple(run_records(points)))])
+    return report_page([StudyRuns((study,), tuple(run_records(points)))])
 
 
-def _page(shown: Sequence[StudyView], detail: Detail) -> str:
+def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     placed = [p for each in shown for p in each.placed]
     costs, gains = offered(placed, COSTS), offered(placed, GAINS)
     if not detail.axes[0]:
@@ -161,7 +161,7 @@ def _page(shown: Sequence[StudyView], detail: Detail) -> str:
     )
 
 
-def _title(shown: Sequence[StudyView]) -> tuple[str, str]:
+def _title(shown: Sequence[StudyRuns]) -> tuple[str, str]:
     """What, and on which model."""
     tasks, lms = (list(dict.fromkeys(getattr(each, name) for each in shown)) for name in ("task", "lm"))
     return (tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"), (lms[0] if len(lms) == 1 else f"{len(lms)} models")
@@ -174,7 +174,7 @@ def _choices(costs: Sequence[Axis], gains: Sequence[Axis]) -> Iterator[tuple[str
 
 
 def _section(
-    shown: StudyView, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
+    shown: StudyRuns, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
 ) -> Section:
     views, curves = [], {}
     if shown.placed:

@@ -15,7 +15,7 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import AnyRun, RunRecord, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
-from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tables import Column, TableData
 from hardprompt.stats.statistics import Comparison, Estimate, Pair, bootstrap, compare_pairs, interquartile_mean, mean
 
 Key = tuple[str, float]
@@ -26,7 +26,7 @@ MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options", "metrics"}
 
 
 @dataclass(frozen=True)
-class StudyView:
+class StudyRuns:
     """A task on a model: the runs of one study, or of several that belong together.
 
     Attributes:
@@ -68,13 +68,13 @@ class StudyView:
         return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()))
 
     @cached_property
-    def sheets(self) -> dict[str, ReportTable]:
+    def sheets(self) -> dict[str, TableData]:
         """The tables of its own, and the comparison of its optimizers over splits and seeds."""
         compared = comparisons_sheet([self])
         return study_sheets(self.points, self.found) | {compared.name: compared}
 
 
-def together(stores: Sequence[Store]) -> list[StudyView]:
+def together(stores: Sequence[Store]) -> list[StudyRuns]:
     """What is shown side by side: the runs of studies that could have been one are one.
 
     They could where task, model, budget, and all else but the choice of runs agree, with the options of optimizers that are in
@@ -100,7 +100,7 @@ def together(stores: Sequence[Store]) -> list[StudyView]:
             groups.append([(store, points)])
     of_task = [(group[0][1][0].task, group[0][1][0].lm) for group in groups]
     return [
-        StudyView(
+        StudyRuns(
             tuple(store.study for store, _ in group),
             tuple(point for _, points in group for point in points),
             " + ".join(store.folder.name for store, _ in group) if of_task.count(named) > 1 else "",
@@ -121,7 +121,7 @@ def _one(store: Store, points: list[AnyRun], other: Store, others: list[AnyRun])
 
 
 def scores(
-    shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[RunRecord], float | None]
+    shown: Sequence[StudyRuns], keys: Sequence[Key], value: Callable[[RunRecord], float | None]
 ) -> list[np.ndarray] | None:
     """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds with which all of them finished.
 
@@ -141,7 +141,7 @@ def scores(
     return list(np.moveaxis(np.array([row[:count] for row in rows], dtype=float), 2, 0))
 
 
-def keys_of(shown: Sequence[StudyView]) -> list[Key]:
+def keys_of(shown: Sequence[StudyRuns]) -> list[Key]:
     """The optimizers and weights that ran, in order."""
     found = dict.fromkeys((p.optimizer, p.weight) for each in shown for p in each.done)
     order = list(dict.fromkeys(name for name, _ in found))
@@ -153,7 +153,7 @@ def as_text(point: RunRecord) -> float | None:
     return point.deployed_test_accuracy
 
 
-def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
+def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
     """Over tasks: a row per optimizer and weight."""
     columns = (
         OPTIMIZER, WEIGHT, Column("tasks", digits=0), Column("runs of each", digits=0), Column("test acc.", "interval"),
@@ -177,10 +177,10 @@ def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
         "Every task counts the same; rows with fewer tasks do not compare with the others. 95 % bootstrap intervals: runs are "
         "redrawn within each task, and for tasks like these the tasks as well."
     )
-    return ReportTable("means", f"means over {len(shown)} tasks", caption, columns, rows)
+    return TableData("means", f"means over {len(shown)} tasks", caption, columns, rows)
 
 
-def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
+def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
     """Every two optimizers but the empty prompt, each at its least weight, on the tasks and units with which both finished."""
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
@@ -191,7 +191,7 @@ def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
     return compare_pairs(pairs, tasks_too=tasks_too)
 
 
-def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
+def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
     """A row for every two optimizers: the difference of their texts' accuracies, never without its interval and n."""
     several = len(shown) > 1
     own = compared(shown, tasks_too=False)
@@ -219,10 +219,10 @@ def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
         f"{'whole tasks' if several else 'splits and seeds'} are flipped, and then corrected by Holm for all these pairs. "
         f"A difference is shown where its interval{like_these} is above 0 and the corrected p below 0.05."
     )
-    return ReportTable("comparisons", "each optimizer against the others", caption, columns, rows)
+    return TableData("comparisons", "each optimizer against the others", caption, columns, rows)
 
 
-def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
+def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:
     """For scripts: the rows of `means_sheet`, and the comparisons over tasks like these."""
     sheet = means_sheet(shown)
     return {
@@ -232,7 +232,7 @@ def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
     }
 
 
-def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[RunRecord], float | None]) -> np.ndarray | None:
+def _matrix(shown: Sequence[StudyRuns], key: Key, value: Callable[[RunRecord], float | None]) -> np.ndarray | None:
     found = scores(shown, [key], value)
     return found[0] if found else None
 

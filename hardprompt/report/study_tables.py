@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
-from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tables import Column, TableData
 
 GAPS = tuple(
     (each.name, f"{each.name.replace('_', ' ')}, {each.unit}")
@@ -28,7 +28,7 @@ WEIGHT = field_column("weight")
 OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), field_column("seed"))
 
 
-def results_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def results_sheet(points: Sequence[AnyRun]) -> TableData:
     """A row per optimizer and weight, in the order in which they were run: means over splits and seeds."""
     rows: list[tuple[Any, ...]] = []
     for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points):
@@ -60,7 +60,7 @@ def results_sheet(points: Sequence[AnyRun]) -> ReportTable:
         Column("best text on dev", "text"),
     )  # fmt: skip
     caption = "Means over splits and seeds. Accuracies are fractions of the test examples."
-    return ReportTable("results", f"{task} on {lm}", caption, columns, rows)
+    return TableData("results", f"{task} on {lm}", caption, columns, rows)
 
 
 def best_text(done: Sequence[RunRecord]) -> RunRecord:
@@ -75,7 +75,7 @@ def best_runs(points: Sequence[AnyRun]) -> list[RunRecord]:
     return [best_text([p for p in done if (p.optimizer, p.weight) == group]) for group in groups]
 
 
-def prompts_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
     """The best prompts, with what each reader says of them."""
     best = best_runs(points)
     readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
@@ -100,10 +100,10 @@ def prompts_sheet(points: Sequence[AnyRun]) -> ReportTable:
         field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
     caption = "Of every optimizer and weight the prompt whose text does best on dev."
-    return ReportTable("best-prompts", "the best prompts", caption, columns, rows)
+    return TableData("best-prompts", "the best prompts", caption, columns, rows)
 
 
-def tokens_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def tokens_sheet(points: Sequence[AnyRun]) -> TableData:
     """The best prompts token by token."""
     rows = [
         (
@@ -126,10 +126,10 @@ def tokens_sheet(points: Sequence[AnyRun]) -> ReportTable:
         "Surprisal, and how loss and accuracy on dev change where the token is left out; * another measure, or a little noise, "
         "reads another token off the vectors here."
     )
-    return ReportTable("tokens", "token by token", caption, columns, rows)
+    return TableData("tokens", "token by token", caption, columns, rows)
 
 
-def faithfulness_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def faithfulness_sheet(points: Sequence[AnyRun]) -> TableData:
     """A row per soft prompt."""
     soft = [p for p in points if p.status == "ok" and "reason" not in p.faithfulness]
     rows = [(*_run(p), *[p.faithfulness.get(key) for key, _ in GAPS]) for p in soft]
@@ -137,10 +137,10 @@ def faithfulness_sheet(points: Sequence[AnyRun]) -> ReportTable:
         "Of each soft prompt, its vectors against the text that is read off them. Of hard prompts all of it is zero by "
         "construction."
     )
-    return ReportTable("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
+    return TableData("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
 
 
-def differences_sheet(found: dict[str, Any]) -> ReportTable:
+def differences_sheet(found: dict[str, Any]) -> TableData:
     """Test accuracy minus that of the baselines."""
     rows = [
         (
@@ -158,10 +158,10 @@ def differences_sheet(found: dict[str, Any]) -> ReportTable:
         "with 95 % bootstrap intervals over examples. Other seeds may do otherwise."
     )
     title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"
-    return ReportTable("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
+    return TableData("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
 
 
-def coverage_sheet(found: dict[str, Any]) -> ReportTable:
+def coverage_sheet(found: dict[str, Any]) -> TableData:
     """What each optimizer's front covers, and how near it came to what is known of the task."""
     columns = [("hypervolume", "hypervolume")]
     if found["known"]:
@@ -174,26 +174,26 @@ def coverage_sheet(found: dict[str, Any]) -> ReportTable:
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))
     caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
-    return ReportTable("coverage", "what each optimizer covers", caption, headings, rows)
+    return TableData("coverage", "what each optimizer covers", caption, headings, rows)
 
 
-def known_sheet(found: dict[str, Any]) -> ReportTable:
+def known_sheet(found: dict[str, Any]) -> TableData:
     """The known front."""
     known = (found["known"] or {"front": []})["front"]
     rows = [(p["prompt"], p["test_accuracy"], p["log_perplexity"]) for p in known]
     caption = f"Known {'front' if len(known) > 1 else 'optimum'} of the task on this model."
     columns = (Column("prompt", "text"), field_column("test_accuracy"), field_column("log_perplexity"))
-    return ReportTable("known", "the known front", caption, columns, rows)
+    return TableData("known", "the known front", caption, columns, rows)
 
 
-def failed_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def failed_sheet(points: Sequence[AnyRun]) -> TableData:
     """Failed runs with their errors."""
     rows = [(*_run(p), p.error) for p in points if p.status != "ok"]
     caption = "They are made again with --retry-failed."
-    return ReportTable("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
+    return TableData("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
 
 
-def cost_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def cost_sheet(points: Sequence[AnyRun]) -> TableData:
     """What the runs of each optimizer cost together, and all."""
     done = [p for p in points if p.status == "ok"]
     keys = ("prompts_visited", "lm_tokens_forward", "lm_tokens_backward", "seconds")
@@ -205,10 +205,10 @@ def cost_sheet(points: Sequence[AnyRun]) -> ReportTable:
     if len(done) < len(points):
         caption += " Failed runs are not counted."
     columns = (OPTIMIZER, Column("runs", digits=0), *map(field_column, keys))
-    return ReportTable("cost", "what it cost", caption, columns, rows if done else [], totals=1)
+    return TableData("cost", "what it cost", caption, columns, rows if done else [], totals=1)
 
 
-def runs_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def runs_sheet(points: Sequence[AnyRun]) -> TableData:
     """Every run."""
     rows = [
         (*_run(p), p.test_accuracy, p.deployed_test_accuracy, p.log_perplexity, p.prompt_text)
@@ -223,10 +223,10 @@ def runs_sheet(points: Sequence[AnyRun]) -> ReportTable:
         field_column("log_perplexity"),
         Column("text", "text"),
     )
-    return ReportTable("runs", "every run", "In the order in which they were made.", columns, rows)
+    return TableData("runs", "every run", "In the order in which they were made.", columns, rows)
 
 
-def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, ReportTable]:
+def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, TableData]:
     """Every table of a study, by name."""
     every = (
         results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),

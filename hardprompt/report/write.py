@@ -11,13 +11,13 @@ from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
-from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
 from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeoff, offered, optimizer_marks, repeats, tradeoff
 
 ENDINGS = (".png", ".svg")
 
 
-def write_beside(shown: Sequence[StudyView], folder: Path) -> None:
+def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
     """Write `figures/` and `tables/` into the folder of a report: what its page shows, of several tasks the means over them."""
     sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
     for sheet in sheets:  # empty ones too, so that none of an earlier report is left
@@ -41,7 +41,7 @@ def write_beside(shown: Sequence[StudyView], folder: Path) -> None:
                 draw_curves(curves, marks, title, aside)
 
 
-def write_side_by_side(shown: Sequence[StudyView], folder: Path) -> None:
+def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
     """Write `report.html`, `figures/` and `tables/` of several studies into a folder of their own.
 
     Raises:
@@ -66,7 +66,7 @@ def write_report(store: Store) -> None:
     recorded = store.points()
     if not recorded:
         return
-    shown = StudyView((store.study,), tuple(run_records(recorded)))
+    shown = StudyRuns((store.study,), tuple(run_records(recorded)))
     with replacing(store.folder / "report.html") as aside:
         aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
     if not shown.done:

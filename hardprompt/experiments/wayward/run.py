@@ -101,8 +101,8 @@ def wayward(
     own, its = (_accuracy(test, each.embeds) for each in (best, unconstrained))
     text = lm.decode(best.projection)
     judge = judge or default_judge(task, lm, reader)
-    saying = judge.says(text)
-    outcome = saying.outcome(task.name)
+    saying = judge.interpret(text)
+    outcome = saying.verdict(task.name)
     deployed = float(test.score_text(text).correct.float().mean())
     described = {
         "task": task.name,

@@ -1,4 +1,4 @@
-"""The tables of a study: what was found, what it is worth, and what it cost; `hardprompt.report.tables` writes them."""
+"""The tables of a study: results, prompts, comparisons and cost; `hardprompt.report.tables` writes them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), field_column("seed"))
 
 
 def results_sheet(points: Sequence[AnyRun]) -> TableData:
-    """A row per optimizer and weight, in the order in which they were run: means over splits and seeds."""
+    """Means over splits and seeds: a row per optimizer and weight, in the order of the runs."""
     rows: list[tuple[Any, ...]] = []
     for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points):
         group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]
@@ -64,19 +64,19 @@ def results_sheet(points: Sequence[AnyRun]) -> TableData:
 
 
 def best_text(done: Sequence[RunRecord]) -> RunRecord:
-    """The run whose text does best on dev, the first of equal ones."""
+    """The run whose text has the highest accuracy on dev, the first of equal ones."""
     return max(done, key=lambda p: p.deployed_dev_accuracy)
 
 
 def best_runs(points: Sequence[AnyRun]) -> list[RunRecord]:
-    """Of every optimizer and weight the run whose text does best on dev; the empty prompt is left out."""
+    """For each optimizer and weight the run whose text has the highest accuracy on dev, without the empty prompt."""
     done = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
     groups = dict.fromkeys((p.optimizer, p.weight) for p in done)
     return [best_text([p for p in done if (p.optimizer, p.weight) == group]) for group in groups]
 
 
 def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
-    """The best prompts, with what each reader says of them."""
+    """The best prompts, with their readability for each reader."""
     best = best_runs(points)
     readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
     units = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
@@ -99,7 +99,7 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
         *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
         field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
-    caption = "Of every optimizer and weight the prompt whose text does best on dev."
+    caption = "For each optimizer and weight the prompt whose text has the highest accuracy on dev."
     return TableData("best-prompts", "the best prompts", caption, columns, rows)
 
 
@@ -123,8 +123,8 @@ def tokens_sheet(points: Sequence[AnyRun]) -> TableData:
         Column("loss", digits=2, signed=True), Column("acc.", digits=2), Column("marked"),
     )  # fmt: skip
     caption = (
-        "Surprisal, and how loss and accuracy on dev change where the token is left out; * another measure, or a little noise, "
-        "reads another token off the vectors here."
+        "Surprisal, and the change of loss and accuracy on dev when the token is removed; * another measure, or a "
+        "little noise, gives another token here."
     )
     return TableData("tokens", "token by token", caption, columns, rows)
 
@@ -134,14 +134,14 @@ def faithfulness_sheet(points: Sequence[AnyRun]) -> TableData:
     soft = [p for p in points if p.status == "ok" and "reason" not in p.faithfulness]
     rows = [(*_run(p), *[p.faithfulness.get(key) for key, _ in GAPS]) for p in soft]
     caption = (
-        "Of each soft prompt, its vectors against the text that is read off them. Of hard prompts all of it is zero by "
+        "The vectors of each soft prompt compared with its text, the projection. For hard prompts all values are zero by "
         "construction."
     )
     return TableData("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
 
 
 def differences_sheet(found: dict[str, Any]) -> TableData:
-    """Test accuracy minus that of the baselines."""
+    """The difference of each optimizer's test accuracy and that of the baselines."""
     rows = [
         (
             row["optimizer"],
@@ -155,14 +155,14 @@ def differences_sheet(found: dict[str, Any]) -> TableData:
     gains = (Column(name, "interval", signed=True) for name in ("empty", "manual"))
     caption = (
         "Test accuracy minus that of the empty prompt and of the best manual one, on the same examples: means over these runs "
-        "with 95 % bootstrap intervals over examples. Other seeds may do otherwise."
+        "with 95 % bootstrap intervals over examples. The results of other seeds may differ."
     )
     title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"
     return TableData("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
 
 
 def coverage_sheet(found: dict[str, Any]) -> TableData:
-    """What each optimizer's front covers, and how near it came to what is known of the task."""
+    """The hypervolume of each optimizer's front, and its distance from the known front of the task."""
     columns = [("hypervolume", "hypervolume")]
     if found["known"]:
         columns.append(("regret", "regret"))
@@ -189,19 +189,19 @@ def known_sheet(found: dict[str, Any]) -> TableData:
 def failed_sheet(points: Sequence[AnyRun]) -> TableData:
     """Failed runs with their errors."""
     rows = [(*_run(p), p.error) for p in points if p.status != "ok"]
-    caption = "They are made again with --retry-failed."
+    caption = "The option --retry-failed repeats them."
     return TableData("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
 
 
 def cost_sheet(points: Sequence[AnyRun]) -> TableData:
-    """What the runs of each optimizer cost together, and all."""
+    """The total cost of the runs of each optimizer, and of all runs."""
     done = [p for p in points if p.status == "ok"]
     keys = ("prompts_visited", "lm_tokens_forward", "lm_tokens_backward", "seconds")
     groups = {name: [p for p in done if p.optimizer == name] for name in dict.fromkeys(p.optimizer for p in done)}
     rows = [
         (name, len(own), *[sum(getattr(p, key) for p in own) for key in keys]) for name, own in [*groups.items(), ("all", done)]
     ]
-    caption = "Logical LM tokens: prompt plus example tokens of every pair that was asked for."
+    caption = "Logical LM tokens: prompt and example tokens of every scored pair."
     if len(done) < len(points):
         caption += " Failed runs are not counted."
     columns = (OPTIMIZER, Column("runs", digits=0), *map(field_column, keys))
@@ -223,7 +223,7 @@ def runs_sheet(points: Sequence[AnyRun]) -> TableData:
         field_column("log_perplexity"),
         Column("text", "text"),
     )
-    return TableData("runs", "every run", "In the order in which they were made.", columns, rows)
+    return TableData("runs", "every run", "In the order in which they ran.", columns, rows)
 
 
 def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, TableData]:
@@ -237,7 +237,7 @@ def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, T
 
 
 def failed_lines(points: Sequence[AnyRun]) -> list[str]:
-    """A line on each failed run."""
+    """A line for each failed run."""
     return [
         printable(f"failed: {p.optimizer} w={p.weight:g} split {p.split} seed {p.seed}: {p.error}")
         for p in points

@@ -1,4 +1,4 @@
-"""Everything that `hardprompt report` writes: the page, and the same figures and tables as files beside it."""
+"""The files that `hardprompt report` writes: the page, and its figures and tables as files."""
 
 import json
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ ENDINGS = (".png", ".svg")
 
 
 def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
-    """Write `figures/` and `tables/` into the folder of a report: what its page shows, of several tasks the means over them."""
+    """Write `figures/` and `tables/` of a page into its folder; for several tasks, those of the means over tasks."""
     sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
-    for sheet in sheets:  # empty ones too, so that none of an earlier report is left
+    for sheet in sheets:  # also empty ones, which replace those of an earlier report
         sheet.write(_made(folder / "tables"))
     tasks = [each.done for each in shown if each.placed]
     if not tasks:
@@ -42,10 +42,10 @@ def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
 
 
 def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
-    """Write `report.html`, `figures/` and `tables/` of several studies into a folder of their own.
+    """Write `report.html`, `figures/` and `tables/` of several studies into a separate folder.
 
     Raises:
-        StudyError: the folder holds a study, whose own page this would replace, or cannot be made.
+        StudyError: the folder holds a study, whose page this would replace, or it cannot be created.
     """
     if (folder / "study.yaml").exists():
         raise StudyError(f"{folder} holds a study, whose page this would replace; choose another --out")
@@ -59,9 +59,9 @@ def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
 
 
 def write_report(store: Store) -> None:
-    """Write what follows from a study's record into its folder: `report.html`, `frontier.json`, `tradeoff.png` and `.svg`.
+    """Write the report of a study into its folder: `report.html`, `frontier.json`, `tradeoff.png` and `tradeoff.svg`.
 
-    A study whose runs all failed gets only the page, with their errors.
+    If all runs failed, only the page is written, with their errors.
     """
     recorded = store.points()
     if not recorded:

@@ -176,7 +176,7 @@ def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: F
 def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> None:
     long = tiny_task(name="long", label_words={"positive": "not one token", "negative": "bad"})
     assert set(TaskJudge(microworld, [load_task("plural"), long]).scorers) == {"plural"}
-    with pytest.raises(RequestError, match="microworld can be asked none of the tasks long"):
+    with pytest.raises(RequestError, match="none of the tasks long fits the model microworld"):
         TaskJudge(microworld, [long])
     assert [task.name for task in candidates(long)] == ["long"]
     assert len(candidates(load_task("plural"))) == len({task.name for task in candidates(load_task("plural"))}) > 20

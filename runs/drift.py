@@ -52,7 +52,7 @@ def main() -> None:
                     "test_accuracy": float(test.score_embeds(embeds).accuracy),
                     "deployed_test_accuracy": float(test.score_text(read).accuracy),
                     "texts": texts,
-                    "says": judge.says(read).as_json(name),
+                    "says": judge.interpret(read).as_json(name),
                 }
             )
             print(json.dumps(rows[-1]), flush=True)

@@ -33,7 +33,7 @@ from hardprompt.metrics.interpretation import (
     is_flagged,
     readable_limit,
     relative_gain,
-    said,
+    requested_tasks,
 )
 from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
 
@@ -49,7 +49,7 @@ def outcome(row: Row, limit: float) -> Outcome:
     """Of a wayward prompt, from the recorded lifts."""
     says = row["says"]
     readable = says["reader_nats_per_token"] is not None and says["reader_nats_per_token"] <= limit
-    return outcome_of(said(says["lifts"]) if readable else (), row["task"])
+    return outcome_of(requested_tasks(says["lifts"]) if readable else (), row["task"])
 
 
 def outcome_of(tasks: tuple[str, ...], solved: str) -> Outcome:
@@ -108,7 +108,7 @@ def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
                 continue
             read = models[point["prompt_text"]]
             lifts = {name: relative_gain(acc, without[name]) for name, acc in read["microworld"]["acc"].items()}
-            tasks = said(lifts) if read["microworld-reader"]["nats"] <= limit else ()
+            tasks = requested_tasks(lifts) if read["microworld-reader"]["nats"] <= limit else ()
             found.append({"outcome": outcome_of(tasks, point["task"]), "drop": drop(point)})
     return found
 

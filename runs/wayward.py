@@ -84,7 +84,7 @@ def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge
         "token_f1": best.token_f1,
         "test_accuracy": float(test.score_embeds(best.embeds).accuracy),
         "deployed_test_accuracy": float(test.score_text(text).accuracy),
-        "says": judge.says(text).as_json(name),
+        "says": judge.interpret(text).as_json(name),
     }
     return found, best.embeds
 

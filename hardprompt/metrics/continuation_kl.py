@@ -1,4 +1,4 @@
-"""How far apart two prompts are in what they make a model do, whatever they look like."""
+"""How differently two prompts make a model continue the inputs of a task."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
 
 CONTINUATION = 8
-"""Tokens that are sampled per input."""
+"""Number of tokens that are sampled per input."""
 
 
 @torch.no_grad()
@@ -25,16 +25,16 @@ def continuation_kl(
     """KL(P(. | p, x) || P(. | q, x)) of the continuations of a task's inputs: the evil-twins distance (Melamed et al. 2024).
 
     d(p, q) = E_x E_{y ~ P(. | p, x)} sum_t KL(P(. | p, x, y_<t) || P(. | q, x, y_<t)), with y sampled from the first prompt
-    until an answer ends or it has so many tokens. The papers' log p / q of a sampled token is an estimate of each
-    summand, which here is summed over the vocabulary: the same mean, and less noise.
+    until an answer ends or has `tokens` tokens. The papers estimate each summand by log p / q of the sampled token; here it
+    is summed over the vocabulary, which has the same mean and less noise.
 
     Args:
         prompt: p, from which continuations are sampled.
-        other: q. The distance is not symmetric.
-        scorer: the inputs; answers play no part.
-        tokens: of a continuation, at most, and no more than fit into the context; a masked model fills in one.
-        samples: continuations per input.
-        seed: of the samples.
+        other: q; the distance is not symmetric.
+        scorer: has the inputs; their answers are not used.
+        tokens: maximum length of a continuation, which also ends with the context; a masked model fills in one token.
+        samples: number of continuations per input.
+        seed: random seed of the samples.
 
     Returns:
         `distance` (nats per continuation), its `standard_error` over inputs, and `distance_per_token` (nats per token read).
@@ -74,7 +74,7 @@ def continuation_kl(
 
 
 def sample_answers(scorer: Scorer, prompt: Sequence[int] | Tensor, tokens: int, generator: torch.Generator) -> list[list[int]]:
-    """A continuation of every input, sampled token by token until an end or so many tokens; the end itself is left out."""
+    """A continuation of every input, sampled token by token up to an end token, which is left out, or to `tokens` tokens."""
     answers: list[list[int]] = [[] for _ in scorer.examples]
     ends = set(scorer.lm.end_ids.tolist()) if tokens else set()
     going = set(range(len(answers)))

@@ -1,9 +1,13 @@
-"""What does a text say? Which tasks it makes a model do, whether a person could read it, and what follows for a prompt.
+"""Which tasks does a text ask for? The tasks that it makes a model do, and whether a person could read it.
 
-A text says task t if a model, the judge, is right on t under it far more often than without it, and if it reads like an
-instruction to a held-out reader: what is gibberish to that says nothing to a person, whatever the judge obeys. A prompt that
-solves t and is read as a text is *faithful* if the text says t, *misleading* if it says others and not t, and *says nothing* if
-it says none. How often that is right, and how other decisions do: runs/interpret.md.
+A text asks for task t if a model, the judge, is right on t under the text far more often than without it, and if the text reads
+like an instruction to a held-out reader: a text that the reader finds improbable tells a person nothing, whatever the judge
+does with it. For a prompt that solves t, a text read off it is *faithful* if it asks for t, *misleading* if it asks for other
+tasks only, and *says nothing* if it asks for none.
+
+A text is flagged only if it is not faithful and scores lower than the prompt (`is_flagged`). A faithful text may score lower,
+and a hard prompt may solve its task without naming it, so either condition alone flags texts that are right.
+runs/interpret.md compares this rule with others.
 """
 
 import itertools
@@ -19,27 +23,29 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.scoring import Scorer
 
-Outcome = Literal["faithful", "misleading", "says nothing"]
+Verdict = Literal["faithful", "misleading", "says nothing"]
 
 LEAST_GAIN = 0.5
-"""Share of what no prompt leaves wrong that a text must put right to count as doing a task; from tune tasks (runs/says.py)."""
+"""A text asks for a task if it corrects at least this share of the errors without a prompt.
+
+Chosen on the tune tasks (runs/says.py)."""
 
 LEAST_DROP = 0.05
-"""Accuracy that a reading must lack, against the vectors it was read off, before it is blamed."""
+"""A text is flagged only if its accuracy is more than this below that of the prompt."""
 
 INPUTS = 16
-"""Inputs per task that a judge is asked about."""
+"""Test inputs per task on which a judge scores a text."""
 
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What a text says.
+    """The tasks that a text asks for.
 
     Attributes:
-        lifts: by task, (accuracy under the text - accuracy without) / (1 - accuracy without); at most 1.
-        nats: what the reader needs for it, per token; None without a reader, or for an empty text.
+        lifts: by task, (accuracy with the text - accuracy without) / (1 - accuracy without); at most 1.
+        nats: mean surprisal of the text under the reader, nats per token; None without a reader, or for an empty text.
         limit: nats per token up to which a text reads like an instruction; None without a reader.
-        tasks: what it says, the strongest first.
+        tasks: the tasks that the text asks for, the highest lift first.
     """
 
     lifts: Mapping[str, float]
@@ -47,17 +53,17 @@ class Interpretation:
     limit: float | None
     tasks: tuple[str, ...]
 
-    def outcome(self, solved: str) -> Outcome:
-        """For a prompt that solves this task."""
+    def verdict(self, solved: str) -> Verdict:
+        """Of the text of a prompt that solves this task: "faithful", "misleading" or "says nothing"."""
         if not self.tasks:
             return "says nothing"
         return "faithful" if solved in self.tasks else "misleading"
 
     def as_json(self, solved: str) -> dict[str, Any]:
-        """With the outcome; of the lifts, the task's own and those of the tasks that are said."""
+        """As JSON, with the verdict; the lifts are those of the solved task and of the tasks that the text asks for."""
         shown = dict.fromkeys((solved, *self.tasks))
         return {
-            "outcome": self.outcome(solved),
+            "outcome": self.verdict(solved),
             "tasks": list(self.tasks),
             "lifts": {name: self.lifts[name] for name in shown if name in self.lifts},
             "reader_nats_per_token": self.nats,
@@ -66,21 +72,21 @@ class Interpretation:
 
 
 class TaskJudge:
-    """Says which of several tasks a text asks for.
+    """Finds out which of several tasks a text asks for.
 
     Args:
         lm: the model that performs them.
-        tasks: the candidates, each with its own inputs and template; those that the model cannot be asked are left out.
-        reader: a held-out model that decides whether a text can be read; without one every text can.
-        inputs: how many test inputs of each task are used.
+        tasks: the candidates, each with its own inputs and template; tasks that do not fit the model are left out.
+        reader: a held-out model that decides whether a text is readable; without one every text is.
+        inputs: number of test inputs of each task that are used.
 
     Raises:
-        RequestError: none of the tasks fits the model, or too few instructions are known to tell what the reader can read.
+        RequestError: none of the tasks fits the model, or they have too few reference prompts to calibrate the reader.
 
     Example:
         >>> from hardprompt import load_lm, load_task
         >>> judge = TaskJudge(load_lm("microworld"), [load_task(name) for name in ("plural", "category")])
-        >>> judge.says("what kind of thing is this").tasks
+        >>> judge.interpret("what kind of thing is this").tasks
         ('category',)
     """
 
@@ -94,42 +100,43 @@ class TaskJudge:
             except TaskError:
                 continue
         if not self.scorers:
-            raise RequestError(f"{lm.name} can be asked none of the tasks {', '.join(task.name for task in tasks)}")
+            raise RequestError(f"none of the tasks {', '.join(task.name for task in tasks)} fits the model {lm.name}")
         self._without = {name: _accuracy(scorer, "") for name, scorer in self.scorers.items()}
         known = [text for task in tasks for text in task.reference_prompts]
         self.limit = None if reader is None else readable_limit(reader, known)
 
-    def says(self, text: str) -> Interpretation:
-        """What a text says; a text that is asked for twice is read once."""
+    def interpret(self, text: str) -> Interpretation:
+        """The tasks that a text asks for; each text is scored only once."""
         if text not in self._known:
-            self._known[text] = self._says(text)
+            self._known[text] = self._interpret(text)
         return self._known[text]
 
-    def _says(self, text: str) -> Interpretation:
+    def _interpret(self, text: str) -> Interpretation:
         lifts = {name: relative_gain(_accuracy(scorer, text), self._without[name]) for name, scorer in self.scorers.items()}
         nats = _nats(self.reader, text) if self.reader is not None and text.strip() else None
         readable = bool(text.strip()) and (self.limit is None or (nats is not None and nats <= self.limit))
-        return Interpretation(lifts, nats, self.limit, said(lifts) if readable else ())
+        return Interpretation(lifts, nats, self.limit, requested_tasks(lifts) if readable else ())
 
 
-def is_flagged(outcome: Outcome, drop: float) -> bool:
-    """Whether a reading is to be mistrusted: it does not say what the prompt solves, and it does less than the prompt.
+def is_flagged(verdict: Verdict, drop: float) -> bool:
+    """Whether the text of a prompt should not be trusted: it does not ask for the task, and it scores lower than the prompt.
 
-    Either alone raises false alarms: a true text may be obeyed only in part, and a hard prompt says nothing and does it all.
+    A faithful text may score lower than the prompt, and a hard prompt may work without naming its task; so both conditions are
+    needed.
 
     Args:
-        outcome: of the text.
+        verdict: of the text (`Interpretation.verdict`).
         drop: accuracy of the prompt minus that of the text, a fraction.
 
     Example:
         >>> is_flagged("misleading", 0.9), is_flagged("faithful", 0.4), is_flagged("says nothing", 0.0)
         (True, False, False)
     """
-    return outcome != "faithful" and drop > LEAST_DROP
+    return verdict != "faithful" and drop > LEAST_DROP
 
 
 def relative_gain(accuracy: float, without: float) -> float:
-    """The share of what is wrong without a prompt that is right with it; below 0 where a prompt does harm.
+    """The share of the errors without a prompt that the prompt corrects; below 0 if the prompt adds errors.
 
     >>> relative_gain(0.75, 0.5)
     0.5
@@ -137,33 +144,35 @@ def relative_gain(accuracy: float, without: float) -> float:
     return 0.0 if without >= 1 else (accuracy - without) / (1 - without)
 
 
-def said(lifts: Mapping[str, float], least: float = LEAST_GAIN) -> tuple[str, ...]:
-    """Tasks that are done at least so well, the best first.
+def requested_tasks(lifts: Mapping[str, float], least: float = LEAST_GAIN) -> tuple[str, ...]:
+    """The tasks whose lift is at least `least`, the highest first.
 
-    >>> said({"plural": 0.1, "category": 0.5, "place": 0.9})
+    >>> requested_tasks({"plural": 0.1, "category": 0.5, "place": 0.9})
     ('place', 'category')
     """
     return tuple(sorted((name for name in lifts if lifts[name] >= least), key=lambda name: -lifts[name]))
 
 
 def readable_limit(reader: FrozenLM, instructions: Sequence[str], seed: int = 0) -> float:
-    """Nats per token that best divide instructions from the same with their words shuffled, under this reader.
+    """The nats per token that best separate instructions from the same instructions with shuffled words, under this reader.
 
-    The highest mean of the two shares that are on their right side; in the middle between two texts, the lowest on ties.
+    It maximizes the mean of the two shares on the right side; it is midway between two texts, and the lowest of equal ones.
 
     Raises:
-        RequestError: fewer than two instructions that have another order.
+        RequestError: fewer than two instructions have several different words.
     """
     generator = torch.Generator().manual_seed(seed)
     whole = [text for text in instructions if len(set(text.split())) > 1]
     if len(whole) < 2:
-        raise RequestError("a reader is calibrated on the tasks' reference prompts; give at least two of several words")
+        raise RequestError(
+            "the reader is calibrated on the tasks' reference prompts; give at least two prompts with several different words"
+        )
     mixed = [_shuffled(text, generator) for text in whole]
     return dividing_line([_nats(reader, text) for text in whole], [_nats(reader, text) for text in mixed])
 
 
 def dividing_line(low: Sequence[float], high: Sequence[float]) -> float:
-    """Where to cut between values that should be low and values that should be high.
+    """The threshold that best separates values that should be low from values that should be high.
 
     >>> dividing_line([1.0, 2.0, 6.0], [5.0, 7.0])
     3.5

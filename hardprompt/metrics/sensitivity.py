@@ -1,7 +1,7 @@
-"""Which tokens carry a prompt, and whether their order does: each left out in turn, and all of them shuffled.
+"""How much a prompt depends on each of its tokens and on their order: each token is removed in turn, and all are shuffled.
 
-Prompts that a search found owe their score to a few tokens and little to their order; instructions spread it and need it
-(Rakotonirina et al. 2023). Both maps read the prompt as ids, spliced into their place.
+The score of prompts found by a search depends on few tokens and little on their order; that of instructions depends on most
+tokens and on the order (Rakotonirina et al. 2023). Both functions insert the prompt as token ids.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ import torch
 from hardprompt.scoring import Scorer
 
 ORDERS = 8
-"""Orders that are drawn to see what a prompt's own is worth."""
+"""Number of random orders that are scored."""
 
 TOKENS = 200_000
-"""Logical LM tokens that a deletion map costs at most ..."""
+"""A deletion map costs about this many logical LM tokens at most ..."""
 
 LEAST_EXAMPLES = 8
-"""... but it is not made on fewer examples than these."""
+"""... but it uses at least this many examples."""
 
 
 def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
-    """What each token is worth: the scores of the prompt without it, against those of the whole prompt.
+    """The scores of the prompt without each of its tokens, compared with those of the whole prompt.
 
-    Of a long prompt the map is made on some of the examples only, drawn always the same, so that it costs about `TOKENS` at
-    most: else its cost would grow with the square of the length.
+    For a long prompt, a fixed random subset of the examples is used, so that the cost, which grows with the square of the
+    length, is about `TOKENS` at most.
 
     Args:
         scorer: the examples.
@@ -34,7 +34,7 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
 
     Returns:
         Per position `loss_added` (nats per example, mean loss without the token minus that of the whole prompt) and
-        `accuracy_lost` (fraction). Where nothing changes the token carries nothing, or another one carries the same.
+        `accuracy_lost` (fraction). Both are 0 if the token has no effect, or if another token has the same effect.
 
     Example:
         >>> from hardprompt import Scorer, load_lm, load_task
@@ -57,17 +57,17 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
 
 
 def order_sensitivity(scorer: Scorer, ids: Sequence[int], seed: int = 0, count: int = ORDERS) -> dict[str, Any]:
-    """What the order of the tokens is worth: mean scores of the prompt with its tokens shuffled.
+    """Mean scores of the prompt with its tokens shuffled, compared with those of the prompt itself.
 
     Args:
         scorer: the examples.
         ids: the prompt (L,).
-        seed: of the orders.
-        count: orders drawn, repeats of the prompt itself left out.
+        seed: of the random orders.
+        count: number of random orders; the order of the prompt itself is not among them.
 
     Returns:
         `shuffled_accuracy` and `shuffled_loss` (means over the orders, fraction and nats per example), `accuracy_lost` and
-        `loss_added` against the prompt itself; all None for a prompt that has one order only.
+        `loss_added` relative to the prompt itself; all None if the tokens have only one order.
     """
     whole = list(ids)
     orders = other_orders(whole, seed, count)
@@ -93,7 +93,7 @@ def without_each(ids: Sequence[int]) -> list[list[int]]:
 
 
 def other_orders(ids: Sequence[int], seed: int, count: int) -> list[list[int]]:
-    """`count` random orders of the tokens other than their own; none where there is no other.
+    """`count` random orders of the tokens that differ from the given one; none if there is only one order.
 
     >>> other_orders([7, 7], 0, 3), other_orders([7, 8], 0, 2)
     ([], [[8, 7], [8, 7]])

@@ -1,4 +1,4 @@
-"""All readings of one soft prompt, and what each of them does and says: is there one text that it means?"""
+"""All texts that can be read off one soft prompt, with their accuracy and the tasks that they ask for."""
 
 from typing import Any
 
@@ -16,22 +16,22 @@ RUNNER_UP = "2nd nearest"
 def soft_prompt_readings(
     prompt: SoftPrompt, scorer: Scorer, judge: TaskJudge, allowed: Tensor, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """What is read off a soft prompt by each method, and whether what it says changes with the method.
+    """The text that each method reads off a soft prompt, and the tasks that the text asks for.
 
     Methods: the closest tokens by cosine, Euclidean distance and dot product, the second closest by cosine, and the closest
     after small noise, in several draws (`hardprompt.metrics.stability`).
 
     Args:
         prompt: the vectors.
-        scorer: examples of the task that it solves.
-        judge: says what a text says.
-        allowed: token ids that it may be read as, (A,).
+        scorer: scores examples of the task that the prompt solves.
+        judge: finds out which tasks a text asks for.
+        allowed: ids of the tokens that a text may consist of, (A,).
         seed: of the noise.
 
     Returns:
-        A line per different text, in the order in which the methods come to it: `text`, `methods` (name to the share of its
-        draws that read this text), `accuracy` (fraction, of the text on the scorer's examples), and what
-        `Interpretation.as_json` has: `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
+        One entry per different text, in the order of the methods: `text`, `methods` (name to the share of its draws that give
+        this text), `accuracy` (fraction, of the text on the scorer's examples), and the keys of `Interpretation.as_json`:
+        `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
 
     Example:
         >>> from hardprompt import SoftPrompt, load_lm, load_task
@@ -52,6 +52,6 @@ def soft_prompt_readings(
             shares[method] = shares.get(method, 0.0) + 1 / len(several)
     return [
         {"text": text, "methods": shares, "accuracy": float(scorer.score_text(text).accuracy)}
-        | judge.says(text).as_json(scorer.task.name)
+        | judge.interpret(text).as_json(scorer.task.name)
         for text, shares in found.items()
     ]

@@ -1,7 +1,7 @@
-"""How firm a reading of a soft prompt is: other measures of closeness, the next nearest tokens, and small noise.
+"""How much the text read off a soft prompt depends on the method: measure of closeness, next nearest tokens, small noise.
 
-A word that changes with the method of reading says more of the method than of the prompt. Learn Prompting shows a prompt in
-which one reading finds *good* where another finds *white*.
+A word that changes with the method tells more about the method than about the prompt. Learn Prompting shows a prompt that one
+method reads as *good* and another as *white*.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +14,23 @@ from torch import Tensor
 from hardprompt.projection import SIMILARITY_MEASURES, nearest, nearest_entries
 
 NOISE = (0.1, 0.3)
-"""Standard deviations of the noise that is added, in those of the vocabulary's coordinates."""
+"""Standard deviations of the added noise, in units of that of the coordinates of the vocabulary."""
 
 DRAWS = 8
 """Noisy copies per level."""
 
 NEIGHBOURS = 5
-"""How many nearest tokens are looked at."""
+"""Number of nearest tokens that are compared."""
 
 
 def readings(
     embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], seed: int = 0, noise: Sequence[float] = NOISE, draws: int = DRAWS
 ) -> dict[str, list[list[int]]]:
-    """Row numbers of all readings by method: each measure, the k-th nearest by cosine, and noise at each level.
+    """Row numbers of the closest tokens by method: each measure, the k-th nearest by cosine, and noise at each level.
 
     Args:
         embeds: the prompt.
-        vocab: rows that it may be read as.
+        vocab: embeddings of the allowed tokens.
         seed: of the noise.
         noise: standard deviations, in units of that of all coordinates of `vocab`; read by cosine.
         draws: noisy copies per level.
@@ -70,17 +70,18 @@ def changed(found: Mapping[str, Sequence[Sequence[int]]], reference: Sequence[in
 def stability(
     embeds: Float[Tensor, "L d"], vocab: Float[Tensor, "A d"], measure: str = "cosine", seed: int = 0
 ) -> dict[str, Any]:
-    """How often each token of a reading changes with the method, and at which positions a small change of it does.
+    """How often each token of the text changes with the method, and at which positions a small change is enough.
 
     Args:
         embeds: the prompt.
-        vocab: rows that it may be read as.
-        measure: of the reading that the others are compared with.
+        vocab: embeddings of the allowed tokens.
+        measure: the measure of the reading that the others are compared with.
         seed: of the noise.
 
     Returns:
-        `changed` (by method the share per position, (L,)), `mean_changed` (by method, over positions), and `marked`, positions
-        from 1 at which another measure reads another token, or noise of a tenth of the vocabulary's spread does in any draw.
+        `changed` (by method the share per position, (L,)), `mean_changed` (by method, over positions), and `marked`, the
+        positions from 1 at which another measure, or noise of a tenth of the vocabulary's spread in any draw, gives another
+        token.
 
     Example:
         >>> vocab = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

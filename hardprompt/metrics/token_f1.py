@@ -1,4 +1,4 @@
-"""How much two texts share, word by word."""
+"""The words that two texts share."""
 
 import re
 import string
@@ -9,11 +9,11 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def token_f1(prediction: str, target: str) -> float:
-    """F1 of the words that two texts share, as SQuAD counts them and Khashabi et al. (2022) read projections.
+    """F1 of the words that two texts share, as in SQuAD; Khashabi et al. (2022) compare projections with it.
 
-    Lower case, without punctuation and articles, as bags of words: with s shared words, precision p = s / words of the
-    prediction, recall r = s / words of the target, and F1 = 2 p r / (p + r); 0 where nothing is shared. It is deaf to the
-    order.
+    The texts are bags of lower-case words without punctuation and articles: with s shared words, precision p = s / words of the
+    prediction, recall r = s / words of the target, and F1 = 2 p r / (p + r); 0 if no word is shared. The order of the words
+    has no effect.
 
     >>> token_f1("Give the plural!", "give plural of a word")
     0.6666666666666666

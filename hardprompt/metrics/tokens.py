@@ -1,5 +1,4 @@
-"""A prompt token by token: how expected each token is, how long its vector, what lies nearest to it and how firmly, and, on a
-task, what it is worth."""
+"""A prompt token by token: surprisal, norm, nearest tokens, stability of the reading, and the effect of removing the token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,25 +20,25 @@ def inspect(
     """Each token of a hard prompt, or each vector of a soft one.
 
     The surprisal of token t is -log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), as in
-    `hardprompt.lm.surprisals`; a soft prompt has none. Nearest to a vector e are the vocabulary rows v with the largest cosine
-    <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; by the first two a token of
-    a hard prompt is nearest to itself.
+    `hardprompt.lm.surprisals`; a soft prompt has none. The nearest rows v of the vocabulary to a vector e have the largest
+    cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; by the first two, a
+    token of a hard prompt is nearest to itself.
 
     Args:
         prompt: a text (tokenized as it stands after an input), token ids, or what an optimizer found.
-        lm: the model that reads it and whose vocabulary is searched, special tokens included.
-        count: neighbours per vector and measure.
-        scorer: examples of a task on which the tokens of a hard prompt are left out in turn.
+        lm: the model that reads the prompt, and whose vocabulary is searched, with its special tokens.
+        count: number of neighbours per vector and measure.
+        scorer: scores examples of a task, on which each token of a hard prompt is removed in turn.
 
     Returns:
         `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
         scored), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal` (nats), `running_mean` (nats per
         token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure a list with `id`, `token` and
         `value` (cosine similarity, Euclidean distance in embedding units, or dot product), closest first; `changed`, by method
-        of reading the share of readings in which another token stands here than by cosine (`hardprompt.metrics.stability`), and
-        `marked`, whether a small change of method is enough; `loss_added` (nats per example) and `accuracy_lost` (fraction)
-        without the token. Beside the tokens, `shuffled` is what is left of the score when their order is not kept
-        (`hardprompt.metrics.order_sensitivity`). The last three are None without a scorer, or of a soft prompt.
+        of reading the share of readings with another token here than by cosine (`hardprompt.metrics.stability`), and `marked`,
+        whether a small change of the method is enough; `loss_added` (nats per example) and `accuracy_lost` (fraction)
+        without the token. `shuffled` has the scores with the tokens in random order
+        (`hardprompt.metrics.order_sensitivity`). The last three are None without a scorer, and for a soft prompt.
 
     Raises:
         RequestError: ids out of the vocabulary, or vectors of another width.
@@ -128,7 +127,7 @@ def token_map(scored: ScoredPrompt) -> list[dict[str, Any]]:
 
 
 def token_text(lm: FrozenLM, token: int) -> str:
-    """A token as it reads inside a text, with its leading blank; its piece where it is no text of its own."""
+    """A token as it appears inside a text, with its leading blank; its piece if it is not a text by itself."""
     context = lm.encode("a")
     text = lm.decode([*context, token])[len(lm.decode(context)) :]
     return text if text and "\ufffd" not in text else str(lm.tokenizer.convert_ids_to_tokens(token))

@@ -1,6 +1,6 @@
-"""Where everything of a plot stands on the page: numbers only, in SVG user units, from the top left corner.
+"""The layout of a plot on the page: coordinates in SVG user units from the top left corner.
 
-It shows what `hardprompt.report.plot` draws, with the same means, stairs, bands and marks.
+The plot has the means, stairs, bands and marks that `hardprompt.report.plot` draws.
 """
 
 import math
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
 """The frame of the axes."""
 MARGIN = 0.04
-"""Of the range of an axis, beyond its values on either side."""
+"""Margin on both sides of the values, as a share of the range of an axis."""
 
 CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
     "s": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
@@ -33,11 +33,11 @@ CORNERS: dict[str, tuple[tuple[float, float], ...]] = {
     "<": ((-1.2, 0), (0.8, -1.1), (0.8, 1.1)),
     ">": ((1.2, 0), (-0.8, -1.1), (-0.8, 1.1)),
 }  # fmt: skip
-"""Of matplotlib's markers that the plot uses, but for the circle, about 1 in radius."""
+"""Corners of the markers of matplotlib that the plot uses, without the circle; the radius is about 1."""
 
 
 def outline(marker: str, x: float = 0, y: float = 0, size: float = 1) -> str:
-    """A marker as an SVG path, its middle at x and y.
+    """A marker with its center at x and y as an SVG path.
 
     >>> outline("^", 10, 20, 5), outline("o")
     ('M10 14l5.5 10h-11z', 'M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z')
@@ -61,10 +61,10 @@ def _brief(value: float) -> str:
 
 
 SMALL = 3
-"""Radius of a mark that stands for one run."""
+"""Radius of the mark of a single run."""
 
 NEAR = 7
-"""Marks closer than this many units share one place to hover."""
+"""Marks closer than this many units share a tooltip."""
 
 Label = tuple[float, float, str, str]
 """x and y of the baseline, SVG's text-anchor, text."""
@@ -72,7 +72,7 @@ Label = tuple[float, float, str, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a mark says when pointed at: a heading, the prompt (None for a mean) and its figures."""
+    """An entry of a tooltip: a heading, the prompt (None for a mean) and its values."""
 
     heading: str
     prompt: str | None
@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass
 class Spot:
-    """A place to hover, and what the marks there say."""
+    """A place with a tooltip, and the entries of the marks there."""
 
     x: float
     y: float
@@ -90,7 +90,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Mark:
-    """A mean over runs: its place, its 95 % intervals, the height of what was optimized, and what to write beside."""
+    """A mean over runs: its place, its 95 % intervals, the height of the prompt as optimized, and the labels."""
 
     x: float
     y: float
@@ -103,7 +103,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn of one optimizer: a mark per weight, and SVG paths of the small marks of its runs, a line and a band."""
+    """One optimizer: a mark per weight, and SVG paths of the small marks of its runs, a line and a band."""
 
     name: str
     number: int
@@ -116,7 +116,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that is drawn; `joined` where marks are means over runs, with intervals and lines between them."""
+    """A plot; `joined` if marks are means over runs, with intervals and lines between them."""
 
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
@@ -132,7 +132,7 @@ class Chart:
 
 
 class _Scale:
-    """From values of an axis to places between two ends; `reverse` puts the least at the far end."""
+    """Maps values of an axis to places between two ends; with `reverse`, the lowest value is at the far end."""
 
     def __init__(self, values: Iterable[float], ends: tuple[float, float], log: bool = False, reverse: bool = False) -> None:
         self._log, self._ends = log, ends
@@ -160,7 +160,7 @@ class _Scale:
 
 
 def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) -> Chart:
-    """A trade-off on the page; of `several` tasks each run is named by its task, and without `runs` only means are drawn."""
+    """A trade-off on the page; with `several` tasks each run is named by its task, without `runs` only means are drawn."""
     cost, gain = shown.cost, shown.gain
     every = [mean for own in shown.means.values() for mean in own]
     single = [run for mean in every for run in mean.runs]
@@ -198,16 +198,16 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
     for name, own in shown.means.items():
         for mean in own:
             if len(mean.runs) > 1 or not runs:
-                spots.say(x(mean.cost["mean"]), y(mean.gain["mean"]), _of_mean(name, mean, cost, gain))
+                spots.add(x(mean.cost["mean"]), y(mean.gain["mean"]), _of_mean(name, mean, cost, gain))
             if mean.as_trained is not None:
                 figures = f"as optimized {mean.as_trained:.3f} · as text {mean.gain['mean']:.3f}"
                 gap = Entry(f"{name}, w={mean.weight:g}, as trained: mean of {mean.units}", None, figures)
-                spots.say(x(mean.cost["mean"]), y(mean.as_trained), gap)
+                spots.add(x(mean.cost["mean"]), y(mean.as_trained), gap)
             for run in mean.runs if runs else ():
-                spots.say(*place(run), _of_run(run, cost, gain, several))
+                spots.add(*place(run), _of_run(run, cost, gain, several))
     for star, p in zip(stars, shown.known, strict=True):
         figures = f"test accuracy {p['test_accuracy']:.3f} · {p['log_perplexity']:.2f} nats/token"
-        spots.say(*star, Entry("known front", p.get("prompt"), figures))
+        spots.add(*star, Entry("known front", p.get("prompt"), figures))
     return Chart(
         x_ticks=x.ticks(),
         y_ticks=y.ticks(),
@@ -223,7 +223,7 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
 
 
 def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) -> Chart:
-    """Best so far on dev against LM tokens: per optimizer a line with its band, and a mark where it ends."""
+    """Best accuracy so far on dev against LM tokens: per optimizer a line with its band, and a mark at its end."""
     x = _Scale([float(each) for curve in curves.values() for each in curve.band[0]], (LEFT, RIGHT), log=True)
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
     ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
@@ -240,7 +240,7 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
         series.append(Series(name, number, outline(marker), [mark], "", line, area))
         for i in sorted({0, *range(len(tokens) // 4, len(tokens), max(1, len(tokens) // 4)), len(tokens) - 1}):
             figures = f"{mean[i]:.3f} ({low[i]:.3f} to {high[i]:.3f}) after {tokens[i]:,.0f} LM tokens · {curve.counts}"
-            spots.say(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
+            spots.add(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
     label = "LM tokens spent, forward and backward"
     return Chart(
         x.ticks(), y.ticks(), label, "dev accuracy of the best prompt so far", "", series, [], [], None, spots.all, joined=False
@@ -248,9 +248,9 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
 
 
 class _Labels:
-    """Writing beside large marks that covers none of them nor other writing, and small marks only where it must.
+    """Labels beside large marks that cover neither these nor other labels, and small marks only if necessary.
 
-    What finds no room is left out.
+    A label without room is left out.
     """
 
     def __init__(self, marks: Iterable[tuple[float, float]], small: Iterable[tuple[float, float]]) -> None:
@@ -258,7 +258,7 @@ class _Labels:
         self._small = [(x - 4, y - 4, x + 4, y + 4) for x, y in small]
 
     def place(self, at: tuple[float, float], text: str) -> Label | None:
-        """Where a text goes beside a mark; None where there is no room."""
+        """The place of a label beside a mark; None if there is no room."""
         x, y = at
         text = text if len(text) <= 24 else text[:23] + "…"
         width = 6.4 * len(text) + 4
@@ -279,14 +279,14 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 class _Spots:
-    """Places to hover; marks that are near each other share the first one's."""
+    """Places with tooltips; marks that are near each other share the first one."""
 
     def __init__(self) -> None:
         self.all: list[Spot] = []
         self._by_square: dict[tuple[int, int], list[Spot]] = {}
 
-    def say(self, x: float, y: float, entry: Entry) -> None:
-        """Let a place say this."""
+    def add(self, x: float, y: float, entry: Entry) -> None:
+        """Add an entry at a place."""
         column, row = int(x // NEAR), int(y // NEAR)
         around = product((column - 1, column, column + 1), (row - 1, row, row + 1))
         near = (spot for square in around for spot in self._by_square.get(square, ()))
@@ -319,13 +319,13 @@ def _of_mean(name: str, mean: Mean, cost: Axis, gain: Axis) -> Entry:
 
 
 def _stairs(places: np.ndarray, values: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
-    """A line of values that hold from each place up to the next, the last one up to `end`, as an SVG path."""
+    """A line of values, each from its place to the next and the last one up to `end`, as an SVG path."""
     steps = "".join(f"H{x(place)}V{y(value)}" for place, value in zip(places[1:], values[1:], strict=True))
     return f"M{x(places[0])} {y(values[0])}{steps}" + ("" if end is None else f"H{end}")
 
 
 def _area(band: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
-    """The outline of a band whose values hold likewise."""
+    """The outline of a band, as an SVG path; values hold as in `_stairs`."""
     places, low = [x(each) for each in band[0]], [y(each) for each in band[2]]
     last = [] if end is None else [f"H{end}V{low[-1]}H{places[-1]}"]
     back = "".join(f"H{places[i + 1]}V{low[i]}" for i in range(len(places) - 2, -1, -1))
@@ -338,9 +338,9 @@ def _short(value: float) -> str:
     >>> _short(500), _short(20_000), _short(1e6)
     ('500', '20k', '1M')
     """
-    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:g}{sign}"
+            return f"{value / size:g}{suffix}"
     return f"{value:g}"
 
 

@@ -1,10 +1,10 @@
-"""Prompts, names and errors are hostile text: what cannot be printed is shown as its number, wherever it is shown."""
+"""Prompts, names and errors are untrusted text: characters that are not printable are shown as their code points."""
 
 
 def printable(text: str) -> str:
-    r"""The text with every sign that cannot be printed (line breaks, controls, changes of direction) as its number.
+    r"""The text with the code point of every character that is not printable (line breaks, controls, changes of direction).
 
     >>> printable("a\x1b[31m")
     'a⟨U+001B⟩[31m'
     """
-    return "".join(sign if sign.isprintable() else f"⟨U+{ord(sign):04X}⟩" for sign in text)
+    return "".join(character if character.isprintable() else f"⟨U+{ord(character):04X}⟩" for character in text)

@@ -1,8 +1,8 @@
-"""The page of one or several studies: one HTML file that needs nothing else, neither a network nor a script.
+"""The page of one or several studies: one HTML file that needs neither a network nor a script.
 
-Prompts, names and errors are hostile text. The template escapes every value by default, signs that cannot be printed are
-written as their number, and a content security policy forbids whatever would still get through. Other axes are chosen by radio
-buttons: every chart is in the page, and style rules show the one that is asked for.
+Prompts, names and errors are untrusted text. The template escapes every value by default, characters that are not printable are
+written as their code points, and a content security policy blocks everything else. Radio buttons choose the axes: every chart
+is in the page, and style rules show the chosen one.
 """
 
 import colorsys
@@ -21,9 +21,9 @@ from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
 from hardprompt.report.rerun_command import rerun_command
-from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs
-from hardprompt.report.tables import ReportTable
+from hardprompt.report.tables import TableData
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -37,10 +37,10 @@ from hardprompt.report.tradeoff import (
 )
 
 LARGEST = 2_000_000
-"""Bytes of a page."""
+"""Maximum size of a page in bytes."""
 
 OF_A_RUN = 150
-"""Bytes that a run takes in a chart at least."""
+"""Minimum size of a run in a chart in bytes."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,32 @@ class Detail:
     """How much a page shows.
 
     Attributes:
-        signs: of a text, at most.
-        signs_of_a_spot: of a prompt that a mark in a plot shows.
-        lines_of_a_spot: marks that a place in a plot lists.
-        axes: whether other axes can be chosen; of several studies, in the plot over all of them and in each.
+        text_length: maximum number of characters of a text.
+        spot_text_length: maximum number of characters of a prompt in a tooltip of a plot.
+        spot_entries: maximum number of entries in a tooltip.
+        axes: whether other axes can be chosen, in a plot over several studies and in the plot of one.
         runs: whether every run is in the plots and in a table.
     """
 
-    signs: int = 4000
-    signs_of_a_spot: int = 240
-    lines_of_a_spot: int = 6
+    text_length: int = 4000
+    spot_text_length: int = 240
+    spot_entries: int = 6
     axes: tuple[bool, bool] = (True, True)
     runs: bool = True
 
 
 LEVELS = (
     Detail(),
-    Detail(signs=1000, signs_of_a_spot=80, lines_of_a_spot=3, axes=(True, False)),
-    Detail(signs=300, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False)),
-    Detail(signs=100, signs_of_a_spot=80, lines_of_a_spot=3, axes=(False, False), runs=False),
+    Detail(text_length=1000, spot_text_length=80, spot_entries=3, axes=(True, False)),
+    Detail(text_length=300, spot_text_length=80, spot_entries=3, axes=(False, False)),
+    Detail(text_length=100, spot_text_length=80, spot_entries=3, axes=(False, False), runs=False),
 )
-"""From all to little: the first with which the page is small enough is taken."""
+"""In decreasing order; the first level with which the page is small enough is used."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A chart, shown where its axes are chosen: `which` has their numbers, or is empty where there is no other."""
+    """A chart, visible if its axes are chosen: `which` has their numbers, and is empty if there is only one chart."""
 
     which: str
     chart: Chart
@@ -81,32 +81,33 @@ class View:
 
 @dataclass(frozen=True)
 class Section:
-    """What is shown of one task on one model; `sheets` are the tables that are not shown in another form."""
+    """The part of the page on one task and model; `sheets` are the tables that are not shown in another form."""
 
-    shown: StudyView
+    shown: StudyRuns
     views: list[View]
     curves: Chart | None
     best: list[RunRecord]
     asked: list[tuple[str, str]]
     repeats: str
     commands: list[list[str]]
-    sheets: dict[str, ReportTable]
+    sheets: dict[str, TableData]
 
     @property
     def failed(self) -> int:
         return len(self.shown.points) - len(self.shown.done)
 
 
-def report_page(shown: Sequence[StudyView]) -> str:
-    """The page as HTML; the same studies give the same text, wherever their folders lie.
+def report_page(shown: Sequence[StudyRuns]) -> str:
+    """The page as HTML; the same studies give the same text, independent of their folders.
 
-    Accuracies are fractions, log-perplexities nats per token, times seconds. It has as much as fits into `LARGEST` bytes.
+    Accuracies are fractions, log-perplexities nats per token, and times seconds. The page has as much detail as fits into
+    `LARGEST` bytes.
 
     Args:
-        shown: what is on it.
+        shown: the studies on the page.
 
     Raises:
-        StudyError: the request in a `study.yaml` is none that this version could have written.
+        StudyError: the request in a `study.yaml` is not valid in this version.
     """
     runs = sum(len(each.placed) for each in shown)
     for detail in LEVELS:
@@ -120,11 +121,11 @@ def report_page(shown: Sequence[StudyView]) -> str:
 
 
 def study_page(study: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
-    """The page of one study: what `study.yaml` says, and the recorded runs, failed ones too."""
-    return report_page([StudyView((study,), tuple(run_records(points)))])
+    """The page of one study: the content of its `study.yaml`, and its records, with those of failed runs."""
+    return report_page([StudyRuns((study,), tuple(run_records(points)))])
 
 
-def _page(shown: Sequence[StudyView], detail: Detail) -> str:
+def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     placed = [p for each in shown for p in each.placed]
     costs, gains = offered(placed, COSTS), offered(placed, GAINS)
     if not detail.axes[0]:
@@ -161,20 +162,20 @@ def _page(shown: Sequence[StudyView], detail: Detail) -> str:
     )
 
 
-def _title(shown: Sequence[StudyView]) -> tuple[str, str]:
-    """What, and on which model."""
+def _title(shown: Sequence[StudyRuns]) -> tuple[str, str]:
+    """The task or the number of tasks, and the model or the number of models."""
     tasks, lms = (list(dict.fromkeys(getattr(each, name) for each in shown)) for name in ("task", "lm"))
     return (tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"), (lms[0] if len(lms) == 1 else f"{len(lms)} models")
 
 
 def _choices(costs: Sequence[Axis], gains: Sequence[Axis]) -> Iterator[tuple[str, Axis, Axis]]:
-    """Every two axes, and their numbers where there are several."""
+    """Every pair of a cost and a gain, with their numbers if there are several pairs."""
     for (i, cost), (j, gain) in product(enumerate(costs), enumerate(gains)):
         yield f"v{i}{j}" if len(costs) * len(gains) > 1 else "", cost, gain
 
 
 def _section(
-    shown: StudyView, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
+    shown: StudyRuns, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
 ) -> Section:
     views, curves = [], {}
     if shown.placed:
@@ -196,7 +197,7 @@ def _section(
 
 
 def _asked(requests: Sequence[StudyRequest], done: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """What was asked for, in words, and where several studies asked for different things, all of it."""
+    """The fields of the requests as text; a field that differs between studies has all of its values."""
     objective = ("objective", " | ".join(dict.fromkeys(p.objective for p in done)))
     every = [*(field for request in requests for field in _fields(request)), *([objective] if done else [])]
     names = dict.fromkeys(name for name, _ in every)
@@ -204,11 +205,11 @@ def _asked(requests: Sequence[StudyRequest], done: Sequence[RunRecord]) -> list[
 
 
 def _fields(request: StudyRequest) -> list[tuple[str, str]]:
-    """The fields of a request; what was left empty is left out."""
+    """The fields of a request that are not empty."""
     options = [f"{name}.{key}={value}" for name, own in request.options.items() for key, value in own.items()]
     label_words = [f"{label}={word}" for label, word in request.label_words.items()]
     budget = "no limit" if request.lm_tokens is None else f"{request.lm_tokens:,} LM tokens a run, forward and backward"
-    said = [
+    fields = [
         ("task", request.task),
         ("model", request.lm),
         ("readers", ", ".join(request.readers)),
@@ -229,11 +230,11 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("precision", request.dtype),
         ("memory", request.memory),
     ]
-    return [(name, value) for name, value in said if value]
+    return [(name, value) for name, value in fields if value]
 
 
 def _in_the_dark(color: str) -> str:
-    """The same hue, light enough for a dark ground."""
+    """The same hue, light enough for a dark background."""
     red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     lit = colorsys.hls_to_rgb(hue, max(1 - lightness, 0.62), saturation)
@@ -241,12 +242,12 @@ def _in_the_dark(color: str) -> str:
 
 
 def _printable(value: Any) -> Any:
-    return printable(value) if type(value) is str else value  # numbers, and what a macro has made safe already
+    return printable(value) if type(value) is str else value  # numbers, and text that a macro has escaped
 
 
 @cache
 def page_template(name: str) -> Template:
-    """A page of this folder, whose values are escaped and printable."""
+    """A template of this folder, which escapes its values and makes them printable."""
     environment = Environment(
         loader=FunctionLoader(lambda part: files("hardprompt.report").joinpath(part).read_text(encoding="utf-8")),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The pictures of a study: the trade-off on any of its axes, and best so far against LM tokens."""
+"""The figures of a study: the trade-off on any of its axes, and the best prompt so far against LM tokens."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ from hardprompt.report.escaping import printable
 from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, tradeoff
 
 ABOVE, BELOW = (5, 6), (-12, -15)
-"""Points from a mark to its weight's label, for every second optimizer, so that lines that run side by side stay legible."""
+"""Offset in points of the weight labels, alternating between optimizers, so that labels of close lines stay legible."""
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], file: Path) -> None:
     """Draw the trade-off of finished runs to a .png or .svg file.
 
-    Small marks are runs; large ones are means over splits and seeds at one weight with 95 % bootstrap intervals, joined in
-    the order of the weights. A soft prompt is an arrow from its own accuracy to that of its projection. The dashed line is
-    the empty prompt, the grey stairs are the front of all texts, a band is the mean front of an optimizer with its interval,
-    and hollow stars are the true front, where it is known.
+    Small marks are runs; large marks are means over splits and seeds at one weight with 95 % bootstrap intervals, connected in
+    the order of the weights. A soft prompt is an arrow from its accuracy to that of its projection. The dashed line is the
+    empty prompt, the grey stairs are the front of all texts, a band is the mean front of an optimizer with its interval, and
+    hollow stars are the true front, if it is known.
 
     Args:
-        points: finished runs, as `points.jsonl` holds them, of one task and model.
-        found: what `frontier` says of them.
-        file: where to.
+        points: finished runs of one task and model.
+        found: the result of `frontier` for them.
+        file: the file to write.
     """
     title = f"{points[0].task} on {points[0].lm}: what a readable prompt costs ({repeats(points)})"
     draw(tradeoff(points, found), title, file, _examples(points))
 
 
 def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
-    """Draw a trade-off, one's own title above it and text below it."""
+    """Draw a trade-off with a title above and text below it."""
     cost, gain = shown.cost, shown.gain
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8.6, 6.4 if below else 5.2), layout="constrained")
@@ -48,7 +48,7 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
         worst = max([mean.cost["high"] for own in shown.means.values() for mean in own], default=0.0)
         for name, found in shown.bands.items():
             ends = found[:, -1:].copy()
-            ends[0] = max(worst, ends[0, 0])  # what the dearest text reaches holds for all that is dearer
+            ends[0] = max(worst, ends[0, 0])  # the last accuracy also holds at higher costs
             xs, middle, low, high = np.concatenate([found, ends], axis=1)
             color = shown.marks[name][0]
             axes.fill_between(xs, low, high, step="post", color=color, alpha=0.1, linewidth=0, zorder=0)
@@ -97,7 +97,7 @@ def _finish(figure: Figure, axes: Axes, title: str, below: str, file: Path) -> N
     if below:
         figure.supxlabel(below, x=0.01, ha="left", fontsize=8, family="monospace", parse_math=False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a character that the font lacks is drawn as a box
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -135,7 +135,7 @@ def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff, label_at: tuple[int,
 
 
 def _draw_gap(axes: Axes, x: float, y: float, own: float, color: str) -> None:
-    """The arrow from what was optimized to what can be deployed."""
+    """The arrow from the prompt as optimized to its text."""
     axes.annotate("", (x, y), (x, own), arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.3})
     axes.plot([x], [own], marker="D", markersize=8, color="white", markeredgecolor=color, zorder=3)
     axes.annotate("as trained", (x, own), (7, -3), textcoords="offset points", color=color, fontsize=8)
@@ -151,17 +151,17 @@ def _draw_known(axes: Axes, known: Sequence[dict[str, Any]]) -> None:
 
 
 def _drawable(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
+    """The text with the formula character of matplotlib escaped."""
     return printable(text).replace("$", r"\$")
 
 
 def _examples(points: Sequence[RunRecord]) -> str:
-    """One prompt per optimizer and weight: the one that does best on dev."""
+    """A line per optimizer and weight on the prompt with the highest accuracy on dev."""
     lines = []
     for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points if p.log_perplexity is not None):
         group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]
         best = max(group, key=lambda p: p.deployed_dev_accuracy)
-        text = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(best.prompt_text.split()))
+        text = "".join(character if character.isprintable() else "\ufffd" for character in " ".join(best.prompt_text.split()))
         shown = text if len(text) <= 60 else text[:59] + "…"
         lines.append(f"{name:>8} w={weight:<5g}{best.deployed_test_accuracy:5.2f} {best.log_perplexity:6.2f} nats  {shown}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""One prompt on the terminal: all its metrics with their units, or its tokens one by one."""
+"""One prompt on the terminal: all its metrics with their units, or its tokens."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from hardprompt.report.listing import list_metrics
 
 SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
 OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
-"""Said again among the readers."""
+"""Keys that repeat values of the first reader."""
 
 
 def evaluation_table(found: dict[str, Any]) -> Table:
-    """A row per metric that has a value; what has none by construction is one row with the reason."""
+    """A row per metric that has a value."""
     table = Table(title=_title(f"{found['task']} on {found['lm']}", found["prompt_text"]), title_justify="left", pad_edge=False)
     table.add_column("metric")
     table.add_column("value", overflow="fold")
@@ -30,7 +30,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
 
 
 def wayward_table(found: dict[str, Any]) -> Table:
-    """A row per value of a wayward prompt, the grid of gamma at the end."""
+    """A row per value of a wayward prompt, with the grid of gamma at the end."""
     heading = _title(f"{found['task']} on {found['lm']}, to read as", found["target"])
     table = Table(title=heading, title_justify="left", pad_edge=False)
     table.add_column("")
@@ -49,9 +49,8 @@ def wayward_table(found: dict[str, Any]) -> Table:
 def inspection_table(found: dict[str, Any]) -> Table:
     """A row per token: surprisal and its running mean in nats, norm, and the nearest vocabulary entries with their values.
 
-    Where the prompt was read on a task there is also what is lost without the token.
-
-    An asterisk marks a position whose reading a small change of method changes.
+    If the prompt was scored on a task, there is also the effect of removing the token. An asterisk marks a position at which a
+    small change of the method of reading gives another token.
     """
     text = "a soft prompt" if found["prompt_ids"] is None else found["prompt_text"]
     table = Table(title=_title(found["lm"], text), title_justify="left", pad_edge=False, show_lines=True)
@@ -73,31 +72,34 @@ def inspection_table(found: dict[str, Any]) -> Table:
 
 
 def readings_table(readings: list[dict[str, Any]]) -> Table:
-    """A row per text that a soft prompt can be read as: by which methods, how well it does, and what it says."""
+    """A row per text that can be read off a soft prompt: its methods, its accuracy, and the tasks that it asks for."""
     table = Table(title="what it may be read as", title_justify="left", pad_edge=False)
-    for heading in ("text", "read so by (share of draws)", "accuracy", "outcome", "says", "reader"):
+    for heading in ("text", "methods (share of draws)", "accuracy", "outcome", "asks for", "reader"):
         table.add_column(heading, justify="right" if heading in ("accuracy", "reader") else "left", overflow="fold")
     for row in readings:
         methods = ", ".join(name if share == 1 else f"{name} ({share:.2f})" for name, share in row["methods"].items())
-        says = ", ".join(row["tasks"]) or "-"
+        tasks = ", ".join(row["tasks"]) or "-"
         table.add_row(
             Text(printable(row["text"])),
             methods,
             f"{row['accuracy']:.3f}",
             row["outcome"],
-            says,
+            tasks,
             _number(row["reader_nats_per_token"]),
         )
     outcomes = {row["outcome"] for row in readings}
     if len(outcomes) > 1:
-        table.caption, table.caption_justify = "what it says changes with the method: no one reading can be trusted", "left"
+        table.caption, table.caption_justify = (
+            "the tasks that the text asks for depend on the method: no single reading can be trusted",
+            "left",
+        )
     return table
 
 
 def _caption(found: dict[str, Any]) -> str:
     lines = []
     if any(row["marked"] for row in found["tokens"]):
-        lines.append("* another measure, or a little noise, reads another token here")
+        lines.append("* another measure, or a little noise, gives another token here")
     if found["shuffled"] and found["shuffled"]["shuffled_accuracy"] is not None:
         order = found["shuffled"]
         lines.append(
@@ -120,7 +122,7 @@ def _number(value: float | None) -> str:
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Metrics inside metrics by dotted names."""
+    """Nested values by dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()} if isinstance(value, dict) else {key: value}

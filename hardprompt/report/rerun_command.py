@@ -1,4 +1,4 @@
-"""What to type to make a study again: a command line where the request can be said in one, else Python."""
+"""The command that repeats a study: a command line if the request can be written as one, otherwise Python."""
 
 import shlex
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from hardprompt.records.request import StudyRequest
 
 OUT = "again"
-"""The folder that the repetition goes to: in the study's own folder it would only find its runs and do nothing."""
+"""The folder of the repeated study: in the folder of the study itself, all runs would be found and nothing would run."""
 
 
 def rerun_command(request: StudyRequest, threads: int | None = None) -> list[str]:
-    r"""The lines of a command that makes a study with this request, or of a Python program where no command can.
+    r"""The lines of a command that runs a study with this request, or of a Python program if no command can.
 
-    A budget without limit, a comma in a name of a list, an option that is neither a number nor a text, and signs that cannot be
-    printed have no form on the command line.
+    The command line cannot express an unlimited budget, a comma in a name of a list, an option that is neither a number nor a
+    text, and characters that are not printable.
 
     Args:
         request: of the study.
-        threads: that each of its runs had; where nobody knows, the command has those of whoever gives it.
+        threads: number of threads of each run; if it is None, the command uses the default of the machine.
 
     Example:
         >>> rerun_command(StudyRequest.make("quick", task="plural"))[:3]
@@ -75,7 +75,7 @@ def _fits_a_command(request: StudyRequest) -> bool:
 
 
 def _is_item(name: str) -> bool:
-    """Whether a name comes back from a comma-separated list as it was."""
+    """Whether a name is unchanged after parsing a comma-separated list."""
     return bool(name) and name == name.strip() and "," not in name
 
 

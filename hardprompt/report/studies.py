@@ -1,4 +1,4 @@
-"""Studies that are shown together, and what they say over their tasks."""
+"""Studies that are shown together, and their statistics over tasks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import AnyRun, RunRecord, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
-from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tables import Column, TableData
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.comparison import Comparison, Pair, comparisons
 from hardprompt.stats.estimate import Estimate
@@ -25,17 +25,17 @@ Key = tuple[str, float]
 """Optimizer and weight."""
 
 MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options", "metrics"}
-"""Fields in which requests may differ whose runs are shown as one: they choose runs, and say nothing of any one of them."""
+"""Fields that may differ between requests whose runs are shown as one study: they choose runs, and do not change them."""
 
 
 @dataclass(frozen=True)
-class StudyView:
+class StudyRuns:
     """A task on a model: the runs of one study, or of several that belong together.
 
     Attributes:
-        studies: what their `study.yaml` say.
-        points: the recorded runs, failed ones too.
-        name: what tells it from others of the same task and model; empty where nothing need.
+        studies: the contents of their `study.yaml` files.
+        points: the records of the runs, with failed ones.
+        name: distinguishes it from others with the same task and model; empty if there is no other.
     """
 
     studies: tuple[dict[str, Any], ...]
@@ -57,7 +57,7 @@ class StudyView:
 
     @property
     def placed(self) -> list[RunRecord]:
-        """Those with a text to read."""
+        """The finished runs with a text, whose prompt is not empty."""
         return [p for p in self.done if p.log_perplexity is not None]
 
     @cached_property
@@ -66,25 +66,25 @@ class StudyView:
 
     @cached_property
     def found(self) -> dict[str, Any]:
-        """What `frontier` says."""
+        """The result of `frontier`."""
         study = self.studies[0]
         return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()))
 
     @cached_property
-    def sheets(self) -> dict[str, ReportTable]:
-        """The tables of its own, and the comparison of its optimizers over splits and seeds."""
+    def sheets(self) -> dict[str, TableData]:
+        """Its tables, and the comparison of its optimizers over splits and seeds."""
         compared = comparisons_sheet([self])
         return study_sheets(self.points, self.found) | {compared.name: compared}
 
 
-def together(stores: Sequence[Store]) -> list[StudyView]:
-    """What is shown side by side: the runs of studies that could have been one are one.
+def together(stores: Sequence[Store]) -> list[StudyRuns]:
+    """The studies that are shown side by side; the runs of studies that could have been one study are shown as one.
 
-    They could where task, model, budget, and all else but the choice of runs agree, with the options of optimizers that are in
+    This is the case if their requests agree in everything but the choice of runs, with the same options for the optimizers of
     both, and no run is in both.
 
     Raises:
-        StudyError: a request is none that this version could have written.
+        StudyError: a request is not valid in this version.
     """
     groups: list[list[tuple[Store, list[AnyRun]]]] = []
     for store in stores:
@@ -103,7 +103,7 @@ def together(stores: Sequence[Store]) -> list[StudyView]:
             groups.append([(store, points)])
     of_task = [(group[0][1][0].task, group[0][1][0].lm) for group in groups]
     return [
-        StudyView(
+        StudyRuns(
             tuple(store.study for store, _ in group),
             tuple(point for _, points in group for point in points),
             " + ".join(store.folder.name for store, _ in group) if of_task.count(named) > 1 else "",
@@ -124,12 +124,12 @@ def _one(store: Store, points: list[AnyRun], other: Store, others: list[AnyRun])
 
 
 def scores(
-    shown: Sequence[StudyView], keys: Sequence[Key], value: Callable[[RunRecord], float | None]
+    shown: Sequence[StudyRuns], keys: Sequence[Key], value: Callable[[RunRecord], float | None]
 ) -> list[np.ndarray] | None:
-    """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds with which all of them finished.
+    """A matrix (tasks, units) for each optimizer and weight, of the tasks, splits and seeds on which all of them finished.
 
-    Of every task there are as many units as of the one with the fewest, in the order of splits and seeds; None where no task
-    has any.
+    Every task has as many units as the task with the fewest, in the order of splits and seeds. The result is None if no task
+    has a unit.
     """
     rows: list[list[list[float]]] = []
     for each in shown:
@@ -144,7 +144,7 @@ def scores(
     return list(np.moveaxis(np.array([row[:count] for row in rows], dtype=float), 2, 0))
 
 
-def keys_of(shown: Sequence[StudyView]) -> list[Key]:
+def keys_of(shown: Sequence[StudyRuns]) -> list[Key]:
     """The optimizers and weights that ran, in order."""
     found = dict.fromkeys((p.optimizer, p.weight) for each in shown for p in each.done)
     order = list(dict.fromkeys(name for name, _ in found))
@@ -156,8 +156,8 @@ def as_text(point: RunRecord) -> float | None:
     return point.deployed_test_accuracy
 
 
-def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
-    """Over tasks: a row per optimizer and weight."""
+def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
+    """Means over tasks: a row per optimizer and weight."""
     columns = (
         OPTIMIZER, WEIGHT, Column("tasks", digits=0), Column("runs of each", digits=0), Column("test acc.", "interval"),
         Column("as text", "interval"), Column("as text, tasks like these", "interval"),
@@ -177,14 +177,14 @@ def means_sheet(shown: Sequence[StudyView]) -> ReportTable:
         )
         rows.append((*key, *text.shape, *map(_interval, estimates), None if nats is None else float(mean(nats))))
     caption = (
-        "Every task counts the same; rows with fewer tasks do not compare with the others. 95 % bootstrap intervals: runs are "
-        "redrawn within each task, and for tasks like these the tasks as well."
+        "Every task counts the same; rows with fewer tasks are not comparable with others. 95 % bootstrap intervals: runs are "
+        "resampled within each task, and for tasks like these also the tasks."
     )
-    return ReportTable("means", f"means over {len(shown)} tasks", caption, columns, rows)
+    return TableData("means", f"means over {len(shown)} tasks", caption, columns, rows)
 
 
-def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
-    """Every two optimizers but the empty prompt, each at its least weight, on the tasks and units with which both finished."""
+def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
+    """Every pair of optimizers without the empty prompt, each at its lowest weight, on tasks and units where both finished."""
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
     for a, b in combinations((name for name in least if name != "empty"), 2):
@@ -194,8 +194,8 @@ def compared(shown: Sequence[StudyView], tasks_too: bool) -> list[Comparison]:
     return comparisons(pairs, tasks_too=tasks_too)
 
 
-def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
-    """A row for every two optimizers: the difference of their texts' accuracies, never without its interval and n."""
+def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
+    """A row per pair of optimizers: the difference of the accuracies of their texts, with its interval and n."""
     several = len(shown) > 1
     own = compared(shown, tasks_too=False)
     like = compared(shown, tasks_too=True) if several else own
@@ -217,16 +217,16 @@ def comparisons_sheet(shown: Sequence[StudyView]) -> ReportTable:
         )
     like_these = " on tasks like these" if several else ""
     caption = (
-        "Test accuracy of the deployed text, each optimizer at its least weight, on the same tasks, splits and seeds, with "
+        "Test accuracy of the deployed text, each optimizer at its lowest weight, on the same tasks, splits and seeds, with "
         "95 % bootstrap intervals. p is of the paired permutation test in which "
         f"{'whole tasks' if several else 'splits and seeds'} are flipped, and then corrected by Holm for all these pairs. "
         f"A difference is shown where its interval{like_these} is above 0 and the corrected p below 0.05."
     )
-    return ReportTable("comparisons", "each optimizer against the others", caption, columns, rows)
+    return TableData("comparisons", "each optimizer against the others", caption, columns, rows)
 
 
-def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
-    """For scripts: the rows of `means_sheet`, and the comparisons over tasks like these."""
+def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:
+    """As JSON: the rows of `means_sheet`, and the comparisons over tasks like these."""
     sheet = means_sheet(shown)
     return {
         "tasks": [each.task for each in shown],
@@ -235,7 +235,7 @@ def statistics(shown: Sequence[StudyView]) -> dict[str, Any]:
     }
 
 
-def _matrix(shown: Sequence[StudyView], key: Key, value: Callable[[RunRecord], float | None]) -> np.ndarray | None:
+def _matrix(shown: Sequence[StudyRuns], key: Key, value: Callable[[RunRecord], float | None]) -> np.ndarray | None:
     found = scores(shown, [key], value)
     return found[0] if found else None
 

@@ -1,4 +1,4 @@
-"""The tables of a study: what was found, what it is worth, and what it cost; `hardprompt.report.tables` writes them."""
+"""The tables of a study: results, prompts, comparisons and cost; `hardprompt.report.tables` writes them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
-from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tables import Column, TableData
 
 GAPS = tuple(
     (each.name, f"{each.name.replace('_', ' ')}, {each.unit}")
@@ -28,8 +28,8 @@ WEIGHT = field_column("weight")
 OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), field_column("seed"))
 
 
-def results_sheet(points: Sequence[AnyRun]) -> ReportTable:
-    """A row per optimizer and weight, in the order in which they were run: means over splits and seeds."""
+def results_sheet(points: Sequence[AnyRun]) -> TableData:
+    """Means over splits and seeds: a row per optimizer and weight, in the order of the runs."""
     rows: list[tuple[Any, ...]] = []
     for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points):
         group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]
@@ -60,23 +60,23 @@ def results_sheet(points: Sequence[AnyRun]) -> ReportTable:
         Column("best text on dev", "text"),
     )  # fmt: skip
     caption = "Means over splits and seeds. Accuracies are fractions of the test examples."
-    return ReportTable("results", f"{task} on {lm}", caption, columns, rows)
+    return TableData("results", f"{task} on {lm}", caption, columns, rows)
 
 
 def best_text(done: Sequence[RunRecord]) -> RunRecord:
-    """The run whose text does best on dev, the first of equal ones."""
+    """The run whose text has the highest accuracy on dev, the first of equal ones."""
     return max(done, key=lambda p: p.deployed_dev_accuracy)
 
 
 def best_runs(points: Sequence[AnyRun]) -> list[RunRecord]:
-    """Of every optimizer and weight the run whose text does best on dev; the empty prompt is left out."""
+    """For each optimizer and weight the run whose text has the highest accuracy on dev, without the empty prompt."""
     done = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
     groups = dict.fromkeys((p.optimizer, p.weight) for p in done)
     return [best_text([p for p in done if (p.optimizer, p.weight) == group]) for group in groups]
 
 
-def prompts_sheet(points: Sequence[AnyRun]) -> ReportTable:
-    """The best prompts, with what each reader says of them."""
+def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
+    """The best prompts, with their readability for each reader."""
     best = best_runs(points)
     readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
     units = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
@@ -99,11 +99,11 @@ def prompts_sheet(points: Sequence[AnyRun]) -> ReportTable:
         *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
         field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
-    caption = "Of every optimizer and weight the prompt whose text does best on dev."
-    return ReportTable("best-prompts", "the best prompts", caption, columns, rows)
+    caption = "For each optimizer and weight the prompt whose text has the highest accuracy on dev."
+    return TableData("best-prompts", "the best prompts", caption, columns, rows)
 
 
-def tokens_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def tokens_sheet(points: Sequence[AnyRun]) -> TableData:
     """The best prompts token by token."""
     rows = [
         (
@@ -123,25 +123,25 @@ def tokens_sheet(points: Sequence[AnyRun]) -> ReportTable:
         Column("loss", digits=2, signed=True), Column("acc.", digits=2), Column("marked"),
     )  # fmt: skip
     caption = (
-        "Surprisal, and how loss and accuracy on dev change where the token is left out; * another measure, or a little noise, "
-        "reads another token off the vectors here."
+        "Surprisal, and the change of loss and accuracy on dev when the token is removed; * another measure, or a "
+        "little noise, gives another token here."
     )
-    return ReportTable("tokens", "token by token", caption, columns, rows)
+    return TableData("tokens", "token by token", caption, columns, rows)
 
 
-def faithfulness_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def faithfulness_sheet(points: Sequence[AnyRun]) -> TableData:
     """A row per soft prompt."""
     soft = [p for p in points if p.status == "ok" and "reason" not in p.faithfulness]
     rows = [(*_run(p), *[p.faithfulness.get(key) for key, _ in GAPS]) for p in soft]
     caption = (
-        "Of each soft prompt, its vectors against the text that is read off them. Of hard prompts all of it is zero by "
+        "The vectors of each soft prompt compared with its text, the projection. For hard prompts all values are zero by "
         "construction."
     )
-    return ReportTable("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
+    return TableData("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
 
 
-def differences_sheet(found: dict[str, Any]) -> ReportTable:
-    """Test accuracy minus that of the baselines."""
+def differences_sheet(found: dict[str, Any]) -> TableData:
+    """The difference of each optimizer's test accuracy and that of the baselines."""
     rows = [
         (
             row["optimizer"],
@@ -155,14 +155,14 @@ def differences_sheet(found: dict[str, Any]) -> ReportTable:
     gains = (Column(name, "interval", signed=True) for name in ("empty", "manual"))
     caption = (
         "Test accuracy minus that of the empty prompt and of the best manual one, on the same examples: means over these runs "
-        "with 95 % bootstrap intervals over examples. Other seeds may do otherwise."
+        "with 95 % bootstrap intervals over examples. The results of other seeds may differ."
     )
     title = "test accuracy of these runs minus a baseline's, 95 % interval over examples"
-    return ReportTable("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
+    return TableData("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
 
 
-def coverage_sheet(found: dict[str, Any]) -> ReportTable:
-    """What each optimizer's front covers, and how near it came to what is known of the task."""
+def coverage_sheet(found: dict[str, Any]) -> TableData:
+    """The hypervolume of each optimizer's front, and its distance from the known front of the task."""
     columns = [("hypervolume", "hypervolume")]
     if found["known"]:
         columns.append(("regret", "regret"))
@@ -174,41 +174,41 @@ def coverage_sheet(found: dict[str, Any]) -> ReportTable:
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))
     caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
-    return ReportTable("coverage", "what each optimizer covers", caption, headings, rows)
+    return TableData("coverage", "what each optimizer covers", caption, headings, rows)
 
 
-def known_sheet(found: dict[str, Any]) -> ReportTable:
+def known_sheet(found: dict[str, Any]) -> TableData:
     """The known front."""
     known = (found["known"] or {"front": []})["front"]
     rows = [(p["prompt"], p["test_accuracy"], p["log_perplexity"]) for p in known]
     caption = f"Known {'front' if len(known) > 1 else 'optimum'} of the task on this model."
     columns = (Column("prompt", "text"), field_column("test_accuracy"), field_column("log_perplexity"))
-    return ReportTable("known", "the known front", caption, columns, rows)
+    return TableData("known", "the known front", caption, columns, rows)
 
 
-def failed_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def failed_sheet(points: Sequence[AnyRun]) -> TableData:
     """Failed runs with their errors."""
     rows = [(*_run(p), p.error) for p in points if p.status != "ok"]
-    caption = "They are made again with --retry-failed."
-    return ReportTable("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
+    caption = "The option --retry-failed repeats them."
+    return TableData("failed", "failed runs", caption, (*OF_RUN, Column("error", "text")), rows)
 
 
-def cost_sheet(points: Sequence[AnyRun]) -> ReportTable:
-    """What the runs of each optimizer cost together, and all."""
+def cost_sheet(points: Sequence[AnyRun]) -> TableData:
+    """The total cost of the runs of each optimizer, and of all runs."""
     done = [p for p in points if p.status == "ok"]
     keys = ("prompts_visited", "lm_tokens_forward", "lm_tokens_backward", "seconds")
     groups = {name: [p for p in done if p.optimizer == name] for name in dict.fromkeys(p.optimizer for p in done)}
     rows = [
         (name, len(own), *[sum(getattr(p, key) for p in own) for key in keys]) for name, own in [*groups.items(), ("all", done)]
     ]
-    caption = "Logical LM tokens: prompt plus example tokens of every pair that was asked for."
+    caption = "Logical LM tokens: prompt and example tokens of every scored pair."
     if len(done) < len(points):
         caption += " Failed runs are not counted."
     columns = (OPTIMIZER, Column("runs", digits=0), *map(field_column, keys))
-    return ReportTable("cost", "what it cost", caption, columns, rows if done else [], totals=1)
+    return TableData("cost", "what it cost", caption, columns, rows if done else [], totals=1)
 
 
-def runs_sheet(points: Sequence[AnyRun]) -> ReportTable:
+def runs_sheet(points: Sequence[AnyRun]) -> TableData:
     """Every run."""
     rows = [
         (*_run(p), p.test_accuracy, p.deployed_test_accuracy, p.log_perplexity, p.prompt_text)
@@ -223,10 +223,10 @@ def runs_sheet(points: Sequence[AnyRun]) -> ReportTable:
         field_column("log_perplexity"),
         Column("text", "text"),
     )
-    return ReportTable("runs", "every run", "In the order in which they were made.", columns, rows)
+    return TableData("runs", "every run", "In the order in which they ran.", columns, rows)
 
 
-def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, ReportTable]:
+def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, TableData]:
     """Every table of a study, by name."""
     every = (
         results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),
@@ -237,7 +237,7 @@ def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, R
 
 
 def failed_lines(points: Sequence[AnyRun]) -> list[str]:
-    """A line on each failed run."""
+    """A line for each failed run."""
     return [
         printable(f"failed: {p.optimizer} w={p.weight:g} split {p.split} seed {p.seed}: {p.error}")
         for p in points

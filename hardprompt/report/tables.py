@@ -1,6 +1,6 @@
-"""Tables as data, and what is made of one: a table on the terminal or a page, Markdown, and CSV.
+"""Tables as data, and their forms: a table on the terminal or on a page, Markdown, and CSV.
 
-In the CSV a spreadsheet runs nothing: what begins like a formula is kept as text.
+In a CSV file, a cell that begins like a formula is written as text, so that no spreadsheet executes it.
 """
 
 import csv
@@ -24,14 +24,14 @@ NONE = "\N{EN DASH}"
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds and how it is written.
+    """The heading of a column, the kind of its values and their format.
 
     Attributes:
-        heading: above it.
-        kind: `name` (of an optimizer or a task), `text` (a prompt or an error), `number`, or `interval`, which is a tuple
-            (value, low, high). A number may also be a text that says it, and None where there is none.
-        digits: after the point; None for as many as it takes.
-        signed: whether a plus is written.
+        heading: the text above the column.
+        kind: `name` (of an optimizer or a task), `text` (a prompt or an error), `number`, or `interval`, a tuple
+            (value, low, high). A number may also be a formatted text, or None if there is no value.
+        digits: digits after the point; None for as many as needed.
+        signed: whether positive numbers have a plus.
     """
 
     heading: str
@@ -40,7 +40,7 @@ class Column:
     signed: bool = False
 
     def shown(self, value: Any) -> str:
-        """A value as people read it.
+        """A value as it is shown.
 
         >>> Column("gain", "interval", signed=True).shown((0.5, 0.25, 0.75))
         '+0.500 (+0.250 to +0.750)'
@@ -60,16 +60,16 @@ class Column:
 
 
 @dataclass(frozen=True)
-class ReportTable:
-    """A table.
+class TableData:
+    """A table as data.
 
     Attributes:
-        name: of its files.
-        title: on the terminal.
-        caption: what its values are.
+        name: name of its files.
+        title: title on the terminal.
+        caption: what the values are.
         columns: from left to right.
-        rows: their values as they were measured.
-        totals: so many rows at the end sum up the others.
+        rows: the values as measured.
+        totals: number of rows at the end that sum up the others.
     """
 
     name: str
@@ -124,7 +124,7 @@ class ReportTable:
 
 
 def cell(value: object) -> object:
-    """A value as a sheet may hold it: text without signs that cannot be printed, and no formula; None is empty.
+    """A value for a spreadsheet: text with printable characters only, never a formula; None is an empty cell.
 
     >>> cell("=1+1"), cell(-1.5), cell("a\\tb")
     ("'=1+1", -1.5, 'a⟨U+0009⟩b')
@@ -137,7 +137,7 @@ def cell(value: object) -> object:
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as RFC 4180 has it, in UTF-8, aside and renamed into place."""
+    """Write a table as CSV (RFC 4180) in UTF-8; an existing file is replaced at once."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([cell(name) for name in header])
@@ -147,7 +147,7 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def _escaped(text: str) -> str:
-    r"""Text in which Markdown sees no sign of its own.
+    r"""The text with the special characters of Markdown escaped.
 
     >>> print(_escaped("<b> | *x*"))
     \<b\> \| \*x\*

@@ -1,6 +1,6 @@
-"""The trade-off as numbers, on any of several axes: what both the page and the pictures draw.
+"""The trade-off as numbers, on any of several axes; both the page and the figures draw it.
 
-On every axis better is to the right and upwards, so that a front always ends in the upper right corner.
+On every axis, better values are to the right and on top, so a front always ends in the upper right corner.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,26 +26,26 @@ MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s"}
 OTHER_MARKERS = ("P", "^", "v", "<", ">")
 
 PLACES = 60
-"""A band is drawn from at most so many places."""
+"""Maximum number of places of a band."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What a point is measured by.
+    """A cost or a gain of a run.
 
     Attributes:
-        name: in the names of files.
-        choice: as it is chosen.
-        label: beside the axis, with its unit.
-        unit: behind a value.
-        value: of a point; None where it has none.
-        digits: of a value that is shown.
-        better: what is better along a cost.
-        log: whether it is spaced by its logarithm.
-        trained: of what was optimized, where that may differ from its text.
-        visible: difference from the text's from which on that is drawn.
-        limits: the least and the most that are always shown.
-        up: whether more is better.
+        name: its name in file names.
+        choice: its name on the button that chooses it.
+        label: the label of the axis, with its unit.
+        unit: the unit after a value.
+        value: its value for a run, or None.
+        digits: digits of a shown value.
+        better: the meaning of a lower cost, such as "cheaper".
+        log: whether the scale is logarithmic.
+        trained: its value for the prompt as optimized, if that may differ from the value of its text.
+        visible: smallest difference of the two values that is drawn.
+        limits: the range that is always shown.
+        up: whether higher is better.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Axis:
     up: bool = False
 
     def of(self, point: RunRecord) -> float:
-        """The value of a point that has one."""
+        """The value of a run that has one."""
         value = self.value(point)
         assert value is not None
         return float(value)
@@ -104,7 +104,7 @@ COSTS = (
         log=True,
     ),
 )
-"""What a prompt costs: less is better."""
+"""Costs of a prompt; lower is better."""
 
 GAINS = (
     Axis(
@@ -130,7 +130,7 @@ GAINS = (
         limits=(0.0, 0.0),
     ),
 )
-"""What it is good for."""
+"""Gains of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class Mean:
 
     Attributes:
         weight: the fluency weight.
-        cost, gain: of their texts: mean, low, high.
-        as_trained: mean gain of what was optimized, where it differs visibly from that of the text; else None.
-        runs: the runs themselves; over several tasks, one for each task with its means.
-        units: over what the mean is.
+        cost, gain: mean, low and high of the texts.
+        as_trained: mean gain of the prompts as optimized, if it differs visibly from that of the texts, otherwise None.
+        runs: the runs; over several tasks, one run per task with the means of the task.
+        units: what the mean is over.
     """
 
     weight: float
@@ -155,16 +155,16 @@ class Mean:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What is drawn.
+    """The content of a trade-off plot.
 
     Attributes:
         cost, gain: the axes.
         marks: (color, marker) of each optimizer.
         means: per optimizer, in the order of the weights.
-        bands: per optimizer that swept weights, what `band` says.
-        stairs: (cost, gain) where the front of all texts steps up; empty where there is none.
-        known: points of the true front, where it is known.
-        empty: mean gain of the empty prompt; None where it was not run.
+        bands: the `band` of each optimizer that ran with several weights.
+        stairs: (cost, gain) at the steps of the front of all texts; empty without a front.
+        known: points of the true front, if it is known.
+        empty: mean gain of the empty prompt; None if it did not run.
     """
 
     cost: Axis
@@ -181,9 +181,9 @@ def tradeoff(points: Sequence[RunRecord], found: dict[str, Any], cost: Axis = CO
     """The trade-off of finished runs.
 
     Args:
-        points: finished runs, as `points.jsonl` holds them, of one task and model.
-        found: what `frontier` says of them.
-        cost, gain: the axes. There are fronts where the gain is accuracy, since their members are chosen by that on dev.
+        points: finished runs of one task and model.
+        found: the result of `frontier` for them.
+        cost, gain: the axes. There are fronts only if the gain is accuracy, which chooses their members on dev.
     """
     marks = optimizer_marks(points)
     means = {name: weight_means(points, name, cost, gain) for name in marks}
@@ -195,7 +195,7 @@ def tradeoff(points: Sequence[RunRecord], found: dict[str, Any], cost: Axis = CO
 
 
 def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
-    """The trade-off in the mean over tasks, of the optimizers and weights that ran on all of them.
+    """The trade-off averaged over tasks, for the optimizers and weights that ran on all of them.
 
     Args:
         tasks: finished runs of each task.
@@ -213,13 +213,13 @@ def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], g
 
 
 def offered(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
-    """The axes on which at least one text has a place."""
+    """The axes on which at least one text has a value."""
     placed = [p for p in points if p.log_perplexity is not None]
     return [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
 
 
 def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> list[Mean]:
-    """What is drawn of an optimizer, in the order of the weights; runs without a text (the empty prompt) are left out."""
+    """The means of an optimizer in the order of the weights; runs without a text (the empty prompt) are left out."""
     own = [p for p in points if p.optimizer == optimizer and _placed(p, cost, gain)]
     means = []
     for weight in sorted({p.weight for p in own}):
@@ -232,11 +232,11 @@ def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS
 
 
 def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COSTS[0]) -> np.ndarray | None:
-    """How good the text of an optimizer's front is that costs at most so much: (cost; mean, low, high), (4, places).
+    """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
-    Per task, split and seed the front is chosen on dev, and what counts is the test accuracy of its member, 0 where there is
-    none yet. Means are over tasks and the units that ran at all of its weights, as many of each task as the one with the fewest
-    has; None where one has none. Over several tasks the interval redraws them too.
+    The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
+    lowest cost. Means are over tasks and the units that ran at all weights, as many of each task as the task with the fewest has; the
+    result is None if a task has none. Over several tasks the interval resamples them too.
     """
     own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
     weights = {p.weight for points in own for p in points}
@@ -255,9 +255,9 @@ def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COST
 
 
 def front_stairs(points: Sequence[RunRecord], cost: Axis = COSTS[0], worst: float = 0.0) -> list[tuple[float, float]]:
-    """(cost, test accuracy) where the front of all texts steps up, ending at the reference; empty without a front.
+    """(cost, test accuracy) at the steps of the front of all texts, up to the reference; empty without a front.
 
-    Members are chosen on dev; on test, one that is no better than those before is left out.
+    Members are chosen on dev; a member whose test accuracy is not higher than those before is left out.
     """
     costs, accuracies = _front(points, cost)
     stairs: list[tuple[float, float]] = []
@@ -268,7 +268,7 @@ def front_stairs(points: Sequence[RunRecord], cost: Axis = COSTS[0], worst: floa
 
 
 def empty_gain(points: Sequence[RunRecord], gain: Axis = GAINS[0]) -> float | None:
-    """Mean gain of the empty prompt; None where it was not run."""
+    """Mean gain of the empty prompt; None if it did not run."""
     values = [gain.value(p) for p in points if p.optimizer == "empty"]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
@@ -283,7 +283,7 @@ def repeats(points: Sequence[AnyRun]) -> str:
 
 
 def optimizer_marks(points: Sequence[AnyRun]) -> dict[str, tuple[str, str]]:
-    """(color, marker) of every optimizer but `empty`; the marker is a letter of matplotlib's."""
+    """(color, marker) of every optimizer but `empty`; markers are those of matplotlib."""
     names = [name for name in dict.fromkeys(p.optimizer for p in points) if name != "empty"]
     spare = iter(list(zip(OTHERS, OTHER_MARKERS, strict=True)) * len(names))
     return {name: (COLORS[name], MARKERS[name]) if name in COLORS else next(spare) for name in names}
@@ -291,12 +291,12 @@ def optimizer_marks(points: Sequence[AnyRun]) -> dict[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Best so far on dev of one optimizer against what was spent.
+    """The best accuracy so far on dev of one optimizer against LM tokens.
 
     Attributes:
         band: (LM tokens; mean, low, high of the dev accuracy), (4, places).
-        counts: over what.
-        weight: the fluency weight, the least that was run.
+        counts: the numbers of tasks and runs.
+        weight: the fluency weight, the lowest that ran.
     """
 
     band: np.ndarray
@@ -307,8 +307,8 @@ class Curve:
 def budget_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
     """Accuracy on dev of the best prompt so far (by the objective on dev) against LM tokens, per optimizer.
 
-    Each curve begins where all of its runs have a prompt and ends where the longest ends. An optimizer that did not run on all
-    tasks, or whose records have no `curve`, has none.
+    Each curve begins when all of its runs have a prompt and ends with the longest run. An optimizer that did not run on all
+    tasks, or whose records have no `curve`, has no curve.
     """
     curves = {}
     for name in dict.fromkeys(p.optimizer for points in tasks for p in points if p.optimizer != "empty"):
@@ -344,7 +344,7 @@ def _placed(point: RunRecord, cost: Axis, gain: Axis) -> bool:
 
 
 def _front(points: Sequence[RunRecord], cost: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """Costs, ascending, and test accuracies of the texts that are not dominated on dev."""
+    """Ascending costs and test accuracies of the texts that are not dominated on dev."""
     own = [p for p in points if _placed(p, cost, GAINS[0])]
     costs = [cost.of(p) for p in own]
     chosen = non_dominated([p.deployed_dev_accuracy for p in own], costs)
@@ -365,7 +365,7 @@ def _as_trained(values: Sequence[float | None], of_text: float, gain: Axis) -> f
 
 
 def _mean_of_tasks(weight: float, own: Sequence[Mean], cost: Axis, gain: Axis) -> Mean:
-    """The mean of each task's runs, with an interval over tasks and, within each, its runs."""
+    """The mean over the runs of each task, with an interval over tasks and over the runs of each task."""
     count = min(len(each.runs) for each in own)
 
     def over(axis: Axis) -> dict[str, float]:
@@ -380,7 +380,7 @@ def _mean_of_tasks(weight: float, own: Sequence[Mean], cost: Axis, gain: Axis) -
 
 
 def _typical(of_task: Mean) -> RunRecord:
-    """One point for the runs of a task: their means, and the text that does best on dev."""
+    """One run for the runs of a task, with their means and the text that has the highest accuracy on dev."""
     best = max(of_task.runs, key=lambda p: p.deployed_dev_accuracy)
     keys = ("deployed_test_accuracy", "test_accuracy", "deployed_test_loss", "test_loss", "log_perplexity",
             "reader_log_perplexity", "reader_nats_per_character", "lm_tokens_forward", "lm_tokens_backward")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Everything that `hardprompt report` writes: the page, and the same figures and tables as files beside it."""
+"""The files that `hardprompt report` writes: the page, and its figures and tables as files."""
 
 import json
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
-from hardprompt.report.studies import StudyView, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
 from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeoff, offered, optimizer_marks, repeats, tradeoff
 
 ENDINGS = (".png", ".svg")
 
 
-def write_beside(shown: Sequence[StudyView], folder: Path) -> None:
-    """Write `figures/` and `tables/` into the folder of a report: what its page shows, of several tasks the means over them."""
+def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
+    """Write `figures/` and `tables/` of a page into its folder; for several tasks, those of the means over tasks."""
     sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
-    for sheet in sheets:  # empty ones too, so that none of an earlier report is left
+    for sheet in sheets:  # also empty ones, which replace those of an earlier report
         sheet.write(_made(folder / "tables"))
     tasks = [each.done for each in shown if each.placed]
     if not tasks:
@@ -41,11 +41,11 @@ def write_beside(shown: Sequence[StudyView], folder: Path) -> None:
                 draw_curves(curves, marks, title, aside)
 
 
-def write_side_by_side(shown: Sequence[StudyView], folder: Path) -> None:
-    """Write `report.html`, `figures/` and `tables/` of several studies into a folder of their own.
+def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
+    """Write `report.html`, `figures/` and `tables/` of several studies into a separate folder.
 
     Raises:
-        StudyError: the folder holds a study, whose own page this would replace, or cannot be made.
+        StudyError: the folder holds a study, whose page this would replace, or it cannot be created.
     """
     if (folder / "study.yaml").exists():
         raise StudyError(f"{folder} holds a study, whose page this would replace; choose another --out")
@@ -59,14 +59,14 @@ def write_side_by_side(shown: Sequence[StudyView], folder: Path) -> None:
 
 
 def write_report(store: Store) -> None:
-    """Write what follows from a study's record into its folder: `report.html`, `frontier.json`, `tradeoff.png` and `.svg`.
+    """Write the report of a study into its folder: `report.html`, `frontier.json`, `tradeoff.png` and `tradeoff.svg`.
 
-    A study whose runs all failed gets only the page, with their errors.
+    If all runs failed, only the page is written, with their errors.
     """
     recorded = store.points()
     if not recorded:
         return
-    shown = StudyView((store.study,), tuple(run_records(recorded)))
+    shown = StudyRuns((store.study,), tuple(run_records(recorded)))
     with replacing(store.folder / "report.html") as aside:
         aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
     if not shown.done:

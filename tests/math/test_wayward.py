@@ -21,7 +21,7 @@ from hardprompt.metrics.interpretation import (
     is_flagged,
     readable_limit,
     relative_gain,
-    said,
+    requested_tasks,
 )
 from hardprompt.metrics.stability import changed, readings
 from hardprompt.optimizers import load_optimizer, run_optimizer
@@ -153,16 +153,16 @@ def test_lifts_by_hand() -> None:
         and relative_gain(0.4, 0.6) == pytest.approx(-0.5)
         and relative_gain(1.0, 1.0) == 0.0
     )
-    assert said({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
+    assert requested_tasks({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
 
 
 def test_outcomes() -> None:
     def saying(*tasks: str) -> Interpretation:
         return Interpretation({"one": 0.0}, None, None, tasks)
 
-    assert saying("two", "one").outcome("one") == "faithful"
-    assert saying("two").outcome("one") == "misleading"
-    assert saying().outcome("one") == "says nothing"
+    assert saying("two", "one").verdict("one") == "faithful"
+    assert saying("two").verdict("one") == "misleading"
+    assert saying().verdict("one") == "says nothing"
 
 
 def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> None:
@@ -174,12 +174,12 @@ def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> No
 def test_where_a_reader_stops_reading() -> None:
     """The cut with the most on their right sides: between 2 and 5, which leaves one of three on the wrong one."""
     assert dividing_line([1.0, 2.0, 6.0], [5.0, 7.0, 8.0]) == 3.5
-    with pytest.raises(RequestError, match="at least two of several words"):
+    with pytest.raises(RequestError, match="at least two prompts with several different words"):
         readable_limit(tiny_lm("gpt2"), ["good", "good film"])
     with pytest.raises(RequestError, match="tiny-no-bos has no beginning-of-sequence token, so it cannot read the one token"):
         readable_limit(tiny_lm("no-bos"), ["good film", "a film"]) and TaskJudge(
             tiny_lm("gpt2"), [tiny_task(reference_prompts=["good or bad", "a good film"])], tiny_lm("no-bos")
-        ).says("g")
+        ).interpret("g")
 
 
 @pytest.mark.parametrize(
@@ -194,21 +194,21 @@ def test_where_a_reader_stops_reading() -> None:
 )
 def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
     """Held-out paraphrases are the positive control; shuffled, random and empty ones the negative."""
-    assert judge.says(text).outcome("plural") == outcome
+    assert judge.interpret(text).verdict("plural") == outcome
 
 
 def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
     """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
-    found = judge.says("sort kind group kind type")
+    found = judge.interpret("sort kind group kind type")
     assert found.lifts["category"] > 0.5 and found.tasks == ()
     assert found.nats is not None and found.limit is not None and found.nats > found.limit
-    assert TaskJudge(microworld, [load_task("category")]).says("sort kind group kind type").tasks == ("category",)
+    assert TaskJudge(microworld, [load_task("category")]).interpret("sort kind group kind type").tasks == ("category",)
 
 
 def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> None:
     long = tiny_task(name="long", label_words={"positive": "not one token", "negative": "bad"})
     assert set(TaskJudge(microworld, [load_task("plural"), long]).scorers) == {"plural"}
-    with pytest.raises(RequestError, match="microworld can be asked none of the tasks long"):
+    with pytest.raises(RequestError, match="none of the tasks long fits the model microworld"):
         TaskJudge(microworld, [long])
     assert [task.name for task in candidates(long)] == ["long"]
     assert len(candidates(load_task("plural"))) == len({task.name for task in candidates(load_task("plural"))}) > 20

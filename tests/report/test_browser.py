@@ -9,7 +9,7 @@ import pytest
 from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
-from hardprompt.report.studies import StudyView
+from hardprompt.report.studies import StudyRuns
 from tests.helpers.browser import Browser, chromium
 from tests.helpers.pages import HOSTILE, QUICK, planted
 
@@ -34,10 +34,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of the quick study, that of two tasks side by side, and that of a study full of hostile text."""
     folder, store = tmp_path_factory.mktemp("pages"), Store(QUICK)
     points = [with_curve(p) for p in store.points()]
-    one = StudyView((store.study,), tuple(run_records(points)))
-    other = StudyView((store.study,), tuple(run_records(p | {"task": "other"} for p in points)))
+    one = StudyRuns((store.study,), tuple(run_records(points)))
+    other = StudyRuns((store.study,), tuple(run_records(p | {"task": "other"} for p in points)))
     study, lines = planted(store.study, points, " ".join(list(HOSTILE.values())[:6]))
-    hostile = StudyView((study,), tuple(run_records(lines)))
+    hostile = StudyRuns((study,), tuple(run_records(lines)))
     written = {}
     for name, shown in (("one", [one]), ("two", [one, other]), ("hostile", [hostile])):
         written[name] = folder / f"{name}.html"

@@ -167,7 +167,7 @@ def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], 
     assert read.within("article", "th", "bdi") == ["so", "<b>"] * 9 and "".join(read.within("article", "th")).count("*") == 9
     assert read.within("article", "td")[:6] == ["\u2013", "+2.00", "-0.25", "3.46", "-0.50", "0.00"]
     assert [a["style"] for tag, a in read.elements if tag == "td" and "style" in a][:2] == ["--share: 100.0%", "--share: 0.0%"]
-    assert "reads another token off the vectors" in "".join(read.within("article", "p"))
+    assert "gives another token here" in "".join(read.within("article", "p"))
     assert Reader(page_of(study, [{k: v for k, v in p.items() if k != "tokens"} for p in points])).within("article", "td") == []
 
 

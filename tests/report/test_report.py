@@ -18,7 +18,7 @@ from hardprompt.records.store import Store
 from hardprompt.report.page import LARGEST, report_page
 from hardprompt.report.plot import draw
 from hardprompt.report.studies import as_text, compared, comparisons_sheet, means_sheet, scores, together
-from hardprompt.report.tables import Column, ReportTable
+from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import mean_tradeoff
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.comparison import permutation_test
@@ -56,7 +56,7 @@ def three(tmp_path: Path) -> list[Path]:
 # Tables
 
 
-def sheet_of(*texts: str) -> ReportTable:
+def sheet_of(*texts: str) -> TableData:
     """A table with these texts."""
     columns = (
         Column("optimizer", "name"),
@@ -65,7 +65,7 @@ def sheet_of(*texts: str) -> ReportTable:
         Column("n", digits=0),
     )
     rows = [(text, text, (0.5, -0.25, 1 / 3), 1200) for text in texts]
-    return ReportTable("mine", "mine", "What it is.", (*columns, Column("none")), [(*row, None) for row in rows])
+    return TableData("mine", "mine", "What it is.", (*columns, Column("none")), [(*row, None) for row in rows])
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *FORMULAS])

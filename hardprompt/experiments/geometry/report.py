@@ -128,10 +128,10 @@ LABELS = {"task": "task", "word": "initial word"}
 
 SCORES = ("test_accuracy", "test_loss", "initial_test_accuracy", "initial_test_loss", "dev_accuracy", "dev_loss", "moved")
 
-ReportTable = tuple[str, Sequence[str], list[Sequence[object]]]
+TableData = tuple[str, Sequence[str], list[Sequence[object]]]
 
 
-def sheets(lines: Sequence[Found], found: Found, drawn: Sequence[Spot]) -> Iterator[ReportTable]:
+def sheets(lines: Sequence[Found], found: Found, drawn: Sequence[Spot]) -> Iterator[TableData]:
     """Name, header and rows of every sheet."""
     done = [line for line in lines if line["status"] == "ok"]
     yield (

@@ -90,8 +90,8 @@ def wayward(
     accuracy, unconstrained_accuracy = (_accuracy(test, each.embeds) for each in (best, unconstrained))
     text = lm.decode(best.projection)
     judge = judge or default_judge(task, lm, reader)
-    judgement = judge.says(text)
-    outcome = judgement.outcome(task.name)
+    judgement = judge.interpret(text)
+    outcome = judgement.verdict(task.name)
     deployed = float(test.score_text(text).accuracy)
     described = {
         "task": task.name,

@@ -127,7 +127,7 @@ class PromptSpace:
 
     def sources(self, examples: Sequence[int]) -> list[list[int]]:
         """The inputs of train examples as the policy LM reads them before the prompt, their ends where they are too long."""
-        room = self.lm.room - self.length
+        room = self.lm.max_text_length - self.length
         return [ids[-room:] for ids in self.lm.encode_many([self.problem.task.train[i].input for i in examples])]
 
     def _crossed(self, ids: list[int]) -> list[int]:

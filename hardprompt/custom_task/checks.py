@@ -69,7 +69,7 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskPro
     if not task.label_words:
         answers = [len(ids) for ids in answer_tokens(lm, task, [read.example.answer for read in reads])]
     for read, text, answer in zip(reads, texts, answers, strict=True):
-        size = lm.max_length - lm.room + len(text) + max(prompts) + answer
+        size = lm.max_length - lm.max_text_length + len(text) + max(prompts) + answer
         if size > lm.max_length:
             message = f"{_begin(read.example)} is {size} tokens with a prompt of {max(prompts)}"
             yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")

@@ -33,7 +33,7 @@ def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
         return task
     references = lm.encode_after([" " + text for text in task.reference_prompts])
     room = max(ROOM, prompt_length + SPARE, *map(len, references))
-    limit = lm.room - room
+    limit = lm.max_text_length - room
     template = task.template_for(lm.masked)
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}

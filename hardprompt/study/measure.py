@@ -202,7 +202,7 @@ def _reading(reader: FrozenLM, text: str, own: float | None) -> dict[str, Any]:
     The gap is its nats per character minus the task LM's `own`: how much better the text pleases the model it was made for.
     """
     ids = reader.encode(text)
-    measures = scrutability(reader, ids, text) if len(ids) <= reader.room else {}
+    measures = scrutability(reader, ids, text) if len(ids) <= reader.max_text_length else {}
     read = measures.get("nats_per_character")
     gap = None if read is None or own is None else read - own
     return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": len(ids)}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hardprompt.data.datasets import DataTask, Read
+from hardprompt.data.datasets import DataTask, SourceExample
 from hardprompt.data.task import SPLITS, Example, Split, Task
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError
@@ -59,7 +59,7 @@ def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProb
         begins |= {token: begins.get(token, word) for token in ids[:1]}
 
 
-def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Examples that are longer than the context, with their answer and the longest reference prompt or as many tokens as a
     study searches by default, whichever is more."""
     template = task.template_for(lm.masked)
@@ -75,7 +75,7 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskPro
             yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
 
 
-def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def special_tokens(lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Inputs that hold one of the model's special tokens."""
     for read in reads:
         if token := lm.special_token_in(read.example.input):
@@ -83,9 +83,9 @@ def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]
             yield TaskProblem("error", read.file, read.line, message)
 
 
-def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def repetitions(reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Inputs that stand in two parts (errors), or twice in one (warnings)."""
-    first: dict[str, Read] = {}
+    first: dict[str, SourceExample] = {}
     for read in reads:
         known = first.setdefault(read.example.input, read)
         if known is read:
@@ -100,7 +100,7 @@ def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
             yield TaskProblem("warning", read.file, read.line, message)
 
 
-def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+def labels_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
     """Labels without an example."""
     seen = {read.example.answer for read in reads}
     for label in form.label_words:
@@ -108,10 +108,10 @@ def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iter
             yield TaskProblem("error", str(lined.file), lined.line("label_words", label), f"no example has the label {label!r}")
 
 
-def parts_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+def parts_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
     """Files of a part that give no example: of test, because they have no labels."""
     seen = {read.part for read in reads}
-    for part, file in form.own:
+    for part, file in form.data_files:
         if part and part not in seen:
             message = f"{file} gives no example with its answer; {part} is drawn from the others"
             yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)

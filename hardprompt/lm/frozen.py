@@ -237,9 +237,9 @@ class FrozenLM:
             raise LMError(f"the logits of {self.name} are not finite: its weights are damaged")
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
-                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does, such as a soft cap "
-                "or a scale, which is not supported; use a model of the GPT-2 or Llama family, or a masked model of the RoBERTa or "
-                "BERT family"
+                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does, such as a soft "
+                "cap or a scale, which is not supported; use a model of the GPT-2 or Llama family, or a masked model of the "
+                "RoBERTa or BERT family"
             )
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 from pydantic import model_validator as checks_all
 
-from hardprompt.data.rows import stop
+from hardprompt.data.rows import raise_error
 from hardprompt.data.yaml_lines import Place, YamlLines, read_yaml
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.records.request import OPTIMIZERS, PRESETS, StudyRequest
@@ -163,7 +163,7 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         >>> read_recipe("runs/quick.yaml", ["seeds=3"]).fields["seeds"]     # doctest: +SKIP
         (3,)
     """
-    lined = read_yaml(Path(path), stop, only_texts=False)
+    lined = read_yaml(Path(path), raise_error, only_texts=False)
     said: dict[Place, str] = {}
     named = lined.values.get("optimizers")
     for text in overrides:

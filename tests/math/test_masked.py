@@ -108,7 +108,7 @@ def test_other_families_read_as_hugging_face_does(make: Callable[[Any], Any]) ->
 
 def test_an_unknown_output_layer_is_refused() -> None:
     size = {"vocab_size": len(tiny_lm("bert").tokenizer), "embedding_size": 16}
-    with pytest.raises(LMError, match=r"the output layer of odd \(ElectraForMaskedLM\) is unknown; use a RoBERTa or BERT"):
+    with pytest.raises(LMError, match=r"the output layer of odd \(ElectraForMaskedLM\) is unknown; use a model of the RoBERTa"):
         MaskedLM(ElectraForMaskedLM(ElectraConfig(**DEEP, **size)), tiny_lm("bert").tokenizer, "odd")
 
 
@@ -199,7 +199,7 @@ def test_only_a_masked_template_moves_the_digest() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"template": "{mask} {input} {mask} {prompt}"}, r"has \{mask\} 2 times; there is one answer"),
+        ({"template": "{mask} {input} {mask} {prompt}"}, r"has \{mask\} 2 times; put it in at most once"),
         ({"masked_template": "{input} {prompt}"}, r"masked template '\{input\} \{prompt\}' has no \{mask\}; put it in once"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_template_with_a_mask_is_for_masked_models() -> None:
     task = tiny_task(template=Template("{input} {prompt} {mask} !"))
     assert task.template_for(masked=True) is task.template
     for family in CAUSAL:
-        with pytest.raises(TaskError, match=r"task tiny-classification: only a masked model fills in the \{mask\}"):
+        with pytest.raises(TaskError, match=r"task tiny-classification: only a masked model predicts the \{mask\}"):
             Problem(task, tiny_lm(family))
     literal = tiny_task(template=Template("{input} {prompt} <mask>."))
     with pytest.raises(TaskError, match=r"write \{mask\} for <mask> in the template"):
@@ -221,12 +221,14 @@ def test_a_template_with_a_mask_is_for_masked_models() -> None:
 
 @pytest.mark.parametrize("family", MASKED)
 def test_generation_is_refused_before_anything_runs(family: str, tmp_path: Path) -> None:
-    task = tiny_task("generation", keep="start")
+    task = tiny_task("generation", truncate_to="start")
     for call in (lambda: Problem(task, tiny_lm(family)), lambda: evaluate("good", task, tiny_lm(family))):
-        with pytest.raises(TaskError, match="task tiny-generation asks for texts, which a masked model cannot write"):
+        with pytest.raises(
+            TaskError, match="task tiny-generation is a generation task, and a masked model cannot generate text"
+        ):
             call()
     folder = save_tiny(tmp_path / family, family)
-    with pytest.raises(TaskError, match="task plural asks for texts"):
+    with pytest.raises(TaskError, match="task plural is a generation task"):
         compare(StudyRequest.make(task="plural", lm=str(folder)), tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
@@ -280,7 +282,7 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
 def test_long_inputs_are_cut_to_fit(family: str, keep: str) -> None:
     lm = tiny_lm(family)
     long = Example("the cat sat on a mat " * 20, "positive")
-    task = fit_to_context(tiny_task(train=[long], keep=keep), lm, prompt_length=5)
+    task = fit_to_context(tiny_task(train=[long], truncate_to=keep), lm, prompt_length=5)
     assert task.inputs_cut["train"] == 1 and task.train[0].input.strip() in long.input
     row = Scorer(lm, task, task.train)._rows.build(0, 0, [40] * 32)
     assert lm.max_length - 2 <= row.length <= lm.max_length
@@ -300,7 +302,7 @@ def test_validate_shows_the_mask_and_refuses_what_a_masked_model_cannot_do(famil
     assert shown.tokens.count(token) == 1 and len(shown.answer_tokens) == 1
     file.write_text("\n".join(lines))
     (finding,) = validate(tmp_path, lm).findings
-    assert finding.line == 1 and "asks for texts, which a masked model cannot write" in finding.message
+    assert finding.line == 1 and "is a generation task, and a masked model cannot generate text" in finding.message
     file.write_text("\n".join([*lines, *words, 'masked_template: "{input} {prompt}"']))
     assert "task.yaml:5: masked_template: template '{input} {prompt}' has no {mask}" in str(validate(tmp_path, lm).findings[0])
     (tmp_path / "data.csv").write_text(

@@ -120,7 +120,7 @@ def test_the_least_recently_used_goes_first() -> None:
     memory, made = Memory(200), []
 
     def keep(key: str) -> str:
-        return memory.keep(key, 40, lambda: made.append(key) or key)
+        return memory.cached(key, 40, lambda: made.append(key) or key)
 
     assert [keep(key) for key in "abacab"] == list("abacab")
     assert made == ["a", "b", "c", "b"]

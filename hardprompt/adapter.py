@@ -64,7 +64,7 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
             "use --to text or json"
         )
-    before = lm.opening + lm.encode(template.around("")[0])
+    before = lm.prefix_ids + lm.encode(template.around("")[0])
     vocab = lm.vocab_embeds.float()
     own = vocab[list(prompt.ids)] if isinstance(prompt, HardPrompt) else prompt.embeds.to(vocab)
     if own.ndim != 2 or own.shape[1] != vocab.shape[1]:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it can be reached, and the data sets that it has."""
+"""Access to the Hugging Face hub."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from hardprompt.errors import TaskError
 
 
 def hub_answers() -> bool:
-    """Whether the hub can be reached, asked once: its own client would try for half a minute and say so at every turn."""
+    """Whether the hub can be reached, with one request; the hub client itself would retry for half a minute."""
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
@@ -25,13 +25,16 @@ def hub_answers() -> bool:
 
 
 def fetch(hub_id: Sequence[str]) -> Mapping[str, Iterable[dict[str, Any]]]:
-    """The rows of each part of a data set; with `HF_HUB_OFFLINE=1`, as the cache has them.
+    """Fetch a data set; with `HF_HUB_OFFLINE=1`, from the local cache only.
 
     Args:
-        hub_id: its id, and the configuration's name where it has one.
+        hub_id: the id of the data set, and the name of the configuration if it has one.
+
+    Returns:
+        The rows of each part.
 
     Raises:
-        TaskError: `datasets` is not installed, the hub cannot be reached, or has no such data; a clause that says which.
+        TaskError: `datasets` is not installed, the hub cannot be reached, or it has no such data.
     """
     name = "/".join(hub_id)
     try:
@@ -42,9 +45,13 @@ def fetch(hub_id: Sequence[str]) -> Mapping[str, Iterable[dict[str, Any]]]:
 
     if not (constants.HF_HUB_OFFLINE or hub_answers()):
         raise TaskError(f"the hub, which has {name}, cannot be reached")
-    datasets.disable_progress_bars()
+    hides_progress = datasets.utils.are_progress_bars_disabled()
+    datasets.utils.disable_progress_bars()
     try:
         return datasets.load_dataset(*hub_id)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise TaskError(f"{name} cannot be fetched from the hub ({reason})") from error
+    finally:
+        if not hides_progress:
+            datasets.utils.enable_progress_bars()

@@ -54,12 +54,12 @@ def first_token_logits(lm: FrozenLM, columns: Tensor) -> Tensor:
     """The logits of the policy LM for the first token, (A,)."""
     with torch.no_grad():
         states = lm.hidden(lm.embed(torch.tensor([opening(lm)], device=lm.device)))
-        return lm.head(states[0, -1], columns).float()
+        return lm.output_logits(states[0, -1], columns).float()
 
 
 def opening(lm: FrozenLM) -> list[int]:
     """The tokens before the first token of a prompt."""
-    return lm.opening or lm.encode(PLACEHOLDER)
+    return lm.prefix_ids or lm.encode(PLACEHOLDER)
 
 
 def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:

@@ -84,7 +84,7 @@ class StateObserver:
         if self._cache is None or rows.shape[1] == 0 or not np.array_equal(rows[:, :-1], self._seen):
             start = torch.tensor(opening(self._lm), device=ids.device).expand(len(ids), -1)
             fresh = torch.cat([start, ids], 1)
-            self._cache = DynamicCache() if self._lm.shares_beginnings else None
+            self._cache = DynamicCache() if self._lm.shares_prefixes else None
         self._counter.forward += fresh.shape[0] * fresh.shape[1]
         self._seen = rows
         read = {} if self._cache is None else {"past_key_values": self._cache}
@@ -92,7 +92,7 @@ class StateObserver:
         return body.last_hidden_state[:, -1]
 
     def _padded(self, ids: Tensor, sources: Sequence[Sequence[int]]) -> Tensor:
-        starts = [torch.tensor([*self._lm.opening, *source], dtype=torch.long, device=ids.device) for source in sources]
+        starts = [torch.tensor([*self._lm.prefix_ids, *source], dtype=torch.long, device=ids.device) for source in sources]
         read = [torch.cat([start, row]) for start, row in zip(starts, ids, strict=True)]
         lengths = torch.tensor([len(row) for row in read], device=ids.device)
         self._counter.forward += int(lengths.sum())

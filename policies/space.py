@@ -128,7 +128,7 @@ class PromptSpace:
 
     def sources(self, examples: Sequence[int]) -> list[list[int]]:
         """The inputs of train examples as tokens of the policy LM. Of an input that is too long, its end is used."""
-        room = self.lm.room - self.length
+        room = self.lm.max_text_length - self.length
         return [ids[-room:] for ids in self.lm.encode_many([self.problem.task.train[i].input for i in examples])]
 
     def _converted(self, ids: list[int]) -> list[int]:

@@ -161,11 +161,11 @@ class LMStyle:
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """p(first word | text) among the words, (N,)."""
         lm = self._lm
-        rows = [lm.opening + ids for ids in lm.encode_many([self._template.replace("{text}", text) for text in texts])]
+        rows = [lm.prefix_ids + ids for ids in lm.encode_many([self._template.replace("{text}", text) for text in texts])]
         read = [torch.tensor(row[-lm.max_length :], device=lm.device) for row in rows]
         hidden = lm.hidden(lm.embed(torch.nn.utils.rnn.pad_sequence(read, batch_first=True)))
         last = torch.tensor([len(row) - 1 for row in read], device=lm.device)
-        logits = lm.head(hidden[torch.arange(len(read), device=lm.device), last], self._words)
+        logits = lm.output_logits(hidden[torch.arange(len(read), device=lm.device), last], self._words)
         return logits.float().softmax(-1)[:, 0].cpu().numpy()
 
 
@@ -237,7 +237,7 @@ class StyleReward:
             torch.manual_seed(self.seed)
             for prompt, source in pairs:
                 filled = self.template.replace("{prompt}", prompt).replace("{input}", source)
-                ids = torch.tensor([self.lm.opening + self.lm.encode(filled)], device=self.lm.device)
+                ids = torch.tensor([self.lm.prefix_ids + self.lm.encode(filled)], device=self.lm.device)
                 length = len(self.lm.encode(source))
                 fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - ids.shape[1])
                 if fresh < 1:

@@ -167,7 +167,7 @@ def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = F
 
 def padded(lm: FrozenLM, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids (B, T) and attention mask (B, T) of texts, tokenized and right-padded, and their lengths (B,)."""
-    ids = [lm.opening + row for row in lm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    ids = [lm.prefix_ids + row for row in lm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
     width = max(map(len, ids))
     lengths = torch.tensor([len(row) for row in ids], device=lm.device)
     batch = torch.tensor([row + [0] * (width - len(row)) for row in ids], device=lm.device)
@@ -281,7 +281,7 @@ class ReferencePezStep:
     def __init__(self, lm: FrozenLM, task: Task, learning_rate: float) -> None:
         self.lm, self.model, self.learning_rate = lm, plain_model(lm), learning_rate
         self.vocab = self.model.get_input_embeddings().weight.detach()
-        self.sentences = [lm.opening + lm.encode(task.template.fill(example.input, "").strip()) for example in task.train]
+        self.sentences = [lm.prefix_ids + lm.encode(task.template.fill(example.input, "").strip()) for example in task.train]
         self.labels = torch.tensor([task.labels.index(example.answer) for example in task.train], device=lm.device)
 
     def __call__(self, start: Tensor) -> tuple[float, Tensor]:
@@ -369,7 +369,7 @@ def reward_row(lm: FrozenLM, repeats: int, prompts: int = 16, sentences: int = S
     task, used = sentences_task(lm, "{input} {prompt}", sentences), low or lm
     model, scorer = plain_model(lm), Scorer(used, task, task.train)
     fresh = [random_prompts(lm, prompts, PROMPT, seed) for seed in range(repeats + 1)]
-    lengths = [len(lm.opening) + len(lm.encode(example.input)) for example in task.train]
+    lengths = [len(lm.prefix_ids) + len(lm.encode(example.input)) for example in task.train]
     dtype = next(used.model.parameters()).dtype
     return Row(
         name="reward-bfloat16" if low else "reward",
@@ -401,7 +401,7 @@ def soft_row(lm: FrozenLM, repeats: int, batch: int = 16, length: int = SOFT_PRO
     starts = [lm.vocab_embeds[torch.tensor(random_prompts(lm, 1, length, seed)[0])] for seed in range(repeats + 1)]
     batches = [torch.randperm(sentences, generator=draw)[:batch].tolist() for draw in draws]
     lengths = [len(lm.encode(task.train[i].input)) for i in batches[-1]]
-    spans = [(0, len(lm.opening) + length), *[(len(lm.opening) + length, n) for n in lengths]]
+    spans = [(0, len(lm.prefix_ids) + length), *[(len(lm.prefix_ids) + length, n) for n in lengths]]
     return Row(
         name="soft-step",
         what=f"soft-prompt training step, {{prompt}} {{input}}, batch {batch}, prompt {length}",
@@ -423,7 +423,7 @@ def pez_row(lm: FrozenLM, repeats: int, length: int = PROMPT, sentences: int = S
     draws = [torch.Generator().manual_seed(seed) for seed in range(repeats + 1)]
     spread = float(lm.vocab_embeds.std())
     starts = [spread * torch.randn(length, lm.vocab_embeds.shape[1], generator=draw).to(lm.device) for draw in draws]
-    before = [len(lm.opening) + len(lm.encode(example.input)) for example in task.train]
+    before = [len(lm.prefix_ids) + len(lm.encode(example.input)) for example in task.train]
     projection = 2 * length * lm.vocab_embeds.numel()
     return Row(
         name="pez-step",
@@ -461,10 +461,10 @@ def rl_reward_row(lm: FrozenLM, repeats: int, prompts: int = 64, examples: int =
     model = plain_model(lm)
     fresh = [problem.random_ids(prompts) for _ in range(repeats + 1)]
     around = [task.template.around(task.train[i].input) for i in indices]
-    before = [len(lm.opening) + len(lm.encode(text)) for text, _ in around]
+    before = [len(lm.prefix_ids) + len(lm.encode(text)) for text, _ in around]
     tail = PROMPT + len(lm.encode_after([around[0][1]])[0])
     pairs = needed_flops(lm.model.config, [(n, tail) for n in before], [n + tail for n in before], len(LABELS))
-    alone = range(len(lm.opening), len(lm.opening) + PROMPT)
+    alone = range(len(lm.prefix_ids), len(lm.prefix_ids) + PROMPT)
     nll = needed_flops(lm.model.config, [(0, alone[-1])], alone, lm.model.config.vocab_size)
     return Row(
         name="rl-reward",

@@ -4,7 +4,7 @@ RLPrompt's released template puts the answer before the text, which only a maske
 text, without a blank. A causal model reads the text first, and the answer comes last.
 """
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="agnews",
@@ -13,11 +13,11 @@ TASK = DataTask(
     masked_template="{mask} {prompt} {input}",
     label_words={"World": "World", "Sports": "Sports", "Business": "Business", "Tech": "Tech"},
     reference_prompts=("topic :", "the topic of this news item is", "category :"),
-    keep="start",
+    truncate_to="start",
     layouts=(
-        Layout("{sentence}"),
-        Layout("{text}"),
-        Layout("{Title} {Description}", "Class Index", first=1),
+        ColumnLayout("{sentence}"),
+        ColumnLayout("{text}"),
+        ColumnLayout("{Title} {Description}", "Class Index", first_label=1),
     ),
     headerless=("Class Index", "Title", "Description"),
     hub=("fancyzhx/ag_news",),

@@ -1,6 +1,6 @@
 """BoolQ: a yes/no question about a passage. Of what is too long the end is kept, where the question stands."""
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="boolq",
@@ -8,8 +8,8 @@ TASK = DataTask(
     template="{input} {prompt}",
     label_words={"False": "no", "True": "yes"},
     reference_prompts=("answer :", "the answer is", "yes or no ? the answer is"),
-    keep="end",
-    layouts=(Layout("{passage}\n{question}?", "answer"), Layout("{passage}\n{question}?")),
+    truncate_to="end",
+    layouts=(ColumnLayout("{passage}\n{question}?", "answer"), ColumnLayout("{passage}\n{question}?")),
     files=("boolq.jsonl",),
     hub=("google/boolq",),
     citation="Clark et al. 2019, BoolQ: Exploring the Surprising Difficulty of Natural Yes/No Questions, NAACL",

@@ -3,7 +3,7 @@
 A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
 """
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="mr",
@@ -11,8 +11,8 @@ TASK = DataTask(
     template="{input} {prompt}",
     label_words={"negative": "terrible", "positive": "great"},
     reference_prompts=("it was", "overall , it was", "the film is"),
-    keep="start",
-    layouts=(Layout("{sentence}"), Layout("{text}")),
+    truncate_to="start",
+    layouts=(ColumnLayout("{sentence}"), ColumnLayout("{text}")),
     headerless=("label", "text"),
     hub=("cornell-movie-review-data/rotten_tomatoes",),
     citation="Pang and Lee 2005, Seeing Stars: Exploiting Class Relationships for Sentiment Categorization, ACL",

@@ -8,7 +8,7 @@ letters the whole answer must be the letter.
 
 from typing import Any
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 
 def _relation(file: str, description: str, *reference_prompts: str, **fields: Any) -> DataTask:
@@ -17,7 +17,7 @@ def _relation(file: str, description: str, *reference_prompts: str, **fields: An
         description=description,
         template="{prompt}\nInput: {input}\nLabel:",
         reference_prompts=reference_prompts,
-        layouts=(Layout("{input}", "output"),),
+        layouts=(ColumnLayout("{input}", "output"),),
         files=(f"{file}.json",),
         citation="Todd et al. 2024, Function Vectors in Large Language Models, ICLR; split by Bakalova 2024",
         licence="MIT",

@@ -3,7 +3,7 @@
 A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
 """
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="sst2",
@@ -11,8 +11,8 @@ TASK = DataTask(
     template="{input} {prompt}",
     label_words={"negative": "terrible", "positive": "great"},
     reference_prompts=("it was", "overall , it was", "the film is"),
-    keep="start",
-    layouts=(Layout("{sentence}"), Layout("{text}")),
+    truncate_to="start",
+    layouts=(ColumnLayout("{sentence}"), ColumnLayout("{text}")),
     hub=("nyu-mll/glue", "sst2"),
     citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP",
     licence="none stated by the authors; the k-shot files were released with RLPrompt (MIT)",

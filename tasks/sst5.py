@@ -3,7 +3,7 @@
 A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
 """
 
-from hardprompt.data.datasets import DataTask, Layout
+from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="sst5",
@@ -17,8 +17,8 @@ TASK = DataTask(
         "very positive": "great",
     },
     reference_prompts=("it was", "overall , it was", "the film is"),
-    keep="start",
-    layouts=(Layout("{sentence}"), Layout("{text}")),
+    truncate_to="start",
+    layouts=(ColumnLayout("{sentence}"), ColumnLayout("{text}")),
     headerless=("label", "text"),
     hub=("SetFit/sst5",),
     citation="Socher et al. 2013, Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP",

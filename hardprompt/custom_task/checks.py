@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hardprompt.data.datasets import DataTask, Read
+from hardprompt.data.datasets import DataTask, SourceExample
 from hardprompt.data.task import SPLITS, Example, Split, Task
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError
@@ -63,7 +63,7 @@ def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProb
         begins |= {token: begins.get(token, word) for token in ids[:1]}
 
 
-def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Find examples that do not fit into the model's context.
 
     An example is counted with its answer and a prompt, which has the length of the longest reference prompt, but at least the
@@ -76,13 +76,13 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskPro
     if not task.label_words:
         answers = [len(ids) for ids in answer_tokens(lm, task, [read.example.answer for read in reads])]
     for read, text, answer in zip(reads, texts, answers, strict=True):
-        size = lm.max_length - lm.room + len(text) + max(prompts) + answer
+        size = lm.max_length - lm.max_text_length + len(text) + max(prompts) + answer
         if size > lm.max_length:
             message = f"{_beginning(read.example)} is {size} tokens with a prompt of {max(prompts)}"
             yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
 
 
-def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def special_tokens(lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Find inputs that contain a special token of the model."""
     for read in reads:
         if token := lm.special_token_in(read.example.input):
@@ -90,9 +90,9 @@ def special_tokens(lm: FrozenLM, reads: Sequence[Read]) -> Iterator[TaskProblem]
             yield TaskProblem("error", read.file, read.line, message)
 
 
-def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
+def repetitions(reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
     """Find inputs that are in two parts (errors), or twice in one part (warnings)."""
-    first: dict[str, Read] = {}
+    first: dict[str, SourceExample] = {}
     for read in reads:
         known = first.setdefault(read.example.input, read)
         if known is read:
@@ -107,7 +107,7 @@ def repetitions(reads: Sequence[Read]) -> Iterator[TaskProblem]:
             yield TaskProblem("warning", read.file, read.line, message)
 
 
-def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+def labels_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
     """Find labels without an example."""
     seen = {read.example.answer for read in reads}
     for label in form.label_words:
@@ -115,10 +115,10 @@ def labels_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iter
             yield TaskProblem("error", str(lined.file), lined.line("label_words", label), f"no example has the label {label!r}")
 
 
-def parts_seen(form: DataTask, reads: Sequence[Read], lined: YamlLines) -> Iterator[TaskProblem]:
+def parts_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
     """Find files that give no example, such as a test file without labels."""
     seen = {read.part for read in reads}
-    for part, file in form.own:
+    for part, file in form.data_files:
         if part and part not in seen:
             message = f"{file} has no example with an answer; {part} is drawn from the other files"
             yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)

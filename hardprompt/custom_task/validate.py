@@ -14,10 +14,10 @@ from hardprompt.custom_task import checks
 from hardprompt.custom_task.checks import TaskProblem
 from hardprompt.custom_task.trivial_baselines import baselines
 from hardprompt.data.catalogue import load_task, needs_data
-from hardprompt.data.datasets import DataTask, Read
-from hardprompt.data.rows import Report
+from hardprompt.data.datasets import DataTask, SourceExample
+from hardprompt.data.rows import OnError
 from hardprompt.data.task import MASK, SPLITS, Task
-from hardprompt.data.task_file import read_own
+from hardprompt.data.task_file import read_task_file
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError, TaskError
 from hardprompt.lm import FrozenLM, load_lm
@@ -108,15 +108,15 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
             raise TaskError(f"{name} is a task whose data are given with --data; check a folder with a task.yaml and the data")
         lined, task = YamlLines(Path(name)), load_task(name)
         form, fields_fit = _form(task), True
-        reads = [Read(part, example, name, None) for part in SPLITS for example in task.examples(part)]
+        reads = [SourceExample(part, example, name, None) for part in SPLITS for example in task.examples(part)]
     else:
         try:
-            form, lined = read_own(path, note)
+            form, lined = read_task_file(path, note)
         except DataError as error:
             note(error)
             return CheckedTask(name, lm.name, findings=found)
         fields_fit = not found
-        reads = _read(form, note) if form.own else []
+        reads = _read(form, note) if form.data_files else []
         if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
     found += [*checks.repetitions(reads), *checks.references(form, lined)]
@@ -131,7 +131,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
         try:
-            made = task or form.assembled(reads, source=str(lined.file))
+            made = task or form.make_task(reads, source=str(lined.file))
             found += checks.balance(made, lined)
             scores = baselines(made, lm)
         except TaskError as error:
@@ -152,10 +152,10 @@ def _form(task: Task) -> DataTask:
     return DataTask(template=task.template.text, masked_template=masked_template, layouts=(), **given)
 
 
-def _read(form: DataTask, report: Report) -> list[Read]:
+def _read(form: DataTask, report: OnError) -> list[SourceExample]:
     """The examples of a task's files, as far as they can be read."""
-    reads: list[Read] = []
-    for file in form.own:
+    reads: list[SourceExample] = []
+    for file in form.data_files:
         try:
             reads += form.read([file], report)
         except DataError as error:
@@ -163,7 +163,7 @@ def _read(form: DataTask, report: Report) -> list[Read]:
     return reads
 
 
-def _shown(task: Task, lm: FrozenLM, reads: list[Read]) -> list[ShownExample]:
+def _shown(task: Task, lm: FrozenLM, reads: list[SourceExample]) -> list[ShownExample]:
     template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
     shown = []
     for read in reads:

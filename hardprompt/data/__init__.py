@@ -1,6 +1,7 @@
 """Tasks and their data.
 
-`task.py` is the contract of a task and `catalogue.py` finds one by name. `rows.py` reads data files, `yaml_lines.py` YAML files
-with line numbers, `splits.py` makes train, dev and test, `datasets.py` describes a task whose data are kept elsewhere, and
-`task_file.py` reads a `task.yaml`.
+- `task.py`: the contract of a task; `catalogue.py`: tasks by name.
+- `datasets.py`: tasks whose data are outside the package; `splits.py`: their train, dev and test sets.
+- `task_file.py`: tasks described by a `task.yaml`.
+- `rows.py` reads data files, and `yaml_lines.py` reads YAML files with line numbers.
 """

@@ -1,8 +1,8 @@
-"""The tasks on offer, by name.
+"""The catalogue of tasks by name.
 
-A family of tasks is a module with `TASKS`, a dictionary from name to a function that takes the name of a data split and
-returns the task, or to a `DataTask`, which reads its data from elsewhere; it is made known by the entry point group
-`hardprompt.tasks`.
+A family of tasks is a module with a dictionary `TASKS`, registered in the entry point group `hardprompt.tasks`. The dictionary
+maps each name to a `DataTask`, which reads its data from outside the package, or to a function that takes the name of a data
+split and returns the task.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
-from hardprompt.data.task_file import is_own, read_own
+from hardprompt.data.task_file import is_task_path, read_task_file
 from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
 from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute, load_only
 
@@ -19,10 +19,10 @@ TaskLoader = DataTask | Callable[[str], Task]
 
 
 def all_tasks() -> dict[str, TaskLoader]:
-    """Loader of every installed task by name.
+    """The loader of every installed task by name.
 
     Raises:
-        RequestError: two plug-ins offer the same name.
+        RequestError: two plug-ins offer a task of the same name.
     """
     found: dict[str, TaskLoader] = {}
     for source, family in installed_plugins("hardprompt.tasks", "TASKS"):
@@ -34,17 +34,18 @@ def all_tasks() -> dict[str, TaskLoader]:
 
 
 def load_task(name: str, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
-    """A task by name, or one's own.
+    """Load a task by name or from a file.
 
     Args:
-        name: of the task; or a folder with a `task.yaml`, or that file (a folder called as a task is ./NAME); or a Python file
-            that holds one `Task` or `DataTask`; or `path.py:attribute`, which may be a function of the split too.
-        split: which published split of its data; embedded tasks have only "default".
-        data: of a task on real data, the file or folder to read; by default the data are fetched from the hub.
-        shots: of a task on real data, draw so many examples per label instead of taking a published split.
+        name: the name of a task in the catalogue; or a folder with a `task.yaml`, or that file (write ./NAME for a folder with
+            the name of a task); or a Python file with one `Task` or `DataTask`; or `path.py:attribute`, which may also be a
+            function of the split.
+        split: a published split of the data; embedded tasks have only "default".
+        data: the file or folder to read, for a task on real data; by default the data are fetched from the hub.
+        shots: how many examples per label to draw, for a task on real data; by default a published split is used.
 
     Raises:
-        UnknownName: no such task; names the nearest.
+        UnknownName: there is no such task; the message names similar ones.
         TaskError: the task or its data cannot be used, or it has no such split.
 
     Example:
@@ -58,17 +59,17 @@ def load_task(name: str, split: str = "default", data: str | Path | None = None,
         raise TaskError(f"data and shots belong to tasks on real data, such as sst2; {name} has its own examples")
     task = _make(name, found, split) if callable(found) else found
     if not isinstance(task, Task):
-        raise TaskError(f"{name} is no task but {type(task).__name__}; expected a hardprompt.Task")
+        raise TaskError(f"{name} is not a task but {type(task).__name__}; expected a hardprompt.Task")
     if task.split != split:
         raise TaskError(f"task {task.name} has no split {split!r}; it has {task.split!r}")
     return task
 
 
 def needs_data(name: str) -> bool:
-    """Whether a task is on data that are not in the package: real data, or one's own folder.
+    """Whether the data of a task are outside the package: real data, or the folder of a `task.yaml`.
 
     Raises:
-        UnknownName: no such task; names the nearest.
+        UnknownName: there is no such task; the message names similar ones.
     """
     return isinstance(_find(name), DataTask)
 
@@ -81,8 +82,8 @@ def _find(name: str) -> Any:
     known = all_tasks()
     if name in known:
         return known[name]
-    if is_own(name):
-        return read_own(name)[0]
+    if is_task_path(name):
+        return read_task_file(name)[0]
     raise UnknownName("task", name, known, " (or a folder with a task.yaml, a .jsonl file with --template, or path.py:name)")
 
 
@@ -93,4 +94,4 @@ def _make(name: str, function: Callable[[str], object], split: str) -> object:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise TaskError(f"{name} makes no task of split {split!r}: {reason}") from error
+        raise TaskError(f"{name} cannot make a task of split {split!r}: {reason}") from error

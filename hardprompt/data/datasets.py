@@ -1,13 +1,13 @@
-"""Tasks whose data are not in the package: they are read from what is given with `--data`, or fetched from the hub.
+"""Tasks whose data are outside the package: read from a file or folder (`--data`), or fetched from the hub.
 
-A `DataTask` says what the task is, and in which columns its published forms keep input and answer. Loaded with a file or a
-folder it is an ordinary `Task`. A folder may hold
+A `DataTask` describes the task and the columns of input and answer in the published forms of its data. Called with a file or a
+folder, it returns an ordinary `Task`. A folder contains one of
 
-- published splits, a folder each (`16-13/train.tsv`, `16-13/dev.tsv`), with `test.tsv` beside them or in them,
-- `train`, `dev` (or `validation`, `valid`, `val`) and `test`, of which test may lack labels or be absent,
-- or one file in one of the names that the task knows; a file may also be given itself, with or without a column `split`.
+- published splits, each a folder (`16-13/train.tsv`, `16-13/dev.tsv`), with `test.tsv` next to them or in them;
+- the files `train`, `dev` (or `validation`, `valid`, `val`) and `test`, of which test may lack labels or be missing;
+- one file whose name the task knows. Such a file may also be given directly, with or without a column `split`.
 
-How train, dev and test follow from these is in `hardprompt.data.splits`; how files are read, in `hardprompt.data.rows`.
+`hardprompt.data.splits` makes train, dev and test from these parts, and `hardprompt.data.rows` reads the files.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
-from hardprompt.data.rows import FORMATS, Report, Rows, read_rows, stop
+from hardprompt.data.rows import FORMATS, OnError, Rows, raise_error, read_rows
 from hardprompt.data.splits import make_splits
 from hardprompt.data.task import SPLITS, Example, Split, Task, Template
 from hardprompt.errors import DataError, TaskError
@@ -32,18 +32,25 @@ PARTS: dict[str, Split] = {
     "val": "dev",
     "test": "test",
 }
-"""What files, and values of a column `split`, call the parts."""
+"""The parts of the data by the names of files and by the values of a column `split`."""
 
 UNLABELLED = "-1"
-"""What the hub has in place of labels that were not published."""
+"""The value on the hub for labels that are not published."""
 
 Files = Sequence[tuple[Split | None, Path]]
-"""Files with the part that each is; None for data in one piece."""
+"""Files, each with its part of the data; None for a file with all of the data."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """An example that was read, with its part and the place where it stands (of the hub: the row's number)."""
+class SourceExample:
+    """An example as it was read, with its source.
+
+    Attributes:
+        part: train, dev or test.
+        example: the example.
+        file: name of the file, or of the data set on the hub.
+        line: line in the file, or number of the row on the hub.
+    """
 
     part: Split
     example: Example
@@ -52,54 +59,53 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where one published form of the data keeps an input and its answer.
+class ColumnLayout:
+    """The columns of input and answer in one published form of the data.
 
     Args:
-        input: a text with columns as places, such as "{title} {description}".
+        input: a text with names of columns in braces, such as "{title} {description}".
         answer: the column of the answer.
-        first: what number the first label has, where labels are numbers; None where labels stand by their names only.
+        first_label: the number of the first label if labels may be numbers; None if labels are names only.
 
     Example:
-        >>> Layout("{title} {description}", "label").columns
+        >>> ColumnLayout("{title} {description}", "label").columns
         ('title', 'description', 'label')
     """
 
     input: str
     answer: str = "label"
-    first: int | None = 0
+    first_label: int | None = 0
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The columns that the input is made of."""
+        """The columns that the input consists of."""
         return tuple(name for _, name, _, _ in Formatter().parse(self.input) if name)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """All columns that a row must have."""
+        """All columns that a row needs."""
         return (*self.inputs, self.answer)
 
 
-OWN = Layout("{input}", "answer")
-"""The form of the project's own task files, which every task reads too."""
+PROJECT_LAYOUT = ColumnLayout("{input}", "answer")
+"""The columns of the project's own task files, which every task can read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataTask:
-    """A task without its data: call it with a split and a file or folder to get the `Task`.
+    """A task without its data. Call it with a split and a file or folder to get the `Task`.
 
     Args:
         name, template, masked_template, label_words, match, separator, reference_prompts, description, citation, licence,
-            source, keep: as `Task` has them. Labels are numbered in the order of the label words; in the data, they are numbers
-            or names.
-        layouts: the forms that the data come in.
-        files: names of a file that holds all of the data, looked for in a folder.
+            source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the label words.
+        layouts: the forms in which the data are published.
+        files: possible names of a file with all of the data, in a given folder.
         headerless: columns of a csv file without a header.
-        hub: id on the hub, and the configuration's name where it has one; empty where the data are not there.
-        own: files that the task brings along, read where no others are given, in no layout but the task's.
+        hub: id on the hub, and name of the configuration if it has one; empty if the data are not on the hub.
+        data_files: files of the task, read by default, in the layout of the task only.
 
     Example:
-        >>> films = DataTask(name="films", template="{input} {prompt}", layouts=(Layout("{sentence}"),),
+        >>> films = DataTask(name="films", template="{input} {prompt}", layouts=(ColumnLayout("{sentence}"),),
         ...                  label_words={"negative": "bad", "positive": "good"})
         >>> films.describe()["labels"]
         {'negative': 'bad', 'positive': 'good'}
@@ -108,7 +114,7 @@ class DataTask:
     name: str
     template: str
     masked_template: str = ""
-    layouts: Sequence[Layout]
+    layouts: Sequence[ColumnLayout]
     label_words: Mapping[str, str] = field(default_factory=dict)
     match: Literal["exact", "starts-with"] = "exact"
     separator: str = " "
@@ -117,62 +123,67 @@ class DataTask:
     citation: str = ""
     licence: str = ""
     source: str = ""
-    keep: Literal["", "start", "end"] = ""
+    truncate_to: Literal["", "start", "end"] = ""
     files: Sequence[str] = ()
     headerless: Sequence[str] = ()
     hub: Sequence[str] = ()
-    own: Files = ()
+    data_files: Files = ()
 
     def __call__(self, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
         """The task with its data.
 
         Args:
-            split: a published split, or one whose number is the seed of what is drawn.
-            data: a file or a folder; by default the data that the task brings along, or else those of the hub.
-            shots: draw so many examples per label for train, and again for dev, instead of a published split.
+            split: a published split, or a name that ends in the seed for drawing one.
+            data: a file or a folder; by default the task's own data files, or the data on the hub.
+            shots: how many examples per label to draw for train, and for dev; by default a published split is used.
 
         Raises:
-            TaskError: with file and line where there is one: no data, or data that cannot be used.
+            TaskError: there are no data, or they cannot be used; with file and line if the data have them.
         """
-        files = (self.own or None) if data is None else self._files(Path(data), split, shots)
+        files = (self.data_files or None) if data is None else self._files(Path(data), split, shots)
         published = data is not None and shots is None and any(part and file.parent != Path(data) for part, file in files or ())
-        reads = self._from_hub() if files is None else self.read(files)
-        return self.assembled(reads, split, shots, published, str(data or self._home))
+        examples = self._from_hub() if files is None else self.read(files)
+        return self.make_task(examples, split, shots, published, str(data or self._home))
 
-    def read(self, files: Files, report: Report = stop) -> Iterator[Read]:
-        """Every labelled example of files, with its part and place.
+    def read(self, files: Files, on_error: OnError = raise_error) -> Iterator[SourceExample]:
+        """All labelled examples of files.
 
         Args:
-            files: with the part that each is.
-            report: told of each wrong row, which is left out; by default the first one is raised.
+            files: the files with their parts.
+            on_error: called with the error of each invalid row, which is skipped; by default the first error is raised.
 
         Raises:
-            DataError: a wrong row, as `report` has it; a file of which nothing can be read.
+            DataError: an invalid row, if `on_error` raises it, or a file that cannot be read at all.
         """
         for part, file in files:
-            needed = self.layouts[0].columns if self.own and part != "test" else ()
-            rows = read_rows(file, needed, self.headerless, report)
-            yield from self._examples(str(file), rows, part, report)
+            needed = self.layouts[0].columns if self.data_files and part != "test" else ()
+            rows = read_rows(file, needed, self.headerless, on_error)
+            yield from self._examples(str(file), rows, part, on_error)
 
-    def assembled(
-        self, reads: Iterable[Read], split: str = "default", shots: int | None = None, published: bool = False, source: str = ""
+    def make_task(
+        self,
+        examples: Iterable[SourceExample],
+        split: str = "default",
+        shots: int | None = None,
+        published: bool = False,
+        source: str = "",
     ) -> Task:
-        """The task made of examples that were read.
+        """Make the task from its examples.
 
         Args:
-            reads: the examples with their parts.
-            split, shots, published: as `make_splits` has them.
-            source: what messages call the data.
+            examples: the examples with their parts.
+            split, shots, published: as in `make_splits`.
+            source: name of the data in messages.
 
         Raises:
-            TaskError: no example, none of a label, or too few for what is asked.
+            TaskError: there are no examples, none of some label, or too few for `shots`.
         """
         found: dict[Split, list[Example]] = {}
-        for read in reads:
-            found.setdefault(read.part, []).append(read.example)
+        for each in examples:
+            found.setdefault(each.part, []).append(each.example)
         if not found:
-            raise TaskError(f"task {self.name}: {source} holds no example with its answer")
-        present = {example.answer for examples in found.values() for example in examples}
+            raise TaskError(f"task {self.name}: {source} has no example with an answer")
+        present = {example.answer for part in found.values() for example in part}
         if absent := [label for label in self.label_words if label not in present]:
             raise TaskError(f"task {self.name}: {source} has no example of {', '.join(absent)}; give the task's own data")
         try:
@@ -182,15 +193,15 @@ class DataTask:
         return self._task(split, parts)
 
     def describe(self) -> dict[str, Any]:
-        """What `hardprompt ls tasks --json` says of it; `sizes` is null, since the data are not at hand."""
+        """The entry of the task in `hardprompt ls tasks --json`; `sizes` is null, since the data are not loaded."""
         described = self.without_data().describe()
         data = {"source": self.source, "hub": "/".join(self.hub), "citation": self.citation, "licence": self.licence}
         return described | {"sizes": None, "data": data}
 
     def without_data(self) -> Task:
-        """The task with a stand-in for each split."""
-        stand_in = [Example("an input", next(iter(self.label_words), "an answer"))]
-        return self._task("default", {split: stand_in for split in SPLITS})
+        """The task with a placeholder example in each split."""
+        placeholder = [Example("an input", next(iter(self.label_words), "an answer"))]
+        return self._task("default", {split: placeholder for split in SPLITS})
 
     def _task(self, split: str, parts: Mapping[Split, Sequence[Example]]) -> Task:
         return Task(
@@ -208,14 +219,14 @@ class DataTask:
             citation=self.citation,
             licence=self.licence,
             source=self.source,
-            keep=self.keep,
+            truncate_to=self.truncate_to,
             split=split,
         )
 
     def _files(self, path: Path, split: str, shots: int | None) -> Files:
         """The files that one split is made from."""
-        if not os.path.exists(path):  # which any odd name is no error to
-            raise TaskError(f"task {self.name}: no file or folder {path}; give --data one that is there")
+        if not os.path.exists(path):  # unlike `Path.exists`, this raises no error for any name
+            raise TaskError(f"task {self.name}: no file or folder {path}; give --data one that exists")
         if not path.is_dir():
             return [(None, path)]
         for name in self.files:
@@ -225,7 +236,7 @@ class DataTask:
         published = {sub.name: parts for sub in _listing(path) if "train" in (parts := _parts_in(sub))}
         if not beside and not published:
             wanted = ", ".join([*self.files, "train.tsv", "16-13/train.tsv"])
-            raise TaskError(f"task {self.name}: {path} holds no data; expected files such as {wanted} ({', '.join(FORMATS)})")
+            raise TaskError(f"task {self.name}: {path} has no data; expected files such as {wanted} ({', '.join(FORMATS)})")
         if not published or (split == "default" and shots is None and "train" in beside):
             return list(beside.items())
         if shots is not None:
@@ -246,15 +257,15 @@ class DataTask:
 
     @property
     def _home(self) -> str:
-        """Where the data are that the task has without being given any."""
-        return ", ".join(str(file) for _, file in self.own) or "/".join(self.hub)
+        """Where the data are by default."""
+        return ", ".join(str(file) for _, file in self.data_files) or "/".join(self.hub)
 
     @property
-    def _forms(self) -> tuple[Layout, ...]:
-        return tuple(self.layouts) if self.own else (*self.layouts, OWN)
+    def _accepted_layouts(self) -> tuple[ColumnLayout, ...]:
+        return tuple(self.layouts) if self.data_files else (*self.layouts, PROJECT_LAYOUT)
 
-    def _from_hub(self) -> Iterator[Read]:
-        """Every labelled example that the hub has; one line where it cannot be had."""
+    def _from_hub(self) -> Iterator[SourceExample]:
+        """All labelled examples on the hub."""
         give = f"task {self.name} needs its data: give --data PATH, a folder with train, dev and test, or one file"
         if not self.hub:
             raise TaskError(f"{give} ({', '.join(FORMATS)})" + f"; they come from {self.source}" * bool(self.source))
@@ -267,17 +278,21 @@ class DataTask:
                 yield from self._examples("/".join([*self.hub, name]), enumerate(rows, 1), PARTS[name])
 
     def _examples(
-        self, source: str, rows: Rows | Iterable[tuple[int, dict[str, Any]]], part: Split | None, report: Report = stop
-    ) -> Iterator[Read]:
-        """The examples of one file with their parts; none of a test part that has no labels."""
-        layout: Layout | None = None
+        self,
+        source: str,
+        rows: Rows | Iterable[tuple[int, dict[str, Any]]],
+        part: Split | None,
+        on_error: OnError = raise_error,
+    ) -> Iterator[SourceExample]:
+        """The examples of one file; none if it is a test part without labels."""
+        layout: ColumnLayout | None = None
         for line, row in rows:
             if layout is None:
-                layout = next((each for each in self._forms if row.keys() >= set(each.columns)), None)
+                layout = next((each for each in self._accepted_layouts if row.keys() >= set(each.columns)), None)
                 if part == "test" and self._unlabelled(row, layout):
                     return
                 if layout is None:
-                    wanted = " or ".join(", ".join(each.columns) for each in self._forms)
+                    wanted = " or ".join(", ".join(each.columns) for each in self._accepted_layouts)
                     raise DataError(source, line, f"columns {', '.join(row)}, but task {self.name} reads {wanted}")
                 answers = self._answers(layout)
                 names_parts = part is None and "split" in row
@@ -285,25 +300,25 @@ class DataTask:
             if names_parts and str(row.get("split", "")) not in PARTS:
                 problems.append(f"split {str(row.get('split', ''))!r:.60} is none of {', '.join(PARTS)}")
             for problem in problems:
-                report(DataError(source, line, problem))
+                on_error(DataError(source, line, problem))
             if not problems:
                 named = PARTS[str(row["split"])] if names_parts else part or "train"
-                yield Read(named, self._example(row, layout, answers), source, line)
+                yield SourceExample(named, self._example(row, layout, answers), source, line)
 
-    def _unlabelled(self, row: Mapping[str, Any], layout: Layout | None) -> bool:
+    def _unlabelled(self, row: Mapping[str, Any], layout: ColumnLayout | None) -> bool:
         if layout is not None:
             return bool(self.label_words) and str(row[layout.answer]) == UNLABELLED
         return any(row.keys() >= set(each.inputs) and each.answer not in row for each in self.layouts)
 
-    def _answers(self, layout: Layout) -> dict[str, str]:
-        """Label of whatever stands for it in the data, in lower case."""
+    def _answers(self, layout: ColumnLayout) -> dict[str, str]:
+        """The label for each answer in the data, in lower case."""
         labels = {label.lower(): label for label in self.label_words}
-        if layout.first is None:
+        if layout.first_label is None:
             return labels
-        return {str(number): label for number, label in enumerate(self.label_words, layout.first)} | labels
+        return {str(number): label for number, label in enumerate(self.label_words, layout.first_label)} | labels
 
-    def _problems(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str]) -> Iterator[str]:
-        """What is wrong with a row, its split excepted."""
+    def _problems(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Iterator[str]:
+        """The problems of a row, except those of its split."""
         unusable = False
         for name in layout.columns:
             if name not in row:
@@ -311,7 +326,7 @@ class DataTask:
                 yield f"missing {name}"
             elif not isinstance(row[name], str) and (name in layout.inputs or not isinstance(row[name], int)):
                 unusable = True
-                yield f"{name} is no text but {row[name]!r:.60}"
+                yield f"{name} is not a text but {row[name]!r:.60}"
         if unusable:
             return
         answer = str(row[layout.answer]).strip()
@@ -322,13 +337,13 @@ class DataTask:
         elif not answer or "\n" in answer:
             yield f"{layout.answer} is empty or has a line break"
 
-    def _example(self, row: Mapping[str, Any], layout: Layout, answers: Mapping[str, str]) -> Example:
+    def _example(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Example:
         input, answer = layout.input.format_map(row).strip(), str(row[layout.answer]).strip()
         return Example(input, answers[answer.lower()] if answers else answer)
 
 
 def _listing(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where it is none."""
+    """The entries of a folder; nothing if it is not a folder."""
     try:
         return sorted(folder.iterdir())
     except NotADirectoryError:
@@ -344,6 +359,6 @@ def _parts_in(folder: Path) -> dict[Split, Path]:
         if file.suffix in FORMATS and file.stem in PARTS:
             part = PARTS[file.stem]
             if part in found:
-                raise TaskError(f"{folder} holds both {found[part].name} and {file.name}; leave one of them")
+                raise TaskError(f"{folder} contains both {found[part].name} and {file.name}; keep one of them")
             found[part] = file
     return found

@@ -1,13 +1,14 @@
-"""Reading files of rows: one reader for every format, and every refusal names the file and the line.
+"""Reading files of rows in several formats; every error message names the file and the line.
 
-It stops at the first wrong row, or tells of each and goes on, as it is asked to (`Report`).
+Reading stops at the first invalid row, or skips it and continues (`OnError`).
 
-Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF; empty lines are skipped. The ending says the format:
+Text is UTF-8, with or without a byte-order mark, lines end in LF or CRLF, and empty lines are skipped. The file extension
+determines the format:
 
-- `.tsv`: a header, then one row a line. A tab or a line break is never part of a field, and quotes are text; only a field that
-  holds doubled quotes and stands in quotes itself, as pandas and spreadsheets write one with quotes in it, is freed of them.
-- `.csv`: RFC 4180. A field in quotes may hold commas, line breaks and doubled quotes.
-- `.jsonl`: one object a line.
+- `.tsv`: a header, then one row per line. A field contains no tab and no line break, and quotes are part of the text, with one
+  exception: a field in quotes with doubled quotes in it, as pandas and spreadsheets write it, is unquoted.
+- `.csv`: RFC 4180. A field in quotes may contain commas, line breaks and doubled quotes.
+- `.jsonl`: one object per line.
 - `.json`: one list of objects.
 """
 
@@ -25,33 +26,36 @@ from hardprompt.errors import DataError, TaskError
 FORMATS = (".tsv", ".csv", ".jsonl", ".json")
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
-"""(line that the row begins on, its values by column)."""
+"""Pairs of the line on which a row begins and the values of the row by column."""
 
-Report = Callable[[DataError], None]
-"""What is told of a row that cannot be used: it raises, and reading ends, or notes it, and reading goes on without the row."""
+OnError = Callable[[DataError], None]
+"""A function that is called with the error of an invalid row. If it raises the error, reading ends; if it returns, the row is
+skipped."""
 
 
-def stop(error: DataError) -> NoReturn:
-    """The report that ends at the first wrong row."""
+def raise_error(error: DataError) -> NoReturn:
+    """Raise the error, so that reading ends at the first invalid row."""
     raise error
 
 
-def read_rows(path: str | Path, needed: Sequence[str] = (), headerless: Sequence[str] = (), report: Report = stop) -> Rows:
-    """The rows of a file, one after another; a file of millions is never held as a whole, `.json` excepted.
+def read_rows(
+    path: str | Path, needed: Sequence[str] = (), headerless: Sequence[str] = (), on_error: OnError = raise_error
+) -> Rows:
+    """The rows of a file, one after another. Large files are never in memory as a whole, except `.json` files.
 
     Args:
         path: the file.
         needed: columns that every row must have.
-        headerless: the columns of a csv file without a header, which is one whose first field is a whole number.
-        report: told of each wrong row; by default the first one is raised.
+        headerless: the columns of a csv file without a header, which is recognized by a whole number as its first field.
+        on_error: called with the error of each invalid row; by default the first error is raised.
 
     Returns:
-        An iterator over (line, values by column); values are texts, or whatever JSON has.
+        An iterator over (line, values by column); values are texts, or JSON values.
 
     Raises:
-        DataError: for what is not UTF-8, not of the format, or lacks a column; whatever `report` does, where it makes the
-            rest of the file unreadable: no file, no or a wrong header, or broken JSON in a `.json` file.
-        TaskError: a file of no known format.
+        DataError: a row is not UTF-8, does not fit the format or lacks a column, if `on_error` raises it; in any case if the
+            file cannot be read any further, for example because it is missing, has no valid header, or is invalid JSON.
+        TaskError: the format is unknown.
 
     Example:
         >>> next(read_rows("sst-2/16-13/train.tsv"))     # doctest: +SKIP
@@ -59,21 +63,25 @@ def read_rows(path: str | Path, needed: Sequence[str] = (), headerless: Sequence
     """
     path = Path(path)
     if path.suffix == ".tsv":
-        return _table(path, _tsv(path, report), needed, (), report)
+        return _table(path, _tsv(path, on_error), needed, (), on_error)
     if path.suffix == ".csv":
-        return _table(path, _csv(path, report), needed, headerless, report)
+        return _table(path, _csv(path, on_error), needed, headerless, on_error)
     if path.suffix == ".jsonl":
-        return _jsonl(path, needed, report)
+        return _jsonl(path, needed, on_error)
     if path.suffix == ".json":
-        return _json(path, needed, report)
-    raise TaskError(f"{path} has no ending that says its format; expected one of {', '.join(FORMATS)}")
+        return _json(path, needed, on_error)
+    raise TaskError(f"{path} has no known file extension; expected one of {', '.join(FORMATS)}")
 
 
-def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends, decoded one by one, so that a broken byte has a line.
+def read_lines(path: Path, on_error: OnError = raise_error) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their line ends, decoded one by one, so that errors name a line.
+
+    Args:
+        path: the file.
+        on_error: called with the error of each line that is not UTF-8 or contains a NUL byte.
 
     Raises:
-        DataError: the file cannot be read; whatever `report` does, for what is not UTF-8.
+        DataError: the file cannot be read, or `on_error` raises an error.
     """
     try:
         with path.open("rb") as file:
@@ -83,20 +91,20 @@ def read_lines(path: Path, report: Report = stop) -> Iterator[tuple[int, str]]:
                     line = raw.decode()
                 except UnicodeDecodeError as error:
                     broken = error.object[error.start]
-                    report(DataError(path, number, f"byte 0x{broken:02x} is not UTF-8; save the file as UTF-8"))
-                    line = raw.decode(errors="replace")  # so that the lines that follow are told apart as before
+                    on_error(DataError(path, number, f"byte 0x{broken:02x} is not UTF-8; save the file as UTF-8"))
+                    line = raw.decode(errors="replace")  # so that the following lines keep their numbers
                 if "\0" in line:
-                    report(DataError(path, number, "a NUL byte, which no text holds; save the file as UTF-8"))
+                    on_error(DataError(path, number, "a NUL byte, which is not allowed in text; save the file as UTF-8"))
                 yield number, line
     except OSError as error:
         raise DataError(path, None, f"cannot be read ({error.strerror}); expected a UTF-8 file") from error
 
 
-def _tsv(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    for number, line in read_lines(path, report):
+def _tsv(path: Path, on_error: OnError) -> Iterator[tuple[int, list[str]]]:
+    for number, line in read_lines(path, on_error):
         row = line.removesuffix("\n").removesuffix("\r")
         if "\r" in row:
-            report(DataError(path, number, "a carriage return within the line; end lines with LF or CRLF"))
+            on_error(DataError(path, number, "a carriage return within the line; end lines with LF or CRLF"))
         elif row:
             fields = row.split("\t")
             yield number, [_unquoted(field) for field in fields] if '""' in row else fields
@@ -108,14 +116,14 @@ def _unquoted(field: str) -> str:
     return inner.replace('""', '"') if doubled and field[0] == field[-1] == '"' else field
 
 
-def _csv(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((line for _, line in read_lines(path, report)), strict=True)
+def _csv(path: Path, on_error: OnError) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line for _, line in read_lines(path, on_error)), strict=True)
     while True:
         begins = reader.line_num + 1
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            report(DataError(path, begins, f"no row of a csv file ({error}); quote fields as RFC 4180 has it"))
+            on_error(DataError(path, begins, f"not a valid csv row ({error}); quote fields as in RFC 4180"))
             continue
         if fields is None:
             return
@@ -124,7 +132,7 @@ def _csv(path: Path, report: Report) -> Iterator[tuple[int, list[str]]]:
 
 
 def _table(
-    path: Path, records: Iterator[tuple[int, list[str]]], needed: Sequence[str], headerless: Sequence[str], report: Report
+    path: Path, records: Iterator[tuple[int, list[str]]], needed: Sequence[str], headerless: Sequence[str], on_error: OnError
 ) -> Rows:
     first = next(records, None)
     if first is None:
@@ -136,42 +144,42 @@ def _table(
     if missing := [name for name in needed if name not in columns]:
         raise DataError(path, line, f"no column {', '.join(missing)}; the columns are {', '.join(columns)}")
     if len(set(columns)) < len(columns):
-        raise DataError(path, line, f"two columns of one name; the columns are {', '.join(columns)}")
+        raise DataError(path, line, f"two columns have the same name; the columns are {', '.join(columns)}")
     for line, fields in records:
         if len(fields) != len(columns):
-            hint = "; a field of a tsv file holds no tab or line break: use csv for those" if path.suffix == ".tsv" else ""
-            report(DataError(path, line, f"{len(fields)} fields, expected {len(columns)} ({', '.join(columns)}){hint}"))
+            hint = "; a tsv field cannot contain a tab or a line break: use csv for those" if path.suffix == ".tsv" else ""
+            on_error(DataError(path, line, f"{len(fields)} fields, expected {len(columns)} ({', '.join(columns)}){hint}"))
             continue
         yield line, dict(zip(columns, fields, strict=True))
 
 
-def _jsonl(path: Path, needed: Sequence[str], report: Report) -> Rows:
-    for number, line in read_lines(path, report):
+def _jsonl(path: Path, needed: Sequence[str], on_error: OnError) -> Rows:
+    for number, line in read_lines(path, on_error):
         if line.isspace():
             continue
         try:
-            row = _object(path, number, _parsed(path, line.rstrip(), number, "one object a line"), needed)
+            row = _object(path, number, _parsed(path, line.rstrip(), number, "one object per line"), needed)
         except DataError as error:
-            report(error)
+            on_error(error)
             continue
         yield number, row
 
 
-def _json(path: Path, needed: Sequence[str], report: Report) -> Rows:
-    text = "".join(line for _, line in read_lines(path, report))
+def _json(path: Path, needed: Sequence[str], on_error: OnError) -> Rows:
+    text = "".join(line for _, line in read_lines(path, on_error))
     if not isinstance(_parsed(path, text, 1, "a list of objects"), list):
         raise DataError(path, 1, "expected a list of objects")
     between, decoder = re.compile(r"[\s,]*"), json.JSONDecoder()
     seen, line = 0, 1
     at = text.index("[") + 1
-    while text[begins := between.match(text, at).end()] != "]":  # type: ignore[union-attr]  # it matches everywhere
+    while text[begins := between.match(text, at).end()] != "]":  # type: ignore[union-attr]  # the pattern matches at every position
         line += text.count("\n", seen, begins)
         seen = begins
         entry, at = decoder.raw_decode(text, begins)
         try:
             row = _object(path, line, entry, needed)
         except DataError as error:
-            report(error)
+            on_error(error)
             continue
         yield line, row
 
@@ -194,5 +202,5 @@ def _object(path: Path, line: int, entry: Any, needed: Sequence[str]) -> dict[st
         "".join(value for value in entry.values() if isinstance(value, str)).encode()
     except UnicodeEncodeError as error:
         half = ord(error.object[error.start])
-        raise DataError(path, line, f"half of a surrogate pair (\\u{half:x}) is no text") from error
+        raise DataError(path, line, f"half of a surrogate pair (\\u{half:x}) is not text") from error
     return entry

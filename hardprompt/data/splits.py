@@ -1,13 +1,14 @@
-"""Train, dev and test from whatever parts the data come in, by rules that depend on nothing but the data and a split's name.
+"""Train, dev and test sets from the parts in which data are published. They depend on the data and the split's name only.
 
-1. A published split is taken as it is, and so are data that come as train, dev and test with labels.
-2. Otherwise test is the labelled test part; where there is none, the dev part; of data in one piece, a fifth (rounded up).
-   What is left is the pool. An input that is also in test, or that the pool had before, is left out of it.
-3. Dev is a fifth of the pool, but at most 1,000 examples, and train is the rest; with `shots`, each gets so many per label.
+1. A published split is used unchanged, and so are data that consist of train, dev and test with labels.
+2. Otherwise test is the labelled test part, or the dev part if there is none, or a fifth of data in one part (rounded up). The
+   remaining examples are the pool, without inputs that are in test and without repeated inputs.
+3. Dev is a fifth of the pool, but at most 1,000 examples, and train is the rest. With `shots`, each of the two gets that many
+   examples per label.
 
-Draws come from a permutation by numpy's `RandomState`, whose stream never changes, seeded by the number that the split's name
-ends in; "default" stands for 42. The fifth of a single piece is what scikit-learn's `train_test_split(test_size=0.2,
-random_state=42)` takes.
+Examples are drawn by a permutation of numpy's `RandomState`, whose stream never changes. Its seed is the number at the end of
+the split's name, or 42 for "default". The fifth of data in one part is the one that scikit-learn draws with
+`train_test_split(test_size=0.2, random_state=42)`.
 """
 
 import re
@@ -24,14 +25,14 @@ Parts = Mapping[Split, Sequence[Example]]
 T = TypeVar("T")
 
 DEFAULT_SEED = 42
-MOST_DEV = 1000
+MAX_DEV = 1000
 
 
 def seed_of(split: str) -> int:
-    """The seed that a split's name stands for: the number at its end, 42 for "default".
+    """The seed of a split: the number at the end of its name, or 42 for "default".
 
     Raises:
-        TaskError: it ends in no number below 2**32.
+        TaskError: the name does not end in a number below 2**32.
 
     Example:
         >>> seed_of("16-13"), seed_of("default")
@@ -40,24 +41,24 @@ def seed_of(split: str) -> int:
     found = re.search(r"(?<![0-9])[0-9]{1,10}$", split)
     seed = DEFAULT_SEED if split == "default" else int(found[0]) if found else 2**32
     if seed >= 2**32:
-        raise TaskError(f"split {split!r} is not there and cannot be drawn: the name must end in a number, the seed")
+        raise TaskError(f"split {split!r} does not exist and cannot be drawn: the name must end in a number, the seed")
     return seed
 
 
 def make_splits(
     parts: Parts, split: str, shots: int | None = None, labels: Sequence[str] = (), published: bool = False
 ) -> dict[Split, list[Example]]:
-    """Train, dev and test by the rules above.
+    """Make train, dev and test by the rules above.
 
     Args:
-        parts: the labelled examples by the part they came in, none empty; data in one piece are one part of any name.
-        split: the split's name, whose number is the seed of what is drawn.
-        shots: examples per label in train, and again in dev; of a generation task, examples in all.
-        labels: of a classification task.
+        parts: the labelled examples by published part, none empty. Data in one part may have any part's name.
+        split: the name of the split, which ends in the seed.
+        shots: examples per label in train and in dev; for a generation task, examples in total.
+        labels: the labels of a classification task.
         published: whether the parts are those of a published split.
 
     Raises:
-        TaskError: too few examples for the shots, or a split's name that chooses nothing.
+        TaskError: there are too few examples for the shots, or the name of the split gives no seed.
 
     Example:
         >>> films = [Example(f"film {i}", "good" if i % 2 else "bad") for i in range(20)]
@@ -80,9 +81,9 @@ def make_splits(
         rest = _shuffled([example for part, some in parts.items() if part != held_out for example in some], seed)
     pool = _fresh(rest, test)
     if shots is None:
-        dev, train = _first_fifth(pool, MOST_DEV)
+        dev, train = _first_fifth(pool, MAX_DEV)
         return {"train": train, "dev": dev, "test": test}
-    return {**_few(pool, shots, labels), "test": test}
+    return {**_draw_shots(pool, shots, labels), "test": test}
 
 
 def _shuffled(items: Sequence[T], seed: int) -> list[T]:
@@ -96,7 +97,7 @@ def _first_fifth(items: list[T], most: int | None = None) -> tuple[list[T], list
 
 
 def _fresh(examples: Iterable[Example], known: Iterable[Example]) -> list[Example]:
-    """The examples whose inputs are not known, the first one of each input."""
+    """The examples with inputs other than the known ones, one per input."""
     seen = {example.input for example in known}
     fresh = []
     for example in examples:
@@ -106,8 +107,8 @@ def _fresh(examples: Iterable[Example], known: Iterable[Example]) -> list[Exampl
     return fresh
 
 
-def _few(pool: Sequence[Example], shots: int, labels: Sequence[str]) -> dict[Split, list[Example]]:
-    """Of each label, the first `shots` of the pool for train and the next ones for dev."""
+def _draw_shots(pool: Sequence[Example], shots: int, labels: Sequence[str]) -> dict[Split, list[Example]]:
+    """For each label, the first `shots` examples of the pool for train and the next ones for dev."""
     found: dict[Split, list[Example]] = {"train": [], "dev": []}
     count: Counter[str] = Counter()
     for example in pool:

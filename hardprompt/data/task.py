@@ -1,8 +1,9 @@
-"""The contract that tasks fill in: examples in three splits, a template with the prompt's place, and what a right answer is.
+"""The contract of a task: examples in three splits, a template with a place for the prompt, and what counts as correct.
 
 A classification task has label words, each a single token of the model, and the most probable one is the prediction. A
-generation task has target texts, and is right when the greedy decode equals the target (`match`). To a causal model the answer
-follows the template's text after `separator`, a blank unless stated; a masked one fills it in where its template has `{mask}`.
+generation task has target texts, and an answer is correct if the greedily decoded text equals the target (`match`). For a
+causal model, the answer follows the text of the template after `separator`. A masked model predicts it at `{mask}` in its
+template.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,15 @@ from hardprompt.errors import TaskError
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 MATCHES = ("exact", "starts-with")
-KEEPS = ("", "start", "end")
+TRUNCATE_TO = ("", "start", "end")
 
 MASK = "\ufdd0"
-"""What stands in a filled text where a masked model fills in the answer: a noncharacter of Unicode, which no text holds."""
+"""Marks the place of the mask token in a filled template: a noncharacter of Unicode, which occurs in no text."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input and its answer: the name of a label, or a target text."""
+    """An input and its answer, which is the name of a label or a target text."""
 
     input: str
     answer: str
@@ -33,13 +34,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Template:
-    """A text with `{input}` and `{prompt}`, once each; the order is free. That of a masked model has `{mask}` too.
+    """A text with `{input}` and `{prompt}`, once each and in any order. The template of a masked model also has `{mask}`.
 
-    Everything before `{prompt}` does not depend on the prompt. A blank before `{prompt}` belongs to the prompt's first token,
-    and one before `{mask}` to the answer.
+    A blank before `{prompt}` belongs to the first token of the prompt, and a blank before `{mask}` to the answer.
+
+    Args:
+        text: the text.
 
     Raises:
-        TaskError: a place that is not there, or is there twice.
+        TaskError: `{input}` or `{prompt}` does not occur exactly once, or `{mask}` occurs more than once.
 
     Example:
         >>> Template("{input} {prompt}:").around("a lovely film.")
@@ -53,27 +56,27 @@ class Template:
             if (count := self.text.count(place)) != 1:
                 raise TaskError(f"template {self.text!r} has {place} {count} times; put it in exactly once")
         if (count := self.text.count("{mask}")) > 1:
-            raise TaskError(f"template {self.text!r} has {{mask}} {count} times; there is one answer")
+            raise TaskError(f"template {self.text!r} has {{mask}} {count} times; put it in at most once")
 
     @property
     def masked(self) -> bool:
-        """Whether it has a place for the answer, which masked models fill in."""
+        """Whether the template has a place for the answer of a masked model."""
         return "{mask}" in self.text
 
     @property
     def blank(self) -> str:
-        """The blank before `{mask}`, which belongs to the answer; "" where there is none."""
+        """The blank before `{mask}`, which belongs to the answer; "" if there is none."""
         return " " if self.text.partition("{mask}")[0].endswith(" ") else ""
 
     def around(self, input: str) -> tuple[str, str]:
-        """The texts before and after the prompt for one input, with `MASK` for `{mask}`."""
+        """The texts before and after the prompt for an input, with `MASK` in the place of `{mask}`."""
         if self.masked:
             input = input.replace(MASK, "")
         before, after = (text.replace("{mask}", MASK) for text in self.text.split("{prompt}"))
         return before.replace("{input}", input).rstrip(" "), after.replace("{input}", input).rstrip(" ")
 
     def fill(self, input: str, prompt: str) -> str:
-        """The whole text as it would be deployed, the answer excepted, with `MASK` for `{mask}`.
+        """The whole text as it would be deployed, without the answer and with `MASK` in the place of `{mask}`.
 
         Example:
             >>> Template("{input} {prompt}:").fill("a lovely film.", " good or bad")
@@ -86,13 +89,13 @@ class Template:
 
 @dataclass(frozen=True)
 class KnownPrompt:
-    """A prompt of a task whose worth is known, because the model was taught it.
+    """A prompt of a task with known scores, because the model was trained on it.
 
     Args:
         prompt: its text.
-        lm: the model that it is known for, by name.
-        test_accuracy: a fraction, measured.
-        log_perplexity: under that model, in nats per token.
+        lm: the name of the model.
+        test_accuracy: its measured accuracy, a fraction.
+        log_perplexity: its log-perplexity under the model, in nats per token.
     """
 
     prompt: str
@@ -103,29 +106,30 @@ class KnownPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Examples, template, answers and metric; everything an optimizer may know of what is asked.
+    """Examples, template and correct answers: everything that an optimizer knows about a task.
 
     Args:
-        name: how records call it.
-        template: where input and prompt stand.
-        masked_template: where input, prompt and answer (`{mask}`) stand for a masked model; by default `template`, and behind
-            it, unless it has `{mask}`, `separator`, "{mask}" and a full stop.
-        train, dev, test: examples, disjoint for a result to mean anything. Optimizers learn on train, everything is selected
-            on dev, test is read once.
-        label_words: label -> the word that stands for it; empty for generation.
-        match: of generation: "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
-        separator: what stands between the template's text and the answer.
-        reference_prompts: prompts a person would write, the rows `manual` of every table.
+        name: its name in records.
+        template: the text around input and prompt.
+        masked_template: the template for a masked model, with the answer as `{mask}`. By default it is `template`, followed, if
+            that has no `{mask}`, by `separator`, "{mask}" and a full stop.
+        train, dev, test: examples, which should be disjoint. Optimizers learn on train, prompts are selected on dev, and the
+            selected ones are measured on test.
+        label_words: the word for each label; empty for generation.
+        match: for generation, "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
+        separator: the text between the template's text and the answer.
+        reference_prompts: prompts that a person would write, the rows `manual` of all tables.
         description, citation, licence, source: one line each.
-        keep: what is kept of an input that is too long for the model, its start or its end; "" refuses it.
-        inputs_cut: how many inputs of each split were cut, once they are (`hardprompt.scoring.truncation`).
-        split: which published split of the data this is.
-        embedded: whether it is one of the microworld's.
-        division: "tune" (defaults may be chosen on it, on dev) or "report" (figures are quoted on it, on test); "" for neither.
-        known_front: prompts on the true trade-off, the most readable first; several where plain wordings have a price.
+        truncate_to: which part of an input that is too long for the model is kept: its "start" or its "end". With "", such an
+            input is an error.
+        inputs_cut: for each split, how many inputs were cut by `hardprompt.scoring.truncation`.
+        split: the published split of the data.
+        embedded: whether the task is one of the microworld's.
+        division: "tune" (defaults may be chosen on it, on dev), "report" (its results are reported, on test), or "".
+        known_front: prompts on the true trade-off, the most readable first; more than one if readability costs accuracy.
 
     Raises:
-        TaskError: an empty split, an unknown label, a masked template without `{mask}`, a bad match.
+        TaskError: an empty split, an unknown label, a masked template without `{mask}`, or another invalid field.
 
     Example:
         >>> examples = [Example("a lovely film.", "positive"), Example("a dull film.", "negative")]
@@ -149,7 +153,7 @@ class Task:
     citation: str = ""
     licence: str = ""
     source: str = ""
-    keep: Literal["", "start", "end"] = ""
+    truncate_to: Literal["", "start", "end"] = ""
     inputs_cut: Mapping[Split, int] = field(default_factory=dict)
     split: str = "default"
     embedded: bool = False
@@ -164,15 +168,15 @@ class Task:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.masked_template and not self.masked_template.masked:
             raise TaskError(f"task {self.name}: masked template {self.masked_template.text!r} has no {{mask}}; put it in once")
-        if self.keep not in KEEPS:
-            raise TaskError(f"task {self.name}: keep {self.keep!r} is none of start, end, or nothing")
+        if self.truncate_to not in TRUNCATE_TO:
+            raise TaskError(f"task {self.name}: truncate_to {self.truncate_to!r} is none of start, end, or nothing")
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
         if len(self.label_words) == 1:
-            raise TaskError(f"task {self.name}: one label word is no choice; give at least two, or none for generation")
+            raise TaskError(f"task {self.name}: a single label word; give at least two, or none for generation")
         if self.label_words and self.match != "exact":
             raise TaskError(
-                f"task {self.name}: match {self.match!r} is of generation, and this task has label words; leave it out"
+                f"task {self.name}: match {self.match!r} is for generation, and this task has label words; leave it out"
             )
         if not all(prompt.strip() for prompt in self.reference_prompts):
             raise TaskError(f"task {self.name}: a reference prompt is empty; the optimizer `empty` scores that one")
@@ -189,19 +193,19 @@ class Task:
 
     @property
     def kind(self) -> Literal["classification", "generation"]:
-        """Classification where there are label words."""
+        """Classification if there are label words."""
         return "classification" if self.label_words else "generation"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of their word columns; empty for generation."""
+        """The labels in the order of the label words; empty for generation."""
         return tuple(self.label_words)
 
     def template_for(self, masked: bool) -> Template:
-        """The template that a causal or a masked model reads.
+        """The template for a masked or a causal model.
 
         Raises:
-            TaskError: a causal model and a template with `{mask}`, or a masked one and texts to generate.
+            TaskError: the model is causal and the template has `{mask}`, or it is masked and the task is a generation task.
 
         Example:
             >>> from hardprompt import load_task
@@ -211,11 +215,11 @@ class Task:
         if not masked:
             if self.template.masked:
                 raise TaskError(
-                    f"task {self.name}: only a masked model fills in the {{mask}} of its template; take one, or it out"
+                    f"task {self.name}: only a masked model predicts the {{mask}} of a template; use one or remove {{mask}}"
                 )
             return self.template
         if self.kind == "generation":
-            raise TaskError(f"task {self.name} asks for texts, which a masked model cannot write; take a causal one")
+            raise TaskError(f"task {self.name} is a generation task, and a masked model cannot generate text; use a causal one")
         if self.masked_template or self.template.masked:
             return self.masked_template or self.template
         return Template(f"{self.template.text}{self.separator}{{mask}}.")
@@ -224,7 +228,7 @@ class Task:
         """The task with other label words.
 
         Raises:
-            TaskError: they are not one for each of its labels.
+            TaskError: there is not exactly one word for each label.
         """
         if set(words) != set(self.label_words):
             raise TaskError(
@@ -238,13 +242,13 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of everything that decides a score: examples, template, answers, reference prompts, and what is cut."""
+        """A hash of everything that determines scores: examples, templates, answers, reference prompts, and `truncate_to`."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
-        given = [each for each in (self.keep, self.masked_template) if each]
+        given = [each for each in (self.truncate_to, self.masked_template) if each]
         return sha256(repr((*parts, self.reference_prompts, *given)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """What `hardprompt ls tasks --json` says of it."""
+        """The entry of the task in `hardprompt ls tasks --json`."""
         return {
             "name": self.name,
             "embedded": self.embedded,
@@ -261,16 +265,16 @@ class Task:
 
     @classmethod
     def from_jsonl(cls, path: str | Path, *, template: str, name: str | None = None, **fields: Any) -> "Task":
-        """A task from a UTF-8 file with one JSON object a line: `input`, `answer` and `split` (train, dev or test).
+        """Read a task from a UTF-8 file with one JSON object per line: `input`, `answer` and `split` (train, dev or test).
 
         Args:
             path: the file.
-            template: text with `{input}` and `{prompt}`.
-            name: by default the file's name without its ending.
-            fields: further fields of `Task`, such as `label_words`.
+            template: a text with `{input}` and `{prompt}`.
+            name: the name of the task; by default the file's name without its extension.
+            fields: other fields of `Task`, such as `label_words`.
 
         Raises:
-            TaskError: with file and line, for a line that is no such object or no example of the task.
+            TaskError: a line is not such an object or not a valid example; the message names file and line.
         """
         path = Path(path)
         parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
@@ -288,7 +292,7 @@ class Task:
 
 
 def _problem(example: Example, label_words: Mapping[str, str]) -> str | None:
-    """Why an example is none of a task with these label words."""
+    """Why an example does not fit a task with these label words; None if it does."""
     if label_words and example.answer not in label_words:
         return f"label {example.answer!r} is none of {', '.join(label_words)}"
     if not example.answer.strip() or "\n" in example.answer.strip():

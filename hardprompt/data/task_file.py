@@ -1,18 +1,18 @@
-"""`task.yaml`: what a task of one's own is, and in which files its data are.
+"""Reading `task.yaml`, which describes a user's task and names its data files.
 
     name: mood                          # by default the folder's name
-    template: "{input} {prompt}:"       # needed
-    data: data.csv                      # needed: one file, or train: ..., dev: ..., test: ...; relative to the folder
+    template: "{input} {prompt}:"       # required
+    data: data.csv                      # required: one file, or train: ..., dev: ..., test: ...; relative to the folder
     columns: {input: text, answer: label}
-    label_words: {positive: good, negative: bad}     # without them, answers are texts that the model is to write
-    match: exact                        # of generation: exact or starts-with
-    separator: " "                      # what stands between the template's text and the answer
-    masked_template: "{mask} {prompt} {input}"       # for masked models, which fill in {mask}
+    label_words: {positive: good, negative: bad}     # without them, the model generates the answers
+    match: exact                        # for generation: exact or starts-with
+    separator: " "                      # between the template's text and the answer
+    masked_template: "{mask} {prompt} {input}"       # for masked models, which predict {mask}
     reference_prompts: [was it good or bad]
     description, citation, licence, source: one line each
 
 One file may have a column `split` with train, dev or test; `hardprompt.data.splits` makes the parts that are missing. The data
-use the names of the labels. The result is a `DataTask`, so `--splits`, `--shots` and `--data` work with it too.
+contain the names of the labels. The result is a `DataTask`, so that `--splits`, `--shots` and `--data` work with it.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from hardprompt.data.datasets import DataTask, Files, Layout
-from hardprompt.data.rows import FORMATS, Report, stop
+from hardprompt.data.datasets import ColumnLayout, DataTask, Files
+from hardprompt.data.rows import FORMATS, OnError, raise_error
 from hardprompt.data.task import Split, Template
 from hardprompt.data.yaml_lines import YamlLines, read_yaml
 from hardprompt.errors import DataError, RequestError, TaskError
@@ -32,17 +32,17 @@ TASK_FILE = "task.yaml"
 ENDINGS = (".yaml", ".yml")
 
 WHOLE = ""
-"""The part that one file for all of the data is."""
+"""The part of a file with all of the data."""
 
 Text = Annotated[str, Field(min_length=1)]
 
 
 class Columns(BaseModel):
-    """Which columns hold an input and its answer.
+    """The columns of input and answer.
 
     Attributes:
-        input: a column, or a text with several in braces, such as "{title} {description}".
-        answer: a column.
+        input: the name of a column, or a text with names of columns in braces, such as "{title} {description}".
+        answer: the name of a column.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Columns(BaseModel):
         try:
             places = [place for place in Formatter().parse(text) if place[1] is not None]
         except ValueError as error:
-            raise ValueError(f"{input!r} is no text with columns in braces ({error})") from error
+            raise ValueError(f"{input!r} is not a text with columns in braces ({error})") from error
         for _, name, form, conversion in places or [("", "", "", "")]:
             if not name or form or conversion or name.isdigit() or set(name) & set(".[{}"):
                 raise ValueError(f"{input!r} is neither a column's name nor a text like '{{title}} {{description}}'")
@@ -65,7 +65,7 @@ class Columns(BaseModel):
 
 
 class TaskFile(BaseModel):
-    """The fields of a `task.yaml`, as the module says; unknown ones are refused."""
+    """The fields of a `task.yaml`, as described in the module; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,7 +110,7 @@ class TaskFile(BaseModel):
     @classmethod
     def _a_choice(cls, words: dict[str, str]) -> dict[str, str]:
         if len(words) == 1:
-            raise ValueError("one label word is no choice; give at least two, or none for generation")
+            raise ValueError("a single label word; give at least two, or none for generation")
         if len({label.lower() for label in words}) < len(words):
             raise ValueError("two labels differ only in upper and lower case")
         return words
@@ -119,7 +119,7 @@ class TaskFile(BaseModel):
     @classmethod
     def _of_generation(cls, match: str, given: ValidationInfo) -> str:
         if match != "exact" and given.data.get("label_words"):
-            raise ValueError(f"match {match!r} is of generation, and there are label words; leave it out")
+            raise ValueError(f"match {match!r} is for generation, and there are label words; leave it out")
         return match
 
     @field_validator("reference_prompts")
@@ -130,8 +130,8 @@ class TaskFile(BaseModel):
         return prompts
 
 
-def is_own(name: str) -> bool:
-    """Whether a name that is no catalogue's is that of a task's folder or `task.yaml`."""
+def is_task_path(name: str) -> bool:
+    """Whether a name that is not in the catalogue is the path of a task's folder or `task.yaml`."""
     return Path(name).suffix in ENDINGS or "/" in name or Path(name).is_dir()
 
 
@@ -139,67 +139,70 @@ def task_file(path: str | Path) -> Path:
     """The `task.yaml` of a folder, or the file itself.
 
     Raises:
-        RequestError: there is none.
+        RequestError: there is no such file.
     """
     path = Path(path)
     if path.is_dir():
         if not (path / TASK_FILE).is_file():
-            raise RequestError(f"{path} is no task: it has no {TASK_FILE}; `hardprompt new-task NAME` writes a folder with one")
+            raise RequestError(f"{path} is not a task: it has no {TASK_FILE}; `hardprompt new-task NAME` writes one")
         return path / TASK_FILE
     if not path.is_file():
         raise RequestError(f"no task {path}; give a folder with a {TASK_FILE}, the file itself, or a Python file")
     if path.suffix not in ENDINGS:
-        raise RequestError(f"{path} is no task; expected a folder with a {TASK_FILE}, the file itself, or a Python file")
+        raise RequestError(f"{path} is not a task; expected a folder with a {TASK_FILE}, the file itself, or a Python file")
     return path
 
 
-def read_own(path: str | Path, report: Report = stop) -> tuple[DataTask, YamlLines]:
-    """The task that a folder holds, and where everything stands in its `task.yaml`.
+def read_task_file(path: str | Path, on_error: OnError = raise_error) -> tuple[DataTask, YamlLines]:
+    """Read a task from its folder.
 
     Args:
-        path: a folder with a `task.yaml`, or the file.
-        report: told of everything that is wrong; by default the first is raised. Where it goes on, a field that is wrong counts
-            as not given, and where data or columns are wrong the task has no files.
+        path: a folder with a `task.yaml`, or that file.
+        on_error: called with each error; by default the first error is raised. If it returns, an invalid field is left out, and
+            with invalid data or columns the task has no files.
+
+    Returns:
+        The task, and the lines of all values in its `task.yaml`.
 
     Raises:
-        RequestError: there is no such file, or it cannot be read as YAML.
+        RequestError: there is no such file, or it is not valid YAML.
 
     Example:
-        >>> read_own("mood")[0].label_words     # doctest: +SKIP
+        >>> read_task_file("mood")[0].label_words     # doctest: +SKIP
         {'positive': 'good', 'negative': 'bad'}
     """
-    lined = read_yaml(task_file(path), report)
+    lined = read_yaml(task_file(path), on_error)
     given = {"name": lined.file.resolve().parent.name} | {k: v for k, v in lined.values.items() if v is not None}
     wrong: set[str] = set()
     try:
         spec = TaskFile.model_validate(given)
     except ValidationError as error:
         for place, message in field_problems(error, TaskFile):
-            report(DataError(lined.file, lined.line(*place), message))
+            on_error(DataError(lined.file, lined.line(*place), message))
             wrong.add(str(place[0]))
         stand_in = {"name": "task", "template": "{input} {prompt}", "data": TASK_FILE}
         spec = TaskFile.model_validate(stand_in | {k: v for k, v in given.items() if k not in wrong})
     readable = not wrong & {"data", "columns"}
-    return _task(spec, _files(spec, lined, report) if readable else ()), lined
+    return _task(spec, _files(spec, lined, on_error) if readable else ()), lined
 
 
 def _task(spec: TaskFile, files: Files) -> DataTask:
     fields: dict[str, Any] = spec.model_dump(exclude={"data", "columns"})
-    return DataTask(**fields, layouts=(Layout(spec.columns.input, spec.columns.answer, None),), own=files)
+    return DataTask(**fields, layouts=(ColumnLayout(spec.columns.input, spec.columns.answer, None),), data_files=files)
 
 
-def _files(spec: TaskFile, lined: YamlLines, report: Report) -> Files:
-    """The data files that are there."""
+def _files(spec: TaskFile, lined: YamlLines, on_error: OnError) -> Files:
+    """The data files that exist."""
     folder = lined.file.parent
     found: list[tuple[Split | None, Path]] = []
     for part, name in spec.data.items():
         line = lined.line("data", part)
         if not (folder / name).is_file():
-            report(
+            on_error(
                 DataError(lined.file, line, f"no file {folder / name}; data files are relative to the folder of {TASK_FILE}")
             )
         elif Path(name).suffix not in FORMATS:
-            report(DataError(lined.file, line, f"{name} has no ending that says its format; expected {', '.join(FORMATS)}"))
+            on_error(DataError(lined.file, line, f"{name} has no known file extension; expected {', '.join(FORMATS)}"))
         else:
             found.append((part or None, folder / name))
     return found

@@ -1,8 +1,7 @@
-"""YAML with the line of every value. Nothing is constructed, so nothing in a file can run: there are texts, lists and mappings.
+"""Reading YAML with the line of every value. Values are texts, lists and mappings; no objects are constructed from a file.
 
-Anchors, aliases and tags are refused, before anything follows them; so is a key that is there twice, and, where texts are
-asked for, a value that YAML reads as something else than the text that stands there (`yes` is a truth value), unless it is
-in quotes.
+Anchors, aliases and tags are errors, and so are repeated keys. If only texts are allowed, a value without quotes that YAML
+reads as another type is also an error (`yes` is a truth value).
 """
 
 from dataclasses import dataclass, field
@@ -11,14 +10,14 @@ from typing import Any
 
 import yaml
 
-from hardprompt.data.rows import Report
+from hardprompt.data.rows import OnError
 from hardprompt.errors import DataError
 
 Place = tuple[str | int, ...]
 """Keys and list positions that lead to a value, from the top."""
 
-MOST_DEEP = 20
-"""Lists and mappings within one another; a task file needs three, a recipe five."""
+MAX_DEPTH = 20
+"""Largest depth of nested lists and mappings; a task file needs three, a recipe five."""
 
 _TEXTS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int")}
 _NOTHING = "tag:yaml.org,2002:null"
@@ -29,10 +28,10 @@ class YamlLines:
     """The values of a file with their lines.
 
     Attributes:
-        file: it was read from.
-        values: of the top mapping.
-        lines: line of each value's key, counted from 1.
-        only_texts: as `read_yaml` has it.
+        file: the file.
+        values: the values of the top mapping.
+        lines: the line of each value's key, counted from 1.
+        only_texts: as in `read_yaml`.
     """
 
     file: Path
@@ -41,25 +40,25 @@ class YamlLines:
     only_texts: bool = True
 
     def line(self, *place: str | int) -> int | None:
-        """The line of a value, or of the nearest thing around it that is there; None where nothing was read."""
+        """The line of a value, or of the nearest value that contains it; None if nothing was read."""
         while place and place not in self.lines:
             place = place[:-1]
         return self.lines.get(place)
 
 
-def read_yaml(file: Path, report: Report, only_texts: bool = True) -> YamlLines:
-    """The mapping in a YAML file, with lines; every value is the text that stands there.
+def read_yaml(file: Path, on_error: OnError, only_texts: bool = True) -> YamlLines:
+    """The mapping in a YAML file, with lines. Every value is read as text.
 
     Args:
-        file: UTF-8.
-        report: told of each value that is refused, which is then left out.
-        only_texts: refuse fractions, truth values and dates that are not in quotes.
+        file: a UTF-8 file.
+        on_error: called with the error of each invalid value, which is skipped.
+        only_texts: whether fractions, truth values and dates without quotes are errors.
 
     Raises:
-        DataError: the file cannot be read, is no YAML, holds no mapping, or holds anchors, aliases or tags.
+        DataError: the file cannot be read, is not YAML, is not a mapping, or contains anchors, aliases or tags.
 
     Example:
-        >>> read_yaml(Path("mood/task.yaml"), stop).lines[("template",)]     # doctest: +SKIP
+        >>> read_yaml(Path("mood/task.yaml"), raise_error).lines[("template",)]     # doctest: +SKIP
         8
     """
     try:
@@ -71,70 +70,74 @@ def read_yaml(file: Path, report: Report, only_texts: bool = True) -> YamlLines:
         raise DataError(file, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
     lined = YamlLines(file, only_texts=only_texts)
     try:
-        _refuse_signs(file, text, report)
+        _refuse_anchors_and_tags(file, text, on_error)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise DataError(file, mark.line + 1 if mark else None, f"no YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two of a sign that there is none, "\\UFFFFFFFF"
-        raise DataError(file, None, f"no YAML: {' '.join(str(error).split())}") from error
+        raise DataError(file, mark.line + 1 if mark else None, f"not valid YAML: {error.problem or error.context}") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        OverflowError,
+    ) as error:  # the last two for "\\UFFFFFFFF"
+        raise DataError(file, None, f"not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(root, yaml.MappingNode):
-        raise DataError(file, 1, "expected fields such as 'template: \"{input} {prompt}\"', one a line")
-    lined.values = _value(root, (), lined, report)
+        raise DataError(file, 1, "expected fields such as 'template: \"{input} {prompt}\"', one per line")
+    lined.values = _value(root, (), lined, on_error)
     return lined
 
 
-def _refuse_signs(file: Path, text: str, report: Report) -> None:
-    """Report all anchors, aliases and tags, and raise the last: nothing behind them is looked at."""
+def _refuse_anchors_and_tags(file: Path, text: str, on_error: OnError) -> None:
+    """Report all anchors, aliases and tags; the last one is raised, so that the file is not read any further."""
     refused: list[DataError] = []
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_DEEP:
-            raise DataError(file, line, f"more than {MOST_DEEP} lists and mappings within one another")
+        if depth > MAX_DEPTH:
+            raise DataError(file, line, f"more than {MAX_DEPTH} nested lists and mappings")
         if anchor := getattr(event, "anchor", None):
-            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            refused.append(DataError(file, line, f"{sign}{anchor}: a file like this has no anchors and aliases; write it out"))
+            mark = "*" if isinstance(event, yaml.AliasEvent) else "&"
+            refused.append(DataError(file, line, f"{mark}{anchor}: anchors and aliases are not allowed; write the value out"))
         if tag := getattr(event, "tag", None):
-            refused.append(DataError(file, line, f"{tag}: a file like this has no tags; write plain text, a list or fields"))
+            refused.append(DataError(file, line, f"{tag}: tags are not allowed; write plain text, a list or fields"))
     for error in refused[:-1]:
-        report(error)
+        on_error(error)
     if refused:
         raise refused[-1]
 
 
-def _value(node: yaml.Node, place: Place, lined: YamlLines, report: Report) -> Any:
+def _value(node: yaml.Node, place: Place, lined: YamlLines, on_error: OnError) -> Any:
     lined.lines.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node, place, lined, report)
+        return _mapping(node, place, lined, on_error)
     if isinstance(node, yaml.SequenceNode):
-        return [_value(each, (*place, number), lined, report) for number, each in enumerate(node.value)]
+        return [_value(each, (*place, number), lined, on_error) for number, each in enumerate(node.value)]
     assert isinstance(node, yaml.ScalarNode)  # the third and last kind
-    return _text(node, lined, report)
+    return _text(node, lined, on_error)
 
 
-def _mapping(node: yaml.MappingNode, place: Place, lined: YamlLines, report: Report) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, place: Place, lined: YamlLines, on_error: OnError) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
-        name = _text(key, lined, report) if isinstance(key, yaml.ScalarNode) else None
+        name = _text(key, lined, on_error) if isinstance(key, yaml.ScalarNode) else None
         if name is None:
-            report(DataError(lined.file, line, "the name of a field must be a text"))
+            on_error(DataError(lined.file, line, "the name of a field must be a text"))
         elif name in found:
-            report(DataError(lined.file, line, f"{name!r} is there twice; the first is on line {lined.line(*place, name)}"))
+            on_error(DataError(lined.file, line, f"{name!r} is repeated; the first is on line {lined.line(*place, name)}"))
         else:
             lined.lines[(*place, name)] = line
-            found[name] = _value(value, (*place, name), lined, report)
+            found[name] = _value(value, (*place, name), lined, on_error)
     return found
 
 
-def _text(node: yaml.ScalarNode, lined: YamlLines, report: Report) -> str | None:
-    """What is written, or None where nothing is."""
+def _text(node: yaml.ScalarNode, lined: YamlLines, on_error: OnError) -> str | None:
+    """The text of a value, or None if it is empty."""
     if node.tag == _NOTHING and node.value == "":
         return None
     if lined.only_texts and node.tag not in _TEXTS and node.style is None:
         kind = node.tag.rpartition(":")[2]
-        written = f"{node.value} is no text to YAML but a {kind}; put it in quotes: '{node.value}'"
-        report(DataError(lined.file, node.start_mark.line + 1, written))
+        written = f"{node.value} is not a text in YAML but a {kind}; put it in quotes: '{node.value}'"
+        on_error(DataError(lined.file, node.start_mark.line + 1, written))
     return str(node.value)

@@ -1,8 +1,11 @@
-"""The frozen language model: loading it, its allowed vocabulary, and the surprisal it assigns to a prompt.
+"""The frozen language model: loading it, its allowed vocabulary, and the surprisal that it assigns to a prompt.
 
-`frozen.py` wraps a causal Hugging Face model and `masked.py` a masked one, `vocabulary.py` says which tokens a hard prompt may
-use, `fluency.py` measures how expected a prompt is to the model, and `microworld/` holds the model that ships with the package
-and the scripts that made it.
+- `loading.py`: `load_lm`, which loads an embedded model, a local folder, or a model of the hub.
+- `frozen.py`: causal Hugging Face models; `masked.py`: masked ones.
+- `vocabulary.py`: the tokens that a hard prompt may use.
+- `perplexity.py`: the surprisal of a prompt under a model.
+- `memory.py`, `prefix_cache.py`, `last_layer.py`: how forward passes save memory and time.
+- `microworld/`: the embedded models and the scripts that train them.
 """
 
 from hardprompt.lm.frozen import FrozenLM

@@ -1,9 +1,9 @@
-"""A frozen language model: weights that never change, its tokenizer, and the two halves of its forward pass.
+"""A frozen language model: weights that never change, its tokenizer, and the two parts of its forward pass.
 
-The body (`hidden`) and the output layer (`head`) are separate, because only the positions and vocabulary entries that are
-read need logits. Sequences are right-padded; a causal model then needs neither an attention mask nor position ids. What
-several sequences begin with is read once (`prefill`), and each goes on from there. Masked models, which read both ways, are in
-`hardprompt.lm.masked`.
+The body (`hidden`) and the output layer (`output_logits`) are separate, because logits are needed at few positions and for few
+vocabulary entries only. Sequences are right-padded, so that a causal model needs neither an attention mask nor position ids. A
+prefix that several sequences share is read once (`prefill`), and each sequence continues it. Masked models, which read in both
+directions, are in `hardprompt.lm.masked`.
 """
 
 import logging
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hardprompt.errors import LMError
 from hardprompt.lm.last_layer import LastLayer
-from hardprompt.lm.memory import BUDGET, Footprint, Memory, memory_bytes
+from hardprompt.lm.memory import BUDGET, Memory, MemoryFootprint, memory_bytes
 
 if TYPE_CHECKING:
     from hardprompt.lm.prefix_cache import PrefixCache
@@ -38,7 +38,7 @@ _LENGTH_FIELDS = (
 
 _logger = logging.getLogger(__name__)
 
-_ANCHOR = "a"  # a text in front of a continuation, so that it is tokenized as it will stand: after something
+_ANCHOR = "a"  # a text before a continuation, so that the continuation is tokenized as a continuation
 
 
 class FrozenLM:
@@ -47,21 +47,28 @@ class FrozenLM:
     Args:
         model: a causal LM whose logits are its output embeddings applied to its body's last hidden state.
         tokenizer: its tokenizer.
-        name: how records call it.
+        name: its name in records.
 
     Attributes:
-        opening, closing: token ids that stand around every text.
-        max_length: tokens of a sequence, at most, those included.
-        shares_beginnings: whether `prefill` and `hidden` after it give the states of the whole pass, checked at load.
-        memory: what scoring with it may take beside the weights (`hardprompt.lm.memory`).
-        footprint, kept_bytes: what a pass takes, and the keys and values of one token.
-        masked: whether it is a masked model, which fills in the place of `mask_id` (None of a causal one).
+        prefix_ids: special tokens before every text: the beginning-of-sequence token if there is one, or [CLS].
+        suffix_ids: special tokens after every text: [SEP] for a masked model, none for a causal one.
+        max_length: the largest number of tokens in a sequence, special tokens included.
+        eos_id: the end-of-sequence token, or None.
+        bos_id: the beginning-of-sequence token, or None.
+        shares_prefixes: whether `hidden` after `prefill` gives the states of a whole pass, which is tested when the model is
+            loaded.
+        memory: the memory budget for scoring (`hardprompt.lm.memory`).
+        footprint: the memory that a forward pass uses.
+        cache_bytes_per_token: size of the keys and values of one token.
+        masked: whether it is a masked model.
+        mask_id: the mask token of a masked model; None for a causal one.
 
     Raises:
-        LMError: if the model's logits are not finite, or something else than head(body(x)), which soft-capped or scaled outputs
-            are; or if the tokenizer makes no token of a text.
+        LMError: the model's logits are not finite, or are not its output layer applied to its hidden states (soft-capped and
+            scaled logits are not supported), or the tokenizer gives no token for a text.
 
     Example:
+        >>> from hardprompt import load_lm
         >>> lm = load_lm("microworld")
         >>> lm.decode(lm.encode("give the plural"))
         'give the plural'
@@ -77,36 +84,34 @@ class FrozenLM:
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, model.config.eos_token_id)
         self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
-        self.opening: list[int] = [] if self.bos_id is None else [self.bos_id]
-        self.closing: list[int] = []
+        self.prefix_ids: list[int] = [] if self.bos_id is None else [self.bos_id]
+        self.suffix_ids: list[int] = []
         self.max_length: int = context_length(model.config)
         if not self.encode(_ANCHOR):
-            raise LMError(f"{name} reads no text: its tokenizer is empty or missing; put tokenizer.json into the folder")
+            raise LMError(f"{name} cannot read text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self.memory = Memory(memory_bytes(BUDGET))
-        self.footprint = Footprint.of(model)
-        self.kept_bytes = 0
+        self.footprint = MemoryFootprint.of(model)
+        self.cache_bytes_per_token = 0
         self._last_layer: LastLayer | None = None
-        self._check_head()
-        self.shares_beginnings = self._check_past()
-        if self.shares_beginnings:
+        self._check_output_layer()
+        self.shares_prefixes = self._check_prefixes()
+        if self.shares_prefixes:
             self._check_last_layer()
         if not self.masked and self._last_layer is None:
-            lost = (
-                "compute its last layer only where it is read" if self.shares_beginnings else "share a common prefix of texts"
-            )
+            lost = "compute its last layer only where it is read" if self.shares_prefixes else "share a common prefix of texts"
             _logger.warning("%s (%s) cannot %s, which makes scoring slower", name, type(model).__name__, lost)
 
     @cached_property
     def vocab_embeds(self) -> Tensor:
-        """Input embeddings (V, d) of the tokens that the tokenizer knows; padded rows of the matrix are left out."""
+        """Input embeddings (V, d) of the tokens that the tokenizer knows, without padding rows of the matrix."""
         weight = self.model.get_input_embeddings().weight
         return weight[: min(len(self.tokenizer), weight.shape[0])].detach()
 
     @cached_property
     def output_map(self) -> Tensor | None:
-        """The (d, d) matrix A for which E A is closest to the output embeddings W, or None where W is E itself.
+        """The (d, d) matrix A for which E A is closest to the output embeddings W (least squares), or None if W is E.
 
-        It carries a gradient with respect to an output embedding back to the input embedding of the same token.
+        It maps a gradient with respect to an output embedding to the input embedding of the same token.
         """
         output = self.model.get_output_embeddings().weight
         if output is self.model.get_input_embeddings().weight:
@@ -116,7 +121,7 @@ class FrozenLM:
 
     @cached_property
     def end_ids(self) -> Tensor:
-        """Tokens that end an answer: end of sequence, and every token whose text begins with a line break."""
+        """Tokens that end an answer: the end-of-sequence token, and all tokens whose text begins with a line break."""
         ends = [i for i in range(self.vocab_embeds.shape[0]) if self._token_text(i).startswith("\n")]
         if self.eos_id is not None:
             ends.append(self.eos_id)
@@ -126,7 +131,7 @@ class FrozenLM:
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
-        """Texts that the tokenizer takes for something else than text: "<|endoftext|>", "<mask>"; the unknown word excepted."""
+        """Texts that the tokenizer reads as special tokens, such as "<|endoftext|>" or "<mask>", without the unknown token."""
         unknown = self.tokenizer.unk_token if self.tokenizer.unk_token != self.tokenizer.eos_token else None
         added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         tokens = [token for token in dict.fromkeys((*self.tokenizer.all_special_tokens, *added)) if token != unknown]
@@ -135,26 +140,26 @@ class FrozenLM:
         return tuple(token for token, ids, one in zip(tokens, as_text, as_token, strict=True) if ids != [one])
 
     def special_token_in(self, text: str) -> str | None:
-        """The first of the special tokens that a text holds."""
+        """The first special token that a text contains, or None."""
         return next((token for token in self.special_tokens if token in text), None)
 
     @property
-    def room(self) -> int:
-        """Tokens of a text, at most."""
-        return self.max_length - len(self.opening) - len(self.closing)
+    def max_text_length(self) -> int:
+        """The largest number of tokens of a text, special tokens around it not included."""
+        return self.max_length - len(self.prefix_ids) - len(self.suffix_ids)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text at the start of a sequence, without special tokens."""
         return self.encode_many([text])[0]
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each of several texts, without special tokens."""
+        """Token ids of each text, without special tokens."""
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
     def encode_after(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts that continue another one, so that no start-of-text blank is put before them.
+        """Token ids of texts that continue another text, so that the tokenizer adds no blank before them.
 
-        Where a text merges with whatever stands before it ("ly" after "love"), its ids at the start of a sequence are used.
+        If a text merges with the token before it ("ly" after "love"), its ids at the start of a sequence are used.
         """
         anchor = self.encode(_ANCHOR)
         joined = self.encode_many([_ANCHOR + text for text in texts])
@@ -164,7 +169,7 @@ class FrozenLM:
         return [ids[len(anchor) :] if fit else next(rest) for ids, fit in zip(joined, fits, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out, blanks as they are."""
+        """The text of token ids, without special tokens and with unchanged blanks."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -174,36 +179,45 @@ class FrozenLM:
     def hidden(
         self,
         embeds: Tensor,
-        past: "PrefixCache | None" = None,
+        prefix: "PrefixCache | None" = None,
         lengths: Sequence[int] | None = None,
-        read: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        """Last hidden states (B, T, d) of right-padded input embeddings (B, T, d), which continue the B rows of `past`.
+        """Last hidden states of a batch.
 
-        A masked model must be told the `lengths` of rows that are padded; to a causal one they make no difference. Where the
-        positions that are `read` are told, (B, R), -1 for none, the states elsewhere mean nothing.
+        Args:
+            embeds: right-padded input embeddings (B, T, d).
+            prefix: the B prefixes that the rows continue.
+            lengths: tokens of each row, which a masked model needs for padded rows; a causal model ignores them.
+            positions: positions whose states are needed, (B, R), with -1 for none; by default all.
+
+        Returns:
+            States (B, T, d). States at other than the needed positions are undefined.
         """
-        given = {} if past is None else past.arguments(embeds.shape[1])
-        last = self._last_layer if read is not None and read.shape[1] < embeds.shape[1] else None
-        with last.only(read) if last and read is not None else nullcontext():
-            return self.model.base_model(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+        arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1])
+        last = self._last_layer if positions is not None and positions.shape[1] < embeds.shape[1] else None
+        with last.only(positions) if last and positions is not None else nullcontext():
+            return self.model.base_model(inputs_embeds=embeds, use_cache=False, **arguments).last_hidden_state
 
     def prefill(self, embeds: Tensor) -> "PrefixCache":
-        """What `hidden` needs in order to continue right-padded input embeddings (B, T, d).
+        """Read right-padded input embeddings (B, T, d) as prefixes that `hidden` can continue.
 
         Raises:
-            LMError: the model does not keep all keys and values, so that nothing can be cut off or reordered.
+            LMError: the model does not keep all keys and values, so that prefixes cannot be shortened or reordered.
         """
         from hardprompt.lm.prefix_cache import prefix_cache_of
 
         return prefix_cache_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
 
     def features(self, hidden: Tensor) -> Tensor:
-        """What the output embeddings W (V, d) are applied to, (..., d): logits = W features + b. Here the hidden states."""
+        """The vectors (..., d) that the output embeddings W (V, d) are applied to: logits = W features + b.
+
+        A causal model's are its hidden states.
+        """
         return hidden
 
-    def head(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Logits (..., V) of hidden states (..., d), or only the given vocabulary columns (..., C)."""
+    def output_logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Logits (..., V) of hidden states (..., d), or (..., C) of the C tokens in `columns` only."""
         output, features = self.model.get_output_embeddings(), self.features(hidden)
         if columns is None:
             return output(features)
@@ -213,66 +227,67 @@ class FrozenLM:
     def _token_text(self, token_id: int) -> str:
         return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
 
-    def _check_head(self) -> None:
+    def _check_output_layer(self) -> None:
         size, pad = self.vocab_embeds.shape[0], self.model.config.pad_token_id  # padding has no position in RoBERTa
         ids = torch.tensor([[i for i in range(size) if i != pad][:4]], device=self.device)
         with torch.no_grad():
             expected = self.model(input_ids=ids).logits
-            actual = self.head(self.hidden(self.embed(ids)))
+            actual = self.output_logits(self.hidden(self.embed(ids)))
         if not expected.isfinite().all():
-            raise LMError(f"{self.name} gives numbers that are not finite: its weights are damaged")
+            raise LMError(f"the logits of {self.name} are not finite: its weights are damaged")
         if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
             raise LMError(
-                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does "
-                "(a soft cap or a scale), which is not supported; use a model of the GPT-2 or Llama family, or a masked one of "
-                "the RoBERTa or BERT family"
+                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does, such as a soft "
+                "cap or a scale, which is not supported; use a model of the GPT-2 or Llama family, or a masked model of the "
+                "RoBERTa or BERT family"
             )
 
     @torch.no_grad()
     def _check_last_layer(self) -> None:
-        """Keep the last layer apart if it can be computed at some positions only, behind a beginning or not."""
+        """Set the last layer if it can be computed at some positions only, with and without a prefix."""
         embeds = self.embed(torch.arange(10, device=self.device).view(2, 5) % self.vocab_embeds.shape[0])
-        read = torch.tensor([[2, -1], [0, 2]], device=self.device)
-        rows, past, whole = read >= 0, self.prefill(embeds[:, :2]), self.hidden(embeds)
+        positions = torch.tensor([[2, -1], [0, 2]], device=self.device)
+        needed, prefix, whole = positions >= 0, self.prefill(embeds[:, :2]), self.hidden(embeds)
         batch = torch.tensor([0, 1, 1], device=self.device)
         try:
             self._last_layer = LastLayer(self.model.base_model)
-            alone = self.hidden(embeds, read=read + 2 * rows)[batch, read[rows] + 2]
-            behind = self.hidden(embeds[:, 2:], past, read=read)[batch, read[rows]]
-            cut = past.take([0, 1], [2, 1])
-            apart = self.hidden(torch.stack([embeds[0, 2:], embeds[1, 1:4]]), cut, read=read)[batch, read[rows]]
-            expected = whole[batch, read[rows] + 2]
-            expected_apart = whole[batch, read[rows] + torch.tensor([2, 1, 1], device=self.device)]
-            works = _same(alone, expected) and _same(behind, expected) and _same(apart, expected_apart)
-        except Exception:  # a layer that takes other things may raise anything
+            at = positions[needed]
+            without_prefix = self.hidden(embeds, positions=positions + 2 * needed)[batch, at + 2]
+            with_prefix = self.hidden(embeds[:, 2:], prefix, positions=positions)[batch, at]
+            cut = prefix.take([0, 1], [2, 1])
+            with_cut = self.hidden(torch.stack([embeds[0, 2:], embeds[1, 1:4]]), cut, positions=positions)[batch, at]
+            expected = whole[batch, at + 2]
+            expected_cut = whole[batch, at + torch.tensor([2, 1, 1], device=self.device)]
+            works = _same(without_prefix, expected) and _same(with_prefix, expected) and _same(with_cut, expected_cut)
+        except Exception:  # a layer with other arguments may raise anything
             works = False
         if not works:
             self._last_layer = None
 
     @torch.no_grad()
-    def _check_past(self) -> bool:
-        """Whether two beginnings of three tokens, cut and reordered, are continued as the whole pass reads them."""
+    def _check_prefixes(self) -> bool:
+        """Whether two prefixes of three tokens, shortened and reordered, are continued with the states of the whole pass."""
         embeds = self.embed(torch.arange(8, device=self.device).view(2, 4) % self.vocab_embeds.shape[0])
         try:
-            past = self.prefill(embeds[:, :3])
+            prefix = self.prefill(embeds[:, :3])
         except LMError:
             return False
-        self.kept_bytes = past.bytes_per_token
+        self.cache_bytes_per_token = prefix.bytes_per_token
         whole, tails = self.hidden(embeds), torch.stack([embeds[1, 2:], embeds[1, 1:3], embeds[0, 2:]])
         expected = torch.stack([whole[1, 2:], whole[1, 1:3], whole[0, 2:]])
-        return _same(self.hidden(tails, past.take([1, 1, 0], [2, 1, 2])), expected)
+        return _same(self.hidden(tails, prefix.take([1, 1, 0], [2, 1, 2])), expected)
 
 
 def _same(states: Tensor, expected: Tensor) -> bool:
-    """Whether states are those that are expected, but for rounding."""
+    """Whether states are the expected ones, up to rounding."""
     tolerance = max(1e-3, 4 * torch.finfo(states.dtype).eps)
     return bool((states.float() - expected.float()).norm() <= tolerance * expected.float().norm())
 
 
 def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
-    """The first candidate that is a special token of the tokenizer: a configuration's class default need not be one.
+    """The first candidate that is a special token of the tokenizer; a default value of the configuration may not be one.
 
-    A configuration may list several ends, of which the first counts.
+    If a configuration lists several end-of-sequence tokens, the first one counts.
     """
     for candidate in candidates:
         first = candidate[0] if isinstance(candidate, list) and candidate else candidate

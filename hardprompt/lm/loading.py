@@ -18,7 +18,7 @@ EMBEDDED = {
     "microworld": Path(__file__).parent / "microworld" / "model",
     "microworld-reader": Path(__file__).parent / "microworld" / "reader",
 }
-"""Models inside the package, by name: ordinary Hugging Face folders."""
+"""Folders of the models inside the package by name, in the Hugging Face format."""
 
 DTYPES = ("float32", "bfloat16")
 
@@ -26,17 +26,19 @@ DTYPES = ("float32", "bfloat16")
 def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
-    A masked model (`MaskedLM`) is one whose configuration names a class `...ForMaskedLM`, or no class and a type of encoder.
+    The model is a masked one (`MaskedLM`) if its configuration names a class `...ForMaskedLM`, or names no class and its type
+    is that of an encoder. The logger `hardprompt` warns if the model does not support a faster way of scoring.
 
     Args:
         name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
-        device: "cpu", "cuda", ...; by default CUDA where there is one.
-        dtype: "float32" or "bfloat16"; weights are converted whatever they are stored in.
-        memory: what scoring may take beside the weights, such as "512MB" or "4GB"; less is slower, not otherwise.
+        device: "cpu", "cuda", ...; by default CUDA if it is available.
+        dtype: "float32" or "bfloat16"; weights of other types are converted.
+        memory: how much memory scoring may use besides the weights, such as "512MB" or "4GB"; less memory only makes it slower.
 
     Raises:
-        LMError: no such model, no weights in the folder or too few, no such device, or the hub cannot be reached; a masked
-            model without a mask token.
+        LMError: the model, the device or the hub is not available, weights are missing, the model's output layer is not
+            supported (`FrozenLM`), or a masked model has no mask token.
+        UnknownName: an unknown dtype.
 
     Example:
         >>> load_lm("microworld").name
@@ -100,7 +102,7 @@ def _set_progress_bars(transformers_bars: bool, hub_bars: bool) -> None:
 
 
 def _place(device: str) -> torch.device:
-    """The device of that name, which must be there."""
+    """The device of this name, if it is available."""
     try:
         place = torch.device(device)
     except RuntimeError as error:
@@ -119,7 +121,7 @@ def _locate(name: str) -> str | Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise LMError(f"{name} is no model folder: it has no config.json")
+            raise LMError(f"{name} is not a model folder: it has no config.json")
         if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
             raise LMError(f"model folder {name} has no weights: put model.safetensors into it")
         return folder
@@ -131,7 +133,7 @@ def _locate(name: str) -> str | Path:
 def _why_not(name: str, source: str | Path, error: Exception) -> str:
     if isinstance(source, Path):
         return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
-    hint = "; it is no local folder, and the hub has no such model or cannot be reached: give a local folder"
+    hint = "; it is not a local folder, and the hub has no such model or cannot be reached: give a local folder"
     return str(UnknownName("model", name, EMBEDDED, hint))
 
 

@@ -1,7 +1,7 @@
-"""How much memory scoring may take beside the weights, what a forward pass takes, and what to do when there is less.
+"""The memory budget: how much memory scoring may use besides the weights, and how much a forward pass uses.
 
-A pass is cut into parts that fit. A part that does not fit after all (another program took the memory) halves the budget, for
-good, and is cut again.
+A pass is split into parts that fit the budget. If a part runs out of memory nevertheless (because another program took it), the
+budget is halved permanently and the pass is split again.
 """
 
 import logging
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from hardprompt.errors import LMError
 
 BUDGET = "2GB"
-"""By default: the same everywhere, since how a pass is cut decides the last bits of its result."""
+"""The default, the same on every machine, because the way a pass is split decides the last bits of its result."""
 
-LEAST = 256 << 20
-"""Bytes: with less not even one example of GPT-2's size keeps to the budget (`runs/log.md`)."""
+MIN_BUDGET = 256 << 20
+"""Bytes. Below this, even one example exceeds the budget with a model of GPT-2's size (`runs/log.md`)."""
 
 OVERHEAD = 32 << 20
-"""Bytes that the libraries of matrix products take for themselves, measured on a CPU."""
+"""Bytes that libraries for matrix products allocate for themselves, measured on a CPU."""
 
-KEPT_SHARE = 0.5
-"""Of the budget, what keys and values that are kept from call to call may take; passes take the rest."""
+CACHE_SHARE = 0.5
+"""Share of the budget for keys and values that are kept between calls; passes use the rest."""
 
 _logger = logging.getLogger(__name__)
 
@@ -35,23 +35,29 @@ RowsOf = Callable[[Tensor, list[int]], Tensor]
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """Bytes that a pass takes at its peak, by what it reads.
+class MemoryFootprint:
+    """Peak memory of a forward pass, in bytes.
 
-    Measured on GPT-2, Llama, OPT, NeoX, RoBERTa and BERT models (`runs/log.md`): a token takes 12 times the hidden width and 5
-    times the widest layer in numbers, once without a gradient, and once for every layer with one; keys and values that
-    are continued are copied for every row, one layer at a time, and a position whose logits are read twice the vocabulary, four
-    times with a gradient.
+    Measured on GPT-2, Llama, OPT, NeoX, RoBERTa and BERT models (`runs/log.md`). A token takes 12 times the hidden width plus 5
+    times the widest layer, once without a gradient, and once per layer with a gradient. The keys and values of a prefix are
+    copied for every row, one layer at a time. A position with logits takes twice the vocabulary size, or four times with a
+    gradient.
+
+    Attributes:
+        token: bytes of a token in one layer.
+        prefix_token: bytes of a token of a prefix.
+        logits: bytes of the logits at one position.
+        layers: number of layers.
     """
 
     token: int
-    past_token: int
+    prefix_token: int
     logits: int
     layers: int
 
     @classmethod
-    def of(cls, model: Any) -> "Footprint":
-        """That of a Hugging Face model, whose layers are its longest list of modules."""
+    def of(cls, model: Any) -> "MemoryFootprint":
+        """The footprint of a Hugging Face model, whose layers are its longest list of modules."""
         layers = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=nn.ModuleList())
         width, embeddings = model.get_input_embeddings().weight.shape[1], model.get_output_embeddings().weight
         widest = max((max(weight.shape) for weight in layers.parameters() if weight.dim() == 2), default=4 * width)
@@ -59,46 +65,54 @@ class Footprint:
         logits = 2 * embeddings.shape[0] * max(size, 4)
         return cls((12 * width + 5 * widest) * size, 4 * width * size, logits, len(layers))
 
-    def of_pass(self, tokens: int, past_tokens: int = 0, reads: int = 0, gradient: bool = False) -> int:
-        """Bytes of a pass over so many padded tokens that continue so many, with logits at `reads` positions."""
+    def of_pass(self, tokens: int, prefix_tokens: int = 0, reads: int = 0, gradient: bool = False) -> int:
+        """Bytes of a pass over padded tokens that continue the padded tokens of prefixes, with logits at `reads` positions."""
         times = self.layers + 1 if gradient else 1
-        return times * (tokens * self.token + past_tokens * self.past_token) + (2 if gradient else 1) * reads * self.logits
+        return times * (tokens * self.token + prefix_tokens * self.prefix_token) + (2 if gradient else 1) * reads * self.logits
 
 
 @dataclass
 class Memory:
-    """The budget of one model, in bytes, and the keys and values that it keeps; whatever scores with the model shares it."""
+    """The budget of one model, in bytes, and its cache of keys and values, shared by everything that scores with the model."""
 
     budget: int
-    _kept: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict, repr=False)
+    _cache: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict, repr=False)
 
     @property
-    def kept_room(self) -> int:
-        """Bytes for what is kept."""
-        return int(KEPT_SHARE * self.budget)
+    def cache_bytes(self) -> int:
+        """Bytes for the cache."""
+        return int(CACHE_SHARE * self.budget)
 
     @property
-    def pass_room(self) -> int:
+    def pass_bytes(self) -> int:
         """Bytes for a pass."""
-        return max(1, self.budget - self.kept_room - OVERHEAD)
+        return max(1, self.budget - self.cache_bytes - OVERHEAD)
 
     def rows(self, size: int) -> int:
         """How many rows of `size` bytes fit into a pass; at least one."""
-        return max(1, self.pass_room // size)
+        return max(1, self.pass_bytes // size)
 
-    def keep(self, key: Hashable, size: int, make: Callable[[], T]) -> T:
-        """What was made for this key, of `size` bytes; the least recently used goes where there is no room."""
-        if key not in self._kept:
-            self._kept[key] = (size, make())
-        self._kept.move_to_end(key)
+    def cached(self, key: Hashable, size: int, make: Callable[[], T]) -> T:
+        """The cached value of a key, made if it is missing.
+
+        The least recently used values are removed when the cache is full.
+
+        Args:
+            key: identifies the value.
+            size: bytes of the value.
+            make: computes the value.
+        """
+        if key not in self._cache:
+            self._cache[key] = (size, make())
+        self._cache.move_to_end(key)
         self._evict()
-        return self._kept[key][1]
+        return self._cache[key][1]
 
-    def within(self, attempt: Callable[[], T]) -> T:
-        """What `attempt` returns; where it runs out of memory, the budget is halved and it is made again.
+    def run(self, attempt: Callable[[], T]) -> T:
+        """Call `attempt`; if it runs out of memory, halve the budget and call it again.
 
         Raises:
-            LMError: the budget is too small to be halved again.
+            LMError: it runs out of memory with the smallest budget.
         """
         while True:
             try:
@@ -106,15 +120,15 @@ class Memory:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            if self.budget // 2 < LEAST:  # beyond the handler, whose traceback holds the tensors of the attempt
-                raise LMError("one prompt on one example does not fit into memory; take a smaller model or shorter inputs")
+            if self.budget // 2 < MIN_BUDGET:  # outside the handler, whose traceback keeps the tensors of the attempt alive
+                raise LMError("one prompt on one example does not fit into memory; use a smaller model or shorter inputs")
             self.budget //= 2
             _logger.warning("out of memory: the memory budget for scoring is now %d MB", self.budget >> 20)
             self._evict()
 
     def _evict(self) -> None:
-        while len(self._kept) > 1 and sum(size for size, _ in self._kept.values()) > self.kept_room:
-            self._kept.popitem(last=False)
+        while len(self._cache) > 1 and sum(size for size, _ in self._cache.values()) > self.cache_bytes:
+            self._cache.popitem(last=False)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -123,13 +137,14 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes of a text such as "4GB", "512 MB" or "2GiB"; GB and GiB are both 1024^3.
+    """Bytes of a size such as "4GB", "512 MB" or "2GiB"; GB and GiB are both 1024^3 bytes.
 
     Raises:
-        ValueError: it is no such text, or less than `LEAST`.
+        ValueError: the text is not a size, or the size is less than `MIN_BUDGET`.
 
-    >>> memory_bytes("1.5GB")
-    1610612736
+    Example:
+        >>> memory_bytes("1.5GB")
+        1610612736
     """
     units = {"MB": 20, "MIB": 20, "GB": 30, "GIB": 30}
     written = text.strip().upper()
@@ -139,22 +154,23 @@ def memory_bytes(text: str) -> int:
     except ValueError:
         number = math.nan
     size = number * (1 << units[unit]) if unit else math.nan
-    if not LEAST <= size < 1 << 50:
+    if not MIN_BUDGET <= size < 1 << 50:
         raise ValueError("give a size of at least 256MB, such as 512MB or 4GB")
     return int(size)
 
 
-class InParts(torch.autograd.Function):
-    """Rows computed from a soft prompt part by part, and their gradient in the memory of one part.
+class RecomputedParts(torch.autograd.Function):
+    """Rows that are computed from a soft prompt in parts, with their gradient in the memory of one part.
 
-    `rows(soft, part)` gives the rows of the indices in `part`, (len(part), k); `cut()` gives parts that fit for now. A single
-    part keeps its graph; of several, each is computed again in the backward pass, where their gradients are summed.
+    `rows(soft, part)` computes the rows of the indices in `part`, (len(part), k), and `split()` returns parts that fit into
+    memory at the moment. A single part keeps its graph. Several parts are each computed again in the backward pass, where their
+    gradients are summed (gradient checkpointing).
     """
 
     @staticmethod
-    def forward(ctx: Any, soft: Tensor, rows: RowsOf, cut: Callable[[], list[list[int]]], memory: Memory) -> Tensor:
+    def forward(ctx: Any, soft: Tensor, rows: RowsOf, split: Callable[[], list[list[int]]], memory: Memory) -> Tensor:
         def attempt() -> Tensor:
-            parts = cut()
+            parts = split()
             if len(parts) > 1:
                 found = torch.cat([rows(soft, part) for part in parts])
             else:
@@ -166,8 +182,8 @@ class InParts(torch.autograd.Function):
             return torch.empty_like(found).index_copy_(0, order, found)
 
         ctx.held = None
-        ctx.soft, ctx.rows, ctx.cut, ctx.memory = soft.detach(), rows, cut, memory
-        return memory.within(attempt)
+        ctx.soft, ctx.rows, ctx.split, ctx.memory = soft.detach(), rows, split, memory
+        return memory.run(attempt)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
@@ -177,11 +193,11 @@ class InParts(torch.autograd.Function):
                 part, leaf, graph = held
                 return torch.autograd.grad(graph, leaf, gradient[part])[0]
             total = torch.zeros_like(ctx.soft)
-            for part in ctx.cut():
+            for part in ctx.split():
                 leaf = ctx.soft.clone().requires_grad_()
                 with torch.enable_grad():
                     graph = ctx.rows(leaf, part)
                 total += torch.autograd.grad(graph, leaf, gradient[part])[0]
             return total
 
-        return ctx.memory.within(attempt), None, None, None
+        return ctx.memory.run(attempt), None, None, None

@@ -1,11 +1,11 @@
-"""How expected a prompt is to a language model: surprisal per token, and its differentiable form for gradient search.
+"""Perplexity of a prompt under a language model: surprisal per token, and its differentiable form for gradient-based search.
 
-Convention: the beginning-of-sequence token is fed, not scored, and all L tokens count. For a model without one the first
-token has no prediction: it is fed, L - 1 tokens count, and a prompt of one token has no value (NaN).
+The beginning-of-sequence token is fed but not scored, and all L tokens of a prompt count. A model without such a token does not
+predict the first token of the prompt: L - 1 tokens count, and a prompt of one token has no value (NaN).
 
 A masked model has no p(x_t | x_<t). Its surprisal is that of the pseudo-log-likelihood (Salazar et al. 2020, Masked Language
-Model Scoring, ACL): -log p(x_t | all other tokens), each token masked in turn between [CLS] and [SEP], so all L count. It sees
-both sides of a token: figures of masked and causal models do not compare.
+Model Scoring, ACL): -log p(x_t | all other tokens), with each token masked in turn between [CLS] and [SEP], so that all L
+tokens count. It sees both sides of a token, so the values of masked and causal models are not comparable.
 """
 
 from collections.abc import Sequence
@@ -20,46 +20,70 @@ from hardprompt.lm.masked import masked_nll, masked_states
 
 @torch.no_grad()
 def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """-log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), of each token of each prompt, in nats.
+    """Surprisal of each token of each prompt, in nats: -log p(x_t | bos, x_<t), or -log p(x_t | x_<t, x_>t) of a masked model.
+
+    Args:
+        lm: the model.
+        prompts: token ids of the prompts.
 
     Returns:
-        One tensor (L,) per prompt. Of a causal model without a beginning-of-sequence token the first entry is NaN.
+        One tensor (L,) per prompt. Its first entry is NaN for a causal model without a beginning-of-sequence token.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> lm = load_lm("microworld")
+        >>> [len(nats) for nats in surprisals(lm, [lm.encode("give the plural"), []])]
+        [3, 0]
     """
-    out = [torch.full((len(ids),), torch.nan, device=lm.device) for ids in prompts]
-    filled = [i for i, ids in enumerate(prompts) if len(ids)]
-    if filled:
-        read = (masked_nll if lm.masked else _causal_nll)(lm, [prompts[i] for i in filled])
-        for i, nll in zip(filled, read, strict=True):
-            out[i][len(out[i]) - len(nll) :] = nll
-    return out
+    found = [torch.full((len(ids),), torch.nan, device=lm.device) for ids in prompts]
+    not_empty = [i for i, ids in enumerate(prompts) if len(ids)]
+    if not_empty:
+        scored = (masked_nll if lm.masked else _causal_nll)(lm, [prompts[i] for i in not_empty])
+        for i, nll in zip(not_empty, scored, strict=True):
+            found[i][len(found[i]) - len(nll) :] = nll
+    return found
 
 
 def _causal_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    rows = [torch.tensor([*lm.opening, *ids], device=lm.device) for ids in prompts]
+    rows = [torch.tensor([*lm.prefix_ids, *ids], device=lm.device) for ids in prompts]
     widest = max(len(row) for row in rows)
     at_once = lm.memory.rows(lm.footprint.of_pass(widest, reads=widest))
     nll: list[Tensor] = []
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
         batch = pad_sequence(some, batch_first=True)
-        read = own_nll(lm, lm.hidden(lm.embed(batch)), batch)
-        nll += [row[: len(ids) - 1] for row, ids in zip(read, some, strict=True)]
+        padded = next_token_nll(lm, lm.hidden(lm.embed(batch)), batch)
+        nll += [row[: len(ids) - 1] for row, ids in zip(padded, some, strict=True)]
     return nll
 
 
-def own_nll(lm: FrozenLM, states: Tensor, ids: Tensor) -> Tensor:
-    """-log p(x_t | x_<t) of all tokens but the first, (P, T - 1), of sequences (P, T) with these hidden states (P, T, d)."""
-    log_probs = lm.head(states[:, :-1]).float().log_softmax(-1)
+def next_token_nll(lm: FrozenLM, states: Tensor, ids: Tensor) -> Tensor:
+    """-log p(x_t | x_<t) of all tokens except the first, in nats, (P, T - 1).
+
+    Args:
+        lm: a causal model.
+        states: hidden states (P, T, d) of the sequences.
+        ids: token ids (P, T) of the sequences.
+    """
+    log_probs = lm.output_logits(states[:, :-1]).float().log_softmax(-1)
     return -log_probs.gather(-1, ids[:, 1:, None]).squeeze(-1)
 
 
 def log_perplexity(lm: FrozenLM, ids: Sequence[int]) -> float:
     """Mean negative log-likelihood of a prompt, in nats per token: -1/L sum_t log p(x_t | bos, x_<t).
 
-    Of a masked model it is the pseudo-log-likelihood's, -1/L sum_t log p(x_t | x_<t, x_>t). Perplexity is exp of this. Over
-    several prompts, weight by tokens, not by prompts. NaN for a prompt without a scored token.
+    For a masked model the log-likelihood is the pseudo-log-likelihood: -1/L sum_t log p(x_t | x_<t, x_>t). Perplexity is exp of
+    this value. A mean over several prompts is weighted by tokens, not by prompts.
+
+    Args:
+        lm: the model.
+        ids: token ids of the prompt.
+
+    Returns:
+        Nats per token; NaN for a prompt without a scored token.
 
     Example:
+        >>> from hardprompt import load_lm
         >>> lm = load_lm("microworld")
         >>> log_perplexity(lm, lm.encode("give the plural")) < log_perplexity(lm, lm.encode("plural the give"))
         True
@@ -70,40 +94,51 @@ def log_perplexity(lm: FrozenLM, ids: Sequence[int]) -> float:
 def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = True) -> Tensor:
     """Mean NLL of the projected prompt in nats per token, differentiable in its embeddings.
 
-    The value is that of `log_perplexity`. One-sided, as published for PEZ: the targets are hard ids, so the gradient says how
-    token i helps to predict token i + 1 (under a masked model, all others), and nothing of how likely token i is itself.
-    Two-sided: the target's logit is also a function of its own embedding. With logits E f + b, where f are the `features` of
-    the hidden state, d(-log p(v | context)) / d(embedding of v) = -f; an untied output layer W is replaced in the gradient by
-    its best linear image E A of the input embeddings (`FrozenLM.output_map`).
+    The value is that of `log_perplexity`; the two options differ in the gradient. One-sided, as published for PEZ (Wen et al.
+    2023), the targets are token ids: the gradient shows how token i helps to predict token i + 1 (under a masked model, all
+    other tokens), but not how likely token i is itself. Two-sided, the logit of a target is also a function of its own
+    embedding. With logits E f + b, where f are the `features` of the hidden state,
+
+        d(-log p(v | context)) / d(embedding of v) = -f.
+
+    For an untied output layer W, the gradient uses the best linear image E A of the input embeddings (`FrozenLM.output_map`).
 
     Args:
-        lm: the model that reads.
-        embeds: (L, d), the vocabulary rows of `ids`, with gradient.
-        ids: (L,), the projected tokens.
+        lm: the model.
+        embeds: rows of the vocabulary (L, d) for `ids`, with gradient.
+        ids: the projected tokens, (L,).
         two_sided: whether the gradient also flows through the targets.
 
     Returns:
-        A scalar; NaN where no token is scored.
+        A scalar in nats per token; NaN if no token is scored.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> lm = load_lm("microworld")
+        >>> ids = torch.tensor(lm.encode("give the plural"))
+        >>> nll = projected_nll(lm, lm.embed(ids).requires_grad_(), ids)
+        >>> abs(float(nll) - log_perplexity(lm, ids.tolist())) < 1e-4
+        True
     """
     fed = embeds.to(lm.vocab_embeds.dtype)
     hidden = (masked_states if lm.masked else _causal_states)(lm, fed)
     first = len(ids) - len(hidden)
     targets = ids[first:]
-    nll = torch.nn.functional.cross_entropy(lm.head(hidden).float(), targets)
+    nll = torch.nn.functional.cross_entropy(lm.output_logits(hidden).float(), targets)
     if not two_sided:
         return nll
     output = embeds[first:].float()
     if lm.output_map is not None:
         output = output @ lm.output_map
-    own_logit = (output * lm.features(hidden).detach().float()).sum(-1).mean()
-    return nll - (own_logit - own_logit.detach())
+    target_logit = (output * lm.features(hidden).detach().float()).sum(-1).mean()
+    return nll - (target_logit - target_logit.detach())
 
 
 def nll_tokens(lm: FrozenLM, length: int) -> int:
-    """Logical tokens that are read for the NLL of a prompt of L tokens: L, or L^2 by a masked model, which reads it L times."""
+    """Logical LM tokens for the NLL of a prompt of L tokens: L, or L^2 for a masked model, which reads the prompt L times."""
     return length**2 if lm.masked else length
 
 
 def _causal_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
-    """The states from which the tokens of a prompt (L, d) are predicted: all L, or all but the first without a start."""
-    return lm.hidden(torch.cat([lm.vocab_embeds[lm.opening], embeds])[None])[0, :-1]
+    """The states that predict the tokens of a prompt (L, d): all L, or L - 1 without a beginning-of-sequence token."""
+    return lm.hidden(torch.cat([lm.vocab_embeds[lm.prefix_ids], embeds])[None])[0, :-1]

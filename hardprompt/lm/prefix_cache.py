@@ -1,7 +1,7 @@
-"""What a model keeps of beginnings that it has read, so that many sequences go on from them.
+"""The keys and values of prefixes that a model has read, so that many sequences can continue them.
 
-A forward pass writes what it reads into the cache it is given; here it gets one that never changes, and expands the beginnings
-to its rows one layer at a time.
+A forward pass of transformers appends to the cache that it is given. The cache here never changes, and expands the prefixes to
+the rows of a pass one layer at a time.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from hardprompt.errors import LMError
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """B sequences that begin with the first tokens of H beginnings.
+    """B sequences that continue P prefixes.
 
     Attributes:
-        layers: keys and values (H, heads, T, d_head) of every layer, right-padded.
-        rows: which beginning each sequence has, (B,).
-        lengths: how many tokens of it each sequence continues, (B,), T at most.
-        states: last hidden states (H, T, d) of the beginnings, from which their own tokens are predicted.
+        layers: keys and values (P, heads, T, d_head) of every layer, right-padded.
+        rows: the prefix of each sequence, (B,).
+        lengths: how many tokens of its prefix each sequence continues, (B,), T at most.
+        states: last hidden states (P, T, d) of the prefixes, from which their own tokens are predicted.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
@@ -33,26 +33,26 @@ class PrefixCache:
     states: Tensor | None = None
 
     def take(self, rows: Sequence[int], lengths: Sequence[int]) -> "PrefixCache":
-        """The sequences `rows`, repeats included, cut to their first tokens."""
+        """The sequences `rows`, which may repeat, cut to their first `lengths` tokens."""
         longest, device = max(lengths), self.rows.device
         cut = tuple((keys[:, :, :longest], values[:, :, :longest]) for keys, values in self.layers)
         return PrefixCache(cut, self.rows[torch.tensor(rows, device=device)], torch.tensor(lengths, device=device))
 
-    def arguments(self, width: int) -> dict[str, Any]:
-        """What a forward pass over `width` more tokens of each sequence takes; differentiable where the keys and values are."""
+    def forward_arguments(self, width: int) -> dict[str, Any]:
+        """Arguments of a forward pass over `width` more tokens of each sequence, differentiable if the keys and values are."""
         longest = self.layers[0][0].shape[2]
-        given: dict[str, Any] = {"past_key_values": self._cache()}
+        arguments: dict[str, Any] = {"past_key_values": self._cache()}
         if bool((self.lengths < longest).any()):
             columns = torch.arange(longest + width, device=self.rows.device)
-            given["attention_mask"] = ((columns < self.lengths[:, None]) | (columns >= longest)).long()
-            given["position_ids"] = self.lengths[:, None] + columns[:width]
-        return given
+            arguments["attention_mask"] = ((columns < self.lengths[:, None]) | (columns >= longest)).long()
+            arguments["position_ids"] = self.lengths[:, None] + columns[:width]
+        return arguments
 
     @property
     def bytes_per_token(self) -> int:
-        """What the keys and values of one token of one beginning take."""
-        beginnings, _, tokens, _ = self.layers[0][0].shape
-        return sum(each.nbytes for layer in self.layers for each in layer) // (beginnings * tokens)
+        """Size of the keys and values of one token of one prefix."""
+        prefixes, _, tokens, _ = self.layers[0][0].shape
+        return sum(each.nbytes for layer in self.layers for each in layer) // (prefixes * tokens)
 
     def _cache(self) -> DynamicCache:
         cache = DynamicCache()
@@ -61,7 +61,7 @@ class PrefixCache:
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer, to which what a pass reads is joined for that pass only."""
+    """Keys and values of one layer. New ones are appended for one pass and not stored."""
 
     def __init__(self, keys: Tensor, values: Tensor, rows: Tensor) -> None:
         super().__init__()
@@ -74,7 +74,11 @@ class _Layer(DynamicLayer):
 
 
 def prefix_cache_of(output: Any) -> PrefixCache:
-    """The past in a model's output; LMError where that is no cache of all keys and values but a window, a state, or nothing."""
+    """The prefixes in a model's output.
+
+    Raises:
+        LMError: the output has no cache of all keys and values, but a sliding window, a recurrent state, or nothing.
+    """
     cache: Any = getattr(output, "past_key_values", None)
     if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
         raise LMError(f"{type(output).__name__} has no plain cache of keys and values")

@@ -1,7 +1,7 @@
-"""Which tokens a hard prompt may use.
+"""The tokens that a hard prompt may use.
 
-The default, `words`, holds tokens that survive decode-then-encode wherever they stand: whole words of Unicode letters, led
-by a blank where the tokenizer marks it. A prompt made of them is the same as ids and as text.
+The default, `words`, contains whole words of Unicode letters, with a leading blank if the tokenizer marks blanks. Such tokens
+survive decoding and encoding in every context, so that a prompt of them is the same as token ids and as text.
 """
 
 from pathlib import Path
@@ -21,15 +21,16 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words") -> Tensor:
     """Token ids that a hard prompt may use, ascending, shape (A,).
 
     Args:
-        lm: the model whose vocabulary it is.
-        which: "words" (letters only, space-led, surviving the round trip), "ascii" (printable ASCII), "all" (everything but
-            special tokens), or the path of a UTF-8 file with one word a line, each a single token.
+        lm: the model.
+        which: "words" (letters only, with a leading blank, unchanged by decoding and encoding), "ascii" (printable ASCII),
+            "all" (all but special tokens), or the path of a UTF-8 file with one word per line, each a single token.
 
     Raises:
-        UnknownName: neither one of the names nor a file.
-        RequestError: a line of the file is no UTF-8 or no single token, or nothing is left.
+        UnknownName: `which` is neither a name nor a file.
+        RequestError: a line of the file is not UTF-8 or not a single token, or no token is left.
 
     Example:
+        >>> from hardprompt import load_lm
         >>> lm = load_lm("microworld")
         >>> lm.decode(allowed_vocabulary(lm)[:1].tolist()).isalpha()
         True
@@ -59,7 +60,7 @@ def _words(lm: FrozenLM, ids: list[int]) -> list[int]:
 
 def _from_file(lm: FrozenLM, path: str) -> list[int]:
     if not Path(path).is_file():
-        raise UnknownName("vocabulary", path, VOCABULARIES, " (or the path of a file with one word a line)")
+        raise UnknownName("vocabulary", path, VOCABULARIES, " (or the path of a file with one word per line)")
     numbered = [(number, line.strip()) for number, line in read_lines(Path(path)) if line.strip()]
     encoded = lm.encode_after([" " + word for _, word in numbered])
     for (number, word), ids in zip(numbered, encoded, strict=True):

@@ -56,7 +56,7 @@ def continuation_kl(
         raise RequestError(f"a behavioural distance needs at least one token and one sample, got {tokens} and {samples}")
     generator = torch.Generator().manual_seed(seed)
     one, two = _as_scored(prompt), _as_scored(other)
-    tokens = 1 if scorer.lm.masked else min(tokens, 1 + scorer.room_behind(max(len(one), len(two))))
+    tokens = 1 if scorer.lm.masked else min(tokens, 1 + scorer.tokens_left(max(len(one), len(two))))
     sums, read = torch.zeros(len(scorer.examples)), 0
     for _ in range(samples):
         answers = sample_answers(scorer, one, tokens - 1, generator)

@@ -192,9 +192,9 @@ def _shuffled(text: str, generator: torch.Generator) -> str:
 
 def _nats(reader: FrozenLM, text: str) -> float:
     ids = reader.encode(text.strip())
-    if len(ids) + len(reader.opening) < 2:
+    if len(ids) + len(reader.prefix_ids) < 2:
         raise RequestError(f"{reader.name} has no beginning-of-sequence token, so it cannot read the one token {text!r}")
-    return log_perplexity(reader, ids) if len(ids) <= reader.room else float("inf")
+    return log_perplexity(reader, ids) if len(ids) <= reader.max_text_length else float("inf")
 
 
 def _accuracy(scorer: Scorer, text: str) -> float:

@@ -180,7 +180,7 @@ class ScoredPrompt:
 def read_text(reader: FrozenLM, text: str) -> Reading:
     """A text in the tokenization of a reader, with the surprisal of each token."""
     ids = reader.encode(text)
-    return Reading(len(ids), surprisals(reader, [ids])[0] if len(ids) <= reader.room else None)
+    return Reading(len(ids), surprisals(reader, [ids])[0] if len(ids) <= reader.max_text_length else None)
 
 
 def projection_ids(soft: SoftPrompt, vocab_embeds: Tensor, allowed: Tensor, measure: str = "cosine") -> list[int]:

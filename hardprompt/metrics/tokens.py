@@ -139,5 +139,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _check_context(lm: FrozenLM, length: int) -> None:
-    if length > lm.room:
-        raise ContextExceeded(f"the prompt is {length} tokens, but {lm.name} has room for {lm.room}; shorten it")
+    if length > lm.max_text_length:
+        raise ContextExceeded(f"the prompt is {length} tokens, but {lm.name} has room for {lm.max_text_length}; shorten it")

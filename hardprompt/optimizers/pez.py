@@ -120,7 +120,7 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
-        if problem.weight and (len(rows) > 1 or problem.lm.opening):
+        if problem.weight and (len(rows) > 1 or problem.lm.prefix_ids):
             nll = projected_nll(problem.lm, hard, problem.allowed[rows], config.fluency_gradient == "two-sided")
             problem.counter.forward += nll_tokens(problem.lm, len(rows))
             problem.counter.backward += nll_tokens(problem.lm, len(rows))

@@ -1,4 +1,4 @@
-"""Token ids of answers: of label words, and of the texts that a generation task expects."""
+"""Token ids of answers: label words, or the target texts of a generation task."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from hardprompt.lm.frozen import FrozenLM
 
 
 def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:
-    """Token ids of answers as they stand in their place: behind the separator; in the mask's, with the blank before it, if any.
+    """Token ids of answers in their place: after the separator or, for a masked model, in the place of the mask.
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -24,6 +24,17 @@ def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list
 
 
 def label_ids(lm: FrozenLM, task: Task) -> Tensor:
+    """Token ids (C,) of the label words of a classification task.
+
+    Raises:
+        TaskError: a label word is not a single token, or two label words are the same token.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> lm = load_lm("microworld")
+        >>> lm.decode(label_ids(lm, load_task("review-sentiment")).tolist()).split()
+        ['good', 'bad']
+    """
     encoded = answer_tokens(lm, task, list(task.label_words.values()))
     taken: dict[int, str] = {}
     for word, ids in zip(task.label_words.values(), encoded, strict=True):

@@ -3,32 +3,51 @@
 from collections.abc import Callable, Iterator, Sequence
 
 PASS_TOKENS = 64
-"""What a forward pass costs besides its tokens, in tokens."""
+"""The fixed cost of a forward pass, expressed in tokens."""
 
 
 def packed(
     sizes: Sequence[tuple[int, int, int]], fits: Callable[[int, int, int, int], bool], by_length: bool = True
 ) -> Iterator[list[int]]:
-    """Indices of (tail, head, reads) that go through the model together: as many as fit, of similar length if `by_length`.
+    """Split rows into batches of as many as fit, by default of similar length.
 
-    A pass costs its padded tokens and `PASS_TOKENS` more. `fits` is told the number of rows, their widest tail and head, and
-    the most positions read of one.
+    The cost of a pass is its number of padded tokens plus `PASS_TOKENS`.
+
+    Args:
+        sizes: for each row, its tokens after the shared prefix, those of the prefix, and the positions that need logits.
+        fits: whether a batch fits into one pass, given the number of rows and the largest of each size.
+        by_length: whether to also split where this lowers the total cost.
+
+    Yields:
+        Indices of the rows of one batch.
+
+    Example:
+        >>> list(packed([(9, 0, 1), (5, 0, 1), (6, 0, 1)], lambda rows, width, prefix, reads: rows * width <= 12))
+        [[1, 2], [0]]
     """
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    ends = cheapest_cuts([sizes[i][0] for i in order]) if by_length else set()
+    starts = cheapest_cuts([sizes[i][0] for i in order]) if by_length else set()
     batch: list[int] = []
-    tail = head = reads = 0
+    width = prefix = reads = 0
     for number, i in enumerate(order):
-        tail, head, reads = (max(pair) for pair in zip((tail, head, reads), sizes[i], strict=True))
-        if batch and (number in ends or not fits(len(batch) + 1, tail, head, reads)):
+        width, prefix, reads = (max(pair) for pair in zip((width, prefix, reads), sizes[i], strict=True))
+        if batch and (number in starts or not fits(len(batch) + 1, width, prefix, reads)):
             yield batch
-            batch, (tail, head, reads) = [], sizes[i]
+            batch, (width, prefix, reads) = [], sizes[i]
         batch.append(i)
     yield batch
 
 
 def cheapest_cuts(widths: Sequence[int]) -> set[int]:
-    """Where to cut ascending widths, so that the sum of count x widest + `PASS_TOKENS` over the parts is least."""
+    """Where to split ascending widths so that the sum of count x widest + `PASS_TOKENS` over the parts is smallest.
+
+    Returns:
+        The start of each part, as an index into `widths`.
+
+    Example:
+        >>> sorted(cheapest_cuts([5] * 10 + [50] * 10))
+        [0, 10]
+    """
     borders = [0, *(i for i in range(1, len(widths)) if widths[i] > widths[i - 1]), len(widths)]
     best, cut_before = [0.0], [0]
     for end in range(1, len(borders)):
@@ -36,8 +55,8 @@ def cheapest_cuts(widths: Sequence[int]) -> set[int]:
         costs = [best[start] + (borders[end] - borders[start]) * width + PASS_TOKENS for start in range(end)]
         best.append(min(costs))
         cut_before.append(costs.index(best[-1]))
-    ends, at = set(), len(borders) - 1
+    starts, at = set(), len(borders) - 1
     while at:
         at = cut_before[at]
-        ends.add(borders[at])
-    return ends
+        starts.add(borders[at])
+    return starts

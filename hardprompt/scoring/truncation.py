@@ -1,9 +1,9 @@
-"""Cutting inputs that are too long for a model, by one rule, so that what was cut can be stated and counted.
+"""Cutting inputs that are too long for a model.
 
-Of an input that does not fit, the most whole words are kept with which the template, the answer and a prompt do fit: from the
-input's start or from its end, as the task says (`Task.keep`). Room is left for a prompt of 32 tokens, or of 16 more than are
-searched, or for the longest reference prompt, whichever is most: so the inputs are the same for all prompts of usual length,
-and a prompt's text may take more tokens than its ids.
+An input that does not fit is cut to as many whole words as fit together with the template, the answer and a prompt. The words
+are those at its start or at its end (`Task.truncate_to`). Space is reserved for a prompt of 32 tokens, of 16 tokens more than
+are searched, or for the longest reference prompt, whichever is longest. So inputs are the same for all prompts of usual length,
+and a prompt may be longer as text than as token ids.
 """
 
 import re
@@ -14,26 +14,35 @@ from hardprompt.data.task import SPLITS, Example, Split, Task, Template
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.scoring.answers import answer_tokens
 
-ROOM, SPARE = 32, 16
-"""Tokens that are left for a prompt, at least; and beyond those that are searched."""
+MIN_PROMPT_TOKENS, SPARE_TOKENS = 32, 16
+"""Tokens reserved for a prompt: at least the first number, and the second one more than are searched."""
 
 
 def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
-    """The task with inputs that fit the model, and `inputs_cut` saying how many of each split were cut.
+    """The task with inputs that fit the model.
 
-    A task that keeps nothing (`keep=""`) is returned as it is; an input of which not one word fits stays as it is, and is
-    refused where it is scored.
+    A task with `truncate_to=""` is returned unchanged. An input of which not even one word fits stays unchanged, and scoring it
+    raises an error.
 
     Args:
-        task: whose inputs may be too long.
-        lm: the model; its `max_length` is the limit, in tokens.
+        task: the task.
+        lm: the model, whose `max_length` is the limit.
         prompt_length: tokens of the prompts that are searched.
+
+    Returns:
+        The task, with the number of cut inputs of each split as `inputs_cut`.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> task = load_task("review-sentiment")
+        >>> fit_to_context(task, load_lm("microworld"), prompt_length=5) is task
+        True
     """
-    if not task.keep:
+    if not task.truncate_to:
         return task
     references = lm.encode_after([" " + text for text in task.reference_prompts])
-    room = max(ROOM, prompt_length + SPARE, *map(len, references))
-    limit = lm.room - room
+    reserved = max(MIN_PROMPT_TOKENS, prompt_length + SPARE_TOKENS, *map(len, references))
+    limit = lm.max_text_length - reserved
     template = task.template_for(lm.masked)
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}
@@ -54,7 +63,9 @@ def _fitting(task: Task, template: Template, lm: FrozenLM, example: Example, lim
     def kept(words: int) -> str:
         if not words:
             return ""
-        return example.input[: spans[words - 1].end()] if task.keep == "start" else example.input[spans[-words].start() :]
+        return (
+            example.input[: spans[words - 1].end()] if task.truncate_to == "start" else example.input[spans[-words].start() :]
+        )
 
     if fits(example.input):
         return example

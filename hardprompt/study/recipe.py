@@ -28,7 +28,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 from pydantic import model_validator as checks_all
 
-from hardprompt.data.rows import stop
+from hardprompt.data.rows import raise_error
 from hardprompt.data.yaml_lines import Place, YamlLines, read_yaml
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.field_problems import field_problems
@@ -163,7 +163,7 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         >>> read_recipe("runs/quick.yaml", ["seeds=3"]).fields["seeds"]
         (3,)
     """
-    lined = read_yaml(Path(path), stop, only_texts=False)
+    lined = read_yaml(Path(path), raise_error, only_texts=False)
     overridden: dict[Place, str] = {}
     before = lined.values.get("optimizers")
     for text in overrides:

@@ -30,7 +30,7 @@ def plain_nll(lm: FrozenLM, ids: list[int]) -> float:
     first, *_, last = lm.tokenizer("")["input_ids"]
     whole = [first, *ids, last]
     total = 0.0
-    for t in range(len(lm.opening), len(lm.opening) + len(ids)):
+    for t in range(len(lm.prefix_ids), len(lm.prefix_ids) + len(ids)):
         fed = torch.tensor([whole])
         fed[0, t] = lm.tokenizer.mask_token_id
         total -= float(lm.model(input_ids=fed).logits[0, t].log_softmax(-1)[whole[t]])

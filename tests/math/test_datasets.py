@@ -15,7 +15,7 @@ from hardprompt.data.splits import make_splits, seed_of
 from hardprompt.data.task import Example, Task
 from hardprompt.errors import ContextExceeded, TaskError
 from hardprompt.optimizers import Problem
-from hardprompt.scoring.truncation import ROOM, fit_to_context
+from hardprompt.scoring.truncation import MIN_PROMPT_TOKENS, fit_to_context
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 REAL = [name for name in all_tasks() if needs_data(name)]
@@ -119,7 +119,7 @@ def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
     data = shared / "data" / ("boolq" if name == "boolq" else "relations" if name in RELATIONS else "fewshot")
     task = load_task(name, "13", data / FEW_SHOT[name][0] if name in FEW_SHOT else data, shots=4)
     problem = Problem(task, lm, prompt_length=5)
-    problem.check_context(ROOM - 1)
+    problem.check_context(MIN_PROMPT_TOKENS - 1)
     assert (problem.task.inputs_cut.get("test", 0) > 0) == (name in ("boolq", "agnews"))
 
 
@@ -203,10 +203,17 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             raise FileNotFoundError(f"no data set\n{name[0]}")
         return parts
 
-    fake = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    bars = [True]
+    utils = SimpleNamespace(
+        are_progress_bars_disabled=lambda: not bars[-1],
+        disable_progress_bars=lambda: bars.append(False),
+        enable_progress_bars=lambda: bars.append(True),
+    )
+    fake = SimpleNamespace(load_dataset=load_dataset, utils=utils)
     monkeypatch.setitem(sys.modules, "datasets", fake)
     monkeypatch.setattr("hardprompt.hub.hub_answers", lambda: True)
     assert sizes(load_task("sst2")) == (32, 8, 2) and asked == [("nyu-mll/glue", "sst2")]
+    assert bars == [True, False, True]
     with pytest.raises(
         TaskError, match=r"needs its data: .*cannot be fetched from the hub \(FileNotFoundError: no data set m?"
     ):
@@ -266,7 +273,7 @@ def long_task(keep: str, **fields: Any) -> Task:
     """A task with one input that is too long for the tiny models' 64 tokens, and short ones."""
     short = [Example("bad food", "negative"), Example("a lovely film", "positive")]
     long = Example(" ".join(f"food {number}" for number in range(60)), "negative")
-    return tiny_task(keep=keep, test=[*short, long], dev=[*short, long, long], **fields)
+    return tiny_task(truncate_to=keep, test=[*short, long], dev=[*short, long, long], **fields)
 
 
 @pytest.mark.parametrize("prompt_first", [False, True])
@@ -279,11 +286,11 @@ def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: b
     kept, whole = cut.test[2].input, task.test[2].input
     assert whole.startswith(kept) == begins and whole.endswith(kept) == ends
     assert set(kept.split()) < set(whole.split())
-    Scorer(lm, cut, cut.test).check_context(ROOM)
+    Scorer(lm, cut, cut.test).check_context(MIN_PROMPT_TOKENS)
     count = len(kept.split()) + 1
     words = whole.split()[:count] if begins else whole.split()[-count:]
     more = lm.encode(task.template.fill(" ".join(words), ""))
-    assert len(more) + ROOM + 1 > lm.max_length, "one more word would not fit"
+    assert len(more) + MIN_PROMPT_TOKENS + 1 > lm.max_length, "one more word would not fit"
     assert fit_to_context(cut, lm, prompt_length=5).test == cut.test
     assert Problem(task, lm, prompt_length=5).task == cut
     assert fit_to_context(task, lm, prompt_length=20).test[2].input in kept
@@ -308,4 +315,4 @@ def test_a_target_has_room_too() -> None:
     task = long_task("end", label_words={}, train=[Example("food " * 80 + "end", answer)])
     cut = fit_to_context(task, lm, prompt_length=5)
     assert cut.inputs_cut["train"] == 1
-    Scorer(lm, cut, cut.train).check_context(ROOM)
+    Scorer(lm, cut, cut.train).check_context(MIN_PROMPT_TOKENS)

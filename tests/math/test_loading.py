@@ -61,7 +61,7 @@ def test_mpt_reads_as_many_tokens_as_its_configuration_says() -> None:
     lm = FrozenLM(model, tiny_lm("gpt2").tokenizer, "mpt")
     task = tiny_task()
     scorer = Scorer(lm, task, task.train[2:3])
-    fits = lm.max_length - scorer.tokens(0) - len(lm.opening)
+    fits = lm.max_length - scorer.tokens(0) - len(lm.prefix_ids)
     assert lm.max_length == 24 and scorer.score_ids([[40] * fits]).loss.isfinite().all()
     with pytest.raises(ContextExceeded, match="the context of mpt is 24"):
         scorer.score_ids([[40] * (fits + 1)])
@@ -80,7 +80,7 @@ def test_a_model_without_the_last_layer_shortcut_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lm = tiny_lm("gpt2")
-    monkeypatch.setattr("hardprompt.lm.last_layer._PAST", ("a name that no layer has",))
+    monkeypatch.setattr("hardprompt.lm.last_layer._CACHE_ARGUMENTS", ("a name that no layer has",))
     with caplog.at_level(logging.WARNING, logger="hardprompt"):
         FrozenLM(lm.model, lm.tokenizer, lm.name)
     assert len(caplog.records) == 1 and "cannot compute its last layer only where it is read" in caplog.text
@@ -106,7 +106,7 @@ def test_a_halved_budget_is_announced(caplog: pytest.LogCaptureFixture) -> None:
         return 7
 
     with caplog.at_level(logging.WARNING, logger="hardprompt"):
-        assert memory.within(fails_once) == 7
+        assert memory.run(fails_once) == 7
     assert "the memory budget for scoring is now 512 MB" in caplog.text
 
 

@@ -100,7 +100,7 @@ def test_other_families_read_as_hugging_face_does(make: Callable[[Any], Any]) ->
     lm = MaskedLM(make({"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": 0}), tokenizer, "other")
     rows = [tokenizer("the cat sat [MASK] a mat")["input_ids"], tokenizer("a [MASK]")["input_ids"]]
     batch = torch.tensor([row + [0] * (len(rows[0]) - len(row)) for row in rows])
-    together = lm.head(lm.hidden(lm.embed(batch), lengths=[len(row) for row in rows]))
+    together = lm.output_logits(lm.hidden(lm.embed(batch), lengths=[len(row) for row in rows]))
     for row, logits in zip(rows, together, strict=True):
         alone = lm.model(input_ids=torch.tensor([row])).logits[0]
         torch.testing.assert_close(logits[: len(row)], alone, rtol=1e-4, atol=1e-4)
@@ -108,7 +108,7 @@ def test_other_families_read_as_hugging_face_does(make: Callable[[Any], Any]) ->
 
 def test_an_unknown_output_layer_is_refused() -> None:
     size = {"vocab_size": len(tiny_lm("bert").tokenizer), "embedding_size": 16}
-    with pytest.raises(LMError, match=r"the output layer of odd \(ElectraForMaskedLM\) is unknown; use a RoBERTa or BERT"):
+    with pytest.raises(LMError, match=r"the output layer of odd \(ElectraForMaskedLM\) is unknown; use a model of the RoBERTa"):
         MaskedLM(ElectraForMaskedLM(ElectraConfig(**DEEP, **size)), tiny_lm("bert").tokenizer, "odd")
 
 
@@ -116,9 +116,9 @@ def test_an_unknown_output_layer_is_refused() -> None:
 def test_the_longest_text_is_read_as_hugging_face_reads_it(family: str) -> None:
     """RoBERTa's positions begin after that of padding, so that it has two fewer than rows in their table."""
     lm = tiny_lm(family)
-    assert lm.max_length == 64 and lm.room == 62
-    ids = torch.tensor([[*lm.opening, *[40] * lm.room, *lm.closing]])
-    torch.testing.assert_close(lm.head(lm.hidden(lm.embed(ids))), lm.model(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+    assert lm.max_length == 64 and lm.max_text_length == 62
+    ids = torch.tensor([[*lm.prefix_ids, *[40] * lm.max_text_length, *lm.suffix_ids]])
+    torch.testing.assert_close(lm.output_logits(lm.hidden(lm.embed(ids))), lm.model(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
     with pytest.raises((IndexError, RuntimeError)):
         lm.hidden(lm.embed(torch.full((1, 65), 40)))
 
@@ -126,7 +126,7 @@ def test_the_longest_text_is_read_as_hugging_face_reads_it(family: str) -> None:
 @pytest.mark.parametrize("family", MASKED)
 def test_padding_is_not_read(family: str) -> None:
     lm = tiny_lm(family)
-    short = lm.embed(torch.tensor([[*lm.opening, 40, 50, *lm.closing]]))
+    short = lm.embed(torch.tensor([[*lm.prefix_ids, 40, 50, *lm.suffix_ids]]))
     padded = torch.cat([short, lm.embed(torch.full((1, 5), 60))], 1)
     alone = lm.hidden(short)
     torch.testing.assert_close(lm.hidden(padded, lengths=[short.shape[1]])[:, : short.shape[1]], alone, rtol=1e-4, atol=1e-4)
@@ -199,7 +199,7 @@ def test_only_a_masked_template_moves_the_digest() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"template": "{mask} {input} {mask} {prompt}"}, r"has \{mask\} 2 times; there is one answer"),
+        ({"template": "{mask} {input} {mask} {prompt}"}, r"has \{mask\} 2 times; put it in at most once"),
         ({"masked_template": "{input} {prompt}"}, r"masked template '\{input\} \{prompt\}' has no \{mask\}; put it in once"),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_template_with_a_mask_is_for_masked_models() -> None:
     task = tiny_task(template=Template("{input} {prompt} {mask} !"))
     assert task.template_for(masked=True) is task.template
     for family in CAUSAL:
-        with pytest.raises(TaskError, match=r"task tiny-classification: only a masked model fills in the \{mask\}"):
+        with pytest.raises(TaskError, match=r"task tiny-classification: only a masked model predicts the \{mask\}"):
             Problem(task, tiny_lm(family))
     literal = tiny_task(template=Template("{input} {prompt} <mask>."))
     with pytest.raises(TaskError, match=r"write \{mask\} for <mask> in the template"):
@@ -222,12 +222,14 @@ def test_a_template_with_a_mask_is_for_masked_models() -> None:
 
 @pytest.mark.parametrize("family", MASKED)
 def test_generation_is_refused_before_anything_runs(family: str, tmp_path: Path) -> None:
-    task = tiny_task("generation", keep="start")
+    task = tiny_task("generation", truncate_to="start")
     for call in (lambda: Problem(task, tiny_lm(family)), lambda: evaluate("good", task, tiny_lm(family))):
-        with pytest.raises(TaskError, match="task tiny-generation asks for texts, which a masked model cannot write"):
+        with pytest.raises(
+            TaskError, match="task tiny-generation is a generation task, and a masked model cannot generate text"
+        ):
             call()
     folder = save_tiny(tmp_path / family, family)
-    with pytest.raises(TaskError, match="task plural asks for texts"):
+    with pytest.raises(TaskError, match="task plural is a generation task"):
         compare(StudyRequest.make(task="plural", lm=str(folder)), tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
@@ -241,7 +243,7 @@ def test_generation_is_refused_before_anything_runs(family: str, tmp_path: Path)
 )
 def test_an_input_with_a_special_token_is_refused_with_its_number(family: str, token: str) -> None:
     task = tiny_task(dev=[Example("the cat", "positive"), Example(f"a {token} film", "negative")])
-    with pytest.raises(TaskError, match=r"task tiny-classification, example 2 .*is no text to tiny-") as error:
+    with pytest.raises(TaskError, match=r"task tiny-classification, example 2 .*reads as a special token") as error:
         Problem(task, tiny_lm(family))
     assert repr(token) in str(error.value)
 
@@ -257,8 +259,8 @@ def test_no_input_becomes_a_second_mask(family: str, input: str) -> None:
             label_words=SHORT,
         )
         scorer = Scorer(lm, task, task.train)
-        (row,) = scorer._text_rows("good")
-        assert [i for i, token in enumerate(row.ids) if token == lm.mask_id] == [row.read]
+        (row,) = scorer._rows.build_text("good")
+        assert [i for i, token in enumerate(row.ids) if token == lm.mask_id] == [row.predict_from]
 
 
 @pytest.mark.parametrize("template", ["{input} {prompt} {mask}.", "{mask} {prompt} {input}"])
@@ -267,10 +269,10 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
     task = tiny_task(masked_template=Template(template), label_words=SHORT)
     scorer = Scorer(lm, task, task.train)
     assert lm.mask_id is not None
-    by_ids = scorer._row(0, 0, [lm.mask_id, 40])
-    (by_text, *_) = scorer._text_rows("<mask> good")
-    assert by_ids.read == (1 if template.startswith("{mask}") else len(by_ids.ids) - 3)
-    assert by_text.read == (1 if template.startswith("{mask}") else len(by_text.ids) - 3)
+    by_ids = scorer._rows.build(0, 0, [lm.mask_id, 40])
+    (by_text, *_) = scorer._rows.build_text("<mask> good")
+    assert by_ids.predict_from == (1 if template.startswith("{mask}") else len(by_ids.ids) - 3)
+    assert by_text.predict_from == (1 if template.startswith("{mask}") else len(by_text.ids) - 3)
     assert all(row.ids.count(lm.mask_id) == 2 for row in (by_ids, by_text))
 
 
@@ -282,9 +284,9 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
 def test_long_inputs_are_cut_to_fit(family: str, keep: str) -> None:
     lm = tiny_lm(family)
     long = Example("the cat sat on a mat " * 20, "positive")
-    task = fit_to_context(tiny_task(train=[long], keep=keep), lm, prompt_length=5)
+    task = fit_to_context(tiny_task(train=[long], truncate_to=keep), lm, prompt_length=5)
     assert task.inputs_cut["train"] == 1 and task.train[0].input.strip() in long.input
-    row = Scorer(lm, task, task.train)._row(0, 0, [40] * 32)
+    row = Scorer(lm, task, task.train)._rows.build(0, 0, [40] * 32)
     assert lm.max_length - 2 <= row.length <= lm.max_length
 
 
@@ -302,7 +304,7 @@ def test_validate_shows_the_mask_and_refuses_what_a_masked_model_cannot_do(famil
     assert shown.tokens.count(token) == 1 and len(shown.answer_tokens) == 1
     file.write_text("\n".join(lines))
     (finding,) = validate(tmp_path, lm).findings
-    assert finding.line == 1 and "asks for texts, which a masked model cannot write" in finding.message
+    assert finding.line == 1 and "is a generation task, and a masked model cannot generate text" in finding.message
     file.write_text("\n".join([*lines, *words, 'masked_template: "{input} {prompt}"']))
     assert "task.yaml:5: masked_template: template '{input} {prompt}' has no {mask}" in str(validate(tmp_path, lm).findings[0])
     (tmp_path / "data.csv").write_text(

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from hardprompt.data.task import Task
 from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM
-from hardprompt.lm.memory import LEAST, OVERHEAD, Memory, memory_bytes
+from hardprompt.lm.memory import MIN_BUDGET, OVERHEAD, Memory, memory_bytes
 from hardprompt.scoring import Scorer
 from tests.helpers.tiny import FAMILIES, tiny_lm, tiny_task
 
@@ -69,7 +69,7 @@ def test_running_out_of_memory_halves_the_budget_for_good(monkeypatch: pytest.Mo
     lm, task = tiny_lm("gpt2"), tiny_task()
     whole = _scored(lm, task)
     monkeypatch.setattr(lm, "memory", Memory(1 << 30))
-    monkeypatch.setattr("hardprompt.lm.memory.LEAST", 1)
+    monkeypatch.setattr("hardprompt.lm.memory.MIN_BUDGET", 1)
     monkeypatch.setattr("hardprompt.lm.memory.OVERHEAD", 0)
     hidden = lm.hidden
 
@@ -103,7 +103,7 @@ def test_what_never_fits_is_refused() -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(LMError, match="does not fit into memory"):
-        Memory(8 * LEAST).within(fails)
+        Memory(8 * MIN_BUDGET).run(fails)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -112,7 +112,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
     memory = Memory(1 << 30)
     with pytest.raises(RuntimeError, match="a shape is wrong"):
-        memory.within(fails)
+        memory.run(fails)
     assert memory.budget == 1 << 30
 
 
@@ -120,7 +120,7 @@ def test_the_least_recently_used_goes_first() -> None:
     memory, made = Memory(200), []
 
     def keep(key: str) -> str:
-        return memory.keep(key, 40, lambda: made.append(key) or key)  # type: ignore[func-returns-value]
+        return memory.cached(key, 40, lambda: made.append(key) or key)  # type: ignore[func-returns-value]
 
     assert [keep(key) for key in "abacab"] == list("abacab")
     assert made == ["a", "b", "c", "b"]

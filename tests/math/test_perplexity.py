@@ -41,7 +41,7 @@ def test_the_gradient_is_that_of_the_relaxed_prompt(family: str, two_sided: bool
     (gradient,) = torch.autograd.grad(projected_nll(lm, embeds, ids, two_sided), embeds)
 
     def states(moved: torch.Tensor) -> torch.Tensor:
-        opening, closing = lm.vocab_embeds[lm.opening], lm.vocab_embeds[lm.closing]
+        opening, closing = lm.vocab_embeds[lm.prefix_ids], lm.vocab_embeds[lm.suffix_ids]
         if not lm.masked:
             return lm.hidden(torch.cat([opening, moved])[None])[0, :-1]
         mask = lm.vocab_embeds[lm.mask_id][None]
@@ -51,7 +51,7 @@ def test_the_gradient_is_that_of_the_relaxed_prompt(family: str, two_sided: bool
     def relaxed(moved: torch.Tensor) -> float:
         with torch.no_grad():
             hidden = states(moved)
-            logits = lm.head(hidden)
+            logits = lm.output_logits(hidden)
             own = (lm.features(hidden) * moved).sum(-1) if two_sided else logits.gather(1, ids[:, None])[:, 0]
             return float((logits.logsumexp(-1) - own).mean())
 

@@ -17,8 +17,7 @@ from hardprompt.errors import ContextExceeded, TaskError
 from hardprompt.lm import FrozenLM, memory
 from hardprompt.lm.memory import Memory
 from hardprompt.lm.perplexity import log_perplexity
-from hardprompt.scoring import Scorer, Scores, TokenCount
-from hardprompt.scoring import scorer as scoring
+from hardprompt.scoring import Scorer, Scores, TokenCount, passes
 from tests.helpers.plain import plain_score, sequence
 from tests.helpers.tiny import CAUSAL, DEEP, tiny_lm, tiny_task
 
@@ -47,8 +46,8 @@ def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, prompt_fi
     lm, task = tiny_lm("gpt2"), tiny_task("generation", prompt_first)
     prompts = [[40, 50], [60], [], [70, 80, 90]]
     whole = Scorer(lm, task, task.train).score_ids(prompts)
-    monkeypatch.setattr(scoring, "TOKENS_PER_PASS", 30)
-    monkeypatch.setattr(scoring, "PASS_TOKENS", pass_tokens)
+    monkeypatch.setattr(passes, "TOKENS_PER_PASS", 30)
+    monkeypatch.setattr(passes, "PASS_TOKENS", pass_tokens)
     parts = Scorer(lm, task, task.train).score_ids(prompts)
     torch.testing.assert_close(whole.loss, parts.loss, rtol=1e-4, atol=1e-5)
     assert torch.equal(whole.correct, parts.correct)
@@ -104,12 +103,12 @@ def test_heads_read_once_change_nothing(
     monkeypatch: pytest.MonkeyPatch, family: str, template: str, kind: str, kept: bool
 ) -> None:
     lm, task = tiny_lm(family), tiny_task(kind, template=Template(template))
-    assert lm.shares_beginnings
-    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
-    monkeypatch.setattr(memory, "KEPT_SHARE", 0.5 if kept else 0.0)
+    assert lm.shares_prefixes
+    monkeypatch.setattr(passes, "PASS_TOKENS", 0)
+    monkeypatch.setattr(memory, "CACHE_SHARE", 0.5 if kept else 0.0)
     monkeypatch.setattr(lm, "memory", Memory(1 << 30))
     shared, few = _fed(lm, lambda: _everything(lm, task))
-    monkeypatch.setattr(lm, "shares_beginnings", False)
+    monkeypatch.setattr(lm, "shares_prefixes", False)
     plain, many = _fed(lm, lambda: _everything(lm, task))
     _assert_same(shared, plain)
     assert few < many
@@ -159,8 +158,8 @@ def test_models_that_keep_less_than_all_keys_take_the_plain_pass(monkeypatch: py
     torch.manual_seed(0)
     ids = {"vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     lm = FrozenLM(OTHERS[other](ids), tokenizer, other)
-    assert not lm.shares_beginnings
-    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
+    assert not lm.shares_prefixes
+    monkeypatch.setattr(passes, "PASS_TOKENS", 0)
     for template in TEMPLATES.values():
         task = tiny_task(template=Template(template))
         scores = Scorer(lm, task, task.train).score_ids([[40, 50], [60]])
@@ -177,7 +176,7 @@ def test_a_model_that_goes_on_at_the_wrong_position_is_found_out() -> None:
 
     hook = lm.model.base_model.register_forward_pre_hook(from_zero, with_kwargs=True)
     try:
-        assert not FrozenLM(lm.model, lm.tokenizer, lm.name).shares_beginnings
+        assert not FrozenLM(lm.model, lm.tokenizer, lm.name).shares_prefixes
     finally:
         hook.remove()
 
@@ -278,11 +277,11 @@ def test_the_last_layer_is_computed_where_it_is_read(family: str, kind: str) -> 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_the_nll_of_a_prompt_comes_out_of_the_same_pass(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     lm, task = tiny_lm(family), tiny_task(prompt_first=True)
-    monkeypatch.setattr(scoring, "PASS_TOKENS", 0)
+    monkeypatch.setattr(passes, "PASS_TOKENS", 0)
     prompts = [(40, 50), (60,), (), (70, 80, 90)]
     found: dict[tuple[int, ...], torch.Tensor] = {}
     Scorer(lm, task, task.train, prompt_nll=found).score_ids(prompts)
-    scored = [ids for ids in prompts if len(ids) + len(lm.opening) > 1]
+    scored = [ids for ids in prompts if len(ids) + len(lm.prefix_ids) > 1]
     assert set(scored) <= set(found)
     for ids in scored:
         assert float(found[ids]) == pytest.approx(log_perplexity(lm, ids), rel=1e-4)

@@ -163,8 +163,8 @@ def test_continuations_end_with_the_context(family: str) -> None:
     lm = tiny_lm(family)
     task = tiny_task("classification")
     scorer = Scorer(lm, task, task.test[:1])
-    length = 1 + scorer.room_behind(1) - 2
-    assert scorer.room_behind(length) == 2
+    length = 1 + scorer.tokens_left(1) - 2
+    assert scorer.tokens_left(length) == 2
     one, two = (HardPrompt.from_ids(lm, [token] * length) for token in (40, 50))
     found = continuation_kl(one, two, scorer, tokens=20)
     assert found == continuation_kl(one, two, scorer, tokens=3) and found["distance"] > 0

@@ -42,8 +42,8 @@ def test_a_template_has_both_places_once(template: str) -> None:
     [
         ({"train": []}, "the train split is empty"),
         ({"dev": [Example("x", "neutral")]}, "dev example 1: label 'neutral' is none of positive, negative"),
-        ({"label_words": {"positive": "good"}}, "one label word is no choice"),
-        ({"keep": "middle"}, "keep 'middle' is none of start, end"),
+        ({"label_words": {"positive": "good"}}, "a single label word"),
+        ({"truncate_to": "middle"}, "truncate_to 'middle' is none of start, end"),
         ({"match": "contains"}, "match 'contains' is none of exact, starts-with"),
         ({"label_words": {}, "test": [Example("x", " ")]}, "test example 1: the target text is empty"),
     ],

@@ -110,7 +110,7 @@ def test_a_prompt_of_an_input_is_rewarded_on_it_alone() -> None:
     drawn = PromptVecEnv(env.space, lambda prompts: Reward(np.zeros(len(prompts))), 2, draw=lambda count: [0, 3])
     lm = env.problem.lm
     states = [
-        lm.hidden(lm.embed(torch.tensor([lm.opening + lm.encode(env.problem.task.train[i].input)])))[0, -1] for i in (0, 3)
+        lm.hidden(lm.embed(torch.tensor([lm.prefix_ids + lm.encode(env.problem.task.train[i].input)])))[0, -1] for i in (0, 3)
     ]
     np.testing.assert_allclose(drawn.reset(), torch.stack(states).numpy(), atol=1e-5)
 
@@ -133,7 +133,7 @@ def test_the_state_is_the_lms_and_the_head_gives_its_logits() -> None:
 
 def test_only_the_fluent_actions_are_left() -> None:
     problem = _problem()
-    first = problem.lm.model(torch.tensor([problem.lm.opening])).logits[0, -1, problem.allowed]
+    first = problem.lm.model(torch.tensor([problem.lm.prefix_ids])).logits[0, -1, problem.allowed]
     best = set(problem.allowed[first.topk(9).indices].tolist())
     assert set(action_ids(problem, problem.lm, fluent=9).tolist()) == best
     space = PromptSpace(problem, observation="state", fluent=9)

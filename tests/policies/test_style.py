@@ -68,7 +68,7 @@ def test_a_prompt_is_worth_the_best_of_its_outputs(microworld: FrozenLM) -> None
 def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> None:
     """One candidate at each place is greedy decoding, as Hugging Face does it."""
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
-    ids = torch.tensor([microworld.opening + microworld.encode('make it good "the soup was awful." "')])
+    ids = torch.tensor([microworld.prefix_ids + microworld.encode('make it good "the soup was awful." "')])
     drawn = reward._sampled(ids, 6)
     expected = microworld.model.generate(ids, do_sample=False, max_new_tokens=6, min_new_tokens=6, pad_token_id=0)
     assert drawn.tolist() == expected[:, ids.shape[1] :].tolist()

@@ -78,15 +78,15 @@ LONG = "the soup was lovely and " * 40
 # name -> (task.yaml, files, the findings expected: level, file, line, pattern)
 Case = tuple[str, dict[str, str], list[tuple[str, str, int | None, str]]]
 WRONG: dict[str, Case] = {
-    "no yaml": ("template: [\n", {}, [("error", "task.yaml", 2, "no YAML")]),
-    "tab": ("template: x\n\tdata: y\n", {}, [("error", "task.yaml", 2, "no YAML")]),
+    "no yaml": ("template: [\n", {}, [("error", "task.yaml", 2, "not valid YAML")]),
+    "tab": ("template: x\n\tdata: y\n", {}, [("error", "task.yaml", 2, "not valid YAML")]),
     "empty file": ("", {}, [("error", "task.yaml", 1, "expected fields")]),
     "a list": ("- template\n", {}, [("error", "task.yaml", 1, "expected fields")]),
-    "two documents": (YAML + "---\na: b\n", {}, [("error", "task.yaml", 12, "no YAML.*another document")]),
+    "two documents": (YAML + "---\na: b\n", {}, [("error", "task.yaml", 12, "not valid YAML.*another document")]),
     "bad byte": (YAML.replace("mood", "caf\udce9"), {}, [("error", "task.yaml", 1, "byte 0xe9 is not UTF-8")]),
     "unknown field": (swapped("label_words", "label_word"), {}, [("error", "task.yaml", 7, "did you mean 'label_words'")]),
     "unknown column field": (swapped("  answer:", "  anser:"), {}, [("error", "task.yaml", 6, "did you mean 'answer'")]),
-    "field twice": (YAML + "name: again\n", {}, [("error", "task.yaml", 12, "'name' is there twice; the first is on line 1")]),
+    "field twice": (YAML + "name: again\n", {}, [("error", "task.yaml", 12, "'name' is repeated; the first is on line 1")]),
     "'template' is missing": (
         swapped('template: "{input} {prompt}:"\n', ""),
         {},
@@ -97,7 +97,7 @@ WRONG: dict[str, Case] = {
     "template no text": (swapped('"{input} {prompt}:"', "[a]"), {}, [("error", "task.yaml", 2, "template: expected text")]),
     "name with a slash": (swapped("name: mood", "name: a/b"), {}, [("error", "task.yaml", 1, "name: ")]),
     "data file not there": (swapped("data.csv", "date.csv"), {}, [("error", "task.yaml", 3, "no file .*date.csv; .*relative")]),
-    "data of no format": (swapped("data.csv", "task.yaml"), {}, [("error", "task.yaml", 3, "no ending that says")]),
+    "data of no format": (swapped("data.csv", "task.yaml"), {}, [("error", "task.yaml", 3, "no known file extension")]),
     "data unknown part": (
         swapped("data: data.csv", "data:\n  trian: data.csv"),
         {},
@@ -107,7 +107,7 @@ WRONG: dict[str, Case] = {
     "match beside label words": (
         YAML + "match: starts-with\n",
         {},
-        [("error", "task.yaml", 12, "'starts-with' is of generation, and there are label words")],
+        [("error", "task.yaml", 12, "'starts-with' is for generation, and there are label words")],
     ),
     "columns no fields": (
         swapped("columns:\n  input: text\n  answer: label", "columns: text"),
@@ -122,14 +122,14 @@ WRONG: dict[str, Case] = {
         {},
         [("error", "task.yaml", 7, "label_words: expected fields such as NAME: VALUE")],
     ),
-    "one label word": (swapped("  negative: bad\n", ""), {}, [("error", "task.yaml", 7, "one label word is no choice")]),
+    "one label word": (swapped("  negative: bad\n", ""), {}, [("error", "task.yaml", 7, "a single label word")]),
     "labels of two cases": (YAML.replace("negative", "Positive"), {}, [("error", "task.yaml", 7, "upper and lower case")]),
     "label word empty": (swapped(": bad", ": ''"), {}, [("error", "task.yaml", 9, "expected text that is not empty")]),
     "label word missing": (swapped(": bad", ":"), {}, [("error", "task.yaml", 9, "expected text; got None")]),
     "label that is a truth value": (
         swapped("positive:", "yes:", text=YAML),
         {"data_csv": CSV.replace("positive", "yes")},
-        [("error", "task.yaml", 8, "no text to YAML but a bool; put it in quotes: 'yes'")],
+        [("error", "task.yaml", 8, "not a text in YAML but a bool; put it in quotes: 'yes'")],
     ),
     "match": (YAML + "match: exactly\n", {}, [("error", "task.yaml", 12, "match: ")]),
     "reference prompts a text": (
@@ -165,7 +165,7 @@ WRONG: dict[str, Case] = {
         [("error", "data.csv", 1, "no column txt; the columns are text, label, split")],
     ),
     "data empty": (YAML, {"data_csv": ""}, [("error", "data.csv", 1, "the file is empty")]),
-    "no rows": (YAML, {"data_csv": "text,label\n"}, [("error", "task.yaml", 3, "holds no example")]),
+    "no rows": (YAML, {"data_csv": "text,label\n"}, [("error", "task.yaml", 3, "has no example")]),
     "unknown labels": (
         YAML,
         data("the food was x,neutral,train", "the food was y,0,dev"),
@@ -185,7 +185,7 @@ WRONG: dict[str, Case] = {
     "bytes and quotes": (
         YAML,
         data("caf\udce9,positive,train", '"the" food,positive,train'),
-        [("error", "data.csv", 7, "byte 0xe9 is not UTF-8"), ("error", "data.csv", 8, "no row of a csv file")],
+        [("error", "data.csv", 7, "byte 0xe9 is not UTF-8"), ("error", "data.csv", 8, "not a valid csv row")],
     ),
     "twice in two parts": (
         YAML,
@@ -238,7 +238,7 @@ WRONG: dict[str, Case] = {
         [
             ("error", "data.jsonl", 2, "missing label"),
             ("error", "data.jsonl", 3, "not JSON"),
-            ("error", "data.jsonl", 4, "text is no text but 7"),
+            ("error", "data.jsonl", 4, "text is not a text but 7"),
             ("error", "task.yaml", 9, "no example has the label 'negative'"),
         ],
     ),
@@ -287,13 +287,13 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + p]
     ("text", "line", "message"),
     [
         ("!!python/object/apply:os.system ['touch ran']\n", 1, "python/object"),
-        ("template: !!python/name:os.system\n", 1, "has no tags"),
-        (YAML + "source: !!python/object/new:os.system ['touch ran']\n", 12, "has no tags"),
-        (YAML + "source: !mine x\n", 12, "has no tags"),
-        (BOMB, 9, "no anchors and aliases"),
-        ("a: &a [*a]\n", 1, "no anchors and aliases"),
-        ("a: " + "[" * 5_000 + "]" * 5_000 + "\n", 1, "within one another"),
-        ("<<: {template: x}\n" + YAML, 1, "no text to YAML but a merge"),
+        ("template: !!python/name:os.system\n", 1, "tags are not allowed"),
+        (YAML + "source: !!python/object/new:os.system ['touch ran']\n", 12, "tags are not allowed"),
+        (YAML + "source: !mine x\n", 12, "tags are not allowed"),
+        (BOMB, 9, "anchors and aliases are not allowed"),
+        ("a: &a [*a]\n", 1, "anchors and aliases are not allowed"),
+        ("a: " + "[" * 5_000 + "]" * 5_000 + "\n", 1, "nested lists and mappings"),
+        ("<<: {template: x}\n" + YAML, 1, "not a text in YAML but a merge"),
     ],
 )
 def test_nothing_in_a_yaml_file_runs(
@@ -400,7 +400,7 @@ def test_one_reader_reports_or_stops(tmp_path: Path) -> None:
     file.write_bytes(b"a,b\n1,2\n1\n\xff,2\n3,4\n")
     found: list[DataError] = []
     note: Callable[[DataError], None] = found.append
-    assert [line for line, _ in read_rows(file, report=note)] == [2, 4, 5]
+    assert [line for line, _ in read_rows(file, on_error=note)] == [2, 4, 5]
     with pytest.raises(DataError) as first:
         list(read_rows(file))
     assert str(first.value) == str(found[0]) and [error.line for error in found] == [3, 4]

@@ -76,7 +76,9 @@ def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
     assert config["base_model_name_or_path"] == "someone/model"
     vectors = load_file(tmp_path / "adapter_model.safetensors")
     assert list(vectors) == ["prompt_embeddings"]
-    assert torch.equal(vectors["prompt_embeddings"][0], lm.vocab_embeds[lm.opening[0]]), "the start token is the first vector"
+    assert torch.equal(vectors["prompt_embeddings"][0], lm.vocab_embeds[lm.prefix_ids[0]]), (
+        "the start token is the first vector"
+    )
     said = json.loads((tmp_path / "hardprompt.json").read_text(encoding="utf-8"))
     assert said == {"vectors_before": 1, "template": "{prompt} {input}", "task": "x"}
 

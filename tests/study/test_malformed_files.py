@@ -52,8 +52,9 @@ def twin(problem, config):
     return [[1]]
 """
 FILMS = """
-from hardprompt.data.datasets import DataTask, Layout
-films = DataTask(name="films", template="{input} {prompt}", layouts=(Layout("{text}"),), label_words={"0": "bad", "1": "good"})
+from hardprompt.data.datasets import ColumnLayout, DataTask
+words = {"0": "bad", "1": "good"}
+films = DataTask(name="films", template="{input} {prompt}", layouts=(ColumnLayout("{text}"),), label_words=words)
 """
 YAML = """\
 template: "{input} {prompt}:"
@@ -260,10 +261,10 @@ TASKS_ASKED = {
         r"defines several \(task, other\); choose one with x\.py:name",
         {"x.py": TASKS + "other = Task(**vars(task))"},
     ),
-    "that is none": Wrong("compare --task tasks.py:number", "is no task but int"),
-    "function that raises": Wrong("compare --task tasks.py:raises", "makes no task of split 'default': KeyError"),
-    "function of nothing": Wrong("compare --task tasks.py:none", "is no task but NoneType"),
-    "folder without a task": Wrong(f"{WORDS} --task tiny", r"tiny is no task: it has no task\.yaml; .*new-task"),
+    "that is none": Wrong("compare --task tasks.py:number", "is not a task but int"),
+    "function that raises": Wrong("compare --task tasks.py:raises", "cannot make a task of split 'default': KeyError"),
+    "function of nothing": Wrong("compare --task tasks.py:none", "is not a task but NoneType"),
+    "folder without a task": Wrong(f"{WORDS} --task tiny", r"tiny is not a task: it has no task\.yaml; .*new-task"),
     "folder not there": Wrong(f"{WORDS} --task ./nowhere", "no task nowhere; give a folder"),
     "split": Wrong(f"{WORDS} --splits default,other", "no split 'other'"),
     "split of a built-in one": Wrong("optimize pez --split other", "no split 'other'; it has 'default'"),
@@ -275,7 +276,7 @@ TASKS_ASKED = {
     "reference prompt of a built-in one": Wrong("compare --reference-prompt x", r"belong to a \.jsonl task"),
     "label words of a built-in one": Wrong("evaluate --text x --label-words a=b,c=d", r"belong to a \.jsonl task"),
     "match of a python file": Wrong(f"{WORDS} --match starts-with", r"belong to a \.jsonl task"),
-    "match beside label words": Wrong(f"{GOOD} --match starts-with", "'starts-with' is of generation, .* leave it out"),
+    "match beside label words": Wrong(f"{GOOD} --match starts-with", "'starts-with' is for generation, .* leave it out"),
     "match": Wrong(f"{LINES} mood.jsonl --match exactly", "match 'exactly' is none of exact, starts-with"),
     "file without a template": Wrong("compare --task mood.jsonl", "--template"),
     "template without prompt": Wrong(f"{GOOD} --template '{{input}} is'", r"\{prompt\} 0 times; put it in exactly once"),
@@ -285,7 +286,7 @@ TASKS_ASKED = {
     "label word of several tokens": Wrong(f"{GOOD} --label-words positive=good,negative=dreadful", "'dreadful' is . tokens"),
     "label words of one token": Wrong(f"{GOOD} --label-words positive=good,negative=good", "are the same token"),
     "label word that is one": Wrong(
-        f"{LINES} x.jsonl --label-words good=good", "one label word is no choice", {"x.jsonl": LINE % "train"}
+        f"{LINES} x.jsonl --label-words good=good", "a single label word", {"x.jsonl": LINE % "train"}
     ),
     "label twice": Wrong(f"{GOOD} --label-words a=good,b=bad,b=no", "names a label twice"),
     "label words of another form": Wrong(f"{GOOD} --label-words good,bad", "not a list of pairs such as 0=terrible,1=great"),
@@ -296,8 +297,8 @@ TASKS_ASKED = {
     "real data not given": Wrong("compare --task present-past", "needs its data: give --data PATH, a folder with"),
     "real data that cannot be fetched": Wrong("compare --task sst2", "task sst2 needs its data: give --data PATH"),
     "real data not there": Wrong(f"{SST2} none", "no file or folder none; give --data"),
-    "real data of no format": Wrong(f"{SST2} x.txt", r"x\.txt has no ending that says its format", {"x.txt": "x"}),
-    "folder without real data": Wrong(f"{SST2} tiny", r"tiny holds no data; expected files such as train\.tsv"),
+    "real data of no format": Wrong(f"{SST2} x.txt", r"x\.txt has no known file extension", {"x.txt": "x"}),
+    "folder without real data": Wrong(f"{SST2} tiny", r"tiny has no data; expected files such as train\.tsv"),
     "real data of another task": Wrong(f"{SST2} mood.jsonl --task sst5", "has no example of very negative"),
     "shots zero": Wrong(f"{SST2} few --shots 0", "shots: .*greater than 0"),
     "shots more than there are": Wrong(
@@ -335,14 +336,16 @@ TASK_FILES = {
         r"own/task\.yaml:1: no field 'templat'; did you mean 'template'",
         {"own/task.yaml": "templat: x\n"},
     ),
-    "yaml, tab": Wrong(f"{WORDS} --task own", r"own/task\.yaml:2: no YAML", {"own/task.yaml": "template: x\n\tdata: y\n"}),
+    "yaml, tab": Wrong(
+        f"{WORDS} --task own", r"own/task\.yaml:2: not valid YAML", {"own/task.yaml": "template: x\n\tdata: y\n"}
+    ),
     "yaml, tag": Wrong(
         f"{WORDS} --task own/task.yaml",
-        r"own/task\.yaml:1: .*no tags",
+        r"own/task\.yaml:1: .*tags are not allowed",
         {"own/task.yaml": "a: !!python/object/apply:os.system ['touch ran']\n"},
     ),
     "yaml, anchors": Wrong(
-        f"{WORDS} --task own", r"own/task\.yaml:1: &a: .*no anchors", {"own/task.yaml": "a: &a [x, x]\nb: [*a, *a]\n"}
+        f"{WORDS} --task own", r"own/task\.yaml:1: &a: .*anchors and aliases", {"own/task.yaml": "a: &a [x, x]\nb: [*a, *a]\n"}
     ),
     "yaml, UTF-16": Wrong(f"{WORDS} --task own", "byte 0xff is not UTF-8", {"own/task.yaml": YAML.encode("utf-16")}),
     "yaml, data with a wrong row": Wrong(
@@ -365,11 +368,11 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
     "tsv, empty": ("x.tsv", "", r"x\.tsv:1: the file is empty"),
     "tsv, ragged": ("x.tsv", "text\tlabel\na\t0\na\tb\t0\n", r"x\.tsv:3: 3 fields, expected 2 .*use csv"),
     "tsv, ragged after empty lines": ("x.tsv", "\n\ntext\tlabel\na\n", r"x\.tsv:4: 1 fields, expected 2"),
-    "tsv, columns of one name": ("x.tsv", "text\ttext\na\tb\n", r"x\.tsv:1: two columns of one name"),
+    "tsv, columns of one name": ("x.tsv", "text\ttext\na\tb\n", r"x\.tsv:1: two columns have the same name"),
     "tsv, line break in a field": ("x.tsv", 'text\tlabel\n"two\nlines"\t0\n', r"x\.tsv:2: 1 fields, expected 2"),
     "tsv, old Mac line ends": ("x.tsv", "text\tlabel\ra\t0\rb\t1\r", r"x\.tsv:1: a carriage return within the line; end lines"),
     "tsv, blanks": ("x.tsv", "text\tlabel\n \n", r"x\.tsv:2: 1 fields, expected 2"),
-    "tsv, header alone": ("x.tsv", "sentence\tlabel\n", "holds no example with its answer"),
+    "tsv, header alone": ("x.tsv", "sentence\tlabel\n", "has no example with an answer"),
     "tsv, other columns": (
         "x.tsv",
         "title\tlabel\na\t1\n",
@@ -389,14 +392,14 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
     "csv, quote never closed": (
         "x.csv",
         'text,label\na,0\n"never,1\nb,0\n',
-        r"x\.csv:3: no row of a csv file \(unexpected end",
+        r"x\.csv:3: not a valid csv row \(unexpected end",
     ),
-    "csv, text after a quote": ("x.csv", 'text,label\n"a" b,0\n', r"x\.csv:2: no row of a csv file \(',' expected after"),
-    "csv, old Mac line ends": ("x.csv", "text,label\ra,0\r", r"x\.csv:1: no row of a csv file"),
+    "csv, text after a quote": ("x.csv", 'text,label\n"a" b,0\n', r"x\.csv:2: not a valid csv row \(',' expected after"),
+    "csv, old Mac line ends": ("x.csv", "text,label\ra,0\r", r"x\.csv:1: not a valid csv row"),
     "csv, a field too large": (
         "x.csv",
         "text,label\n" + "a" * 200_000 + ",0\n",
-        r"x\.csv:2: no row of a csv file \(field larger",
+        r"x\.csv:2: not a valid csv row \(field larger",
     ),
     "csv, NUL bytes": ("x.csv", b"text,label\na,0\n\0\0\0,1\n", r"x\.csv:3: a NUL byte"),
     "jsonl, cut off": ("x.jsonl", A + '\n{"text": \n', r"x\.jsonl:2: not JSON"),
@@ -408,8 +411,8 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
     "jsonl, too long a number": ("x.jsonl", '{"text": ' + "9" * 5_000 + "}\n", r"x\.jsonl:1: JSON that cannot be read"),
     "jsonl, no object": ("x.jsonl", '"text"\n', r"x\.jsonl:1: expected an object"),
     "jsonl, field missing": ("x.jsonl", A + '\n{"label": 1}\n', r"x\.jsonl:2: missing text"),
-    "jsonl, no text": ("x.jsonl", '{"text": 7, "label": 1}', r"x\.jsonl:1: text is no text but 7"),
-    "jsonl, label of wrong type": ("x.jsonl", '{"text": "a", "label": 1.5}', r"x\.jsonl:1: label is no text but 1\.5"),
+    "jsonl, no text": ("x.jsonl", '{"text": 7, "label": 1}', r"x\.jsonl:1: text is not a text but 7"),
+    "jsonl, label of wrong type": ("x.jsonl", '{"text": "a", "label": 1.5}', r"x\.jsonl:1: label is not a text but 1\.5"),
     "jsonl, split missing": ("x.jsonl", A[:-1] + ', "split": "dev"}\n' + A, r"x\.jsonl:2: split '' is none of train, dev, v"),
     "jsonl, split of wrong type": ("x.jsonl", A[:-1] + ', "split": [1]}', r"x\.jsonl:1: split '\[1\]' is none of train"),
     "json, cut off": ("x.json", f"[{A},\n\n{{}}, {{]", r"x\.json:3: not JSON"),
@@ -417,12 +420,12 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
     "json, no list": ("x.json", A, r"x\.json:1: expected a list of objects"),
     "json, not UTF-8": ("x.json", b'[{"text": "a"},\n{"text": "\xff"}]', r"x\.json:2: byte 0xff is not UTF-8"),
     "json, empty": ("x.json", "", r"x\.json:1: not JSON"),
-    "json, label null": ("x.json", '[{"text": "a",\n "label": null}]', r"x\.json:1: label is no text but None"),
+    "json, label null": ("x.json", '[{"text": "a",\n "label": null}]', r"x\.json:1: label is not a text but None"),
 }
 """Name -> file, what it holds, and what is said of it as the data of a task."""
 
 FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
-    "two files of a part": ({"d/dev.tsv": "", "d/validation.csv": ""}, r"holds both dev\.tsv and validation\.csv; leave one"),
+    "two files of a part": ({"d/dev.tsv": "", "d/validation.csv": ""}, r"contains both dev\.tsv and validation\.csv; keep one"),
     "two splits of a name": (
         {"d/4-3/train.tsv": "", "d/16-3/train.tsv": ""},
         "has several splits that end in '3'; choose .*: 16-3, 4-3",
@@ -521,7 +524,7 @@ RECIPE = "tasks: [mood.jsonl]\nmodels: [tiny]\n"
 RECIPES = {
     "none": Wrong("run", r"name a recipe, .*such as runs/quick\.yaml"),
     "not there": Wrong("run none.yaml", r"none\.yaml: cannot be read"),
-    "no YAML": Wrong("run x.yaml", r"x\.yaml:2: no YAML", {"x.yaml": "tasks: [a\n"}),
+    "no YAML": Wrong("run x.yaml", r"x\.yaml:2: not valid YAML", {"x.yaml": "tasks: [a\n"}),
     "not UTF-8": Wrong("run x.yaml", r"x\.yaml:2: byte 0xff is not UTF-8", {"x.yaml": b"a: b\n\xff"}),
     "field": Wrong("run x.yaml", r"x\.yaml:3: no field 'sedes'; did you mean 'seeds'", {"x.yaml": RECIPE + "sedes: [1]\n"}),
     "value": Wrong("run x.yaml", r"x\.yaml:3: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE + "seeds: [a]\n"}),
@@ -549,7 +552,7 @@ OWN = {
     "new, a name of the catalogue": Wrong("new-task plural", "a task with the name plural is installed; choose another name"),
     "new, below a file": Wrong("new-task mood --out mood.jsonl", "cannot create the folder mood.jsonl/mood: .*another --out"),
     "validate nothing": Wrong("validate ./nowhere", "no task nowhere; give a folder"),
-    "validate a data file": Wrong("validate mood.jsonl", r"mood\.jsonl is no task; expected a folder"),
+    "validate a data file": Wrong("validate mood.jsonl", r"mood\.jsonl is not a task; expected a folder"),
     "validate a file that raises": Wrong("validate x.py", r"x\.py fails: NameError", {"x.py": "task = Task()"}),
     "validate a task without data": Wrong(
         "validate x.py", r"x\.py is a task whose data are given with --data; check a folder", {"x.py": FILMS}

@@ -192,7 +192,7 @@ REFUSED = {
     "the task model, written in another way": (["@/one/../tiny"], "is the task model"),
     "two of one name": (["@/one", "@/other/one"], "two of the readers are called 'one' in the record; leave one out, or"),
     "no such folder": (["@/one", "@/none"], "no model folder .*none; give an existing folder"),
-    "no model": (["@/other"], "other is no model folder"),
+    "no model": (["@/other"], "other is not a model folder"),
 }
 
 

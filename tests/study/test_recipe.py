@@ -200,10 +200,10 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
         (BASE + TWO + "    weights: [-1]\n", "r.yaml:16: weights: a weight must be"),
         ("about: nothing\n", "r.yaml:?1?: no task is given; name at least one"),
         ("- a\n- b\n", "r.yaml:1: expected fields"),
-        ("tasks: [a\n", "r.yaml:2: no YAML"),
-        ("tasks: &x [a]\n", "r.yaml:1: &x: .*no anchors"),
-        ('a: "\\UFFFFFFFF"\n', "r.yaml: no YAML: "),
-        ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: .*no tags"),
+        ("tasks: [a\n", "r.yaml:2: not valid YAML"),
+        ("tasks: &x [a]\n", "r.yaml:1: &x: .*anchors and aliases are not"),
+        ('a: "\\UFFFFFFFF"\n', "r.yaml: not valid YAML: "),
+        ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: .*tags are not allowed"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text: str, says: str, planned: Callable[..., list[PlannedStudy]]) -> None:

@@ -1,0 +1,157 @@
+"""The token sequences that are scored, called rows: one for each pair of a prompt and an example.
+
+A row of a causal model is bos + before + prompt + after (+ target), where "before" and "after" are the parts of the filled
+template around the prompt. A row of a masked model is [CLS] + before + prompt + after + [SEP], with the mask token in either
+part. Hard prompts are inserted as token ids, soft prompts as embeddings. A text is filled into the template and tokenized as a
+whole, as it would be deployed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardprompt.data.task import Example, Task
+from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.scoring.answers import answer_tokens
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence.
+
+    Attributes:
+        ids: known token ids; 0 in the place of soft vectors.
+        soft_start: position of the first soft vector.
+        answer: token ids of the answer that are fed after `ids`.
+        prompt: index of the prompt.
+        example: index of the example.
+        predict_from: position whose state predicts the first token of the answer: the last one of `ids`, or that of the mask.
+        predictions: number of positions whose states predict the answer, from `predict_from` on.
+        prefix_length: number of tokens at the beginning that other rows may share.
+    """
+
+    ids: list[int]
+    soft_start: int
+    answer: list[int]
+    prompt: int
+    example: int
+    predict_from: int
+    predictions: int
+    prefix_length: int = 0
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.ids) + len(self.answer)
+
+
+class RowBuilder:
+    """Builds the rows of a task's examples.
+
+    Args:
+        lm: the model that reads the rows.
+        task: template, label words and match.
+        examples: what to score on.
+
+    Attributes:
+        template: the template of this kind of model.
+        prompt_first: whether rows of one prompt share what stands up to the end of the prompt. Otherwise, rows of one example
+            share what stands before the prompt.
+        prefixes: for each example, the token ids before the prompt.
+        starts_with_prompt: whether the prompt is the first text of every row.
+
+    Raises:
+        TaskError: an input contains one of the model's special tokens, or the template is for the other kind of model.
+    """
+
+    def __init__(self, lm: FrozenLM, task: Task, examples: Sequence[Example]) -> None:
+        self._lm = lm
+        self._task = task
+        self._examples = examples
+        self.template = task.template_for(lm.masked)
+        self._mask_first = self.template.text.find("{mask}") < self.template.text.find("{prompt}")
+        self._refuse_special_tokens()
+        around = [self.template.around(example.input) for example in examples]
+        self._before = lm.encode_many([before for before, _ in around])
+        self._after = lm.encode_after([after for _, after in around])
+        self._after_nothing = lm.encode_many([after for _, after in around])
+        self.prompt_first = all(ids == self._before[0] for ids in self._before)
+        self.prefixes = tuple((*lm.prefix_ids, *ids) for ids in self._before)
+        self.starts_with_prompt = not any(self._before) and all(self._after)
+        answers = [example.answer for example in examples]
+        self._targets: list[list[int]] = [[] for _ in answers] if task.label_words else answer_tokens(lm, task, answers)
+
+    def build(self, prompt: int, example: int, prompt_ids: list[int]) -> Row:
+        """The row of a hard prompt, or of a soft one with zeros for its ids.
+
+        Raises:
+            ContextExceeded: the row is longer than the model's context.
+        """
+        before = self._lm.prefix_ids + self._before[example]
+        after = self._after if prompt_ids or self._before[example] else self._after_nothing
+        ids = before + prompt_ids + after[example] + self._lm.suffix_ids
+        shared = len(before) + len(prompt_ids) * self.prompt_first
+        predict_from = self._answer_position(ids)  # never part of the shared prefix
+        answer = self._targets[example]
+        predictions = self._predictions(answer)
+        row = Row(ids, len(before), answer, prompt, example, predict_from, predictions, min(shared, predict_from))
+        return self.checked(row)
+
+    def build_text(self, text: str) -> list[Row]:
+        """The rows of a prompt as text, one for each example."""
+        filled = [self.template.fill(example.input, text) for example in self._examples]
+        whole = [self._lm.prefix_ids + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
+        rows = (
+            Row(ids, 0, self._targets[n], 0, n, self._answer_position(ids), self._predictions(self._targets[n]))
+            for n, ids in enumerate(whole)
+        )
+        return [self.checked(row) for row in rows]
+
+    def prefix_rows(self) -> list[Row]:
+        """What stands before the prompt in every example, as rows; the same ones for every subset of the examples."""
+        return [Row(list(ids), len(ids), [], 0, n, len(ids) - 1, 0, len(ids)) for n, ids in enumerate(self.prefixes) if ids]
+
+    def prefix_owner(self, row: Row) -> int:
+        """The prompt or the example whose rows share their prefix with this one."""
+        return row.prompt if self.prompt_first else row.example
+
+    def count_tokens(self, rows: list[Row]) -> int:
+        """Logical LM tokens of rows: all but the special tokens around each."""
+        around = len(self._lm.prefix_ids) + len(self._lm.suffix_ids)
+        return sum(row.length - around for row in rows)
+
+    def checked(self, row: Row) -> Row:
+        """The row itself, if the model can read it."""
+        if row.length > self._lm.max_length:
+            start = self._examples[row.example].input[:40]
+            raise ContextExceeded(
+                f"task {self._task.name}, example {row.example + 1} ({start!r}...): {row.length} tokens with its prompt, "
+                f"but the context of {self._lm.name} is {self._lm.max_length}; shorten the input or the prompt"
+            )
+        if not row.ids:
+            raise TaskError(
+                f"task {self._task.name}, example {row.example + 1}: no text precedes the answer, "
+                f"and {self._lm.name} has no beginning-of-sequence token; put text into the template"
+            )
+        return row
+
+    def _answer_position(self, ids: list[int]) -> int:
+        if not self._lm.masked:
+            return len(ids) - 1
+        masks = [position for position, token in enumerate(ids) if token == self._lm.mask_id]
+        return masks[0 if self._mask_first else -1]  # other mask tokens belong to the prompt
+
+    def _predictions(self, answer: list[int]) -> int:
+        """From how many positions an answer is predicted; the last one of an exact match predicts the end."""
+        return 1 if self._task.label_words else len(answer) + (self._task.match == "exact")
+
+    def _refuse_special_tokens(self) -> None:
+        for number, example in enumerate(self._examples, 1):
+            if token := self._lm.special_token_in(example.input):
+                raise TaskError(
+                    f"task {self._task.name}, example {number} ({example.input[:40]!r}...): its input contains {token!r}, "
+                    f"which {self._lm.name} reads as a special token and not as text; write it in another way"
+                )
+        if self._lm.masked and self._lm.tokenizer.mask_token in self.template.text:
+            token = self._lm.tokenizer.mask_token
+            raise TaskError(f"task {self._task.name}: write {{mask}} for {token} in the template {self.template.text!r}")

@@ -1,0 +1,95 @@
+"""Generated answers: the loss of a target text, and whether greedy decoding gives it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hardprompt.data.task import Example, Task
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.scoring.passes import ForwardPasses, Pass
+from hardprompt.scoring.rows import Row
+
+MAX_BLANKS = 8
+"""Tokens of blanks before an answer, after which greedy decoding is stopped."""
+
+
+class TargetJudge:
+    """Scores the targets of a generation task.
+
+    Args:
+        lm: the frozen model.
+        task: the task, whose `match` decides what is correct.
+        examples: the examples that rows refer to.
+        passes: what embeds the rows that are decoded further.
+    """
+
+    def __init__(self, lm: FrozenLM, task: Task, examples: Sequence[Example], passes: ForwardPasses) -> None:
+        self._lm = lm
+        self._task = task
+        self._examples = examples
+        self._passes = passes
+        self._verdict = lru_cache(maxsize=100_000)(self._judge)
+
+    def loss_and_correct(self, done: Pass, rows: Sequence[Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Loss (B,) and correctness (B,) of the targets; the logits of all rows and positions are computed at once."""
+        exact = self._task.match == "exact"
+        hidden = done.hidden
+        counts = [row.predictions for row in rows]
+        row_of = torch.tensor([b for b, count in enumerate(counts) for _ in range(count)], device=hidden.device)
+        at = [first + t for first, count in zip(done.predict_from, counts, strict=True) for t in range(count)]
+        log_probs = self._lm.output_logits(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
+        is_end = torch.tensor(
+            [t == len(row.answer) for row, count in zip(rows, counts, strict=True) for t in range(count)],
+            device=hidden.device,
+        )
+        targets = torch.tensor(
+            [([*row.answer, 0])[t] for row, count in zip(rows, counts, strict=True) for t in range(count)],
+            device=hidden.device,
+        )
+        token = log_probs.gather(-1, targets[:, None]).squeeze(-1)
+        if exact:
+            token = torch.where(is_end, log_probs[:, self._lm.end_ids].logsumexp(-1), token)
+        loss = -torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, token)
+        greedy = log_probs.argmax(-1)
+        hit = torch.where(is_end, torch.isin(greedy, self._lm.end_ids), greedy == targets) if exact else greedy == targets
+        misses = torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, (~hit).float())
+        correct = misses == 0
+        offsets = torch.tensor([0, *counts]).cumsum(0)
+        for b in (~correct).nonzero().flatten().tolist():
+            correct[b] = self._correct_in_other_tokens(greedy[offsets[b] : offsets[b + 1]].tolist(), rows[b], soft)
+        return loss, correct
+
+    @torch.no_grad()
+    def _correct_in_other_tokens(self, greedy: list[int], row: Row, soft: Tensor | None) -> bool:
+        """Whether greedy decoding spells the target in other tokens than the target's own.
+
+        No further forward pass is needed unless the first deviating token spells a part of the target.
+        """
+        target = self._examples[row.example].answer.strip()
+        same = next(t for t, token in enumerate([*row.answer, None]) if greedy[t] != token)
+        spelled = row.answer[:same] + greedy[same : same + 1]
+        verdict = self._verdict(tuple(spelled), target)
+        while verdict is None:
+            longer = replace(row, answer=spelled)
+            hidden = self._lm.hidden(self._passes.embeds([longer], [0], [longer.length], soft))[0, -1]
+            spelled.append(int(self._lm.output_logits(hidden).argmax()))
+            if len(row.ids) + len(spelled) >= self._lm.max_length or len(spelled) > len(target.encode()) + MAX_BLANKS:
+                return False
+            verdict = self._verdict(tuple(spelled), target)
+        return verdict
+
+    def _judge(self, answer: tuple[int, ...], target: str) -> bool | None:
+        """Whether decoded answer tokens are correct; None while both are possible."""
+        ended = bool((self._lm.end_ids == answer[-1]).any())
+        text = self._lm.decode(answer)
+        line = text.lstrip(" ").split("\n")[0]
+        if self._task.match == "starts-with":
+            if line.startswith(target):
+                return True
+        elif ended or "\n" in text.lstrip(" "):
+            return line.strip() == target
+        begun = line.strip().rstrip("\ufffd")  # a character whose last bytes are not decoded yet
+        return None if not ended and target.startswith(begun) else False

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 PROCESS_BYTES = 512 << 20
-"""Memory of a process without its model and its budget: about 280 MB for the libraries (`runs/reliability.md`), the rest for data."""
+"""Memory of a process without model and budget: about 280 MB for the libraries (`runs/reliability.md`), the rest for data."""
 
 
 @dataclass(frozen=True)

@@ -523,7 +523,7 @@ PROMPTS = {
         {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
     ),
     "report of no geometry": Wrong(
-        "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
+        "report places", r"places/geometry\.yaml does not describe a geometry study", {"places/geometry.yaml": "request: 7"}
     ),
     "vectors not named": Wrong(
         "inspect --run unnamed-soft --number 3", "does not hold the vectors of this soft prompt; use its proj"

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 PROCESS_BYTES = 512 << 20
-"""Memory of a process without its model and its budget: 250 MB for the libraries (`runs/reliability.md`), the rest for data."""
+"""Memory of a process without model and budget: about 280 MB for the libraries (`runs/reliability.md`), the rest for data."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def process_count(
         The number, and why it is smaller than the requested one (empty if it is not).
 
     Example:
-        >>> from hardprompt.study import StudyRequest
+        >>> from hardprompt.records.request import StudyRequest
         >>> info = StudyInfo(StudyRequest(), (), "category", "microworld", {}, 1800)
         >>> process_count(None, MachineResources(cores=8, memory=9 << 30), [info], runs=20, threads=1)
         (3, '')

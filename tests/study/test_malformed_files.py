@@ -460,12 +460,12 @@ STUDIES = {
     "report of NUL bytes": Wrong("report nul-points", r"nul-points/points\.jsonl:1: not JSON"),
     "report of depth": Wrong("report deep-points", r"deep-points/points\.jsonl:1: not JSON"),
     "report of a line without its text": Wrong(
-        "report textless", r"points\.jsonl:1: not a point .*the field 'prompt_text' is missing"
+        "report textless", r"points\.jsonl:1: not a result of a study.*the field 'prompt_text' is missing"
     ),
-    "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a point .*\(test_correct: .*match"),
+    "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a result of a study.*\(test_correct: .*match"),
     "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: .*the field 'roundtrip_ok' is missing"),
     "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: .*\(log_perplexity: expected a number"),
-    "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a point .*'fine'"),
+    "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a result of a study.*'fine'"),
 }
 
 PROMPTS = {
@@ -483,7 +483,7 @@ PROMPTS = {
     "text beyond the context": Wrong(f"inspect {TINY} --text '{'good ' * 80}'", "but tiny has room for 63; shorten it"),
     "number of no run": Wrong("evaluate --text x --number 1", "--number selects a run of a study; give its folder with --run"),
     "seed of no run": Wrong("inspect --ids 5 --seed 1", "--seed selects a run of a study"),
-    "number and seed": Wrong("evaluate --run study --number 1 --seed 3", "by --number or by --seed, not by both"),
+    "number and seed": Wrong("evaluate --run study --number 1 --seed 3", "with --number or with --seed, not with both"),
     "run of no study": Wrong("evaluate --run tiny", r"tiny holds no study: it has no study\.yaml"),
     "run not there": Wrong("inspect --run study --number 4", "has no run 4; there are 3, numbered from 1"),
     "run zero": Wrong("evaluate --run study --number 0", "has no run 0; there are 3"),
@@ -513,7 +513,7 @@ PROMPTS = {
         {"x.safetensors": save({"a": torch.zeros(2, 16), "b": torch.zeros(2, 16)})},
     ),
     "report of no geometry": Wrong(
-        "report places", r"places/geometry\.yaml cannot be read", {"places/geometry.yaml": "request: 7"}
+        "report places", r"places/geometry\.yaml does not describe a geometry study", {"places/geometry.yaml": "request: 7"}
     ),
     "vectors not named": Wrong(
         "inspect --run unnamed-soft --number 3", "does not hold the vectors of this soft prompt; use its proj"
@@ -566,13 +566,14 @@ GEOMETRY = {
     "task": Wrong(f"{PLACES} --task plurel", "no task 'plurel'; did you mean 'plural'"),
     "task twice": Wrong(f"{PLACES} --task tasks.py:task", "tasks: every name must be given once"),
     "two tasks of one name": Wrong(
-        f"{PLACES} --task own2.py", "two of the tasks are called alike: words, words", {"own2.py": TASKS}
+        f"{PLACES} --task own2.py", "two of the tasks have the same name: words, words", {"own2.py": TASKS}
     ),
     "words of several tokens": Wrong(
-        f"{PLACES} --word cathedral --word zebra", r"one token of tiny, but 'cathedral' is \d, 'zebra' is \d; take other words"
+        f"{PLACES} --word cathedral --word zebra",
+        r"one token of tiny, but 'cathedral' is \d, 'zebra' is \d; choose other words",
     ),
-    "word twice": Wrong(f"{PLACES} --word film", "words: name each once"),
-    "word without letters": Wrong(f"{PLACES} --word ' '", "words: name each once, and none without a name"),
+    "word twice": Wrong(f"{PLACES} --word film", "words: every name must be given once"),
+    "word without letters": Wrong(f"{PLACES} --word ' '", "words: every name must be given once, and must not be blank"),
     "published words": Wrong(
         "geometry --task tasks.py:task --lm tiny --device cpu", "must be one token of tiny, but 'bird' is"
     ),
@@ -585,7 +586,7 @@ GEOMETRY = {
     "seed negative": Wrong(f"{PLACES} --seed -1", "seed: expected a number of at least 0; got -1"),
     "memory": Wrong(f"{PLACES} --memory 4", "memory: give a size of at least 256MB"),
     "data that no task takes": Wrong(
-        f"{PLACES} --data few", "data and shots belong to tasks on real data; none of tasks.py:task"
+        f"{PLACES} --data few", "data and shots are for tasks on real data; none of tasks.py:task"
     ),
     "data not given": Wrong("geometry --task present-past --word cat", "needs its data: give --data PATH"),
     "another study": Wrong(f"{PLACES} --out study", "study is not empty and holds no geometry study; choose another --out"),

@@ -234,8 +234,8 @@ def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COST
     """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
     The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
-    lowest cost. Means are over tasks and the units that ran at all weights, as many of each task as the task with the fewest has; the
-    result is None if a task has none. Over several tasks the interval resamples them too.
+    lowest cost. Means are over tasks and the units that ran at all weights, as many of each task as the task with the fewest
+    has; the result is None if a task has none. Over several tasks the interval resamples them too.
     """
     own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
     weights = {p.weight for points in own for p in points}

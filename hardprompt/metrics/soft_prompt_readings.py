@@ -34,6 +34,7 @@ def soft_prompt_readings(
         `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
 
     Example:
+        >>> import torch
         >>> from hardprompt import SoftPrompt, load_lm, load_task
         >>> lm, task = load_lm("microworld"), load_task("plural")
         >>> vectors = lm.vocab_embeds[lm.encode("give the plural")]

@@ -234,9 +234,14 @@ def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS
 def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COSTS[0]) -> np.ndarray | None:
     """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
-    The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
-    lowest cost. Means are over tasks and the units that ran at all weights; each task has as many as the task with the fewest.
-    The result is None if a task has none. Over several tasks the interval resamples them too.
+        The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
+    <<<<<<< HEAD
+        lowest cost. Means are over tasks and the units that ran at all weights; each task has as many as the task with the fewest.
+        The result is None if a task has none. Over several tasks the interval resamples them too.
+    =======
+        lowest cost. Means are over tasks and the units that ran at all weights, as many of each task as the task with the fewest
+        has; the result is None if a task has none. Over several tasks the interval resamples them too.
+    >>>>>>> meas
     """
     own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
     weights = {p.weight for points in own for p in points}

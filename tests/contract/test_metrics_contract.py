@@ -6,6 +6,7 @@ HARDPROMPT_METRICS=path.py:name python -m pytest tests/contract/test_metrics_con
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,15 @@ import torch
 
 from hardprompt.data.catalogue import load_task
 from hardprompt.data.task import Task
+from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import Metric, ScoredPrompt, all_metrics, load_metric
+from hardprompt.metrics import Metric, ScoredPrompt, all_metrics, load_metric, metric
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.records.request import StudyRequest
+from hardprompt.records.schema import run_record
 from hardprompt.scoring import Scorer
+from hardprompt.study import evaluate
+from hardprompt.study.loading import load_metrics
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 METRICS = [*all_metrics(), *os.environ.get("HARDPROMPT_METRICS", "").split()]
@@ -83,3 +89,57 @@ def test_it_orders_its_controls(name: str, microworld: FrozenLM) -> None:
             break
     assert higher and lower, "a metric has a value for its own controls"
     assert sum(higher) > sum(lower)
+
+
+OWN_METRIC = Path(__file__).parents[2] / "runs" / "own_metric.py"
+INPUT_OVERLAP = f"{OWN_METRIC}:input_overlap"
+
+
+def test_a_metric_of_a_user_is_one_short_file_and_lands_in_the_record() -> None:
+    """It is computed when the request names it, and the record holds it under its name."""
+    lines = OWN_METRIC.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30 and sum("import" in line for line in lines) == 1
+    task = tiny_task()
+    [own] = load_metrics(StudyRequest.make(metrics=(INPUT_OVERLAP,)))
+    found = evaluate(f"{task.test[0].input} xyz", task, tiny_lm("gpt2"), metrics=[own])
+    assert found["metrics"] == {"input-overlap": pytest.approx(1 - 1 / (1 + len(task.test[0].input.split())))}
+    assert evaluate("the cat", task, tiny_lm("gpt2"))["metrics"] == {}
+
+
+def test_metrics_that_cannot_be_computed_are_refused() -> None:
+    for names, error, said in (
+        (("perplexty",), UnknownName, "no metric 'perplexty'"),
+        ((f"{OWN_METRIC}:inside_and_outside",), RequestError, "is not a metric; decorate the function"),
+        ((INPUT_OVERLAP, INPUT_OVERLAP), RequestError, "metric 'input-overlap' is computed already"),
+        (("kl",), RequestError, "metric 'kl' is computed already"),
+    ):
+        with pytest.raises(error, match=said):
+            load_metrics(StudyRequest.make(metrics=names))
+
+
+def test_the_values_of_a_metric_are_numbers() -> None:
+    """Text is refused in one line that names the metric."""
+    words = metric("words", unit="words", better="none", prompts="any", controls=lambda lm, task: ("a", "b"))(shouted)
+    with pytest.raises(RunError, match="metric words returned 'A FILM'; return a number, None or a flat dict of these"):
+        evaluate("a film", tiny_task(), tiny_lm("gpt2"), metrics=[words])
+
+
+def shouted(scored: Any) -> Any:
+    """The text in upper case."""
+    return scored.hard.text.upper()
+
+
+def test_unknown_keys_of_a_record_are_kept() -> None:
+    """What another version wrote comes back as it was, in the order of the fields."""
+    line = {
+        "optimizer": "pez",
+        "task": "t",
+        "lm": "m",
+        "split": "13",
+        "seed": 0,
+        "weight": 0.5,
+        "status": "failed",
+        "error": "x",
+    }
+    run = run_record(line | {"added": {"later": 1}})
+    assert run.as_json() == line | {"added": {"later": 1}} and list(run.as_json())[:6] == list(line)[:6]

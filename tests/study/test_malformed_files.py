@@ -462,7 +462,9 @@ STUDIES = {
     "report of a line without its text": Wrong(
         "report textless", r"points\.jsonl:1: not a result of a study.*the field 'prompt_text' is missing"
     ),
-    "report of a verdict that is none": Wrong("report unsure", r"points\.jsonl:1: not a result of a study.*\(test_correct: .*match"),
+    "report of a verdict that is none": Wrong(
+        "report unsure", r"points\.jsonl:1: not a result of a study.*\(test_correct: .*match"
+    ),
     "report without a round trip": Wrong("report unmeant", r"points\.jsonl:1: .*the field 'roundtrip_ok' is missing"),
     "report of a text for a number": Wrong("report worded", r"points\.jsonl:1: .*\(log_perplexity: expected a number"),
     "report of an unknown status": Wrong("report half-done", r"points\.jsonl:1: not a result of a study.*'fine'"),

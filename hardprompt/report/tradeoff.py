@@ -235,13 +235,8 @@ def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COST
     """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
         The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
-    <<<<<<< HEAD
-        lowest cost. Means are over tasks and the units that ran at all weights; each task has as many as the task with the fewest.
-        The result is None if a task has none. Over several tasks the interval resamples them too.
-    =======
-        lowest cost. Means are over tasks and the units that ran at all weights, as many of each task as the task with the fewest
-        has; the result is None if a task has none. Over several tasks the interval resamples them too.
-    >>>>>>> meas
+    lowest cost. Means are over tasks and over the units that ran at all weights; every task has as many units as the task with
+    the fewest. The result is None if a task has none. Over several tasks the interval resamples the tasks too.
     """
     own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
     weights = {p.weight for points in own for p in points}

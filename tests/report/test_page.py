@@ -185,7 +185,7 @@ def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[
 
 def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
     study, points = quick
-    with pytest.raises(StudyError, match=r"study\.yaml: request of tomorrow: extra inputs"):
+    with pytest.raises(StudyError, match=r"study\.yaml: no field 'request of tomorrow'"):
         page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
 
 

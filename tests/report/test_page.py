@@ -409,7 +409,10 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("hardprompt.compare", lambda request, out: asked.append((request, out)), raising=False)
         exec(text, {})
     else:
-        monkeypatch.setattr(cli, "_run_study", lambda request, out, *_: asked.append((request, str(out))))
+        monkeypatch.setattr(
+            "hardprompt.study.runner.run_study", lambda request, out, *_, **options: asked.append((request, str(out)))
+        )
+        monkeypatch.setattr("hardprompt.cli.search.print_studies", lambda *_: None)
         program, *words = shlex.split(text.replace("\\\n", ""))
         answer = CliRunner().invoke(cli.app, words)
         assert (program, answer.exit_code) == ("hardprompt", 0), answer.output

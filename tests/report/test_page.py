@@ -186,7 +186,7 @@ def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[
 
 def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
     study, points = quick
-    with pytest.raises(StudyError, match=r"study\.yaml: request of tomorrow: extra inputs"):
+    with pytest.raises(StudyError, match=r"study\.yaml: no field 'request of tomorrow'"):
         page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
 
 
@@ -415,7 +415,10 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("hardprompt.compare", lambda request, out: asked.append((request, out)), raising=False)
         exec(text, {})
     else:
-        monkeypatch.setattr(cli, "_run_study", lambda request, out, *_: asked.append((request, str(out))))
+        monkeypatch.setattr(
+            "hardprompt.study.runner.run_study", lambda request, out, *_, **options: asked.append((request, str(out)))
+        )
+        monkeypatch.setattr("hardprompt.cli.search.print_studies", lambda *_: None)
         program, *words = shlex.split(text.replace("\\\n", ""))
         answer = CliRunner().invoke(cli.app, words)
         assert (program, answer.exit_code) == ("hardprompt", 0), answer.output

@@ -117,7 +117,7 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
         >>> lm = load_lm("microworld")
         >>> ids = torch.tensor(lm.encode("give the plural"))
         >>> nll = projected_nll(lm, lm.embed(ids).requires_grad_(), ids)
-        >>> abs(float(nll) - log_perplexity(lm, ids.tolist())) < 1e-4
+        >>> abs(nll.item() - log_perplexity(lm, ids.tolist())) < 1e-4
         True
     """
     fed = embeds.to(lm.vocab_embeds.dtype)

@@ -16,6 +16,7 @@ from scipy import stats
 from hardprompt.experiments.claims.measurement import Measure
 from hardprompt.metrics.geometry import crossed_interval
 from hardprompt.records.frontier import differences
+from hardprompt.records.schema import RunRecord
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean, resample, times_drawn
 from hardprompt.stats.comparison import EXACT, comparisons, holm, permutation_test, probability_of_improvement
 from hardprompt.stats.estimate import Estimate, verdict
@@ -165,7 +166,7 @@ def test_one_value_per_task_has_one_interval_everywhere() -> None:
         run | {"optimizer": "empty", "test_correct": [0] * 40},
         run | {"optimizer": "pez", "test_correct": values.tolist()},
     ]
-    frontier = differences(points)[0]["empty"]
+    frontier = differences([RunRecord.model_construct(**point) for point in points])[0]["empty"]
     found = Measure(mean="x", of={}).estimate([{"task": str(task), "x": float(x)} for task, x in enumerate(values)])
     grid = crossed_interval(torch.tensor(values, dtype=torch.double)[:, None])
     assert found is not None and frontier["n"] == found.n == grid.n == 40

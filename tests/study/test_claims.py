@@ -239,7 +239,7 @@ def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     status, out, said = ask([*command, "--recorded"])
     assert "not complete" not in said
     assert json.loads(out) == [found] and before == {file: file.stat().st_mtime_ns for file in before}
-    assert "PEZ is no worse than AutoPrompt_SGD" in (tmp_path / "claims.md").read_text()
+    assert "PEZ is not worse than AutoPrompt_SGD" in (tmp_path / "claims.md").read_text()
     assert json.loads((tmp_path / "claims.json").read_text()) == [found]
     cut = folder / "category-microworld-pez" / "points.jsonl"
     cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:2]))

@@ -215,7 +215,8 @@ OPTIMIZERS = {
     "option no choice": Wrong("optimize pez -o pez.projection=manhattan", "option pez.projection: .*'cosine'"),
     "init text without text": Wrong("optimize pez -o pez.init=text", "needs an init_text"),
     "gap reward without labels": Wrong(
-        f"optimize rl --task tasks.py:task {TINY} -o rl.reward=gap", "'gap' needs label words, and task words generates"
+        f"optimize rl --task tasks.py:task {TINY} -o rl.reward=gap",
+        "the reward 'gap' needs label words, and task words has none",
     ),
     "manual without reference prompts": Wrong(f"{WORDS} --optimizers manual", "has no reference prompts"),
 }
@@ -450,7 +451,9 @@ STUDIES = {
     "report of tabs": Wrong("report tabs", r"tabs/study\.yaml cannot be read: .*line 2"),
     "report of binary": Wrong("report binary", r"binary/study\.yaml cannot be read"),
     "report of a tag": Wrong("report tagged", r"tagged/study\.yaml cannot be read: .*python/object"),
-    "report of half a study": Wrong("report hollow", r"hollow/study\.yaml is no study .the field 'vocabulary_size' is missing"),
+    "report of half a study": Wrong(
+        "report hollow", r"hollow/study\.yaml does not describe a study .the field 'vocabulary_size' is missing"
+    ),
     "report of a value out of range": Wrong("report no-words", r"\(vocabulary_size: expected a number of at least 2"),
     "report of a front without values": Wrong("report priced", "the field 'known_front.0.test_accuracy' is missing"),
     "report of a newer study": Wrong("report newer", "study.yaml: no field 'colour'.*another version"),

@@ -55,9 +55,9 @@ def test_a_live_model_is_left_as_it_was(tmp_path: Path, family: str, kind: Any) 
     [
         ({"stps": 3}, "no argument or pez option 'stps'; did you mean 'steps'"),
         ({"wieght": 0.1}, "no argument or pez option 'wieght'; did you mean 'weight'"),
-        ({"steps": 0}, "option pez.steps: input should be greater than 0, got 0"),
+        ({"steps": 0}, "option pez.steps: expected a number greater than 0; got 0"),
         ({"weight": -1.0}, "weights: a weight must be a finite number of at least 0"),
-        ({"prompt_length": 0}, "prompt-length: input should be greater than 0"),
+        ({"prompt_length": 0}, "prompt_length: expected a number greater than 0; got 0"),
         ({"task": "plurel"}, "no task 'plurel'; did you mean 'plural'"),
         ({"optimizer": "pex"}, "no optimizer 'pex'; did you mean 'pez'"),
         ({"task": 3}, "task must be a name, a folder, a hardprompt.Task; got int"),

@@ -548,8 +548,9 @@ def test_a_value_that_json_cannot_say_is_a_failed_run(request_of: Callable[..., 
 def test_an_undefined_objective_fails_its_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
     """A prompt whose objective on dev is not a number is never recorded as a result."""
     body = (
-        "problem.dev.score_ids = lambda *a: type('S', (), {'loss': __import__('torch').tensor([[float('nan')]]), "
-        "'correct': __import__('torch').tensor([[True]])})\n    problem.score_on_dev([[1]])\n    return [[1]]"
+        "import torch\n    from hardprompt.scoring import Scores\n"
+        "    scores = Scores(torch.tensor([[float('nan')]]), torch.tensor([[True]]), None)\n"
+        "    problem.dev.score_ids = lambda prompts: scores\n    problem.score_on_dev([[1]])\n    return [[1]]"
     )
     table = compare(request_of(optimizers=(user_file(tmp_path, body),), seeds=(0,)), tmp_path / "study")
     assert list(table.status) == ["failed"] and "not a number" in table.error[0]

@@ -28,8 +28,8 @@ _MODULES = {
     "StudyRequest": "hardprompt.records.request",
     "Task": "hardprompt.data.task",
     "Template": "hardprompt.data.task",
-    "compare": "hardprompt.study",
-    "evaluate": "hardprompt.study",
+    "compare": "hardprompt.study.runner",
+    "evaluate": "hardprompt.study.evaluation",
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
     "load_metric": "hardprompt.metrics",
@@ -39,9 +39,9 @@ _MODULES = {
     "load_task": "hardprompt.data.catalogue",
     "metric": "hardprompt.metrics",
     "new_task": "hardprompt.custom_task.scaffold",
-    "optimize": "hardprompt.study",
+    "optimize": "hardprompt.study.single_run",
     "optimizer": "hardprompt.optimizers",
-    "run": "hardprompt.study",
+    "run": "hardprompt.study.runner",
     "run_optimizer": "hardprompt.optimizers",
     "validate": "hardprompt.custom_task.validate",
 }
@@ -62,7 +62,9 @@ if TYPE_CHECKING:
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points
     from hardprompt.scoring import Scorer
-    from hardprompt.study import compare, evaluate, optimize, run
+    from hardprompt.study.evaluation import evaluate
+    from hardprompt.study.runner import compare, run
+    from hardprompt.study.single_run import optimize
 
 
 def __getattr__(name: str) -> Any:

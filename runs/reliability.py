@@ -43,9 +43,9 @@ from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.training import train_prompts
 from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.records.store import Store
-from hardprompt.study import read_recipe
 from hardprompt.study.engine import Job, SilentListener
 from hardprompt.study.planner import planned_studies
+from hardprompt.study.recipe import read_recipe
 
 RECIPES = Path(__file__).parent
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")

@@ -6,10 +6,3 @@ runs in this process, `workers.py` in several processes, as many as `resources.p
 machines. `runner.py` asks an engine for the missing runs and keeps the record, until all are made or `cancellation.py` stops
 the study. `evaluation.py` measures any prompt, and `single_run.py` runs one optimizer without a record.
 """
-
-from hardprompt.study.evaluation import evaluate
-from hardprompt.study.recipe import read_recipe
-from hardprompt.study.runner import compare, run
-from hardprompt.study.single_run import optimize
-
-__all__ = ["compare", "evaluate", "optimize", "read_recipe", "run"]

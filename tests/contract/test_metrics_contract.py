@@ -21,7 +21,7 @@ from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import run_record
 from hardprompt.scoring import Scorer
-from hardprompt.study import evaluate
+from hardprompt.study.evaluation import evaluate
 from hardprompt.study.loading import load_metrics
 from tests.helpers.tiny import tiny_lm, tiny_task
 

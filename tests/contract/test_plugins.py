@@ -15,7 +15,7 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.optimizers import Config, Problem, all_optimizers, load_optimizer, optimizer, run_optimizer
 from hardprompt.records.request import StudyRequest
 from hardprompt.report.listing import list_optimizers, list_tasks
-from hardprompt.study import compare
+from hardprompt.study.runner import compare
 from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
 
 OWN_OPTIMIZER = Path(__file__).parents[2] / "runs" / "own_optimizer.py"

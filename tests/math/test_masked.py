@@ -33,7 +33,7 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.report.listing import LISTINGS
 from hardprompt.scoring import Scorer, TokenCount
 from hardprompt.scoring.truncation import fit_to_context
-from hardprompt.study import compare
+from hardprompt.study.runner import compare
 from tests.helpers.tiny import CAUSAL, DEEP, MASKED, WIDE, save_tiny, tiny_lm, tiny_task
 
 SHORT = {"positive": "a", "negative": "b"}

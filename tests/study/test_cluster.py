@@ -17,11 +17,11 @@ import pytest
 import hardprompt
 from hardprompt.errors import RequestError
 from hardprompt.records.store import Store, versions
-from hardprompt.study import read_recipe
 from hardprompt.study.cluster import ATTEMPTS, _configure, _IncompatibleMachine, _make, _open, inputs
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import planned_studies
+from hardprompt.study.recipe import read_recipe
 from tests.helpers.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")

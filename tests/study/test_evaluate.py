@@ -23,9 +23,10 @@ from hardprompt.records.prompt_ref import PromptRef, load_prompt
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.scoring import Scorer
-from hardprompt.study import compare, evaluate
+from hardprompt.study.evaluation import evaluate
 from hardprompt.study.loading import load_tasks
 from hardprompt.study.measure import measure
+from hardprompt.study.runner import compare
 from tests.helpers import Ask
 from tests.helpers.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
 

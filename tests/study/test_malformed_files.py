@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 
 from hardprompt.records.request import StudyRequest
-from hardprompt.study import compare
+from hardprompt.study.runner import compare
 from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny, tiny_task, write_jsonl
 

@@ -19,9 +19,10 @@ from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.write import write_report
-from hardprompt.study import compare, evaluate
+from hardprompt.study.evaluation import evaluate
 from hardprompt.study.loading import load_readers
 from hardprompt.study.measure import measure
+from hardprompt.study.runner import compare
 from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
 
 Point = dict[str, Any]

@@ -16,13 +16,13 @@ from hardprompt.errors import RequestError, StudyError
 from hardprompt.lm.memory import BUDGET
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
-from hardprompt.study import compare
 from hardprompt.study.engine import SilentListener
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.loading import load_optimizers, load_tasks
 from hardprompt.study.planner import PlannedStudy, planned_studies
 from hardprompt.study.recipe import RecipeFile, read_recipe, recipe_schema
 from hardprompt.study.resources import MachineResources, process_count
+from hardprompt.study.runner import compare
 from tests.helpers import Ask
 from tests.helpers.tiny import write_recipe
 

@@ -30,11 +30,11 @@ from hardprompt.report.write import write_report
 from hardprompt.scoring import Scorer
 from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.pareto import hypervolume, non_dominated
-from hardprompt.study import compare
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 from hardprompt.study.loading import load_optimizers
 from hardprompt.study.planner import plan
+from hardprompt.study.runner import compare
 from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
 
 OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")

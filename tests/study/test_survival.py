@@ -30,10 +30,10 @@ from hardprompt.experiments.geometry.training import train_prompts
 from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.records.lock import LOCK_FILE, STOP_FILE, locked
 from hardprompt.records.store import Store
-from hardprompt.study import read_recipe
 from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.engine import Job, SilentListener
 from hardprompt.study.loaded_study import Progress
+from hardprompt.study.recipe import read_recipe
 from tests.helpers.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")

@@ -8,7 +8,7 @@ import torch
 from hardprompt.data.catalogue import load_task
 from hardprompt.lm import FrozenLM, load_lm, log_perplexity
 from hardprompt.metrics import scrutability
-from hardprompt.study import evaluate
+from hardprompt.study.evaluation import evaluate
 
 TEXT = "once upon a time there was a little girl who wanted to play with her friend in the park"
 

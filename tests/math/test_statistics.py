@@ -16,6 +16,7 @@ from scipy import stats
 from hardprompt.experiments.claims.measurement import Measure
 from hardprompt.metrics.geometry import crossed_interval
 from hardprompt.records.frontier import differences
+from hardprompt.records.schema import RunRecord
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean, resample, times_drawn
 from hardprompt.stats.comparison import EXACT, comparisons, holm, permutation_test, probability_of_improvement
 from hardprompt.stats.estimate import Estimate, verdict
@@ -160,10 +161,10 @@ def test_times_drawn_by_counting(indices: np.ndarray) -> None:
 def test_one_value_per_task_has_one_interval_everywhere() -> None:
     """As test examples of a record, as tasks of a claim and as tasks of a geometry study, within the error of the draws."""
     values = np.random.default_rng(1).integers(2, size=40)
-    run = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
+    run: dict[str, Any] = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
     points = [
-        run | {"optimizer": "empty", "test_correct": [0] * 40},
-        run | {"optimizer": "pez", "test_correct": values.tolist()},
+        RunRecord.model_construct(**run, optimizer="empty", test_correct=[0] * 40),
+        RunRecord.model_construct(**run, optimizer="pez", test_correct=values.tolist()),
     ]
     frontier = differences(points)[0]["empty"]
     found = Measure(mean="x", of={}).estimate([{"task": str(task), "x": float(x)} for task, x in enumerate(values)])

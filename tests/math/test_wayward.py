@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_the_optimizer_is_the_training_of_the_experiment() -> None:
     """Its candidates are the checkpoints; its objective on dev is the task loss plus gamma times the distance."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     found = load_optimizer("wayward")
-    options = {"steps": 30, "batch_size": 4, "evaluate_every": 10, "learning_rate": 0.05}
+    options: dict[str, Any] = {"steps": 30, "batch_size": 4, "evaluate_every": 10, "learning_rate": 0.05}
     problem = Problem(task, lm, prompt_length=2, seed=1)
     result = run_optimizer(found, problem, found.configure({"target": "good film", "gamma": 0.5, **options}))
     target = target_prompt(lm, task.template, "good film")

@@ -36,7 +36,7 @@ from hardprompt.report.tradeoff import (
     weight_means,
 )
 from hardprompt.report.write import write_report
-from tests.helpers.pages import HOSTILE, QUICK, Reader, failure, planted
+from tests.helpers.pages import HOSTILE, QUICK, Reader, failure, finished_runs, planted
 
 Point = dict[str, Any]
 
@@ -237,7 +237,7 @@ def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list
 def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
     """A mark per mean and run within the frame, the cheaper to the right, the better on top; every prompt can be read."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     shown = tradeoff(runs, frontier(runs, 7.74), cost, gain)
     drawn = tradeoff_chart(shown)
     assert [series.name for series in drawn.series] == list(optimizer_marks(runs))
@@ -261,7 +261,7 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
 def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
     study, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     drawn = tradeoff_chart(tradeoff(runs, frontier(runs, 7.74, study["known_front"])))
     by_name = {series.name: series for series in drawn.series}
     soft = by_name["soft"].marks[0]
@@ -276,7 +276,7 @@ def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any
 def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The stairs go through its members, but for those that are no better on test than a cheaper one."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     found = frontier(runs, 7.74)
     members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
     stairs = front_stairs(runs, worst=7.74)
@@ -287,7 +287,7 @@ def test_a_band_is_the_mean_of_the_fronts() -> None:
     """Two seeds by hand: 0.5 from 2 nats on and 1 from 4; 0.7 from 3 on. One that lacks a weight is left out."""
 
     def run(seed: int, weight: float, cost: float, accuracy: float) -> RunRecord:
-        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
+        of: dict[str, Any] = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
         return RunRecord.model_construct(**of, deployed_dev_accuracy=accuracy, deployed_test_accuracy=accuracy)
 
     points = [run(0, 0, 4, 1.0), run(0, 1, 2, 0.5), run(1, 0, 3, 0.7), run(1, 1, 3.5, 0.6), run(2, 0, 1, 1.0)]
@@ -304,7 +304,7 @@ def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[s
     other = [
         p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
     ]
-    shown = mean_tradeoff([run_records(points), run_records(other)])
+    shown = mean_tradeoff([finished_runs(points), finished_runs(other)])
     assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
         "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
     }  # fmt: skip
@@ -320,7 +320,7 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
 
     def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> RunRecord:
         curve = [CurveStep(lm_tokens=tokens, dev_accuracy=accuracy) for tokens, accuracy in steps]
-        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
+        of: dict[str, Any] = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
         return RunRecord.model_construct(**of, lm_tokens_forward=100 + 50 * seed, lm_tokens_backward=50)
 
     runs = [run(0, (10, 0.2), (100, 0.8)), run(1, (50, 0.6)), run(0, (10, 0.0), weight=0.3)]
@@ -335,7 +335,7 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
 def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """One run: the range of the axis is not empty, and the marks are where the frame is."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     for cost in COSTS:
         drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), cost))
         assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
@@ -345,7 +345,7 @@ def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]
     """Forty weights on nearly one place: some labels are left out, none is written over another."""
     _, points = quick
     places = [{"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
-    many = run_records(points[8] | place for place in places)
+    many = finished_runs(points[8] | place for place in places)
     labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
     assert 3 <= len(labels) < 40
     starts = {"start": 0.0, "end": 1.0, "middle": 0.5}

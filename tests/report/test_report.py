@@ -220,7 +220,7 @@ def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
     points = [
         p.model_copy(update={"seed": 2 * i + p.seed, "prompt_text": p.prompt_text + "x" * 2000 * (runs > 1)})
         for i in range(runs)
-        for p in shown.points
+        for p in shown.done
     ]
     page = report_page([replace(shown, points=tuple(points)), replace(shown, points=tuple(points))])
     assert len(page.encode()) < LARGEST and ("So that the page stays small" in page) == (runs > 1)

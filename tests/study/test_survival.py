@@ -460,8 +460,8 @@ def work(kind: str, inputs: Path, out: Path) -> None:
         train_prompts(request, out)
     elif kind == "wayward":
         kinds = ("prose", "own definition")
-        request = WaywardPairs(tasks=("plural",), kinds=kinds, gammas=(0.0,), steps=1, batch_size=4, evaluate_every=1)
-        wayward_pairs(request, out)
+        pairs = WaywardPairs(tasks=("plural",), kinds=kinds, gammas=(0.0,), steps=1, batch_size=4, evaluate_every=1)
+        wayward_pairs(pairs, out)
     else:
         recipe = (inputs / "r.yaml").read_text(encoding="utf-8")
         with patch("hardprompt.experiments.claims.records.recipe_text", lambda name: recipe):  # the shipped ones take minutes

@@ -47,7 +47,7 @@ def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str 
 # Every task
 
 
-def test_the_real_tasks_are_on_offer_and_whole() -> None:
+def test_the_catalogue_describes_every_real_task() -> None:
     """Each says where its data come from and how to cite them, and is described without them."""
     assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", *RELATIONS}
     for name in REAL:
@@ -60,7 +60,7 @@ def test_the_real_tasks_are_on_offer_and_whole() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_without_data_one_line_says_what_to_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_without_its_data_raises_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(TaskError, match=f"task {name} needs its data: give --data PATH, a folder") as caught:
         load_task(name)
@@ -85,7 +85,7 @@ def test_published_few_shot_splits(name: str, shared: Path) -> None:
     assert len({task.digest for task in tasks}) == 5
 
 
-def test_few_shot_splits_drawn_anew(shared: Path) -> None:
+def test_few_shot_splits_are_drawn_by_name(shared: Path) -> None:
     """The same split name draws the same examples, another one others, and test stays the published one."""
     folder = shared / "data" / "fewshot" / "sst-2"
     first, again, other = (load_task("sst2", split, folder, shots=8) for split in ("13", "13", "7"))
@@ -106,14 +106,14 @@ def test_relations_are_split_as_published(name: str, shared: Path) -> None:
     assert load_task(name, "7", shared / "data" / "relations").test != task.test
 
 
-def test_boolq_in_one_piece(shared: Path) -> None:
+def test_boolq_in_one_file(shared: Path) -> None:
     task = load_task("boolq", data=shared / "data" / "boolq" / "validation.jsonl")
     assert sizes(task) == (1280, 320, 400) and set(Counter(e.answer for e in task.test)) == {"True", "False"}
     assert all(example.input.endswith("?") and "\n" in example.input for example in task.test)
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
+def test_label_words_and_inputs_fit_the_small_real_model(name: str, shared: Path) -> None:
     """Label words are single tokens of it, and every input fits its context with a prompt, or is cut."""
     lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")
     data = shared / "data" / ("boolq" if name == "boolq" else "relations" if name in RELATIONS else "fewshot")
@@ -126,7 +126,7 @@ def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
 # Forms
 
 
-def test_glue(tmp_path: Path) -> None:
+def test_glue_data_without_test_labels(tmp_path: Path) -> None:
     """Its test has no labels: dev is the test, and dev is a fifth of train without what is in test or repeated."""
     write(tmp_path, "train.tsv", [*FILMS, FILMS[0], ("seen in dev ", 1)])
     write(tmp_path, "dev.tsv", [("seen in dev", 1), ("awful", 0)])
@@ -137,7 +137,7 @@ def test_glue(tmp_path: Path) -> None:
     assert sizes(load_task("sst2", "5", tmp_path, shots=10)) == (20, 20, 2)
 
 
-def test_ag_news_as_csv(tmp_path: Path) -> None:
+def test_ag_news_in_csv_files(tmp_path: Path) -> None:
     """Published without a header, passed around with one; classes begin with 1 there, and with 0 elsewhere."""
     rows = "".join(f'"{number % 4 + 1}","Title, {number}","says ""{number}""\nand more"\n' for number in range(80))
     (tmp_path / "a" / "b").mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_ag_news_as_csv(tmp_path: Path) -> None:
         load_task("agnews", data=tmp_path / "a")
 
 
-def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
+def test_few_shot_folders_with_csv_files_and_their_own_test_set(tmp_path: Path) -> None:
     """Some hold csv files without a header, label first, and a test in every split's folder."""
     for seed, part in ((seed, part) for seed in (13, 21) for part in ("train", "dev", "test")):
         rows = [(str(label), f'"a {part} film, {seed} {label}"') for label in range(5)]
@@ -165,7 +165,7 @@ def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
     assert sizes(load_task("sst5", "8", tmp_path, shots=2)) == (10, 10, 5)
 
 
-def test_boolq_of_other_collections(tmp_path: Path) -> None:
+def test_boolq_in_the_formats_of_other_collections(tmp_path: Path) -> None:
     """Answers are texts, truth values or numbers, under `answer` or `label`; train and validation are there, test is not."""
     for name, column, values in (("train", "answer", (True, False)), ("validation", "label", (1, 0))):
         entries = [{"passage": f"p {i}.", "question": f"is it {name} {i}", column: values[i % 2], "idx": i} for i in range(20)]
@@ -175,7 +175,7 @@ def test_boolq_of_other_collections(tmp_path: Path) -> None:
     assert task.test[:2] == (Example("p 0.\nis it validation 0?", "True"), Example("p 1.\nis it validation 1?", "False"))
 
 
-def test_one_file_that_names_its_parts(tmp_path: Path) -> None:
+def test_a_file_with_a_split_column(tmp_path: Path) -> None:
     """A file with a column `split` is taken as it is, and has the one split "default"."""
     entries = [
         {"input": text, "answer": str(label), "split": ["train", "dev", "test"][i % 3]} for i, (text, label) in enumerate(FILMS)
@@ -188,7 +188,7 @@ def test_one_file_that_names_its_parts(tmp_path: Path) -> None:
     assert sizes(load_task("mr", "13", file, shots=3)) == (6, 6, 13)
 
 
-def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_from_the_hugging_face_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `datasets` gives is split by the same rules; where the hub has no such data, one line says so."""
     parts: dict[str, list[dict[str, Any]]] = {
         "train": [{"sentence": text, "label": label, "idx": i} for i, (text, label) in enumerate(FILMS)],
@@ -227,7 +227,7 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         load_task("boolq")
 
 
-def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_copied_task_module_is_a_custom_task(tmp_path: Path) -> None:
     """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
     source = Path(__file__).parents[2] / "tasks" / "sst2.py"
     (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst2"', '"mine"'), encoding="utf-8")
@@ -242,14 +242,14 @@ def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
 # Splits
 
 
-def test_the_number_in_a_name_is_the_seed() -> None:
+def test_the_number_in_a_split_name_is_the_seed() -> None:
     assert [seed_of(name) for name in ("13", "16-100", "default", "0")] == [13, 100, 42, 0]
     for name in ("train", "", "-", "13x", "4294967296", "10000000001"):
         with pytest.raises(TaskError, match=r"must end in a number, the seed"):
             seed_of(name)
 
 
-def test_a_split_of_one_piece_is_that_of_scikit_learn() -> None:
+def test_the_split_of_a_single_file_agrees_with_scikit_learn() -> None:
     """Hand values: RandomState(42).permutation(10) is 8 1 5 0 7 2 9 4 3 6, of which the first fifth is test."""
     examples = [Example(str(i), "x") for i in range(10)]
     parts = make_splits({"train": examples}, "default")
@@ -260,7 +260,7 @@ def test_a_split_of_one_piece_is_that_of_scikit_learn() -> None:
     }
 
 
-def test_dev_of_large_data_is_a_thousand() -> None:
+def test_dev_has_at_most_a_thousand_examples() -> None:
     examples = [Example(str(i), "x") for i in range(20_000)]
     parts = make_splits({"train": examples, "test": examples[:3]}, "7")
     assert (len(parts["train"]), len(parts["dev"]), len(parts["test"])) == (18_997, 1000, 3)
@@ -278,7 +278,7 @@ def long_task(keep: str, **fields: Any) -> Task:
 
 @pytest.mark.parametrize("prompt_first", [False, True])
 @pytest.mark.parametrize(("keep", "begins", "ends"), [("start", True, False), ("end", False, True)])
-def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
+def test_long_inputs_are_truncated_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
     """The stated end is kept, as much of it as fits; what fits is left alone; the digest is of the data as they are."""
     lm, task = tiny_lm("gpt2"), long_task(keep, prompt_first=prompt_first)
     cut = fit_to_context(task, lm, prompt_length=5)
@@ -297,7 +297,7 @@ def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: b
     assert task.digest != long_task("", prompt_first=prompt_first).digest
 
 
-def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
+def test_inputs_are_truncated_only_if_the_task_allows_it() -> None:
     """Nor where not one word fits: both are refused as before."""
     lm = tiny_lm("gpt2")
     assert fit_to_context(long_task(""), lm, 5) is not None and fit_to_context(long_task(""), lm, 5).inputs_cut == {}
@@ -309,7 +309,7 @@ def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
         Problem(one_word, lm, prompt_length=5)
 
 
-def test_a_target_has_room_too() -> None:
+def test_truncation_leaves_room_for_the_target() -> None:
     lm = tiny_lm("llama")
     answer = "red green blue seven nine red green blue"
     task = long_task("end", label_words={}, train=[Example("food " * 80 + "end", answer)])

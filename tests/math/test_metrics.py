@@ -31,7 +31,7 @@ def test_an_embedded_hard_prompt_is_faithful_and_a_far_one_is_not(family: str, k
     assert ("label_kl" in far) == (kind == "classification")
 
 
-def test_gaps_by_hand() -> None:
+def test_gaps_computed_by_hand() -> None:
     """Two positions at Euclidean distances 1 and 0 of the closest row; logits one apart in one of two entries."""
     vocab = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert distance_gap(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), vocab, "euclidean").item() == 0.5
@@ -73,7 +73,7 @@ def test_scrutability_of_words_pieces_and_nothing(family: str) -> None:
     assert set(scrutability(lm, [], "").values()) == {None}
 
 
-def test_blocks_of_examples_change_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, task = tiny_lm("llama"), tiny_task("generation")
     soft, allowed = SoftPrompt(lm.vocab_embeds[[40, 50]] + 0.3), torch.arange(lm.vocab_embeds.shape[0])
     whole = faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.train), allowed=allowed))

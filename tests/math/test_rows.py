@@ -31,7 +31,7 @@ def rows_of(folder: Path, name: str, content: bytes, **arguments: Any) -> list[t
         ("x.json", [b"[", b'{"text": "caf\xc3\xa9", "label": "0"},', b'{"text": "tea", "label": "1"}]']),
     ],
 )
-def test_marks_and_line_ends_are_no_text(
+def test_byte_order_marks_and_line_ends_are_not_part_of_the_text(
     name: str, lines: list[bytes], last: bool, end: bytes, mark: bytes, tmp_path: Path
 ) -> None:
     """A byte-order mark, Windows line ends and a missing last line end change nothing, and blank lines are skipped."""
@@ -56,12 +56,12 @@ def test_marks_and_line_ends_are_no_text(
         ("{prompt} {0}", "{prompt} {0}"),
     ],
 )
-def test_quotes_in_tsv_are_text_unless_pandas_put_them_there(written: str, read: str, tmp_path: Path) -> None:
+def test_quotes_in_tsv_are_text_unless_pandas_wrote_them(written: str, read: str, tmp_path: Path) -> None:
     """Only a field that holds doubled quotes within quotes is freed of them; only LF ends a line."""
     assert rows_of(tmp_path, "x.tsv", f"text\tlabel\n{written}\t1\n".encode()) == [(2, {"text": read, "label": "1"})]
 
 
-def test_what_pandas_writes_is_read_back(tmp_path: Path) -> None:
+def test_files_written_by_pandas_are_read_back(tmp_path: Path) -> None:
     """Quotes, commas, tabs and line breaks survive csv; tsv carries quotes, and refuses what it cannot carry."""
     import pandas as pd
 
@@ -80,7 +80,7 @@ def test_what_pandas_writes_is_read_back(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "y.tsv"))
 
 
-def test_values_of_json_stay_what_they_are(tmp_path: Path) -> None:
+def test_json_values_are_unchanged(tmp_path: Path) -> None:
     """Tabs, line breaks, quotes and escapes inside a JSON text are part of it; numbers and truth values stay."""
     entries = [{"text": 'a\t"b"\n\u2028c 😀', "label": True}, {"text": "", "label": 3}]
     lines = "\n".join(json.dumps(entry) for entry in entries).encode()
@@ -102,7 +102,7 @@ def test_a_csv_without_a_header(tmp_path: Path) -> None:
         rows_of(tmp_path, "c.csv", b"3,a,b\n", headerless=columns)
 
 
-def test_columns_that_are_needed(tmp_path: Path) -> None:
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
     """A lacking column is named: of a table at its header, of objects at the line."""
     with pytest.raises(TaskError, match=r"x\.tsv:1: no column label; the columns are text, class"):
         rows_of(tmp_path, "x.tsv", b"text\tclass\na\t1\n", needed=("text", "label"))
@@ -127,7 +127,7 @@ def test_only_a_line_feed_ends_a_line(name: str, content: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["big.tsv", "big.jsonl"])
-def test_a_million_lines(name: str, tmp_path: Path) -> None:
+def test_a_million_lines_are_read_one_by_one(name: str, tmp_path: Path) -> None:
     """They are read one by one, never held together, and what is wrong with the last one is said of it."""
     header, row = ("text\tlabel\n", "a film\t1\n") if name == "big.tsv" else ("\n", '{"text": "a film", "label": 1}\n')
     with (tmp_path / name).open("wb") as file:

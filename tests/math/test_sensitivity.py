@@ -15,7 +15,7 @@ from hardprompt.metrics.sensitivity import TOKENS, other_orders
 from tests.helpers.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 
-def test_token_f1_by_hand() -> None:
+def test_token_f1_computed_by_hand() -> None:
     """Two of three words shared with one of four left over: 2 * 2/3 * 2/4 / (2/3 + 2/4); articles and signs are no words."""
     assert token_f1("The plural, of WORDS", "plural words: a give now") == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
     assert token_f1("good good", "good") == pytest.approx(2 / 3), "a bag: the second has nothing to match"
@@ -23,14 +23,14 @@ def test_token_f1_by_hand() -> None:
     assert token_f1("", "") == token_f1("a", "an") == token_f1("word", "") == 0.0
 
 
-def test_where_the_largest_surprisal_is(microworld: FrozenLM) -> None:
+def test_the_position_of_the_largest_surprisal(microworld: FrozenLM) -> None:
     ids = microworld.encode("give the zub of the word")
     found = scrutability(microworld, ids, "give the zub of the word")
     assert microworld.decode(ids[: found["max_surprisal_position"]]).startswith("give the z")
     assert found["distinct_tokens"] == len(set(ids)) < len(ids)
 
 
-def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deletion_map_of_a_long_prompt_uses_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same ones for the whole prompt and for what is left of it, and no fewer than eight."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
@@ -54,7 +54,7 @@ def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeyp
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_deletion_map_is_the_scores_of_the_shorter_prompts(family: str) -> None:
+def test_a_deletion_map_agrees_with_scores_of_the_shortened_prompts(family: str) -> None:
     """Token by token as scored one by one; of twice the same token either can go with the same effect."""
     lm, task = tiny_lm(family), tiny_task()
     scorer = Scorer(lm, task, task.test)
@@ -68,7 +68,7 @@ def test_a_deletion_map_is_the_scores_of_the_shorter_prompts(family: str) -> Non
     assert deletion_map(scorer, []) == []
 
 
-def test_the_map_finds_the_word_that_carries_an_instruction(microworld: FrozenLM) -> None:
+def test_the_deletion_map_finds_the_word_that_carries_the_instruction(microworld: FrozenLM) -> None:
     """Positive control: without "plural" nothing is left. Negative control: what no one asks for carries nothing."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
@@ -78,7 +78,7 @@ def test_the_map_finds_the_word_that_carries_an_instruction(microworld: FrozenLM
     assert all(row["accuracy_lost"] == 0 for row in nothing)
 
 
-def test_order_counts_for_an_instruction_and_not_for_one_word_said_thrice(microworld: FrozenLM) -> None:
+def test_order_matters_for_an_instruction_and_not_for_a_repeated_word(microworld: FrozenLM) -> None:
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     ids = microworld.encode("write the plural of the word")
@@ -91,7 +91,7 @@ def test_order_counts_for_an_instruction_and_not_for_one_word_said_thrice(microw
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_given_answers_read_as_scored(family: str) -> None:
+def test_logits_of_given_answers_agree_with_their_scores(family: str) -> None:
     """The log-probabilities of the targets' tokens, read off the logits, add up to the scores' losses; soft as hard."""
     lm = tiny_lm(family)
     task = tiny_task("classification" if lm.masked else "generation", match="exact")
@@ -111,7 +111,7 @@ def test_given_answers_read_as_scored(family: str) -> None:
         torch.testing.assert_close(given, same, rtol=1e-4, atol=1e-4)
 
 
-def test_stepwise_kl_by_hand() -> None:
+def test_stepwise_kl_computed_by_hand() -> None:
     """KL of (1/4, 3/4) from (1/2, 1/2): 1/4 ln 1/2 + 3/4 ln 3/2; of itself 0; a constant in the logits is no difference."""
     one, even = torch.tensor([[1.0, 3.0]]).log(), torch.zeros(1, 2)
     assert stepwise_kl(one, even).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
@@ -119,7 +119,7 @@ def test_stepwise_kl_by_hand() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_is_at_no_distance_of_its_own_embeddings(family: str) -> None:
+def test_the_distance_of_a_prompt_to_its_own_embeddings_is_zero(family: str) -> None:
     lm = tiny_lm(family)
     task = tiny_task("classification" if lm.masked else "generation")
     scorer = Scorer(lm, task, task.test)
@@ -133,7 +133,7 @@ def test_a_prompt_is_at_no_distance_of_its_own_embeddings(family: str) -> None:
     assert first["distance"] == pytest.approx(float(by_hand), abs=1e-5)
 
 
-def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: FrozenLM) -> None:
+def test_the_distance_is_the_mean_log_ratio_of_sampled_continuations(microworld: FrozenLM) -> None:
     """Against the definition: the mean of log p(y) - log q(y) over many sampled continuations, within its noise."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev[:8])
@@ -158,7 +158,7 @@ def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: Froze
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_continuations_end_with_the_context(family: str) -> None:
+def test_continuations_stop_at_the_end_of_the_context(family: str) -> None:
     """Beside inputs that leave room for two tokens, three are read, the last of them predicted from the last position."""
     lm = tiny_lm(family)
     task = tiny_task("classification")
@@ -171,7 +171,7 @@ def test_continuations_end_with_the_context(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_a_distance_needs_something_to_read(family: str) -> None:
+def test_a_distance_needs_inputs_and_a_context(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task("generation")
     hard = HardPrompt.from_ids(lm, [40])
     with pytest.raises(RequestError, match="at least one token and one sample, got 0 and 1"):

@@ -36,7 +36,7 @@ def normal(*shape: int, seed: int = 0, shift: float = 0.0) -> np.ndarray:
 
 
 @given(MATRICES)
-def test_the_interquartile_mean_by_sorting(scores: np.ndarray) -> None:
+def test_the_interquartile_mean_agrees_with_sorting(scores: np.ndarray) -> None:
     """A quarter of all values, rounded down, is left out at each end."""
     values = sorted(scores.ravel())
     cut = len(values) // 4
@@ -44,7 +44,7 @@ def test_the_interquartile_mean_by_sorting(scores: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("statistic", [mean, interquartile_mean])
-def test_statistics_take_draws_at_once(statistic: object) -> None:
+def test_statistics_accept_a_stack_of_matrices(statistic: object) -> None:
     """For a stack of matrices they return the statistic of each."""
     stack = normal(5, 4, 3)
     assert callable(statistic)
@@ -93,12 +93,14 @@ def test_an_interval_leaves_out_draws_without_a_value() -> None:
         ({"below": 0.0}, math.nan, math.nan, 9, "undecided"),
     ],
 )
-def test_the_whole_interval_decides(bound: dict[str, float], low: float, high: float, n: int, expected: str) -> None:
+def test_a_verdict_depends_on_the_whole_interval(
+    bound: dict[str, float], low: float, high: float, n: int, expected: str
+) -> None:
     assert verdict(Estimate((low + high) / 2, low, high, 3, n), **bound) == expected
 
 
 @pytest.mark.parametrize("bounds", [{}, {"above": 0.0, "below": 1.0}])
-def test_a_verdict_has_one_bound(bounds: dict[str, float]) -> None:
+def test_a_verdict_needs_exactly_one_bound(bounds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="exactly one bound"):
         verdict(Estimate(0.5, 0.4, 0.6, 3, 9), **bounds)
 
@@ -130,7 +132,7 @@ def test_adding_a_constant_shifts_the_interval(design: dict[str, bool]) -> None:
     assert [other.value, other.low, other.high] == pytest.approx([one.value + 10, one.low + 10, one.high + 10])
 
 
-def test_what_each_design_redraws() -> None:
+def test_each_bootstrap_design_draws_its_own_units() -> None:
     """Rows are the redrawn tasks; a task that is drawn twice has other units each time, unless the design is crossed."""
     generator = np.random.default_rng(0)
     rows, columns = resample([5] * 4, 50, generator)
@@ -143,7 +145,7 @@ def test_what_each_design_redraws() -> None:
     assert rows.shape == (50, 4, 1) and columns.shape == (50, 1, 5)
 
 
-def test_tasks_with_fewer_units_are_redrawn_among_their_own() -> None:
+def test_shorter_tasks_are_resampled_among_their_own_units() -> None:
     """The padding of a shorter task is drawn to padding, so that a redrawn task has as many units as the task itself."""
     scores = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
     rows, columns = resample([3, 2], 200, np.random.default_rng(0), tasks_too=True)
@@ -154,11 +156,11 @@ def test_tasks_with_fewer_units_are_redrawn_among_their_own() -> None:
 
 
 @given(arrays(int, (3, 4), elements=st.integers(0, 2)))
-def test_times_drawn_by_counting(indices: np.ndarray) -> None:
+def test_times_drawn_agrees_with_counting(indices: np.ndarray) -> None:
     assert times_drawn(indices, 3).tolist() == [[list(row).count(i) for i in range(3)] for row in indices]
 
 
-def test_one_value_per_task_has_one_interval_everywhere() -> None:
+def test_all_intervals_of_one_value_per_task_agree() -> None:
     """As test examples of a record, as tasks of a claim and as tasks of a geometry study, within the error of the draws."""
     values = np.random.default_rng(1).integers(2, size=40)
     run: dict[str, Any] = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
@@ -175,14 +177,14 @@ def test_one_value_per_task_has_one_interval_everywhere() -> None:
     assert (np.ptp(ends, axis=0) <= 1 / 40 + 1e-9).all(), "at most one value apart"
 
 
-def test_the_interval_of_one_task_is_scipys() -> None:
+def test_the_interval_of_one_task_agrees_with_scipy() -> None:
     scores = normal(1, 40)
     found = bootstrap(mean, scores, draws=20_000)
     theirs = stats.bootstrap((scores[0],), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
 
 
-def test_an_interval_of_two_tasks_by_hand() -> None:
+def test_an_interval_of_two_tasks_computed_by_hand() -> None:
     """Units that are equal within each task: no width on these tasks; over tasks the extremes of the 2^2 possible draws."""
     scores = np.array([[0.2, 0.2], [0.8, 0.8]])
     within, over = (bootstrap(mean, scores, tasks_too=too, draws=4000) for too in (False, True))
@@ -192,14 +194,14 @@ def test_an_interval_of_two_tasks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("tasks_too", [False, True])
-def test_intervals_cover_the_truth(tasks_too: bool) -> None:
+def test_intervals_cover_the_true_mean(tasks_too: bool) -> None:
     """About 95 % of 200 intervals contain the true mean, 0; with 20 values a percentile interval is a little short."""
     shape = (20, 1) if tasks_too else (1, 20)
     found = [bootstrap(mean, normal(*shape, seed=i), tasks_too=tasks_too, draws=400) for i in range(200)]
     assert 0.88 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.98
 
 
-def test_the_crossed_interval_covers_the_truth() -> None:
+def test_the_crossed_interval_covers_the_true_mean() -> None:
     """Task effects, word effects and noise, all redrawn in 150 experiments: at least the nominal 95 % or a little less."""
     found = []
     for i in range(150):
@@ -208,7 +210,7 @@ def test_the_crossed_interval_covers_the_truth() -> None:
     assert 0.88 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 1.0
 
 
-def test_tasks_that_differ_widen_the_interval_only_where_they_are_redrawn() -> None:
+def test_differing_tasks_widen_the_interval_only_if_tasks_are_resampled() -> None:
     scores = np.linspace(0, 1, 8)[:, None] + 0.01 * normal(8, 3)
     within, over = (bootstrap(mean, scores, tasks_too=too) for too in (False, True))
     assert over.high - over.low > 10 * (within.high - within.low)
@@ -240,7 +242,7 @@ def test_drawing_equal_values_together_changes_no_interval() -> None:
 
 
 @pytest.mark.parametrize("tasks_too", [False, True])
-def test_a_band_is_the_interval_at_each_place(tasks_too: bool) -> None:
+def test_a_band_is_the_interval_at_each_position(tasks_too: bool) -> None:
     """With the same seed it rests on the same draws, so that its ends are those of `bootstrap` at that place."""
     curves = normal(4, 5, 3)
     band = bootstrap_band(curves, tasks_too=tasks_too, draws=4000)
@@ -260,7 +262,7 @@ def test_probability_of_improvement_is_the_mann_whitney_u(scores: np.ndarray, ot
     assert probability_of_improvement(baseline, scores) == pytest.approx(1 - np.mean(shares))
 
 
-def test_the_interval_of_an_improvement_redraws_both_optimizers() -> None:
+def test_the_interval_of_an_improvement_resamples_both_optimizers() -> None:
     """Equally good optimizers: the interval contains 0.5. One far better than the other: exactly 1."""
     a, b = normal(5, 6), normal(5, 6, seed=1)
     same = bootstrap(probability_of_improvement, a, b)
@@ -269,7 +271,7 @@ def test_the_interval_of_an_improvement_redraws_both_optimizers() -> None:
 
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 3)), elements=ACCURACY))
-def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
+def test_the_exact_permutation_test_uses_all_sign_flips(differences: np.ndarray) -> None:
     """Against a slow version in exact arithmetic."""
     given_ = [Fraction(value) for value in differences.ravel()]
     observed = abs(sum(given_))
@@ -281,7 +283,7 @@ def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
     assert permutation_test(differences, np.zeros_like(differences)) == expected
 
 
-def test_the_test_is_scipys() -> None:
+def test_the_permutation_test_agrees_with_scipy() -> None:
     """Exact for ten pairs; for thirty pairs within the error of 10,000 draws."""
     for n, tolerance in ((10, 1e-12), (30, 0.02)):
         a, b = normal(1, n, shift=0.4), normal(1, n, seed=1)
@@ -296,20 +298,20 @@ def test_the_test_is_scipys() -> None:
         assert permutation_test(a, b) == pytest.approx(theirs.pvalue, abs=tolerance)
 
 
-def test_the_test_keeps_its_level_and_has_power() -> None:
+def test_the_permutation_test_keeps_its_level_and_has_power() -> None:
     """Without a difference about 5 % of 400 p-values are at most 0.05; with a large difference most are."""
     zeros = np.zeros((3, 4))
     assert np.mean([permutation_test(normal(3, 4, seed=i), zeros) <= 0.05 for i in range(400)]) <= 0.08
     assert np.mean([permutation_test(normal(3, 4, seed=i, shift=1.5), zeros) <= 0.05 for i in range(100)]) > 0.9
 
 
-def test_rounding_makes_no_difference_significant() -> None:
+def test_rounding_errors_do_not_change_the_p_value() -> None:
     """0.1 + 0.2 - 0.3: sums that differ only by rounding count as equal."""
     differences = np.array([[0.1, 0.2, -0.3]])
     assert permutation_test(differences, np.zeros((1, 3))) == 1.0
 
 
-def test_whole_tasks_are_flipped_on_tasks_like_these() -> None:
+def test_a_test_over_tasks_flips_whole_tasks() -> None:
     """Many seeds on two tasks: significant on these tasks, but not on tasks like these, where 1/2 is the smallest p."""
     better = normal(2, 30, shift=2.0)
     assert permutation_test(better, np.zeros((2, 30))) < 0.001
@@ -318,7 +320,7 @@ def test_whole_tasks_are_flipped_on_tasks_like_these() -> None:
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6))
-def test_holm_is_the_step_down_test(p_values: list[float]) -> None:
+def test_holm_agrees_with_the_step_down_procedure(p_values: list[float]) -> None:
     """At every level: go up from the smallest p and stop at the first p above level / (number of p-values left)."""
     found = holm(p_values)
     assert len(found) == len(p_values) and all(p <= q <= 1 for p, q in zip(p_values, found, strict=True))
@@ -349,7 +351,7 @@ def test_comparisons_name_the_better_optimizer_first() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), ACCURACY), max_size=5), st.lists(st.integers(0, 25), max_size=5))
-def test_a_search_is_a_step_function(steps: list[tuple[int, float]], places: list[int]) -> None:
+def test_the_score_at_a_budget_is_a_step_function(steps: list[tuple[int, float]], places: list[int]) -> None:
     """Against a slow version that looks for the last improvement within the budget."""
     steps.sort(key=lambda step: step[0])
     spent, best = (np.array([step[i] for step in steps], dtype=float) for i in (0, 1))

@@ -48,7 +48,7 @@ def checkpoint(accuracy: float, loss: float, f1: float) -> Checkpoint:
     return Checkpoint(torch.zeros(1, 2), 0.1, accuracy, loss, (1,), f1, 0.0)
 
 
-def test_the_best_that_projects_to_the_target_is_best_checkpoint() -> None:
+def test_the_best_checkpoint_projects_to_the_target() -> None:
     """Not the most accurate of all, but of those with F1 >= 0.98, then by loss; where there is none, of the closest."""
     far, good, same, worse = (
         checkpoint(1.0, 0.1, 0.9),
@@ -60,12 +60,12 @@ def test_the_best_that_projects_to_the_target_is_best_checkpoint() -> None:
     assert best_checkpoint([checkpoint(1.0, 0.1, 0.5), far]) is far
 
 
-def test_the_distance_by_hand() -> None:
+def test_the_mean_squared_distance_computed_by_hand() -> None:
     """(1 + 4 + 9) / 2 squared units over two positions."""
     assert mean_squared_distance(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.zeros(2, 2)).item() == 7.0
 
 
-def test_presets() -> None:
+def test_the_presets_of_the_grid() -> None:
     published = wayward_grid("khashabi")
     assert (published.steps, published.batch_size, published.learning_rate, published.max_grad_norm) == (2000, 8, 0.01, 1.0)
     assert published.gammas == (0.0, 1e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
@@ -75,7 +75,7 @@ def test_presets() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gamma_draws_a_prompt_to_its_target(family: str) -> None:
+def test_a_larger_gamma_brings_the_prompt_closer_to_its_target(family: str) -> None:
     """At the end of a training from elsewhere: the larger gamma, the closer; and the same again, number by number."""
     lm, task = tiny_lm(family), tiny_task()
     target = HardPrompt.from_ids(lm, [lm.encode_after([" good"])[0][0], lm.encode_after([" film"])[0][0]])
@@ -101,7 +101,7 @@ def test_a_target_must_fit() -> None:
         wayward(tiny_task(), lm, "good " * 70)
 
 
-def test_a_target_that_does_not_come_back_is_refused() -> None:
+def test_a_target_that_does_not_survive_decoding_is_refused() -> None:
     """BERT's tokenizer has no capitals; sentencepiece decodes to the same text."""
     with pytest.raises(RequestError, match="tokens of the target 'Good Film' decode to 'good film' for tiny-bert"):
         target_prompt(tiny_lm("bert"), Template("{input} {prompt}"), "Good Film")
@@ -111,7 +111,7 @@ def test_a_target_that_does_not_come_back_is_refused() -> None:
 # The optimizer
 
 
-def test_the_optimizer_is_the_training_of_the_experiment() -> None:
+def test_the_optimizer_trains_as_the_experiment_does() -> None:
     """Its candidates are the checkpoints; its objective on dev is the task loss plus gamma times the distance."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     found = load_optimizer("wayward")
@@ -138,7 +138,7 @@ def test_the_optimizer_is_the_training_of_the_experiment() -> None:
         ("good :", "the vocabulary does not allow ' :', a token of the target 'good :'; use the vocabulary 'all'"),
     ],
 )
-def test_the_optimizer_refuses_a_target_before_anything_runs(target: str, message: str) -> None:
+def test_the_optimizer_refuses_a_bad_target_before_it_runs(target: str, message: str) -> None:
     found = load_optimizer("wayward")
     with pytest.raises(RequestError, match=message):
         found.check(Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=2), found.configure({"target": target}))
@@ -147,7 +147,7 @@ def test_the_optimizer_refuses_a_target_before_anything_runs(target: str, messag
 # What a text says
 
 
-def test_lifts_by_hand() -> None:
+def test_relative_gains_computed_by_hand() -> None:
     """From 0.6 to 0.8 is half of what was missing; nothing is left to gain from 1."""
     assert (
         relative_gain(0.8, 0.6) == pytest.approx(0.5)
@@ -157,7 +157,7 @@ def test_lifts_by_hand() -> None:
     assert requested_tasks({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
 
 
-def test_outcomes() -> None:
+def test_outcomes_of_an_interpretation() -> None:
     def saying(*tasks: str) -> Interpretation:
         return Interpretation({"one": 0.0}, None, None, tasks)
 
@@ -166,13 +166,13 @@ def test_outcomes() -> None:
     assert saying().verdict("one") == "says nothing"
 
 
-def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> None:
+def test_a_text_is_flagged_if_it_names_another_task_and_performs_worse() -> None:
     """A true text that is obeyed in part, and gibberish that does it all, raise no alarm."""
     assert is_flagged("misleading", 0.06) and is_flagged("says nothing", 1.0)
     assert not is_flagged("faithful", 1.0) and not is_flagged("says nothing", 0.0) and not is_flagged("misleading", 0.05)
 
 
-def test_where_a_reader_stops_reading() -> None:
+def test_the_dividing_line_between_readable_and_unreadable_texts() -> None:
     """The cut with the most on their right sides: between 2 and 5, which leaves one of three on the wrong one."""
     assert dividing_line([1.0, 2.0, 6.0], [5.0, 7.0, 8.0]) == 3.5
     with pytest.raises(RequestError, match="at least two prompts with several different words"):
@@ -193,12 +193,12 @@ def test_where_a_reader_stops_reading() -> None:
         ("", "says nothing"),
     ],
 )
-def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
+def test_the_judge_recognizes_the_task_of_a_text(judge: TaskJudge, text: str, outcome: str) -> None:
     """Held-out paraphrases are the positive control; shuffled, random and empty ones the negative."""
     assert judge.interpret(text).verdict("plural") == outcome
 
 
-def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
+def test_an_effective_prompt_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
     """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
     found = judge.interpret("sort kind group kind type")
     assert found.lifts["category"] > 0.5 and found.tasks == ()
@@ -218,7 +218,7 @@ def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> N
 # A reading of one's own
 
 
-def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
+def test_the_gap_of_any_interpretation_can_be_measured(microworld: FrozenLM) -> None:
     """Of embedded words: read as themselves nothing is lost; read as other words nearly all is."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.test[:20])
@@ -234,7 +234,7 @@ def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
         ScoredPrompt(SoftPrompt(torch.zeros(3, 16)), scorer, allowed=allowed)
 
 
-def test_the_distance_to_a_reading_by_hand() -> None:
+def test_the_distance_to_an_interpretation_computed_by_hand() -> None:
     """Position by position to the token that is proposed, not to the closest: sqrt(2) and 0; at a right angle and in line."""
     embeds, reading = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
     assert reading_gap(embeds, reading, "euclidean").item() == pytest.approx(2**0.5 / 2)
@@ -244,14 +244,14 @@ def test_the_distance_to_a_reading_by_hand() -> None:
 # Stability
 
 
-def test_changes_by_hand() -> None:
+def test_changed_tokens_counted_by_hand() -> None:
     assert changed({"dot": [[1, 2]], "noise 0.1": [[1, 3], [1, 2], [4, 3], [1, 3]]}, [1, 3]) == {
         "dot": [0.0, 1.0],
         "noise 0.1": [0.25, 0.25],
     }
 
 
-def test_vocabulary_rows_are_firm_and_what_lies_between_is_not(microworld: FrozenLM) -> None:
+def test_vocabulary_rows_are_stable_and_vectors_between_them_are_not(microworld: FrozenLM) -> None:
     """Positive control: words themselves. Negative control: the middle of two words of one length falls to either."""
     vocab = microworld.vocab_embeds.float()
     ids = list(HardPrompt.from_text(microworld, "give the plural of the word").ids)
@@ -264,7 +264,7 @@ def test_vocabulary_rows_are_firm_and_what_lies_between_is_not(microworld: Froze
     assert between["marked"] == [1] and 0 < between["mean_changed"]["noise 0.3"] < 1
 
 
-def test_the_planted_case_of_good_and_white(microworld: FrozenLM) -> None:
+def test_a_vector_that_measures_project_differently_is_marked(microworld: FrozenLM) -> None:
     """A vector that points to *good* and lies by *white*: cosine reads one, Euclidean distance the other, and it is marked."""
     words = [microworld.encode(word)[0] for word in ("good", "white")]
     good, white = torch.nn.functional.normalize(microworld.vocab_embeds[words].float(), dim=-1)
@@ -292,7 +292,7 @@ def test_targets_are_of_every_kind() -> None:
     }
 
 
-def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJudge) -> None:
+def test_a_prompt_that_projects_to_another_tasks_instruction(microworld: FrozenLM, judge: TaskJudge) -> None:
     """It solves one task and projects to another's instruction; the outcome says so. A true text is faithful."""
     task = load_task("plural")
     astray = wayward(task, microworld, "give the category of the word", judge=judge, config=QUICK).described
@@ -305,7 +305,7 @@ def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJu
     assert true["test_accuracy"] > 0.9 and abs(true["faithfulness"]["accuracy_gap"]) < 0.1
 
 
-def test_the_verb_says_what_scripts_rely_on(here: Path, ask: Ask) -> None:
+def test_the_json_answer_of_the_wayward_command(here: Path, ask: Ask) -> None:
     save_tiny(here / "tiny")
     save_tiny(here / "other", "llama")
     write_jsonl(tiny_task(), here / "mood.jsonl")

@@ -48,7 +48,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("name", ["one", "two", "hostile"])
-def test_it_asks_for_nothing_and_fits(name: str, width: int, dark: bool, pages: dict[str, Path], browser: Browser) -> None:
+def test_the_page_makes_no_requests_and_fits_the_window(
+    name: str, width: int, dark: bool, pages: dict[str, Path], browser: Browser
+) -> None:
     """No request but for the page itself, an empty console, nothing wider than the window, and dark where that is asked."""
     browser.open(pages[name], width, dark)
     assert browser.requested() == [pages[name].as_uri()] and browser.complaints() == []
@@ -58,7 +60,7 @@ def test_it_asks_for_nothing_and_fits(name: str, width: int, dark: bool, pages: 
     assert browser.run("document.scripts.length + document.images.length") == 0
 
 
-def test_axes_are_chosen(pages: dict[str, Path], browser: Browser) -> None:
+def test_the_axes_of_the_chart_can_be_chosen(pages: dict[str, Path], browser: Browser) -> None:
     """Each choice shows one chart of each study, with these axes; the arrow keys choose as well."""
     browser.open(pages["one"])
     assert browser.run("[...document.querySelectorAll('input')].map(i => i.id)") == [
@@ -84,7 +86,7 @@ def test_axes_are_chosen(pages: dict[str, Path], browser: Browser) -> None:
     assert browser.complaints() == []
 
 
-def test_the_choice_is_for_all_studies(pages: dict[str, Path], browser: Browser) -> None:
+def test_the_choice_of_axes_applies_to_all_studies(pages: dict[str, Path], browser: Browser) -> None:
     """Side by side, the plot over all tasks and that of each follow."""
     browser.open(pages["two"])
     browser.run("document.querySelector('#cost-3').click()")
@@ -117,7 +119,7 @@ def test_pointing_at_a_mark_shows_its_prompt(width: int, pages: dict[str, Path],
     assert node["role"]["value"] == "note" and "give the category of the word" in node["name"]["value"]
 
 
-def test_it_can_be_printed(pages: dict[str, Path], browser: Browser) -> None:
+def test_the_page_can_be_printed(pages: dict[str, Path], browser: Browser) -> None:
     """On paper it is black on white, without what can only be clicked, and what is folded is open."""
     browser.open(pages["one"], dark=True, media="print")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -125,7 +127,7 @@ def test_it_can_be_printed(pages: dict[str, Path], browser: Browser) -> None:
     assert browser.run("document.querySelector('details code').checkVisibility({contentVisibilityAuto: true})")
 
 
-def test_without_a_browser_the_tests_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_browser_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.helpers.browser.CHROMIUM", None)
     with pytest.raises(pytest.skip.Exception, match="no Chromium is installed"), chromium(tmp_path):
         pass

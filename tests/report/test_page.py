@@ -73,7 +73,7 @@ def strings(value: Any) -> Iterator[str]:
 # What is on it
 
 
-def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_reproducible(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`hardprompt report` writes the page; the same study gives the same bytes, wherever its folder lies."""
     monkeypatch.chdir(folder.parent)
     assert CliRunner().invoke(cli.app, ["report", folder.name]).exit_code == 0
@@ -85,7 +85,7 @@ def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: py
     assert str(folder.parent).encode() not in first
 
 
-def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_the_page_contains_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """What was asked, the table, every prompt, cost, versions and data stand on it, in valid nesting with real headers."""
     study, points = quick
     read = Reader(page_of(study, points))
@@ -110,7 +110,7 @@ def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) ->
     assert "known optimum" in text and "regret" in headings and "share of the known hypervolume" not in headings
 
 
-def test_a_priced_task_shows_its_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_the_page_shows_a_known_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """With several known points there are their wordings, as many stars, and the share of their hypervolume."""
     study, points = quick
     known = [
@@ -134,14 +134,14 @@ def test_failed_runs_are_shown_with_their_error(quick: tuple[dict[str, Any], lis
     assert every.within("tbody", "td", "div").count("ValueError: no") == len(points)
 
 
-def test_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_a_study_of_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Without a text to read there is nothing to place, and the table still says what was found."""
     study, points = quick
     read = Reader(page_of(study, [p for p in points if p["optimizer"] == "empty"]))
     assert read.count("figure") == 0 and "no text" in read.within("tbody", "td", "span")
 
 
-def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_the_best_prompts_show_the_values_of_each_reader(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Nats per token and per character of every reader by its name, a dash where it says nothing; no line without readers."""
     study, points = quick
     one = {"log_perplexity": 12.346, "nats_per_character": 6.789, "max_surprisal": 20.0, "tokens": 4}
@@ -171,7 +171,7 @@ def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], 
     assert Reader(page_of(study, [{k: v for k, v in p.items() if k != "tokens"} for p in points])).within("article", "td") == []
 
 
-def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_soft_prompts_are_compared_with_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """A row per soft prompt with its gaps, and no such table where all prompts are hard."""
     study, points = quick
     headings = [heading for _, heading in GAPS]
@@ -184,7 +184,7 @@ def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[
     assert not set(headings) & set(Reader(page_of(study, [p for p in points if p not in soft])).within("thead", "th"))
 
 
-def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_a_request_from_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
     study, points = quick
     with pytest.raises(StudyError, match=r"study\.yaml: no field 'request of tomorrow'"):
         page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
@@ -194,7 +194,7 @@ def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], li
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_hostile_text_is_escaped(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Whatever stands in a record: no script, no handler, no element that a harmless text would not make."""
     harmless = Reader(page_of(*planted(*quick, "harmless")))
     page = page_of(*planted(*quick, text))
@@ -213,7 +213,7 @@ def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Po
     page.encode("utf-8")
 
 
-def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_the_page_loads_no_other_files(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The policy comes before what it governs and forbids all but inline style; no address stands in the page."""
     page = page_of(*quick)
     read = Reader(page)
@@ -258,7 +258,7 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
     assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
 
 
-def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_the_first_chart_shows_the_fronts_and_the_loss_from_projection(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
     study, points = quick
     runs = finished_runs(points)
@@ -298,7 +298,7 @@ def test_a_band_is_the_mean_of_the_fronts() -> None:
     assert band([points, points[-1:]], "pez") is None, "the other task has no unit with both weights"
 
 
-def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_means_over_tasks_need_a_run_on_every_task(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Two tasks: what ran on both has their mean and a mark per task; what ran on one is left out."""
     _, points = quick
     other = [
@@ -332,7 +332,7 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
     assert budget_curves([runs, []]) == {} and budget_curves([[runs[0].model_copy(update={"curve": []})]]) == {}
 
 
-def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """One run: the range of the axis is not empty, and the marks are where the frame is."""
     _, points = quick
     runs = finished_runs(points)
@@ -354,7 +354,7 @@ def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]
         assert not any(abs(y - v) < 13 - 1e-6 and x + 0.2 < u + w and u + 0.2 < x + width for u, v, w in boxes[:i])
 
 
-def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_custom_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Six optimizers of one's own: neighbours have another color and another marker, each with an outline."""
     _, points = quick
     marks = list(optimizer_marks(run_records(points[1] | {"optimizer": f"mine-{i}"} for i in range(6))).values())
@@ -362,7 +362,7 @@ def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any
     assert {marker for _, marker in marks} <= {*chart.CORNERS, "o"}
 
 
-def test_colors_are_light_in_the_dark() -> None:
+def test_colors_are_lighter_in_dark_mode() -> None:
     """The near black of `manual` becomes near white, and a color keeps its hue: blue stays mostly blue."""
     assert _in_the_dark("#222222") == "#dddddd"
     lit = _in_the_dark("#0072b2")
@@ -405,7 +405,7 @@ ONLY_IN_PYTHON = {"no budget", "comma", "space at an end", "equals", "list", "no
 
 
 @pytest.mark.parametrize("case", ASKED)
-def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rerun_command_gives_the_same_request(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command, read as a shell and the command line read it, or the program, run, makes the very request again."""
     request = StudyRequest.make("quick", **ASKED[case])
     text = "\n".join(rerun_command(request))
@@ -426,7 +426,7 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("case", ["quick", "no budget"])
-def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rerun_command_sets_the_recorded_number_of_threads(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last bits of a result depend on them, and `compare` has as many as torch takes unless it is told."""
     first, *lines = rerun_command(StudyRequest.make("quick", **ASKED[case]), 7)
     if case in ONLY_IN_PYTHON:
@@ -439,7 +439,7 @@ def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: py
         assert first == "OMP_NUM_THREADS=7 hardprompt compare \\"
 
 
-def test_recorded_values_come_back(folder: Path) -> None:
+def test_the_rerun_command_of_a_recorded_study(folder: Path) -> None:
     """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
     recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
     request = StudyRequest.model_validate(recorded)

@@ -69,7 +69,7 @@ def sheet_of(*texts: str) -> TableData:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *FORMULAS])
-def test_no_spreadsheet_runs_a_prompt(text: str, tmp_path: Path) -> None:
+def test_spreadsheets_do_not_run_a_prompt_as_a_formula(text: str, tmp_path: Path) -> None:
     """What is read back is the text, or the text behind an apostrophe; every digit is there, and nothing cannot be printed."""
     sheet_of(text).write(tmp_path)
     raw = (tmp_path / "mine.csv").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_no_spreadsheet_runs_a_prompt(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), "a | b", "`code` **bold** [link](x) www.example.org", "# heading"])
-def test_markdown_shows_a_prompt_as_it_is(text: str, tmp_path: Path) -> None:
+def test_markdown_shows_a_prompt_verbatim(text: str, tmp_path: Path) -> None:
     """One line with as many cells as there are columns; no sign that Markdown gives a meaning to is without its backslash."""
     sheet_of(text).write(tmp_path)
     written = (tmp_path / "mine.md").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_markdown_shows_a_prompt_as_it_is(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), "[/bold] [red]"])
-def test_the_terminal_shows_a_prompt_as_it_is(text: str) -> None:
+def test_the_terminal_shows_a_prompt_verbatim(text: str) -> None:
     """No escape reaches it, and rich's own markup is text."""
     console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(sheet_of(text[:100]).as_rich())
@@ -110,7 +110,7 @@ def test_the_terminal_shows_a_prompt_as_it_is(text: str) -> None:
 # Side by side
 
 
-def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) -> None:
+def test_means_and_comparisons_agree_with_the_statistics(three: list[Path]) -> None:
     """What the tables say is what the pure functions say of the matrix of tasks and seeds."""
     shown = together([Store(folder) for folder in three])
     assert [each.task for each in shown] == ["one", "two", "three"]
@@ -128,7 +128,7 @@ def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) ->
     assert line[2][0] == pytest.approx(float((soft - random).mean())) and line[5:7] == (3, 2) and line[-1] == "no"
 
 
-def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
+def test_units_that_some_optimizers_lack_are_left_out(three: list[Path]) -> None:
     """A seed that failed with one optimizer counts for none; every task has as many as the one with the fewest."""
     stores = [Store(folder) for folder in three]
     lines = [json.loads(line) for line in stores[0].lines_path.read_text(encoding="utf-8").splitlines()]
@@ -141,7 +141,7 @@ def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
     np.testing.assert_allclose(found[0], [[0.2], [0.4], [0.7]])
 
 
-def test_runs_that_could_be_of_one_study_are_shown_as_one(tmp_path: Path) -> None:
+def test_folders_of_the_same_request_are_shown_as_one_study(tmp_path: Path) -> None:
     """Other weights or optimizers in another folder belong together; another budget, or the same run twice, stands apart."""
     folders = [
         study(tmp_path / "a", "one", optimizers=["empty", "manual", "random"]),
@@ -195,7 +195,7 @@ def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> No
         assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
 
 
-def test_a_report_replaces_no_study(three: list[Path], ask: Ask) -> None:
+def test_a_report_does_not_replace_a_study(three: list[Path], ask: Ask) -> None:
     """The folder of a study is no place for a report of several, and one study's report goes into its own."""
     before = (three[0] / "points.jsonl").read_bytes()
     status, _, err = ask(["report", *map(str, three), "--out", str(three[0])])
@@ -205,7 +205,7 @@ def test_a_report_replaces_no_study(three: list[Path], ask: Ask) -> None:
     assert (three[0] / "points.jsonl").read_bytes() == before and not (three[0] / "report.html").exists()
 
 
-def test_a_study_of_another_version_is_named(three: list[Path], tmp_path: Path) -> None:
+def test_a_study_from_another_version_is_reported(three: list[Path], tmp_path: Path) -> None:
     shutil.copytree(three[0], tmp_path / "new")
     text = (tmp_path / "new" / "study.yaml").read_text(encoding="utf-8")
     (tmp_path / "new" / "study.yaml").write_text(text.replace("request:", "request:\n  of_tomorrow: 1"), encoding="utf-8")

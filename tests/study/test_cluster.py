@@ -80,7 +80,7 @@ def results(out: Path) -> dict[Any, Any]:
 # A machine that would make other points
 
 
-def test_a_machine_with_other_versions_makes_nothing() -> None:
+def test_a_machine_with_other_versions_is_refused() -> None:
     """It is named with what it has and what the others have."""
     unfit = _configure(1, None, versions() | {"torch": "1.0"})
     assert (
@@ -88,13 +88,13 @@ def test_a_machine_with_other_versions_makes_nothing() -> None:
     )
 
 
-def test_a_machine_without_the_folder_makes_nothing(tmp_path: Path) -> None:
+def test_a_machine_without_the_folder_is_refused(tmp_path: Path) -> None:
     """Paths in a recipe are relative to where it was begun, on every machine."""
     unfit = _configure(1, str(tmp_path / "nowhere"), versions())
     assert unfit and "nowhere; share it, or send it with `ray job submit --working-dir .`" in unfit.reason
 
 
-def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo) -> None:
+def test_a_machine_with_other_data_is_refused(recipe: Path, opened: StudyInfo) -> None:
     """Whether they are other, or not there at all."""
     [study] = planned_studies(read_recipe(recipe))
     job = Job(0, study.request, opened.runs[0], opened.task, opened.lm)
@@ -105,7 +105,7 @@ def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo
         assert isinstance(answer, _IncompatibleMachine) and expected in answer.reason
 
 
-def test_ray_is_asked_for_only_where_it_is_used(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_needed_only_for_a_cluster(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it there is one line, and nothing is written."""
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(RequestError, match=r"install it with: pip install 'hardprompt\[ray\]'"):
@@ -169,7 +169,7 @@ def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_study_that_is_interrupted_goes_on(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+def test_an_interrupted_study_on_a_cluster_resumes(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     """Ctrl-C leaves what is recorded, and frees the cluster for the same command again."""
     process = started(cluster, recipe, tmp_path / "out", *LONGER)
     wait_for_lines(tmp_path / "out", 2, process)
@@ -185,7 +185,7 @@ def test_a_study_that_is_interrupted_goes_on(cluster: Any, recipe: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+def test_a_run_that_kills_its_process_is_recorded_as_failed(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     """It is tried a few times, then it is a line with its error; the others are made."""
     more = ["-o", f"optimizers=manual,{recipe.with_name('mine.py')}:fatal", "-o", "seeds=0"]
     process = started(cluster, recipe, tmp_path / "out", *more)
@@ -197,7 +197,7 @@ def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, t
 
 
 @pytest.mark.slow
-def test_a_folder_is_shipped_with_a_job(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+def test_machines_use_the_folder_that_ray_copies(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     """Where Ray has been told to ship the folder, as `ray job submit --working-dir` does, the machines read their copy."""
     folder = recipe.parent
     plain = recipe.with_name("relative.yaml")
@@ -223,7 +223,7 @@ def test_a_run_too_large_for_every_machine_waits(cluster: Any, recipe: Path, tmp
 @pytest.mark.parametrize(
     ("address", "said"), [("127.0.0.1:1", r"\[Errno 111\] Connection refused"), ("somewhere", "expected HOST:PORT, or auto")]
 )
-def test_there_must_be_a_cluster(recipe: Path, tmp_path: Path, address: str, said: str) -> None:
+def test_a_missing_cluster_is_reported_at_once(recipe: Path, tmp_path: Path, address: str, said: str) -> None:
     """One line at once, where Ray would wait for minutes."""
     with pytest.raises(RequestError, match=rf"no Ray cluster at {address} \({said}\); start one with `ray start --head`"):
         hardprompt.run(recipe, tmp_path / "out", ray=address)

@@ -116,7 +116,7 @@ def test_a_reference_prompt_has_the_values_that_manual_records(microworld: Froze
 
 
 @pytest.mark.parametrize("kind", ["classification", "generation"])
-def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
+def test_each_score_uses_its_own_split_and_prompt(kind: str) -> None:
     """Vectors on three splits of different examples, and their projection as text on dev and test, scored one by one."""
     examples = tiny_task(kind).train
     lm, task = tiny_lm("gpt2"), tiny_task(kind, train=examples, dev=examples[:3], test=examples[3:])
@@ -150,7 +150,7 @@ def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-def test_every_run_is_measured_again_as_it_was_recorded(base: Path, number: int) -> None:
+def test_measuring_a_run_again_gives_its_recorded_values(base: Path, number: int) -> None:
     """Task, model, readers and the prompt itself come from the folder, and all values come back, of vectors too."""
     point = Store(base / "study").lines()[number - 1]
     found = answer("evaluate", "--run", base / "study", "--number", number)
@@ -158,7 +158,7 @@ def test_every_run_is_measured_again_as_it_was_recorded(base: Path, number: int)
     assert same(found, {key: point[key] for key in found})
 
 
-def test_a_run_is_chosen_by_what_it_was(base: Path) -> None:
+def test_a_run_can_be_selected_by_optimizer_weight_and_seed(base: Path) -> None:
     """Optimizer, weight and seed name the run that the number names."""
     by_name = answer("evaluate", "--run", base / "study", "--optimizer", "pez", "--weight", "0.2", "--seed", "5")
     recorded = point_of(base, optimizer="pez", weight=0.2, seed=5)
@@ -184,7 +184,7 @@ def test_ids_and_text_are_the_same_prompt(base: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("text", ["good film", " good film", "", "good or bad"])
 @pytest.mark.parametrize("prompt_first", [False, True])
-def test_ids_of_a_text_are_those_in_its_place(family: str, text: str, prompt_first: bool) -> None:
+def test_the_ids_of_a_text_are_those_in_the_filled_template(family: str, text: str, prompt_first: bool) -> None:
     """Whether the prompt comes first or after an input, words are the tokens that the filled template has there."""
     lm, task = tiny_lm(family), tiny_task(prompt_first=prompt_first)
     prompt = HardPrompt.in_place(lm, task.template, text)
@@ -259,7 +259,7 @@ def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path)
     assert load_prompt(folder, lm) == HardPrompt.in_place(lm, tiny_task().template, point["prompt_text"]), "another tokenizer"
 
 
-def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
+def test_every_run_has_its_own_file_name(base: Path, tmp_path: Path) -> None:
     """Whatever an optimizer and a split are called, each run has a file of its own inside the folder."""
     from hardprompt.records.request import Run
 
@@ -275,7 +275,7 @@ def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_inspect_shows_what_the_model_says(family: str) -> None:
+def test_inspect_shows_the_surprisal_of_each_token(family: str) -> None:
     """Surprisal per token and its running mean up to the log-perplexity; without a start token the first has none."""
     lm = tiny_lm(family)
     ids = lm.encode_after([" good film is bad"])[0]
@@ -317,7 +317,7 @@ def test_inspect_shows_the_vectors_of_a_run(base: Path) -> None:
     assert done.exit_code == 0 and "tiny: a soft prompt" in done.stdout
 
 
-def test_inspect_of_a_run_is_inspect_of_its_ids(base: Path) -> None:
+def test_inspect_gives_the_same_answer_for_a_run_its_ids_and_its_text(base: Path) -> None:
     """A hard prompt of a run, its ids and its text are one and the same."""
     point = point_of(base, optimizer="manual", seed=0)
     of_model = ("--lm", base / "tiny", "--device", "cpu")
@@ -327,7 +327,7 @@ def test_inspect_of_a_run_is_inspect_of_its_ids(base: Path) -> None:
     assert by_run == by_ids == by_text and by_run["prompt_ids"] == point["prompt_ids"]
 
 
-def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, ask: Ask) -> None:
+def test_inspect_on_a_task_shows_the_effect_of_each_token(microworld: FrozenLM, ask: Ask) -> None:
     """The map of `deletion_map` and the scores of `order_sensitivity`, in the answer and the table; without a task neither."""
     task = load_task("category")
     scorer = Scorer(microworld, task, task.dev)
@@ -344,7 +344,7 @@ def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, a
     assert plain["shuffled"] is None and {row["loss_added"] for row in plain["tokens"]} == {None}
 
 
-def test_a_text_is_recorded_token_by_token(microworld: FrozenLM) -> None:
+def test_the_tokens_of_a_text_are_recorded(microworld: FrozenLM) -> None:
     """The same surprisals and worth as `inspect` says; marked is what lies between two tokens."""
     task = load_task("category")
     dev = Scorer(microworld, task, task.dev)
@@ -359,7 +359,7 @@ def test_a_text_is_recorded_token_by_token(microworld: FrozenLM) -> None:
     assert [row["marked"] for row in evaluate(torn, task, microworld)["tokens"]] == [False, True]
 
 
-def test_inspect_reads_a_soft_prompt_in_every_way(base: Path, ask: Ask) -> None:
+def test_inspect_projects_a_soft_prompt_with_every_measure(base: Path, ask: Ask) -> None:
     """Each text once with its methods, whose shares add up; that by cosine is the recorded one."""
     point, task = point_of(base, optimizer="soft", seed=0), str(base / "mood.jsonl")
     asked = ["inspect", "--run", str(base / "study"), "--optimizer", "soft", "--seed", "0", "--task", task]
@@ -377,7 +377,7 @@ def test_inspect_reads_a_soft_prompt_in_every_way(base: Path, ask: Ask) -> None:
 # What cannot be measured
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_prompts_that_do_not_fit_the_model_are_refused() -> None:
     """Ids and vectors that are not of the model, and prompts beyond its context."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     size = lm.vocab_embeds.shape[0]
@@ -396,7 +396,7 @@ def test_what_does_not_fit_is_refused() -> None:
     assert as_prompt(lm, [40], Template("{prompt}{input}")) == HardPrompt.from_ids(lm, [40])
 
 
-def test_a_failed_run_found_no_prompt(base: Path, tmp_path: Path) -> None:
+def test_a_failed_run_has_no_prompt(base: Path, tmp_path: Path) -> None:
     """A failed line is refused by number with its error, and passed over otherwise."""
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     point = point_of(base, optimizer="manual", seed=0)

@@ -67,7 +67,7 @@ def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: 
     assert (theirs - other).abs().max() > 1e-2
 
 
-def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
+def test_the_adapter_has_the_files_and_keys_of_peft(tmp_path: Path) -> None:
     """The keys of its configuration and the one tensor, with the start token first; our own words are in another file."""
     lm = tiny_lm("gpt2")
     write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path, "someone/model", {"task": "x"})
@@ -84,7 +84,7 @@ def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_soft_prompt_comes_back(layout: str, tmp_path: Path) -> None:
+def test_a_soft_prompt_is_read_back_from_its_adapter(layout: str, tmp_path: Path) -> None:
     """Without what stands for the text before it; from an adapter made elsewhere, all of it."""
     lm, prompt = tiny_lm("gpt2"), soft_prompt(tiny_lm("gpt2"))
     write_adapter(prompt, lm, Template(layout), tmp_path)
@@ -96,7 +96,7 @@ def test_a_soft_prompt_comes_back(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
+def test_an_adapter_trained_with_peft_is_read(safe: bool, tmp_path: Path) -> None:
     """An adapter that peft itself made and saved, in its new format, and in the old one, which runs nothing here."""
     from peft import PromptTuningConfig, get_peft_model
 
@@ -133,7 +133,7 @@ def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
         ("gpt2", "{prompt} {input}", HardPrompt((), ""), "the empty prompt needs no adapter"),
     ],
 )
-def test_what_has_no_adapter(family: str, template: str, prompt: Any, says: str, tmp_path: Path) -> None:
+def test_layouts_without_an_adapter_are_refused(family: str, template: str, prompt: Any, says: str, tmp_path: Path) -> None:
     lm = tiny_lm(family)
     with pytest.raises(RequestError, match=says):
         write_adapter(prompt or soft_prompt(lm), lm, Template(template), tmp_path / "out")
@@ -143,7 +143,7 @@ def test_what_has_no_adapter(family: str, template: str, prompt: Any, says: str,
 # Vectors in files
 
 
-def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
+def test_vectors_are_read_from_every_file_format(tmp_path: Path) -> None:
     one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
     np.save(tmp_path / "one.npy", one)
     np.save(tmp_path / "several.npy", np.stack([one, one]))
@@ -179,7 +179,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_files_that_hold_no_soft_prompt(name: str, here: Path) -> None:
+def test_files_without_a_soft_prompt_are_refused(name: str, here: Path) -> None:
     files, says = BAD[name]
     for path, content in files.items():
         (here / path).parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def test_files_that_hold_no_soft_prompt(name: str, here: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_an_adapter_whose_parts_do_not_fit(tmp_path: Path) -> None:
+def test_an_inconsistent_adapter_is_refused(tmp_path: Path) -> None:
     lm = tiny_lm("gpt2")
     write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path)
     (tmp_path / "hardprompt.json").write_text('{"vectors_before": 4}', encoding="utf-8")
@@ -221,7 +221,7 @@ def study(here: Path, no_plot: None) -> Path:
     return here / "first"
 
 
-def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
+def test_the_export_command_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
     """The text to the letter, the ids, and an adapter whose logits are those of the recorded vectors."""
     status, out, _ = ask(["export", "first", "--to", "text", "--optimizer", "manual"])
     assert status == 0 and "README.md, prompt.txt are in first-text" in out
@@ -260,7 +260,7 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
     )
 
 
-def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
+def test_invalid_export_requests_are_refused(study: Path, here: Path) -> None:
     with pytest.raises(RequestError, match="is after the input"):
         export(PromptRef(run=here / "last", optimizer="soft"), "peft", "out")
     with pytest.raises(RequestError, match="the empty prompt needs no adapter"):
@@ -275,7 +275,7 @@ def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["peft", "text", "json"])
-def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) -> None:
+def test_the_hub_can_read_the_model_card(form: str, study: Path, here: Path) -> None:
     """Its front matter holds the results; its base model is only what the hub can know."""
     folder = export(PromptRef(run=study, optimizer="soft"), form, here / "out")
     card = ModelCard.load(folder / "README.md")
@@ -291,7 +291,7 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "lone surrogate"])
-def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
+def test_hostile_prompts_are_escaped_on_the_model_card(name: str, study: Path) -> None:
     """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
     point = PromptRef(run=study, optimizer="manual").point
     assert point is not None

@@ -679,7 +679,7 @@ def check(row: Wrong, status: int, out: str, err: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_one_line(name: str, given: Path, here: Path, ask: Ask) -> None:
+def test_wrong_requests_are_refused_in_one_line(name: str, given: Path, here: Path, ask: Ask) -> None:
     """Status 2, one line on stderr, nothing on stdout, no traceback, and no file made or changed."""
     row = WRONG[name]
     lay_out(here, given, row.files)
@@ -689,7 +689,7 @@ def test_what_is_wrong_is_one_line(name: str, given: Path, here: Path, ask: Ask)
 
 
 @pytest.mark.parametrize("name", ["command: not UTF-8", "task: name", "study: of another request"])
-def test_the_console_script_answers_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
+def test_the_console_script_refuses_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
     """The installed script itself."""
     row = WRONG[name]
     lay_out(tmp_path, given, row.files)
@@ -701,7 +701,7 @@ def test_the_console_script_answers_in_one_line(name: str, given: Path, tmp_path
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_nothing_is_wrong_with_what_the_rows_change(given: Path, here: Path, ask: Ask) -> None:
+def test_the_unchanged_requests_and_files_are_valid(given: Path, here: Path, ask: Ask) -> None:
     """The requests and files that the rows spoil in one place are themselves fine."""
     lay_out(here, given, FEW | {"own/task.yaml": YAML, "own/data.csv": CSV})
     words = "--label-words negative=bad,positive=good"

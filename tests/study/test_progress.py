@@ -34,7 +34,7 @@ def point(tokens: int, accuracy: float = 0.5, text: str = "some words") -> dict[
     }
 
 
-def test_the_time_left_is_that_of_runs_like_these() -> None:
+def test_the_remaining_time_is_estimated_by_optimizer() -> None:
     """Known by optimizer: two slow runs of 10 s, half of one done; two fast ones of 2 s; one unknown at the mean of both."""
     pace = Eta()
     pace.planned([job(name, seed) for seed in (0, 1, 2) for name in ("slow", "fast")] + [job("new")])
@@ -77,7 +77,7 @@ def shown(terminal: bool) -> tuple[str, str]:
     return console.file.getvalue(), picture.file.getvalue()
 
 
-def test_a_picture_on_a_terminal() -> None:
+def test_the_progress_display_on_a_terminal() -> None:
     """Runs done, time left, the run at work with its best on dev, and the best text of each optimizer of the study at work."""
     _, picture = shown(terminal=True)
     assert "6/7 runs" in picture and " left" in picture and "LM tokens/s" in picture
@@ -85,7 +85,7 @@ def test_a_picture_on_a_terminal() -> None:
     assert "best text on dev, other: pez 0.625" in picture
 
 
-def test_plain_lines_elsewhere() -> None:
+def test_progress_without_a_terminal_is_one_line_per_run() -> None:
     """One line a run and nothing that moves; what stands in them is no markup."""
     said, _ = shown(terminal=False)
     lines = said.splitlines()
@@ -95,7 +95,7 @@ def test_plain_lines_elsewhere() -> None:
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_curves_for_tensorboard(tmp_path: Path) -> None:
+def test_learning_curves_are_written_for_tensorboard(tmp_path: Path) -> None:
     """A folder for each run, with its best on dev against its LM tokens and what it came to on test."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

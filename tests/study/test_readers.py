@@ -81,7 +81,7 @@ def answer(*words: object) -> Any:
 
 
 @pytest.mark.parametrize("families", [("llama", "no-bos"), ("no-bos", "llama"), ("llama",), ()])
-def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
+def test_each_reader_has_its_own_values(families: tuple[str, ...]) -> None:
     """An entry per reader in the order given, each as by hand; the keys of one reader are the first one's, null without any."""
     readers = [tiny_lm(family) for family in families]
     problem = Problem(tiny_task(), tiny_lm("gpt2"))
@@ -99,7 +99,7 @@ def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
     assert evaluate(text, problem.task, problem.lm, readers=readers)["readers"] == point["readers"]
 
 
-def test_readers_tokenize_the_text_afresh() -> None:
+def test_readers_tokenize_the_text_themselves() -> None:
     """Ids that no text of theirs has are read as their text, by every reader and never as ids."""
     lm, readers = tiny_lm("gpt2"), [tiny_lm("llama"), tiny_lm("no-bos")]
     letters = lm.tokenizer.convert_tokens_to_ids(list("good"))
@@ -110,7 +110,7 @@ def test_readers_tokenize_the_text_afresh() -> None:
 
 
 @pytest.mark.parametrize(("family", "room"), [("gpt2", 63), ("llama", 63), ("no-bos", 64)])
-def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, microworld: FrozenLM) -> None:
+def test_texts_longer_than_the_context_have_no_values(family: str, room: int, microworld: FrozenLM) -> None:
     """Of 64 positions one is the start token's, where there is one; of a text beyond, only its tokens are counted."""
     reader, task = tiny_lm(family), load_task("category")
     blank = len(reader.encode("q")) - 1  # every letter is a token here, and sentencepiece puts a blank before them
@@ -124,7 +124,7 @@ def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, micro
     assert unread["reader_log_perplexity"] is None and unread["reader_nats_per_character"] is None
 
 
-def test_no_text_is_not_read() -> None:
+def test_an_empty_text_has_no_values() -> None:
     """Of the empty prompt there is nothing to say, nor, without a start token, of a single token."""
     lm, reader = tiny_lm("gpt2"), tiny_lm("no-bos")
     for text, tokens in (("", 0), ("q", 1)):
@@ -151,7 +151,7 @@ def test_a_study_keeps_its_readers(base: Path, study: Path) -> None:
     assert {"readers.one.tokens", "readers.two.log_perplexity"} <= set(load_points(study).columns)
 
 
-def test_the_embedded_model_has_its_reader_unless_others_are_named(base: Path) -> None:
+def test_the_embedded_model_has_a_default_reader(base: Path) -> None:
     """Others take its place; a model without a reader of its own has none."""
     assert answer("evaluate", "--text", "x", "--device", "cpu")["reader"] == "microworld-reader"
     named = answer("evaluate", "--text", "x", "--device", "cpu", "--reader", base / "two", "--reader", base / "one")
@@ -163,7 +163,7 @@ def test_the_embedded_model_has_its_reader_unless_others_are_named(base: Path) -
     assert list(once["readers"]) == ["one", "two"]
 
 
-def test_a_run_is_read_by_the_readers_of_its_study(base: Path, study: Path) -> None:
+def test_evaluating_a_run_uses_the_readers_of_its_study(base: Path, study: Path) -> None:
     """Unless others are named; and one that becomes the model itself is none of them any more."""
     run = ("evaluate", "--run", study, "--optimizer", "manual")
     assert list(answer(*run)["readers"]) == ["one", "two"]
@@ -198,7 +198,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("verb", [("compare", "--out", "record"), ("optimize", "manual"), ("evaluate", "--text", "x")])
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_reader_is_one_line(
+def test_a_wrong_reader_is_refused_in_one_line(
     case: str,
     verb: tuple[str, ...],
     base: Path,
@@ -220,7 +220,7 @@ def test_a_wrong_reader_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None:
+def test_the_folder_of_the_embedded_model_is_recognized(microworld: FrozenLM) -> None:
     for name in ("microworld", str(EMBEDDED["microworld"])):
         with pytest.raises(RequestError, match="is the task model"):
             load_readers(StudyRequest.make(readers=(name,)))
@@ -228,13 +228,13 @@ def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None
         load_readers(StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))))
 
 
-def test_readers_of_one_name_are_refused_in_python() -> None:
+def test_readers_with_the_same_name_are_refused_in_python() -> None:
     """The record would hold only one of them."""
     with pytest.raises(RequestError, match="two of the readers are called 'tiny-llama'"):
         evaluate("x", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("llama"), tiny_lm("no-bos"), tiny_lm("llama")])
 
 
-def test_a_study_of_before_there_were_several_is_refused(study: Path, tmp_path: Path) -> None:
+def test_a_study_with_the_old_reader_field_is_refused(study: Path, tmp_path: Path) -> None:
     """Its `reader` is a field that this version does not write."""
     asked = Store(study).study
     asked["request"]["reader"] = asked["request"].pop("readers")[0]

@@ -231,7 +231,7 @@ def user_file(folder: Path, body: str, config: str = "pass") -> str:
 # What a study leaves behind
 
 
-def test_a_study_leaves_its_files(study: Path) -> None:
+def test_a_study_writes_its_files(study: Path) -> None:
     """The folder holds the six files of the record, each readable as what its ending says, and nothing else."""
     assert {file.name for file in study.iterdir()} == FILES | {"soft"}
     assert (study / "tradeoff.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -239,7 +239,7 @@ def test_a_study_leaves_its_files(study: Path) -> None:
     assert (study / "points.jsonl").read_bytes().endswith(b"\n")
 
 
-def test_study_yaml_says_what_was_asked(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+def test_study_yaml_holds_the_request(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
     """study.yaml gives the request back as it was made, with the versions that a result depends on."""
     said = yaml.safe_load((of_jsonl / "study.yaml").read_text(encoding="utf-8"))
     assert StudyRequest(**said["request"] | {"options": {}}) == request_of(options={})
@@ -247,7 +247,7 @@ def test_study_yaml_says_what_was_asked(of_jsonl: Path, request_of: Callable[...
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_line_has_the_key(study: Path, key: str) -> None:
+def test_every_point_has_the_documented_key(study: Path, key: str) -> None:
     """Every finished run has every key of the design's table, of its kind, and no number that is not finite."""
     for point in lines(study):
         value = point[key]
@@ -257,7 +257,7 @@ def test_every_line_has_the_key(study: Path, key: str) -> None:
             assert 0 <= value <= 1
 
 
-def test_every_planned_run_is_there_once(study: Path) -> None:
+def test_every_planned_run_is_recorded_once(study: Path) -> None:
     """Each optimizer x weight x split x seed of the plan is one line, the baselines with no prompt, a person's and random."""
     request = StudyRequest(**yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["request"])
     planned = list(plan(request, load_optimizers(request)))
@@ -275,7 +275,7 @@ def test_every_planned_run_is_there_once(study: Path) -> None:
     }
 
 
-def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
+def test_every_listed_metric_is_recorded(study: Path) -> None:
     """What `ls metrics` names is in the line of a soft prompt, and a hard prompt's gaps are null with a reason, not zero."""
     points = lines(study)
     [soft, *_] = [p for p in points if p["optimizer"] == "soft"]
@@ -293,7 +293,7 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
         assert set(values.values()) == {None}
 
 
-def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> None:
+def test_recorded_scores_agree_with_scoring_again(of_jsonl: Path, model: str) -> None:
     """Scoring the recorded ids and the recorded text again gives the recorded test values."""
     lm, task = load_lm(model, "cpu"), tiny_task()
     test = Scorer(lm, task, task.test)
@@ -305,7 +305,7 @@ def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> 
         assert point["deployed_test_loss"] == pytest.approx(float(deployed.mean_loss), rel=1e-4)
 
 
-def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
+def test_the_curve_ends_at_the_best_prompt(of_jsonl: Path) -> None:
     """It gets better and dearer at every step, stays within what was spent, and its last step is the selected prompt."""
     for point in lines(of_jsonl):
         objectives, spent = ([step[key] for step in point["curve"]] for key in ("dev_objective", "lm_tokens"))
@@ -341,7 +341,7 @@ def test_load_points_is_a_table_of_the_runs(of_jsonl: Path) -> None:
 # Going on
 
 
-def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+def test_the_same_request_repeats_no_run(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
     """A finished study that is asked for again runs nothing and leaves its points untouched."""
     before, watch = on_disk(of_jsonl), Watch()
     table = compare(request_of(), of_jsonl, watch)
@@ -354,7 +354,7 @@ def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callabl
 
 @pytest.mark.usefixtures("no_plot")
 @pytest.mark.parametrize("stop", [{"finished": 1}, {"finished": 9}, {"advanced": 1}, {"advanced": 60}])
-def test_an_interrupted_study_goes_on_to_the_same_numbers(
+def test_an_interrupted_study_resumes_to_the_same_results(
     stop: dict[str, int], of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
     """Interrupted between or within runs, every finished run is kept, and going on ends where an undisturbed study does."""
@@ -388,7 +388,7 @@ def test_seeds_differ_and_repeat(of_jsonl: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+def test_an_incomplete_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
     """A last line cut off by a crash, in the middle of a character even, is kept apart and its run is made again."""
     folder = tmp_path / "study"
     folder.mkdir()
@@ -448,7 +448,7 @@ def test_another_request_in_the_same_folder_is_refused(
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_not_changed(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
     """A folder that holds anything but a study is refused; an empty one is used; none is made below a file."""
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -476,7 +476,7 @@ def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyReque
     ],
     ids=lambda wrong: "-".join(wrong),
 )
-def test_a_wrong_request_leaves_no_folder(
+def test_a_wrong_request_creates_no_folder(
     wrong: Point, request_of: Callable[..., StudyRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot run is refused before anything is written."""
@@ -502,7 +502,7 @@ def test_a_wrong_request_leaves_no_folder(
         ("return problem.score_on_dev([[10 ** 6]])", "IndexError"),
     ],
 )
-def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
+def test_a_failed_run_is_recorded_and_repeated_on_request(
     body: str, said: str, request_of: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
     """Whatever a user's optimizer raises is recorded in one line; the others run; it is made again when that is asked for."""
@@ -536,7 +536,7 @@ def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_value_that_json_cannot_say_is_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+def test_an_infinite_value_is_recorded_as_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
     """An infinite value in what is to be recorded fails that run, named by its key, and the record stays valid JSON."""
     mine = user_file(tmp_path, "problem.score_on_dev([[1]]); return [[1]]", config="reach: float = float('inf')")
     table = compare(request_of(optimizers=(mine, "empty"), seeds=(0,)), tmp_path / "study")
@@ -584,7 +584,7 @@ def test_budgets_hold_to_within_one_step(name: str, budget: int) -> None:
     assert len(after_steps) > 2 and after_steps[-2] < budget
 
 
-def test_a_study_hands_its_budget_to_every_run(of_jsonl: Path) -> None:
+def test_every_run_has_the_budget_of_the_study(of_jsonl: Path) -> None:
     """All searches of a study cost about the same LM tokens: the budget, and less than half as much again."""
     for point in lines(of_jsonl):
         spent = point["lm_tokens_forward"] + point["lm_tokens_backward"]
@@ -592,7 +592,7 @@ def test_a_study_hands_its_budget_to_every_run(of_jsonl: Path) -> None:
             assert 800 <= spent < 1200, point["optimizer"]
 
 
-def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
+def test_lm_tokens_counted_by_hand(of_jsonl: Path, model: str) -> None:
     """A prompt shown on dev costs the tokens of every filled example, and once its own for the NLL; nothing goes backward."""
     lm, task = load_lm(model, "cpu"), tiny_task()
 
@@ -624,7 +624,7 @@ def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
         ({"wieghts": (0.1,)}, "did you mean 'weights'"),
     ],
 )
-def test_a_request_refuses_what_makes_no_sense(fields: Point, said: str) -> None:
+def test_invalid_requests_are_refused(fields: Point, said: str) -> None:
     """Fields are checked when the request is made, and the message names the field."""
     with pytest.raises(RequestError, match="^(" + said + "|no field.*" + said + ")"):
         StudyRequest.make(**fields)
@@ -641,7 +641,7 @@ def test_default_folder_is_named_after_task_and_model(
     assert os.listdir("hardprompt-out") == ["mood-tiny"]
 
 
-def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
+def test_optimizers_with_the_same_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
     """Two optimizers that would share their lines in the record cannot be compared."""
     twice = Path(hardprompt.__file__).with_name("optimizers") / "baselines.py"
     with pytest.raises(HardpromptError, match="two of the optimizers have the name 'empty'"):
@@ -651,14 +651,14 @@ def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyReque
 # The frontier, by hand and by law
 
 
-def test_non_dominated_by_hand() -> None:
+def test_non_dominated_points_found_by_hand() -> None:
     """Of equal costs the larger gain stays, of equal points the first, and dominated ones go."""
     gains, costs = [0.5, 0.9, 0.9, 0.9, 0.2, 0.5], [2.0, 5.0, 5.0, 7.0, 2.0, 3.0]
     assert non_dominated(gains, costs) == [0, 1]
     assert non_dominated([], []) == []
 
 
-def test_hypervolume_by_hand() -> None:
+def test_hypervolume_computed_by_hand() -> None:
     """Two steps of a staircase in the rectangle 1 x 10: 0.4 x (10 - 2) + 0.5 x (10 - 6) = 5.2, over 10."""
     assert hypervolume([0.4, 0.9], [2.0, 6.0], worst_cost=10.0) == pytest.approx(0.52)
     assert hypervolume([0.4, 0.9, 1.0], [2.0, 6.0, 12.0], worst_cost=10.0) == pytest.approx(0.52)
@@ -684,7 +684,9 @@ def test_no_member_of_the_front_is_dominated(points: list[tuple[float, float]]) 
 
 
 @given(POINTS, st.tuples(FRACTION, COST), st.floats(1, 15))
-def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new: tuple[float, float], worst: float) -> None:
+def test_hypervolume_is_a_fraction_and_grows_with_points(
+    points: list[tuple[float, float]], new: tuple[float, float], worst: float
+) -> None:
     """It lies within [0, 1], grows or stays when a point is added, and does not depend on the points' order."""
 
     def volume(of: list[tuple[float, float]]) -> float:
@@ -720,7 +722,7 @@ def test_differences_are_paired_by_seed_and_example() -> None:
     assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0]).as_mean()
 
 
-def test_differences_of_seeds_with_other_examples_stand_side_by_side() -> None:
+def test_differences_of_seeds_with_other_examples_are_concatenated() -> None:
     """Two examples of one seed and one of another are three; without any baseline there is nothing to say."""
     points = [answered("empty", 0, "00"), answered("empty", 1, "1"), answered("rl", 0, "01"), answered("rl", 1, "1")]
     [row] = differences(points)
@@ -742,7 +744,7 @@ def placed(name: str, seed: int, dev: float, test: float, cost: float | None) ->
     )
 
 
-def test_members_are_chosen_on_dev_and_shown_on_test() -> None:
+def test_the_front_is_selected_on_dev_and_reported_on_test() -> None:
     """The second point wins on test but loses on dev, so it is not on the front; the first one's test value is shown."""
     points = [placed("a", 0, dev=0.9, test=0.5, cost=4.0), placed("a", 0, dev=0.8, test=1.0, cost=4.5)]
     assert front(points) == points[:1]
@@ -776,7 +778,7 @@ KNOWN = [
 ]
 
 
-def test_a_known_front_gives_shares_and_regrets() -> None:
+def test_a_known_front_gives_hypervolume_shares_and_regrets() -> None:
     """The true front covers (0.6 x 4 + 1.0 x 2) / 8 = 0.55; one of its two points alone covers 0.45 or 0.25 of it all."""
     points = [placed("plain", 0, 0.6, 0.6, 2.0), placed("odd", 0, 1.0, 1.0, 6.0)]
     points += [placed("both", 0, 0.6, 0.6, 2.0), placed("both", 0, 1.0, 0.9, 6.0)]
@@ -788,14 +790,14 @@ def test_a_known_front_gives_shares_and_regrets() -> None:
     assert regret == pytest.approx({"plain": 0.4, "odd": 0.0, "both": 0.1})
 
 
-def test_without_a_known_front_nothing_is_said_of_it() -> None:
+def test_without_a_known_front_shares_and_regrets_are_absent() -> None:
     point = placed("a", 0, 1.0, 1.0, 4.0)
     assert frontier([point], 8.0)["known"] is None and "regret" not in frontier([point], 8.0)["optimizers"]["a"]
     single = frontier([point], 8.0, KNOWN[:1])["optimizers"]["a"]
     assert single["regret"]["mean"] == pytest.approx(-0.4) and "share_of_known_hypervolume" not in single
 
 
-def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp_path: Path) -> None:
+def test_the_true_front_is_known_on_the_embedded_model_only(tmp_path: Path) -> None:
     request = StudyRequest.make(task="currency", optimizers=("manual",), seeds=(0,), device="cpu")
     compare(request, tmp_path / "own")
     found = json.loads((tmp_path / "own" / "frontier.json").read_text())
@@ -808,7 +810,7 @@ def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp
     assert json.loads((tmp_path / "other" / "frontier.json").read_text())["known"] is None
 
 
-def test_the_embedded_model_makes_a_whole_study(microworld: FrozenLM, tmp_path: Path) -> None:
+def test_a_whole_study_on_the_embedded_model(microworld: FrozenLM, tmp_path: Path) -> None:
     """On the embedded model the instruction in plain English beats the empty prompt and is the deployed text itself."""
     request = StudyRequest.make(optimizers=("empty", "manual"), seeds=(0,), device="cpu")
     table = compare(request, tmp_path / "study").set_index("optimizer")

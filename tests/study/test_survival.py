@@ -193,7 +193,7 @@ def finish(recipe: Path, out: Path) -> str:
 
 
 @pytest.mark.parametrize(("jobs", "lines", "later"), [(2, 3, 0.02), pytest.param(1, 0, 0.0, marks=pytest.mark.slow)])
-def test_killed_and_started_again(
+def test_a_killed_study_resumes_to_the_same_results(
     jobs: int, lines: int, later: float, recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path
 ) -> None:
     """SIGKILL, at the first sign of its folder or among its runs: no process stays, and the same command ends the same."""
@@ -213,7 +213,7 @@ def test_killed_and_started_again(
     }  # fmt: skip
 
 
-def test_what_a_killed_process_leaves_is_no_hindrance(
+def test_files_left_by_a_killed_process_are_cleaned_up(
     recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path, no_plot: None
 ) -> None:
     """A lock of a dead process, files that were being written, half a line: they are cleared away, and it is said."""
@@ -246,7 +246,7 @@ def test_what_a_killed_process_leaves_is_no_hindrance(
         pytest.param(2, "stop", 3, marks=pytest.mark.slow),
     ],
 )
-def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
+def test_a_stopped_study_leaves_a_complete_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
     """Signals to all its processes, as a terminal sends them, a file, a time limit: one line, a report, no process left."""
     out = tmp_path / "out"
     more = ["--timeout", "25"] if how == "timeout" else []
@@ -270,7 +270,7 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
 
 @pytest.mark.usefixtures("no_plot")
 @pytest.mark.parametrize("how", ["timeout", "file"])
-def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path: Path) -> None:
+def test_a_stop_interrupts_the_current_run(how: str, recipe: Path, tmp_path: Path) -> None:
     """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
 
     class Watch(SilentListener):
@@ -290,7 +290,7 @@ def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_study_at_once(recipe: Path, tmp_path: Path) -> None:
     """Where a run does not let go at the first one; nothing is drawn, the record is whole."""
     out = tmp_path / "out"
     mine = f"optimizers=empty,{recipe.with_name('mine.py')}:stubborn"
@@ -306,7 +306,7 @@ def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
     assert {file.name for file in (out / FOLDER).iterdir()} == {"study.yaml", "points.jsonl"} and count(out) == 1
 
 
-def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
+def test_a_signal_does_not_interrupt_the_writing_of_a_record() -> None:
     """Inside an interruptible block it is raised there; elsewhere at the next check; the handlers are restored."""
     before = signal.getsignal(signal.SIGINT)
     with Cancellation() as cancellation:
@@ -326,7 +326,7 @@ def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
 # Taken
 
 
-def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> None:
+def test_only_one_process_may_write_to_a_folder(recipe: Path, tmp_path: Path) -> None:
     """A second process is refused in one line, with status 2 and the number of the first one, which is not disturbed."""
     out = tmp_path / "out"
     with started(recipe, out, "--jobs", "1", "-o", "optimizers=empty,manual,pez", *ENDLESS) as first:
@@ -348,7 +348,7 @@ def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_path: Path) -> None:
+def test_failed_runs_are_recorded_and_repeated_on_request(recipe: Path, tmp_path: Path) -> None:
     """An error, a crash in native code, the system's own killing, no memory, no number: the study goes on, with status 1."""
     out, mine = tmp_path / "out", recipe.with_name("mine.py")
     names = ["bug", "leaves", "crash", "killed", "hungry", "nan"]
@@ -384,7 +384,7 @@ def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_p
 # Full
 
 
-def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_study_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
     """Files that cannot grow: status 1, one line with the file, no half line; with room again the same command goes on."""
     out = tmp_path / "out"
     limit = 2 * max(len(json.dumps(point)) for point, _ in undisturbed.values()) + 500
@@ -401,7 +401,7 @@ def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any,
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
-def test_a_small_disk(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+def test_a_disk_that_fills_up(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
     """A disk of 64 kB that really fills up, in the middle of a line or of a picture."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -421,7 +421,7 @@ def test_a_small_disk(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path)
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_recipe_with_other_wishes_is_refused_and_changes_nothing(recipe: Path, undisturbed: dict[Any, Any]) -> None:
+def test_a_different_recipe_in_the_same_folder_is_refused(recipe: Path, undisturbed: dict[Any, Any]) -> None:
     """The folder's own study stays as it is."""
     out = recipe.with_name("undisturbed")
     with pytest.raises(StudyError, match="another study"):
@@ -573,7 +573,7 @@ def test_a_stop_file_stops_the_training_of_a_geometry_study(recipe: Path, tmp_pa
     assert len(recorded("geometry", out)) == 2
 
 
-def test_measuring_a_geometry_study_again_takes_its_lock(recipe: Path, tmp_path: Path) -> None:
+def test_measuring_a_geometry_study_again_locks_its_folder(recipe: Path, tmp_path: Path) -> None:
     """Another process may be writing the same tables."""
     (recipe.parent / "tasks.py").write_text(GEOMETRY_TASKS, encoding="utf-8")
     work("geometry", recipe.parent, tmp_path / "out")

@@ -141,7 +141,10 @@ def test_the_result_depends_on_the_seed_alone(name: str, model: str) -> None:
     ("model", "kind", "match"), [(*each, "exact") for each in KINDS] + [(*each, "starts-with") for each in GENERATING]
 )
 def test_batched_scores_equal_scores_of_single_pairs(model: str, kind: str, match: str, prompt_first: bool) -> None:
-    """Hugging Face's own, unpadded; each prompt, and no prompt, as ids and as text."""
+    """The reference scores one unpadded pair at a time with Hugging Face.
+
+    Prompts, also the empty one, are given as ids and as text.
+    """
     lm = lm_of(model)
     task = task_of(lm, kind, prompt_first, match=match)
     scorer = Scorer(lm, task, task.train[:3])

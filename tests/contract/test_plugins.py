@@ -1,4 +1,4 @@
-"""Optimizers and tasks of anyone's own: from one file, or from an installed package, and a broken one stops nothing."""
+"""Custom optimizers and tasks, from a file or from an installed package. A broken plug-in does not affect the others."""
 
 import json
 import sys
@@ -31,14 +31,14 @@ task = Task(name="words", template=Template("{input} {prompt}"), train=examples,
 
 @optimizer("first-token", config=Config, uses_weight=False)
 def first_token(problem: Problem, config: Config) -> list[list[int]]:
-    """The first allowed token, as a joke."""
+    """An optimizer that returns the first allowed token."""
     prompts = [problem.allowed[:1].tolist()]
     problem.score_on_dev(prompts)
     return prompts
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, group: str, **families: object) -> None:
-    """Let modules made of these attributes stand beside what is installed in a group, as entry points."""
+    """Add modules with these attributes to the installed entry points of a group."""
     real = plugins.entry_points
     extra = []
     for name, attributes in families.items():
@@ -68,7 +68,7 @@ def test_the_example_of_a_custom_optimizer_is_short() -> None:
 
 
 def test_a_custom_optimizer_runs_in_a_study(tmp_path: Path) -> None:
-    """It runs in a study beside the baselines, once per weight, within the budget, with options from the command line."""
+    """It runs in a study with the baselines, once per weight, within the budget, with options from the command line."""
     (tmp_path / "words.py").write_text(TASK_FILE, encoding="utf-8")
     request = StudyRequest.make(
         task=f"{tmp_path}/words.py:task",
@@ -90,7 +90,7 @@ def test_a_custom_optimizer_runs_in_a_study(tmp_path: Path) -> None:
 
 
 def test_the_example_optimizer_lowers_the_objective() -> None:
-    """Each prompt that it keeps is one token from the last at most, and the objective on train never rises."""
+    """Successive prompts differ in at most one token, and the objective on train never increases."""
     problem = Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=4, weight=0.1, seed=1)
     hill_climb = load_optimizer(HILL_CLIMB)
     result = run_optimizer(hill_climb, problem, hill_climb.configure({"steps": 150}))
@@ -103,7 +103,10 @@ def test_the_example_optimizer_lowers_the_objective() -> None:
 
 
 def test_plugin_files_may_use_deferred_annotations(tmp_path: Path) -> None:
-    """A file with annotations as text, dataclasses and nested configurations loads; two files of one name stay apart."""
+    """A file with deferred annotations, dataclasses and nested configurations loads.
+
+    Two files with the same name are distinct.
+    """
     for folder, default in (("a", 3), ("b", 4)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(
@@ -127,7 +130,7 @@ def test_plugin_files_may_use_deferred_annotations(tmp_path: Path) -> None:
 
 
 def test_a_plugin_file_does_not_replace_a_module_of_the_same_name(tmp_path: Path) -> None:
-    """A user's file called like a library's module does not take its place."""
+    """Importing the module of the library still gives the library, not the user's file."""
     (tmp_path / "json.py").write_text(TASK_FILE, encoding="utf-8")
     assert load_task(f"{tmp_path}/json.py:task").name == "words"
     assert sys.modules["json"] is json
@@ -137,7 +140,7 @@ def test_a_plugin_file_does_not_replace_a_module_of_the_same_name(tmp_path: Path
 
 
 def test_plugins_of_another_package_are_listed_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another package's optimizer and task are listed and loaded by name beside the built-in ones."""
+    """The optimizer and the task of another package are listed and loaded by name like the built-in ones."""
     offer(monkeypatch, "hardprompt.optimizers", far={"OPTIMIZERS": [first_token]})
     assert load_optimizer("first-token") is first_token
     assert {"pez", "rl", "first-token"} <= {entry["name"] for entry in list_optimizers()}
@@ -158,7 +161,7 @@ def test_plugins_of_another_package_are_listed_and_loaded(monkeypatch: pytest.Mo
 def test_a_plugin_that_cannot_be_loaded_gives_one_warning(
     group: str, attribute: str, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plug-in that cannot be loaded is named in one warning, and everything else stays on offer."""
+    """The warning names the plug-in, and all other plug-ins stay available."""
     expected = set(all_optimizers() if attribute == "OPTIMIZERS" else all_tasks())
     offer(monkeypatch, group, torn={"OTHER": []} if broken == "without the list" else None)
     with pytest.warns(UserWarning, match=rf"plug-in torn \(stranger_torn\) of {group} cannot be loaded: ") as caught:
@@ -170,7 +173,7 @@ def test_a_plugin_that_cannot_be_loaded_gives_one_warning(
 
 
 def test_two_plugins_with_the_same_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two plug-ins that offer one name are refused with the name and the second one's module: neither silently wins."""
+    """The error names the duplicate name and the module of the second plug-in."""
     offer(
         monkeypatch,
         "hardprompt.optimizers",

@@ -69,7 +69,10 @@ def tiny_study(here: Path) -> GeometryRequest:
 
 
 def test_distances_computed_by_hand() -> None:
-    """A right angle, opposite and parallel vectors; a triangle of 3, 4 and 5; equal vectors have distance exactly 0."""
+    """Vectors at a right angle, opposite and parallel; a triangle with sides 3, 4 and 5.
+
+    Equal vectors have distance exactly 0.
+    """
     one, other = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 4.0], [-1.0, 0.0], [7.0, 7.0]])
     expected = [[1.0, 2.0, 1 - 0.5**0.5], [1 - 0.5**0.5, 1 + 0.5**0.5, 0.0]]
     np.testing.assert_allclose(distances(one, other), expected, atol=1e-12)
@@ -80,7 +83,7 @@ def test_distances_computed_by_hand() -> None:
 
 
 def test_groups_of_pairs_counted_by_hand() -> None:
-    """Two tasks x two words x two positions: of the 7 others, 3 share the word, 3 the task, 3 the position, 1 the prompt."""
+    """With 2 tasks, 2 words and 2 positions, of 7 other vectors 3 share the word, 3 the task, 3 the position, 1 the prompt."""
     task = torch.arange(2).repeat_interleave(4)
     word, position = torch.arange(2).repeat_interleave(2).repeat(2), torch.arange(2).repeat(4)
     counts = {name: (pairs.sum() - pairs.diag().sum()).item() / 8 for name, pairs in pair_groups(task, word, position).items()}
@@ -89,7 +92,7 @@ def test_groups_of_pairs_counted_by_hand() -> None:
 
 
 def test_mean_distances_with_and_without_self_pairs() -> None:
-    """0, 1 and 5 on a line: pairs 1, 5, 4. With self-pairs the mean of n vectors is (n - 1) / n of the mean without."""
+    """Points 0, 1 and 5 have distances 1, 5 and 4. The mean of n vectors with self-pairs is (n - 1) / n of the mean without."""
     line = torch.tensor([[0.0], [1.0], [5.0]])
     between, every = distances(line, line, "euclidean"), torch.ones(3, 3).bool()
     assert mean_distance(between, every) == pytest.approx(10 / 3)
@@ -133,7 +136,10 @@ def test_neighbours_agree_with_a_plain_loop(monkeypatch: pytest.MonkeyPatch, chu
 
 
 def test_neighbours_counted_by_hand() -> None:
-    """At 0, 10 and 90 degrees: the first two are within 0.5 of each other, and at exactly 1 nothing is within 1."""
+    """Of vectors at 0, 10 and 90 degrees the first two are within 0.5 of each other.
+
+    A distance of exactly 1 is not within 1.
+    """
     angles = torch.tensor([0.0, 10.0, 90.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], -1)
     between, every = distances(vectors, vectors), torch.ones(3, 3).bool()
@@ -147,7 +153,7 @@ def test_neighbours_counted_by_hand() -> None:
 
 
 def test_task_distances_computed_by_hand() -> None:
-    """Two positions on a line: tasks at (0, 0), (1, 3), (5, 5) for one word, twice that for the other."""
+    """Three tasks at (0, 0), (1, 3) and (5, 5) for one word, and at twice these positions for the other word."""
     prompts = torch.tensor([[0.0, 0.0], [1.0, 3.0], [5.0, 5.0]])
     embeds = torch.stack([prompts, 2 * prompts], 1)[..., None]
     assert task_distances(embeds, "euclidean").tolist() == [[2.0, 5.0, 3.0], [4.0, 10.0, 6.0]]
@@ -207,7 +213,7 @@ def test_the_interval_of_a_correlation() -> None:
     ],
 )  # fmt: skip
 def test_kinds_of_tokens(token: str, kind: str) -> None:
-    """Beside prompts that began at `house`; a name such as McDonald shows what the rule for the web gets wrong."""
+    """The prompts were initialized with `house`. Names such as McDonald are wrongly classified as web tokens."""
     assert token_kind(token, token, "house") == kind
 
 
@@ -219,11 +225,11 @@ def test_kinds_of_a_vocabulary(microworld: FrozenLM) -> None:
     assert token_kind("<s>", "<s>", "cat", special=True) == token_kind("\x00", "<0x00>", "cat") == "bytes"
 
 
-# Planted worlds
+# Planted vectors
 
 
 def planted(lm: FrozenLM, of_word: float, of_task: float, at: torch.Tensor | None = None, noise: float = 0.2) -> list[Trained]:
-    """Vectors that are a direction per word and one per task, in these shares, beside noise, around tokens if there are any."""
+    """Sums of a direction per word, a direction per task and noise with these weights, around tokens if any are given."""
     generator = torch.Generator().manual_seed(0)
     width = lm.vocab_embeds.shape[1]
     words, tasks = (torch.randn(count, width, generator=generator) for count in (5, 3))
@@ -241,7 +247,7 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
 
 
 def test_findings_on_planted_vectors(microworld: FrozenLM) -> None:
-    """Vectors placed by words: the first finding holds. Placed by tasks: it fails. Noise alone: undecided."""
+    """The first finding holds for vectors placed by words, fails for vectors placed by tasks, and is undecided for noise."""
     by_word, by_task, noise = (
         placement(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
     )
@@ -256,13 +262,16 @@ def test_findings_on_planted_vectors(microworld: FrozenLM) -> None:
 
 
 def test_initial_words_distort_the_published_contrast_between_tasks(microworld: FrozenLM) -> None:
-    """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make it seem spread out."""
+    """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make tasks seem spread out."""
     found = verdicts(placement(planted(microworld, 1.0, 0.0), microworld))
     assert found["same task closer"] == "fails" and found["same task closer, other words"] == "undecided"
 
 
 def test_findings_on_vectors_near_tokens_and_far_from_tokens(microworld: FrozenLM) -> None:
-    """Vectors at words of their task: related, and close to tokens. Vectors far from tokens: unrelated, close together."""
+    """Vectors near words of their task are related and close to tokens.
+
+    Vectors far from tokens are unrelated and close together.
+    """
     tasks = [load_task(name) for name in ("plural", "past-tense", "capital")]
     own = [sorted(task_words(task) - task_words(tasks[t - 1]) - task_words(tasks[t - 2])) for t, task in enumerate(tasks)]
     singles = [[ids[0] for ids in map(microworld.encode, words) if len(ids) == 1][:4] for words in own]
@@ -280,7 +289,7 @@ def test_findings_on_vectors_near_tokens_and_far_from_tokens(microworld: FrozenL
 
 
 def test_equal_displacements_of_tasks_correlate(microworld: FrozenLM) -> None:
-    """Displacements that each task has around every word correlate; displacements that differ by word do not."""
+    """Displacements of tasks that are the same for every word correlate; displacements that differ by word do not."""
     generator = torch.Generator().manual_seed(2)
     names = [f"task {t}" for t in range(6)]
     size = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
@@ -301,7 +310,7 @@ def test_equal_displacements_of_tasks_correlate(microworld: FrozenLM) -> None:
 
 
 def test_the_control_consists_of_random_ordinary_tokens(microworld: FrozenLM) -> None:
-    """As many different tokens as there are vectors, none of them special; another seed draws other tokens."""
+    """There are as many different tokens as vectors, none of them special, and another seed draws other tokens."""
     places = PromptVectors(planted(microworld, 1.0, 1.0), microworld)
     drawn = places.random.tolist()
     assert len(set(drawn)) == len(drawn) == len(places.vectors) == 60
@@ -329,7 +338,7 @@ def test_soft_prompts_of_wrong_shape_are_refused(microworld: FrozenLM) -> None:
 
 
 def test_a_single_prompt_has_no_findings(microworld: FrozenLM) -> None:
-    """Nothing to compare with: the means that exist, no correlations, and no verdict."""
+    """Without another prompt to compare with, there are no correlations and no verdicts."""
     found = placement(planted(microworld, 1.0, 1.0)[:1], microworld)
     assert found["correlations"] is None and found["distances"]["cosine"]["groups"]["neither"]["mean"] is None
     assert set(verdicts(found).values()) == {"undecided"}
@@ -352,7 +361,7 @@ def test_initial_words_must_be_single_tokens(microworld: FrozenLM) -> None:
 
 
 def test_initial_words_take_a_leading_space_where_the_tokenizer_marks_it(shared: Path) -> None:
-    """The ten published words are one token of a GPT-2-like vocabulary only with the blank before them."""
+    """The ten published words are single tokens of a GPT-2-like vocabulary only with a leading space."""
     from hardprompt import load_lm
 
     lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")
@@ -370,7 +379,7 @@ def test_every_prompt_has_its_own_seed() -> None:
 
 
 class Stop:
-    """A listener that interrupts after so many prompts."""
+    """A listener that interrupts the study after a number of prompts."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -390,7 +399,7 @@ def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_an_interrupted_study_resumes_to_the_same_results(tiny_study: GeometryRequest, here: Path) -> None:
-    """Interrupted after two of six, a line torn off: the rest is trained, what is there is not, and nothing differs."""
+    """After an interruption with an incomplete line, only the missing prompts are trained, and the results are equal."""
     whole = train_prompts(tiny_study, here / "whole")
     with pytest.raises(KeyboardInterrupt):
         train_prompts(tiny_study, here / "cut", Stop(2))
@@ -428,7 +437,7 @@ def test_a_folder_holds_one_geometry_study(tiny_study: GeometryRequest, here: Pa
 
 
 def test_a_failed_prompt_is_recorded_and_trained_again(tiny_study: GeometryRequest, here: Path) -> None:
-    """And is tried again next time; where all fail there is nothing to tell."""
+    """A failed prompt is trained again when the study resumes. If all prompts fail, the study raises an error."""
     wild = tiny_study.model_copy(update={"learning_rate": 1e30, "epochs": 5})
     with pytest.raises(RunError, match=r"no prompt is trained in .*: RunError: the loss of the soft prompt is"):
         geometry(wild, here / "wild")
@@ -442,7 +451,7 @@ def test_a_failed_prompt_is_recorded_and_trained_again(tiny_study: GeometryReque
 
 
 def test_the_geometry_command_writes_its_files(tiny_study: GeometryRequest, here: Path, ask: Ask) -> None:
-    """Every file is there, a second call trains nothing and says the same, and soft prompts from elsewhere stand beside."""
+    """All files are written, a second call trains nothing and prints the same, and soft prompts from other files are added."""
     np.save(here / "mine.npy", np.zeros((2, 3, 16), np.float32) + [[0.1] * 16] * 3)
     save_file({"embeds": torch.ones(5, 16)}, here / "two,food.safetensors")
     words = [part for word in tiny_study.words for part in ("--word", word)]
@@ -480,7 +489,7 @@ def test_the_geometry_command_writes_its_files(tiny_study: GeometryRequest, here
 
 
 def test_training_raises_the_accuracy_of_a_prompt(microworld: FrozenLM, tmp_path: Path) -> None:
-    """One prompt of the embedded model: untrained it does nothing (0.00), after five epochs nearly all."""
+    """On the embedded model the accuracy of a prompt is about 0 before training and above 0.9 after five epochs."""
     request = GeometryRequest.make(tasks=("plural",), words=("cat",), epochs=5, device="cpu")
     [line] = train_prompts(request, tmp_path / "out", None, None, microworld).lines()
     assert line["initial_test_accuracy"] < 0.1 and line["test_accuracy"] > 0.9 and line["test_loss"] < line["initial_test_loss"]
@@ -491,7 +500,7 @@ def test_training_raises_the_accuracy_of_a_prompt(microworld: FrozenLM, tmp_path
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_and_tokens_are_escaped(name: str, microworld: FrozenLM, tmp_path: Path) -> None:
-    """Tokens, tasks, words and sources on the page make no element, and in a sheet no formula and no line of their own."""
+    """Tokens, tasks, words and sources add no element to the page, and no formula and no line to a csv file."""
     text = HOSTILE[name]
     prompts = [
         Trained(each.embeds, f"{each.task} {text}", f"{each.word}{text}", text) for each in planted(microworld, 1.0, 0.5)

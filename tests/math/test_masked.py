@@ -1,4 +1,4 @@
-"""Masked models beyond the contract: how they are loaded, what they read, and what is refused."""
+"""Masked models beyond the contract: how they are loaded, which texts they read, and which requests are refused."""
 
 import json
 from collections.abc import Callable
@@ -114,7 +114,7 @@ def test_an_unknown_output_layer_is_refused() -> None:
 
 @pytest.mark.parametrize("family", MASKED)
 def test_the_longest_text_agrees_with_hugging_face(family: str) -> None:
-    """RoBERTa's positions begin after that of padding, so that it has two fewer than rows in their table."""
+    """RoBERTa's positions begin after that of padding, so that there are two fewer positions than rows in the table."""
     lm = tiny_lm(family)
     assert lm.max_length == 64 and lm.max_text_length == 62
     ids = torch.tensor([[*lm.prefix_ids, *[40] * lm.max_text_length, *lm.suffix_ids]])
@@ -163,11 +163,11 @@ def test_special_tokens_around_a_text_are_not_counted() -> None:
     assert counter.forward == sum(len(ids) + 2 for ids in texts)
 
 
-# templates
+# Templates
 
 
 def test_the_published_templates() -> None:
-    """RLPrompt's: the answer after the prompt, with a blank and a full stop; of news before the text, without."""
+    """RLPrompt has the answer after the prompt, with a space and a full stop; for news it is before the text, without them."""
     tasks = {entry["name"]: entry["masked_template"] for entry in LISTINGS["tasks"]()}
     for name in ("sst2", "mr", "sst5", "boolq"):
         assert tasks[name] == "{input} {prompt} {mask}."
@@ -234,7 +234,7 @@ def test_generation_is_refused_before_anything_runs(family: str, tmp_path: Path)
     assert not (tmp_path / "study").exists()
 
 
-# special tokens in texts
+# Special tokens in texts
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_mask_token_in_the_prompt_is_not_the_answer(template: str) -> None:
     assert all(row.ids.count(lm.mask_id) == 2 for row in (by_ids, by_text))
 
 
-# around the scorer
+# Around the scorer
 
 
 @pytest.mark.parametrize("family", MASKED)
@@ -315,7 +315,7 @@ def test_validate_shows_the_mask_and_refuses_what_a_masked_model_cannot_do(famil
     assert finding.line == 3 and repr(token) in finding.message
 
 
-def test_a_masked_model_reads_the_text_of_a_causal_model() -> None:
+def test_a_masked_reader_tokenizes_the_text_of_a_causal_model() -> None:
     found = evaluate("good or bad", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("bert")])
     ids = tiny_lm("bert").encode("good or bad")
     assert found["reader_log_perplexity"] == pytest.approx(log_perplexity(tiny_lm("bert"), ids))

@@ -1,4 +1,4 @@
-"""The memory budget: passes cut to fit, halved where memory runs out after all, and what is kept from call to call."""
+"""The memory budget: passes that fit, a budget that is halved when memory runs out, and the cache."""
 
 import gc
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.helpers.tiny import FAMILIES, tiny_lm, tiny_task
 
 
 def _room(size: int) -> Memory:
-    """A memory with so much room for a pass."""
+    """A memory with this much room for a pass."""
     return Memory(2 * (size + OVERHEAD))
 
 
@@ -26,7 +26,7 @@ PROMPTS = [[40, 50], [60], [], [70, 80, 90]]
 
 
 def _scored(lm: FrozenLM, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses of hard prompts, of a soft one, and the gradient of a weighted sum of the latter."""
+    """The losses of hard prompts and of a soft prompt, and the gradient of a weighted sum of the latter."""
     scorer = Scorer(lm, task, task.train)
     embeds = lm.vocab_embeds[[40, 50, 60]].clone().requires_grad_()
     soft = scorer.score_embeds(embeds).loss[0]
@@ -35,7 +35,7 @@ def _scored(lm: FrozenLM, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch
 
 
 def _rows_fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, list[int]]:
-    """What the call returned, and the rows of each pass through the model's body."""
+    """The result of the call, and the number of rows of each pass through the model's body."""
     fed: list[int] = []
     hook = lm.model.base_model.register_forward_pre_hook(
         lambda module, args, given: fed.append(len(given["inputs_embeds"])), with_kwargs=True
@@ -65,7 +65,7 @@ def test_passes_in_parts_give_the_same_scores_and_gradient(
 
 @pytest.mark.parametrize("in_backward", [False, True])
 def test_running_out_of_memory_halves_the_budget_permanently(monkeypatch: pytest.MonkeyPatch, in_backward: bool) -> None:
-    """Every pass, or every one with a graph, of more than 3 rows fails, as if another program had taken the memory."""
+    """Every pass of more than 3 rows fails, or every such pass with gradients, as if another program used the memory."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     whole = _scored(lm, task)
     monkeypatch.setattr(lm, "memory", Memory(1 << 30))

@@ -1,4 +1,4 @@
-"""Hand values and laws of the objective."""
+"""The objective: values computed by hand, and properties."""
 
 import math
 
@@ -10,14 +10,14 @@ from hardprompt.objective import Objective, combine, gap_reward, label_correct, 
 
 
 def test_cross_entropy_over_the_label_words_computed_by_hand() -> None:
-    """Logits log 3 and log 1: probabilities 3/4 and 1/4."""
+    """The logits log 3 and log 1 give the probabilities 3/4 and 1/4."""
     logits = torch.tensor([[[math.log(3.0), 0.0], [math.log(3.0), 0.0]]])
     loss = label_cross_entropy(logits, torch.tensor([0, 1]))
     torch.testing.assert_close(loss, torch.tensor([[-math.log(0.75), -math.log(0.25)]]))
 
 
 def test_gap_reward_computed_by_hand() -> None:
-    """Gaps of +1/2 and -1/2: 200 x 1/2 and 180 x -1/2, mean 5."""
+    """Gaps of +1/2 and -1/2 give the rewards 200 x 1/2 and 180 x -1/2, with mean 5."""
     logits = torch.tensor([[[math.log(3.0), 0.0], [math.log(3.0), 0.0]]])
     torch.testing.assert_close(gap_reward(logits, torch.tensor([0, 1])), torch.tensor([5.0]))
 

@@ -52,7 +52,7 @@ def test_soft_with_a_learning_rate_of_zero_does_not_move() -> None:
 @pytest.mark.parametrize("update", ["adamw", "adafactor"])
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> None:
-    """On its own training examples a random tiny model must be fitted better than at the start."""
+    """The loss on the training examples is lower than at the start, even on a tiny random model."""
     options = {"update": update, "schedule": schedule, "steps": 60, "learning_rate": 0.3, "batch_size": 6}
     _, result = _run("soft", options=options)
     curve = [entry["train_loss"] for entry in result.curve]
@@ -115,7 +115,10 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 
 
 def test_the_default_learning_rate_is_recorded() -> None:
-    """A tenth of the standard deviation of the vocabulary embeddings; a given learning rate is recorded as it is."""
+    """The default is a tenth of the standard deviation of the vocabulary embeddings.
+
+    A given learning rate is recorded as given.
+    """
     lm = tiny_lm("gpt2")
     for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
         _, result = _run("soft", options={"steps": 1, **given})

@@ -65,7 +65,7 @@ def test_the_two_sided_gradient_is_that_of_the_relaxed_prompt(family: str, two_s
 
 @pytest.mark.parametrize(("family", "length"), [("gpt2", 3), ("roberta", 1), ("bert", 1)])
 def test_the_one_sided_gradient_of_a_token_that_predicts_nothing_is_zero(family: str, length: int) -> None:
-    """The last token helps to predict nothing, nor does a masked model's only one: the published gradient is zero there."""
+    """The published gradient is zero at the last token of a causal model and at the only token of a masked model."""
     lm = tiny_lm(family)
     ids = torch.tensor([40, 41, 50])[:length]
     embeds = lm.vocab_embeds[ids].clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Laws of the projection."""
+"""Properties of the projection."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def test_cosine_ignores_length(seed: int, scale: float) -> None:
 
 
 def test_the_similarity_measures_choose_different_tokens() -> None:
-    """Along (1, 0): the same direction but far, near but off, and long."""
+    """For the vector (1, 0) the candidates are one in the same direction but far, one near it, and a long one."""
     vocab = torch.tensor([[0.1, 0.0], [1.0, 0.5], [9.0, 9.0]])
     embeds = torch.tensor([[1.0, 0.0]])
     assert [nearest(embeds, vocab, measure).item() for measure in SIMILARITY_MEASURES] == [0, 1, 2]
@@ -58,7 +58,7 @@ def test_the_projection_does_not_depend_on_the_chunk_size(monkeypatch: pytest.Mo
 
 @given(seed=st.integers(0, 10_000), length=st.integers(0, 4), size=st.integers(1, 30), count=st.integers(1, 6))
 def test_nearest_entries_agree_with_a_plain_loop(seed: int, length: int, size: int, count: int) -> None:
-    """Against a plain loop over all rows, with equal rows among them, in chunks of seven."""
+    """The reference is a plain loop over all rows, some of which are equal. Chunks have seven rows."""
     embeds, vocab = _random(seed, length, size, 3)
     vocab[-1] = vocab[0]
     plain: dict[str, Callable[[torch.Tensor, torch.Tensor], float]] = {
@@ -80,7 +80,7 @@ def test_nearest_entries_agree_with_a_plain_loop(seed: int, length: int, size: i
 
 
 def test_nearest_entries_of_a_row_begin_with_itself() -> None:
-    """At distance zero exactly, also where many vectors are compared at once, and the first of equal rows comes first."""
+    """The distance is exactly zero, also if many vectors are compared at once, and the first of equal rows comes first."""
     _, vocab = _random(1, 1, 200, 16)
     vocab[150] = vocab[20]
     values, rows = nearest_entries(vocab, vocab, "euclidean", 2)

@@ -40,7 +40,7 @@ def test_pez_follows_the_published_trajectory(reference_values: dict[str, Any]) 
 
 
 def test_projected_sgd_of_the_released_script_follows_another_trajectory(reference_values: dict[str, Any]) -> None:
-    """Projecting the stored prompt after every step is projected SGD: its start points lie on the vocabulary."""
+    """Projecting the stored prompt after every step is projected SGD: each step starts at vocabulary rows."""
     case = reference_values["pez_trajectory"]
     vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
     embeds = torch.tensor(case["init"]).requires_grad_()

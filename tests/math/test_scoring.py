@@ -1,4 +1,4 @@
-"""The scorer beyond the contract (test_contract.py): greedy decoding, batches, heads read once, counting, what is refused."""
+"""The scorer beyond the contract (test_contract.py): greedy decoding, batches, shared prefixes, counting and refused input."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ from tests.helpers.tiny import CAUSAL, DEEP, tiny_lm, tiny_task
 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_correctness_follows_greedy_decoding(family: str) -> None:
-    """Targets set to what the model really says under the prompt are all right, by whichever tokens it spells them."""
+    """If the targets are the model's own outputs under the prompt, all of them are correct, however they are tokenized."""
     lm, task = tiny_lm(family), tiny_task("generation", match="starts-with")
     prompt = lm.encode_after([" the cat"])[0]
     said = []
@@ -62,7 +62,7 @@ TEMPLATES = {
 
 
 def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
-    """What the call returned, and how many padded tokens went through the model's body."""
+    """The result of the call, and the number of padded tokens that went through the model's body."""
     fed = []
     counting = lm.model.base_model.register_forward_pre_hook(
         lambda module, args, given: fed.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
@@ -74,7 +74,7 @@ def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
 
 
 def _everything(lm: FrozenLM, task: Task) -> tuple[Scores, Scores, torch.Tensor, torch.Tensor, tuple[int, int]]:
-    """Scores of hard prompts and of a soft one, its gradient, next-token logits, and the tokens counted."""
+    """The scores of hard prompts and of a soft prompt, its gradient, the next-token logits, and the counted tokens."""
     counter = TokenCount()
     scorer = Scorer(lm, task, task.train, counter)
     hard = scorer.score_ids([[40, 50], [60], [], [70, 80, 90]], [4, 0, 3, 1])
@@ -198,7 +198,10 @@ def test_scores_of_selected_examples_are_rows_of_all_scores() -> None:
 
 
 def test_logical_tokens_are_counted() -> None:
-    """Every (prompt, example) pair counts its prompt and example tokens, repeats included; the start token does not."""
+    """Every pair of prompt and example counts its prompt and example tokens, with repetitions.
+
+    The start token does not count.
+    """
     lm, task, counter = tiny_lm("gpt2"), tiny_task(), TokenCount()
     scorer = Scorer(lm, task, task.train, counter)
     example_tokens = sum(len(sequence(lm, task, example, [])) - 1 for example in task.train)

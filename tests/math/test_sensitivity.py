@@ -1,4 +1,4 @@
-"""What a prompt's tokens, their order and its behaviour are worth: by hand, and with a positive and a negative control."""
+"""The effect of a prompt's tokens and their order, and distances between behaviours, with positive and negative controls."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from tests.helpers.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 
 def test_token_f1_computed_by_hand() -> None:
-    """Two of three words shared with one of four left over: 2 * 2/3 * 2/4 / (2/3 + 2/4); articles and signs are no words."""
+    """With two shared words of three and of four: 2 * 2/3 * 2/4 / (2/3 + 2/4). Articles and punctuation are not words."""
     assert token_f1("The plural, of WORDS", "plural words: a give now") == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
     assert token_f1("good good", "good") == pytest.approx(2 / 3), "a bag: the second has nothing to match"
     assert token_f1("give the plural", "plural the give") == 1.0, "deaf to the order"
@@ -31,7 +31,7 @@ def test_the_position_of_the_largest_surprisal(microworld: FrozenLM) -> None:
 
 
 def test_the_deletion_map_of_a_long_prompt_uses_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same ones for the whole prompt and for what is left of it, and no fewer than eight."""
+    """The same examples, at least eight, are used for the full prompt and for the shortened prompts."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     ids = microworld.encode("give the plural of the word")
@@ -55,7 +55,7 @@ def test_the_deletion_map_of_a_long_prompt_uses_fewer_examples(microworld: Froze
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_deletion_map_agrees_with_scores_of_the_shortened_prompts(family: str) -> None:
-    """Token by token as scored one by one; of twice the same token either can go with the same effect."""
+    """Each entry equals the score of the prompt without that token. Removing either of two equal tokens has the same effect."""
     lm, task = tiny_lm(family), tiny_task()
     scorer = Scorer(lm, task, task.test)
     ids = [40, 41, 41]
@@ -69,7 +69,7 @@ def test_a_deletion_map_agrees_with_scores_of_the_shortened_prompts(family: str)
 
 
 def test_the_deletion_map_finds_the_word_that_carries_the_instruction(microworld: FrozenLM) -> None:
-    """Positive control: without "plural" nothing is left. Negative control: what no one asks for carries nothing."""
+    """Positive control: without "plural" the accuracy is lost. Negative control: filler words have no effect."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     asked = deletion_map(scorer, microworld.encode("give the plural"))
@@ -92,7 +92,7 @@ def test_order_matters_for_an_instruction_and_not_for_a_repeated_word(microworld
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_of_given_answers_agree_with_their_scores(family: str) -> None:
-    """The log-probabilities of the targets' tokens, read off the logits, add up to the scores' losses; soft as hard."""
+    """The log-probabilities of the target tokens from the logits add up to the losses, for hard and soft prompts."""
     lm = tiny_lm(family)
     task = tiny_task("classification" if lm.masked else "generation", match="exact")
     scorer = Scorer(lm, task, task.test)
@@ -112,7 +112,10 @@ def test_logits_of_given_answers_agree_with_their_scores(family: str) -> None:
 
 
 def test_stepwise_kl_computed_by_hand() -> None:
-    """KL of (1/4, 3/4) from (1/2, 1/2): 1/4 ln 1/2 + 3/4 ln 3/2; of itself 0; a constant in the logits is no difference."""
+    """KL of (1/4, 3/4) from (1/2, 1/2) is 1/4 ln 1/2 + 3/4 ln 3/2, and from itself 0.
+
+    A constant added to logits has no effect.
+    """
     one, even = torch.tensor([[1.0, 3.0]]).log(), torch.zeros(1, 2)
     assert stepwise_kl(one, even).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
     assert stepwise_kl(one, one + 5).item() == pytest.approx(0, abs=1e-6)
@@ -134,7 +137,7 @@ def test_the_distance_of_a_prompt_to_its_own_embeddings_is_zero(family: str) -> 
 
 
 def test_the_distance_is_the_mean_log_ratio_of_sampled_continuations(microworld: FrozenLM) -> None:
-    """Against the definition: the mean of log p(y) - log q(y) over many sampled continuations, within its noise."""
+    """The reference is the mean of log p(y) - log q(y) over many sampled continuations, within its standard error."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev[:8])
     one, two = (HardPrompt.from_text(microworld, text) for text in ("give the plural", "write plural of it the"))
@@ -159,7 +162,7 @@ def test_the_distance_is_the_mean_log_ratio_of_sampled_continuations(microworld:
 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_continuations_stop_at_the_end_of_the_context(family: str) -> None:
-    """Beside inputs that leave room for two tokens, three are read, the last of them predicted from the last position."""
+    """If the inputs leave room for two tokens, three are predicted, the last of them from the last position."""
     lm = tiny_lm(family)
     task = tiny_task("classification")
     scorer = Scorer(lm, task, task.test[:1])
@@ -171,7 +174,7 @@ def test_continuations_stop_at_the_end_of_the_context(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_a_distance_needs_inputs_and_a_context(family: str) -> None:
+def test_a_distance_needs_tokens_and_samples(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task("generation")
     hard = HardPrompt.from_ids(lm, [40])
     with pytest.raises(RequestError, match="at least one token and one sample, got 0 and 1"):

@@ -1,4 +1,4 @@
-"""Statistics against SciPy, against slow plain versions, and by their laws."""
+"""Statistics compared with SciPy and with plain implementations, and their properties."""
 
 import math
 from fractions import Fraction
@@ -37,7 +37,7 @@ def normal(*shape: int, seed: int = 0, shift: float = 0.0) -> np.ndarray:
 
 @given(MATRICES)
 def test_the_interquartile_mean_agrees_with_sorting(scores: np.ndarray) -> None:
-    """A quarter of all values, rounded down, is left out at each end."""
+    """A quarter of all values, rounded down, is dropped at each end."""
     values = sorted(scores.ravel())
     cut = len(values) // 4
     assert interquartile_mean(scores) == pytest.approx(np.mean(values[cut : len(values) - cut]))
@@ -66,7 +66,7 @@ def test_the_mean_of_tasks_with_different_numbers_of_units() -> None:
 
 
 def test_an_estimate_as_json() -> None:
-    """NaN becomes None, so that the JSON is valid; the form of a mean has the keys of frontier.json."""
+    """NaN becomes None, so that the JSON is valid. The estimate of a mean has the keys of frontier.json."""
     assert Estimate(0.5, 0.25, 0.75, 4, 8).as_mean() == {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
     nothing = Estimate.from_draws(math.nan, np.full(3, math.nan), tasks=2, n=0)
     assert nothing.as_json() == {"value": None, "low": None, "high": None, "tasks": 2, "n": 0, "half_width": None}
@@ -133,7 +133,7 @@ def test_adding_a_constant_shifts_the_interval(design: dict[str, bool]) -> None:
 
 
 def test_each_bootstrap_design_draws_its_own_units() -> None:
-    """Rows are the redrawn tasks; a task that is drawn twice has other units each time, unless the design is crossed."""
+    """Rows are the drawn tasks. A task that is drawn twice has different units each time, unless the design is crossed."""
     generator = np.random.default_rng(0)
     rows, columns = resample([5] * 4, 50, generator)
     assert rows.ravel().tolist() == [0, 1, 2, 3] and columns.shape == (50, 4, 5)
@@ -146,7 +146,7 @@ def test_each_bootstrap_design_draws_its_own_units() -> None:
 
 
 def test_shorter_tasks_are_resampled_among_their_own_units() -> None:
-    """The padding of a shorter task is drawn to padding, so that a redrawn task has as many units as the task itself."""
+    """Padding is resampled to padding, so that a drawn task has as many units as the task itself."""
     scores = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
     rows, columns = resample([3, 2], 200, np.random.default_rng(0), tasks_too=True)
     drawn = scores[rows, columns]
@@ -161,7 +161,7 @@ def test_times_drawn_agrees_with_counting(indices: np.ndarray) -> None:
 
 
 def test_all_intervals_of_one_value_per_task_agree() -> None:
-    """As test examples of a record, as tasks of a claim and as tasks of a geometry study, within the error of the draws."""
+    """Test examples of a record, tasks of a claim and tasks of a geometry study have equal intervals, up to sampling error."""
     values = np.random.default_rng(1).integers(2, size=40)
     run: dict[str, Any] = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
     points = [
@@ -185,7 +185,7 @@ def test_the_interval_of_one_task_agrees_with_scipy() -> None:
 
 
 def test_an_interval_of_two_tasks_computed_by_hand() -> None:
-    """Units that are equal within each task: no width on these tasks; over tasks the extremes of the 2^2 possible draws."""
+    """With equal units in each task, the interval on these tasks has no width; over tasks it spans the 2^2 possible draws."""
     scores = np.array([[0.2, 0.2], [0.8, 0.8]])
     within, over = (bootstrap(mean, scores, tasks_too=too, draws=4000) for too in (False, True))
     assert (within.low, within.high) == (0.5, 0.5)
@@ -202,7 +202,7 @@ def test_intervals_cover_the_true_mean(tasks_too: bool) -> None:
 
 
 def test_the_crossed_interval_covers_the_true_mean() -> None:
-    """Task effects, word effects and noise, all redrawn in 150 experiments: at least the nominal 95 % or a little less."""
+    """With random task effects, word effects and noise, about 95 % or more of 150 intervals contain the true mean."""
     found = []
     for i in range(150):
         scores = normal(20, 1, seed=i) + normal(1, 20, seed=1000 + i) + normal(20, 20, seed=2000 + i)
@@ -227,14 +227,14 @@ def test_the_interval_of_a_sample_contains_the_mean(values: list[float], seed: i
 
 
 def test_the_interval_of_a_sample_narrows_with_more_values() -> None:
-    """0 and 1 in equal parts: with four values from 0 to 1, with a hundred from 0.4 to 0.6 (0.5 -+ 1.96 x 0.05)."""
+    """For zeros and ones in equal parts it is 0 to 1 with four values, and 0.4 to 0.6 with a hundred (0.5 -+ 1.96 x 0.05)."""
     few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
     assert (few.low, few.high) == (0.0, 1.0)
     assert 0.39 <= many.low <= 0.41 and 0.59 <= many.high <= 0.61
 
 
 def test_drawing_equal_values_together_changes_no_interval() -> None:
-    """Sixty values of four kinds, drawn together and one by one; ends differ by less than the error of 20,000 draws."""
+    """The ends for sixty values of four kinds, drawn together or one by one, differ by less than the error of 20,000 draws."""
     values = np.random.default_rng(0).choice([-1.0, 0.0, 0.5, 1.0], size=60)
     together, apart = bootstrap_mean(values, draws=20_000), bootstrap(mean, values[None], draws=20_000)
     assert together.value == apart.value and together.n == apart.n
@@ -243,7 +243,7 @@ def test_drawing_equal_values_together_changes_no_interval() -> None:
 
 @pytest.mark.parametrize("tasks_too", [False, True])
 def test_a_band_is_the_interval_at_each_position(tasks_too: bool) -> None:
-    """With the same seed it rests on the same draws, so that its ends are those of `bootstrap` at that place."""
+    """With the same seed it uses the same draws, so that its ends equal those of `bootstrap` at that position."""
     curves = normal(4, 5, 3)
     band = bootstrap_band(curves, tasks_too=tasks_too, draws=4000)
     for place in range(3):
@@ -263,7 +263,7 @@ def test_probability_of_improvement_is_the_mann_whitney_u(scores: np.ndarray, ot
 
 
 def test_the_interval_of_an_improvement_resamples_both_optimizers() -> None:
-    """Equally good optimizers: the interval contains 0.5. One far better than the other: exactly 1."""
+    """For equally good optimizers the interval contains 0.5. If one is far better, it is exactly 1."""
     a, b = normal(5, 6), normal(5, 6, seed=1)
     same = bootstrap(probability_of_improvement, a, b)
     assert same.low < 0.5 < same.high and same.high - same.low > 0.2
@@ -272,7 +272,7 @@ def test_the_interval_of_an_improvement_resamples_both_optimizers() -> None:
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 3)), elements=ACCURACY))
 def test_the_exact_permutation_test_uses_all_sign_flips(differences: np.ndarray) -> None:
-    """Against a slow version in exact arithmetic."""
+    """The reference is a plain implementation in exact arithmetic."""
     given_ = [Fraction(value) for value in differences.ravel()]
     observed = abs(sum(given_))
     sums: list[Any] = [
@@ -284,7 +284,7 @@ def test_the_exact_permutation_test_uses_all_sign_flips(differences: np.ndarray)
 
 
 def test_the_permutation_test_agrees_with_scipy() -> None:
-    """Exact for ten pairs; for thirty pairs within the error of 10,000 draws."""
+    """The p-values are equal for ten pairs, and for thirty pairs within the error of 10,000 draws."""
     for n, tolerance in ((10, 1e-12), (30, 0.02)):
         a, b = normal(1, n, shift=0.4), normal(1, n, seed=1)
         theirs = stats.permutation_test(
@@ -306,13 +306,13 @@ def test_the_permutation_test_keeps_its_level_and_has_power() -> None:
 
 
 def test_rounding_errors_do_not_change_the_p_value() -> None:
-    """0.1 + 0.2 - 0.3: sums that differ only by rounding count as equal."""
+    """Sums that differ only by rounding, such as 0.1 + 0.2 - 0.3 and 0, count as equal."""
     differences = np.array([[0.1, 0.2, -0.3]])
     assert permutation_test(differences, np.zeros((1, 3))) == 1.0
 
 
 def test_a_test_over_tasks_flips_whole_tasks() -> None:
-    """Many seeds on two tasks: significant on these tasks, but not on tasks like these, where 1/2 is the smallest p."""
+    """With many seeds on two tasks, a difference is significant on these tasks, but the smallest p over tasks is 1/2."""
     better = normal(2, 30, shift=2.0)
     assert permutation_test(better, np.zeros((2, 30))) < 0.001
     assert permutation_test(better, np.zeros((2, 30)), tasks_too=True) == 0.5
@@ -321,7 +321,7 @@ def test_a_test_over_tasks_flips_whole_tasks() -> None:
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6))
 def test_holm_agrees_with_the_step_down_procedure(p_values: list[float]) -> None:
-    """At every level: go up from the smallest p and stop at the first p above level / (number of p-values left)."""
+    """At every level, go up from the smallest p and stop at the first p above level / (number of remaining p-values)."""
     found = holm(p_values)
     assert len(found) == len(p_values) and all(p <= q <= 1 for p, q in zip(p_values, found, strict=True))
     for level in (0.005, 0.03, 0.0801, 0.5):
@@ -332,7 +332,7 @@ def test_holm_agrees_with_the_step_down_procedure(p_values: list[float]) -> None
 
 
 def test_comparisons_name_the_better_optimizer_first() -> None:
-    """Three optimizers, one best on all ten tasks: it is shown to beat both others, which are not shown to differ."""
+    """One of three optimizers is best on all ten tasks: its differences are significant, the third difference is not."""
     noise = normal(10, 3) / 50
     scores = {"random": 0.2 + noise, "pez": 0.9 + noise[::-1], "twin": 0.2 + noise[:, ::-1]}
     found = comparisons([(a, scores[a], b, scores[b]) for a, b in combinations(scores, 2)], tasks_too=True)
@@ -347,12 +347,12 @@ def test_comparisons_name_the_better_optimizer_first() -> None:
     assert "not shown: " in str(by_pair[frozenset(("twin", "random"))])
 
 
-# Searches
+# Search curves
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), ACCURACY), max_size=5), st.lists(st.integers(0, 25), max_size=5))
 def test_the_score_at_a_budget_is_a_step_function(steps: list[tuple[int, float]], places: list[int]) -> None:
-    """Against a slow version that looks for the last improvement within the budget."""
+    """The reference is a plain loop that looks for the last improvement within the budget."""
     steps.sort(key=lambda step: step[0])
     spent, best = (np.array([step[i] for step in steps], dtype=float) for i in (0, 1))
     found = score_at(spent, best, np.array(places, dtype=float))

@@ -80,7 +80,7 @@ def test_a_bad_line_is_reported_with_its_number(tmp_path: Path, line: bytes, mes
 
 
 def test_every_task_of_the_catalogue_is_complete() -> None:
-    """Splits are disjoint and large enough, the reference prompts are there, and what `ls` says is what design promises."""
+    """Splits are disjoint and large enough, reference prompts exist, and `ls` shows what the design document lists."""
     for name in (name for name in all_tasks() if not needs_data(name)):
         task = load_task(name)
         inputs = [{example.input for example in task.examples(split)} for split in ("train", "dev", "test")]

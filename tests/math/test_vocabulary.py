@@ -1,4 +1,4 @@
-"""The allowed vocabulary: what it promises of the round trip holds."""
+"""The allowed vocabulary: its tokens survive the round trip."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The environments: both checkers, one reward, action sets, two vocabularies, and a policy that learns what is known."""
+"""The environments: checkers, rewards, action sets, two vocabularies, and a policy that learns a known prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def test_an_episode_ends_with_the_objective() -> None:
 
 @pytest.mark.parametrize("fields", [KINDS[kind] for kind in ("light", "state", "with an end", "another writer")])
 def test_the_vector_environment_agrees_with_single_environments(fields: dict[str, Any]) -> None:
-    """Observations and rewards; a prompt that ended early waits for the others."""
+    """Observations and rewards are equal. A prompt that ends early waits for the others."""
     fields = fields | {"weight": 0.5}
     one: PromptEnv = _env(**fields).unwrapped
     many = PromptVecEnv(one.space, lambda prompts: prompt_reward(one.problem, prompts), num_envs=4)
@@ -152,7 +152,7 @@ def test_label_words_can_be_excluded_from_the_actions() -> None:
 
 
 def test_a_prompt_is_passed_to_another_tokenizer_as_text() -> None:
-    """From sentencepiece to byte-level BPE; what does not survive the way is counted."""
+    """The text is passed from sentencepiece to byte-level BPE, and tokens that do not survive are counted."""
     problem, writer = _problem(), tiny_lm("llama")
     space = PromptSpace(problem, policy_lm=writer)
     rows = np.arange(6).reshape(2, 3)
@@ -248,7 +248,7 @@ def _known(problem: Problem, shares: list[float]) -> Any:
 
 
 def test_ppo_finds_a_known_prompt_unless_the_learning_rate_is_zero() -> None:
-    """Random prompts score 1/78, a word picked by chance and repeated no more; a learner must emit 0.8 in the mean."""
+    """Random prompts have a mean share of 1/78, and so has a repeated random word. A learner must reach a mean of 0.8."""
     problem = _problem()
 
     def emitted(learning_rate: float) -> float:
@@ -263,7 +263,7 @@ def test_ppo_finds_a_known_prompt_unless_the_learning_rate_is_zero() -> None:
 
 
 def test_another_algorithm_learns_on_the_environment() -> None:
-    """A2C with RLPrompt's network, as the docs show."""
+    """The example is A2C with RLPrompt's network, as in the documentation."""
     problem = _problem()
     shares: list[float] = []
     space = PromptSpace(problem, observation="state")
@@ -324,7 +324,7 @@ def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "rollouts"), [({"patience": 2, "learning_rate": 0.0}, range(3, 30)), ({"timeout": 1e-6}, range(1, 2))]
 )
-def test_a_search_ends_when_it_is_stopped(options: dict[str, Any], rollouts: range) -> None:
+def test_a_search_ends_after_its_episodes_or_its_patience(options: dict[str, Any], rollouts: range) -> None:
     found = load_optimizer("rl")
     result = run_optimizer(found, _problem(), found.configure({"episodes": 400, "rollout": 4} | options))
     assert len(result.curve) in rollouts
@@ -334,7 +334,10 @@ def test_a_search_ends_when_it_is_stopped(options: dict[str, Any], rollouts: ran
 
 
 def test_the_policy_can_use_another_language_model(microworld: FrozenLM) -> None:
-    """RLPrompt's setting: the task LM is masked, and another model writes; prompts are of the task LM's allowed words."""
+    """As in RLPrompt, the task LM is masked and the policy uses another model.
+
+    Prompts consist of allowed words of the task LM.
+    """
     lm, found = tiny_lm("roberta"), load_optimizer("rlprompt")
     problem = Problem(tiny_task(), lm, prompt_length=2)
     result = run_optimizer(found, problem, found.configure({"episodes": 8, "rollout": 4}))
@@ -344,7 +347,7 @@ def test_the_policy_can_use_another_language_model(microworld: FrozenLM) -> None
 
 
 def test_the_linear_gap_weighs_right_and_wrong_equally() -> None:
-    """In points: 200 times the mean difference of the right label's probability and the best other one."""
+    """The reward is 200 times the mean difference between the probability of the right label and of the best other label."""
     problem = _problem()
     ids = problem.allowed[:8].view(2, 4)
     label_logits = problem.train.score_ids(ids.tolist()).label_logits
@@ -358,7 +361,7 @@ def test_the_linear_gap_weighs_right_and_wrong_equally() -> None:
 
 
 def test_without_zscores_the_algorithm_gets_the_raw_rewards() -> None:
-    """The same prompts to begin with, other rewards to the algorithm, and so other prompts in the end."""
+    """The first prompts are the same, but the algorithm gets other rewards, and so the last prompts differ."""
     found = load_optimizer("rl")
     runs = {
         z: run_optimizer(found, _problem(), found.configure({"episodes": 64, "rollout": 8, "learning_rate": 0.1, "zscore": z}))

@@ -130,7 +130,10 @@ def _soft_q(env: PromptVecEnv, **fields: Any) -> SoftQ:
 
 
 def test_soft_q_finds_a_known_prompt_of_different_tokens() -> None:
-    """Rows 7, 3, 7 in turn: a random prompt scores 1/78, one word repeated at most 2/3; the learner emits all three."""
+    """The prompt is rows 7, 3, 7.
+
+    A random prompt scores 1/78 and a repeated word at most 2/3; the learner finds all three rows.
+    """
     space = _space(observation="light")
     wanted = space.actions[[7, 3, 7]]
     shares: list[float] = []
@@ -167,7 +170,7 @@ def test_the_frozen_model_is_neither_saved_nor_trained(tmp_path: Path) -> None:
 
 
 def test_the_network_has_the_published_size() -> None:
-    """768-2048-768 on distilGPT-2: 3,148,544 parameters."""
+    """On distilGPT-2 the layers have 768, 2048 and 768 units, which is 3,148,544 parameters."""
     head = _space().head
     assert head is not None
     assert sum(parameter.numel() for parameter in HeadNet(768, head).parameters()) == 3_148_544
@@ -228,7 +231,7 @@ def _same_weights(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("create", [_soft_q, _ppo, _a2c], ids=["SoftQ", "PPO", "A2C"])
 def test_training_continues_from_a_checkpoint_as_if_there_were_no_break(create: Callable[..., Any], tmp_path: Path) -> None:
-    """With the same random numbers, so that the weights are equal to the last bit."""
+    """The random numbers are the same, so that the weights are equal bit for bit."""
     model = create(_env(_space(end=True)), learning_rate=0.01, max_grad_norm=float("inf"))
     model.learn(16 * 3 * 3)
     save_checkpoint(model, tmp_path / "policy")

@@ -1,4 +1,4 @@
-"""The style reward: the published arithmetic, and its parts on models that are here."""
+"""The style reward: the published arithmetic, and its parts on the available models."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def published(reference_values: dict[str, Any]) -> Any:
 
 
 def test_bootstraps_agree_with_the_published_code(published: Any) -> None:
-    """128 outputs in 4 parts of 32."""
+    """There are 128 outputs in 4 parts of 32."""
     found = bootstrap_maxima(np.array(published["sum_rewards"]), published["num_bootstraps"])
     assert found.tolist() == published["bootstrap_max"]
 
@@ -66,7 +66,7 @@ def test_the_reward_of_a_prompt_is_that_of_its_best_outputs(microworld: FrozenLM
 
 
 def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> None:
-    """One candidate at each place is greedy decoding, as Hugging Face does it."""
+    """With one candidate per position it is greedy decoding, as in Hugging Face."""
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
     ids = torch.tensor([microworld.prefix_ids + microworld.encode('make it good "the soup was awful." "')])
     drawn = reward._sampled(ids, 6)
@@ -108,7 +108,7 @@ def test_a_classifier_gives_the_probability_of_its_label(tmp_path: Path) -> None
 
 
 def test_bertscore_matches_hidden_states_greedily(tmp_path: Path) -> None:
-    """F1 of the mean best cosines, special tokens left out of the means; an identical text scores 1."""
+    """It is the F1 of the mean best cosines without special tokens, and an identical text scores 1."""
     pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
     save_tiny(tmp_path, "roberta")
     settings = tmp_path / "tokenizer_config.json"

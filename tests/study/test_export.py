@@ -1,4 +1,4 @@
-"""Prompts to and from files: a peft model gives the same logits, vectors come back as they were, cards say what is so."""
+"""Prompts written to and read from files: equal logits in peft, equal vectors, and correct model cards."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ LAYOUTS = ("{prompt} : {input} is", "a task : {prompt} {input} is")
 
 
 def peft_logits(lm: FrozenLM, folder: Path, texts: list[str]) -> list[Tensor]:
-    """Next-token logits of the real package on a copy of the model, of texts padded on the right."""
+    """Next-token logits of a peft model, on a copy of the model, for texts padded on the right."""
     from peft import PeftModel
 
     with warnings.catch_warnings():  # peft reads an attribute that transformers has renamed
@@ -51,7 +51,7 @@ def soft_prompt(lm: FrozenLM, length: int = 3) -> SoftPrompt:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: Path) -> None:
-    """Soft and hard, of every family, with a start token or none, with text before the prompt; not those of another prompt."""
+    """Soft and hard prompts, every model family, with or without a start token and text before the prompt."""
     lm, task = tiny_lm(family), tiny_task(template=Template(layout))
     scorer = Scorer(lm, task, task.test)
     texts = [task.template.around(example.input)[1] for example in task.test]
@@ -68,7 +68,7 @@ def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: 
 
 
 def test_the_adapter_has_the_files_and_keys_of_peft(tmp_path: Path) -> None:
-    """The keys of its configuration and the one tensor, with the start token first; our own words are in another file."""
+    """The configuration and the tensor have the keys of peft, with the start token first; other details are in another file."""
     lm = tiny_lm("gpt2")
     write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path, "someone/model", {"task": "x"})
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def test_the_adapter_has_the_files_and_keys_of_peft(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_soft_prompt_is_read_back_from_its_adapter(layout: str, tmp_path: Path) -> None:
-    """Without what stands for the text before it; from an adapter made elsewhere, all of it."""
+    """The vectors for the text before the prompt are removed; from other adapters all vectors are read."""
     lm, prompt = tiny_lm("gpt2"), soft_prompt(tiny_lm("gpt2"))
     write_adapter(prompt, lm, Template(layout), tmp_path)
     found = read_adapter(tmp_path)
@@ -97,7 +97,7 @@ def test_a_soft_prompt_is_read_back_from_its_adapter(layout: str, tmp_path: Path
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_an_adapter_trained_with_peft_is_read(safe: bool, tmp_path: Path) -> None:
-    """An adapter that peft itself made and saved, in its new format, and in the old one, which runs nothing here."""
+    """peft saved the adapter in its current format or in the old pickle format, which runs no code here."""
     from peft import PromptTuningConfig, get_peft_model
 
     lm = tiny_lm("no-bos")
@@ -203,12 +203,12 @@ def test_an_inconsistent_adapter_is_refused(tmp_path: Path) -> None:
         read_adapter(tmp_path)
 
 
-# Out of a study
+# Exporting runs of a study
 
 
 @pytest.fixture
 def study(here: Path, no_plot: None) -> Path:
-    """A study of a tiny model whose prompts stand first, and another where they stand last: manual, soft."""
+    """Two studies of a tiny model with `manual` and `soft`; the prompt is before the input in one and after it in the other."""
     save_tiny(here / "tiny")
     write_jsonl(tiny_task(), here / "mood.jsonl")
     for name, template in (("first", "{prompt} {input} :"), ("last", "{input} {prompt} :")):
@@ -222,7 +222,7 @@ def study(here: Path, no_plot: None) -> Path:
 
 
 def test_the_export_command_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
-    """The text to the letter, the ids, and an adapter whose logits are those of the recorded vectors."""
+    """The text and the ids are exact, and the logits of the adapter equal those of the recorded vectors."""
     status, out, _ = ask(["export", "first", "--to", "text", "--optimizer", "manual"])
     assert status == 0 and "README.md, prompt.txt are in first-text" in out
     assert (here / "first-text" / "prompt.txt").read_bytes() == b" good or bad"
@@ -276,7 +276,7 @@ def test_invalid_export_requests_are_refused(study: Path, here: Path) -> None:
 
 @pytest.mark.parametrize("form", ["peft", "text", "json"])
 def test_the_hub_can_read_the_model_card(form: str, study: Path, here: Path) -> None:
-    """Its front matter holds the results; its base model is only what the hub can know."""
+    """The front matter contains the results, and a base model only if it can be on the hub."""
     folder = export(PromptRef(run=study, optimizer="soft"), form, here / "out")
     card = ModelCard.load(folder / "README.md")
     point = PromptRef(run=study, optimizer="soft").point
@@ -292,7 +292,7 @@ def test_the_hub_can_read_the_model_card(form: str, study: Path, here: Path) -> 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "lone surrogate"])
 def test_hostile_prompts_are_escaped_on_the_model_card(name: str, study: Path) -> None:
-    """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
+    """Fences, headings, front matter and control characters stay inside a code block."""
     point = PromptRef(run=study, optimizer="manual").point
     assert point is not None
     text = f"````\n# not a heading\n---\n{HOSTILE[name]}"

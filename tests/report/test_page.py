@@ -443,7 +443,7 @@ def test_the_rerun_command_sets_the_recorded_number_of_threads(case: str, monkey
 
 
 def test_the_rerun_command_of_a_recorded_study(folder: Path) -> None:
-    """The request in study.yaml is equal to the recorded one when a study resumes, and the command contains its seeds."""
+    """The request read from study.yaml equals the recorded one, and the command contains its seeds."""
     recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
     request = StudyRequest.model_validate(recorded)
     assert request.model_dump(mode="json") == StudyRequest().model_dump(mode="json") | recorded

@@ -247,7 +247,7 @@ def test_vectors_are_read_back_exactly(base: Path) -> None:
 
 
 def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path) -> None:
-    """If the file of vectors is missing, another model still uses the text; the run's own model refuses it."""
+    """Without a file of vectors, another model uses the text. The run's own model refuses it (test_malformed_files.py)."""
     lm, folder = load_lm(str(base / "tiny"), "cpu"), tmp_path / "study"
     folder.mkdir()
     (folder / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())

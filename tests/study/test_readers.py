@@ -164,7 +164,7 @@ def test_the_embedded_model_has_a_default_reader(base: Path) -> None:
 
 
 def test_evaluating_a_run_uses_the_readers_of_its_study(base: Path, study: Path) -> None:
-    """Given readers replace them, and the evaluated model itself is not one of its readers."""
+    """Given readers replace those of the study, and the evaluated model itself is not one of its readers."""
     run = ("evaluate", "--run", study, "--optimizer", "manual")
     assert list(answer(*run)["readers"]) == ["one", "two"]
     assert list(answer(*run, "--reader", base / "other" / "one")["readers"]) == ["one"]

@@ -145,7 +145,7 @@ def test_the_saved_recipe_plans_the_same_studies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
 def test_published_recipes_can_be_run(file: Path) -> None:
-    """Each recipe fits the schema, has its run time, and names existing tasks, optimizers and options."""
+    """Each recipe fits the schema, states its run time, and names existing tasks, optimizers and options."""
     said = yaml.safe_load(file.read_text(encoding="utf-8"))
     jsonschema.validate(said, recipe_schema())
     assert said["minutes"] > 0 and said["about"]

@@ -379,7 +379,7 @@ def test_runs_do_not_depend_on_their_order(of_jsonl: Path, request_of: Callable[
     assert results(tmp_path / "study") == results(of_jsonl)
 
 
-def test_seeds_differ_and_repeat(of_jsonl: Path) -> None:
+def test_different_seeds_give_different_results(of_jsonl: Path) -> None:
     """Another seed gives other prompts. That the same seed gives the same prompts is tested above."""
     recorded = results(of_jsonl)
     for name in SEARCHES:

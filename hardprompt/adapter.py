@@ -107,8 +107,9 @@ def write_adapter(
         >>> from hardprompt import load_lm
         >>> lm = load_lm("microworld")
         >>> prompt = HardPrompt.from_text(lm, "give the plural")
-        >>> write_adapter(prompt, lm, Template("{prompt}: {input} ="), "adapter")      # doctest: +SKIP
-        PosixPath('adapter')
+        >>> folder = write_adapter(prompt, lm, Template("{prompt}: {input} ="), "adapter")
+        >>> sorted(file.name for file in folder.iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors', 'hardprompt.json']
     """
     from safetensors.torch import save
 

@@ -45,8 +45,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         StudyError: if the folder is not empty, or the data of the study's task have changed.
 
     Example:
-        >>> export(PromptRef(run=Path("hardprompt-out/category-microworld"), number=2), "text")      # doctest: +SKIP
-        PosixPath('hardprompt-out/category-microworld-text')
+        >>> export(PromptRef(run=Path("runs/quick"), number=2), "text").name
+        'quick-text'
     """
     if to not in FORMS:
         raise UnknownName("form of export", to, FORMS)

@@ -138,8 +138,11 @@ class HeadActorCriticPolicy(ActorCriticPolicy):
         hidden: width of the actor's hidden layer; by default 8/3 of d.
 
     Example:
-        >>> from stable_baselines3 import A2C     # doctest: +SKIP
-        >>> A2C(HeadActorCriticPolicy, env, policy_kwargs={"head": space.head})     # doctest: +SKIP
+        >>> import gymnasium, hardprompt.policies
+        >>> from stable_baselines3 import A2C
+        >>> env = gymnasium.make("hardprompt/Prompt-v0", task="plural", prompt_length=2, observation="state")
+        >>> A2C(HeadActorCriticPolicy, env, n_steps=2, policy_kwargs={"head": env.unwrapped.head}).learn(4).num_timesteps
+        4
     """
 
     def __init__(self, *args: Any, head: FrozenHead, hidden: int | None = None, **kwargs: Any) -> None:

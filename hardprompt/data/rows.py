@@ -58,8 +58,8 @@ def read_rows(
         TaskError: the format is unknown.
 
     Example:
-        >>> next(read_rows("sst-2/16-13/train.tsv"))     # doctest: +SKIP
-        (2, {'sentence': 'nothing happens , and it happens to flat characters .', 'label': '0'})
+        >>> next(read_rows("mood/data.csv"))
+        (2, {'text': 'the soup was lovely, and we want to come again.', 'label': 'positive', 'split': 'train'})
     """
     path = Path(path)
     if path.suffix == ".tsv":

@@ -168,7 +168,7 @@ def read_task_file(path: str | Path, on_error: OnError = raise_error) -> tuple[D
         RequestError: there is no such file, or it is not valid YAML.
 
     Example:
-        >>> read_task_file("mood")[0].label_words     # doctest: +SKIP
+        >>> read_task_file("mood")[0].label_words
         {'positive': 'good', 'negative': 'bad'}
     """
     lined = read_yaml(task_file(path), on_error)

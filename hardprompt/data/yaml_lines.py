@@ -58,8 +58,9 @@ def read_yaml(file: Path, on_error: OnError, only_texts: bool = True) -> YamlLin
         DataError: the file cannot be read, is not YAML, is not a mapping, or contains anchors, aliases or tags.
 
     Example:
-        >>> read_yaml(Path("mood/task.yaml"), raise_error).lines[("template",)]     # doctest: +SKIP
-        8
+        >>> from hardprompt.data.rows import raise_error
+        >>> read_yaml(Path("mood/task.yaml"), raise_error).line("template")
+        9
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")

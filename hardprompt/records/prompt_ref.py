@@ -202,9 +202,9 @@ def load_prompt(
         RequestError: if the run does not exist or has failed, or several runs fit.
 
     Example:
-        >>> soft = load_prompt("hardprompt-out/category-microworld", load_lm("microworld"), 4)      # doctest: +SKIP
-        >>> soft.embeds.shape      # doctest: +SKIP
-        torch.Size([5, 128])
+        >>> from hardprompt import load_lm
+        >>> load_prompt("runs/quick", load_lm("microworld"), optimizer="soft", seed=0).embeds.shape
+        torch.Size([5, 160])
     """
     named = PromptRef(run=Path(folder), number=number, optimizer=optimizer, weight=weight, seed=seed)
     return named.prompt(lm)

@@ -140,8 +140,11 @@ def test_the_result_depends_on_the_seed_alone(name: str, model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "kind", "match"), [(*each, "exact") for each in KINDS] + [(*each, "starts-with") for each in GENERATING]
 )
-def test_scores_are_those_of_one_pair_at_a_time(model: str, kind: str, match: str, prompt_first: bool) -> None:
-    """Hugging Face's own, unpadded; each prompt, and no prompt, as ids and as text."""
+def test_batched_scores_equal_scores_of_single_pairs(model: str, kind: str, match: str, prompt_first: bool) -> None:
+    """The reference scores one unpadded pair at a time with Hugging Face.
+
+    Prompts, also the empty one, are given as ids and as text.
+    """
     lm = lm_of(model)
     task = task_of(lm, kind, prompt_first, match=match)
     scorer = Scorer(lm, task, task.train[:3])
@@ -159,7 +162,7 @@ def test_scores_are_those_of_one_pair_at_a_time(model: str, kind: str, match: st
     ["{mask} {prompt} {input}", "{mask}: {prompt} of {input}", "({mask}) {input} {prompt}", "{prompt} {mask} {input}"],
 )
 @pytest.mark.parametrize("model", MASKED)
-def test_the_mask_may_stand_anywhere(model: str, template: str) -> None:
+def test_the_mask_can_be_anywhere_in_the_template(model: str, template: str) -> None:
     lm = tiny_lm(model)
     task = tiny_task(masked_template=Template(template), label_words={"positive": "a", "negative": "b"})
     prompts = [words_of(lm, 2), []]
@@ -172,7 +175,7 @@ def test_the_mask_may_stand_anywhere(model: str, template: str) -> None:
 
 
 @of_every_kind
-def test_embeddings_of_a_hard_prompt_score_as_it_does_alone_and_in_batches(model: str, kind: str) -> None:
+def test_a_hard_prompt_and_its_embeddings_have_the_same_scores(model: str, kind: str) -> None:
     lm = lm_of(model)
     for prompt_first in (False, True):
         task, ids = task_of(lm, kind, prompt_first), words_of(lm, 3)
@@ -187,7 +190,7 @@ def test_embeddings_of_a_hard_prompt_score_as_it_does_alone_and_in_batches(model
 
 
 @of_every_kind
-def test_the_gradient_is_that_of_finite_differences(model: str, kind: str) -> None:
+def test_the_gradient_agrees_with_finite_differences(model: str, kind: str) -> None:
     lm = lm_of(model)
     task = task_of(lm, kind)
     scorer = Scorer(lm, task, task.train)
@@ -203,7 +206,7 @@ def test_the_gradient_is_that_of_finite_differences(model: str, kind: str) -> No
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_log_perplexity_is_that_of_hugging_face(model: str) -> None:
+def test_log_perplexity_agrees_with_hugging_face(model: str) -> None:
     lm = lm_of(model)
     prompts = [words_of(lm, 4), words_of(lm, 9), lm.encode("it was a lovely film")]
     expected = [plain_nll(lm, ids) for ids in prompts]
@@ -217,7 +220,7 @@ def test_log_perplexity_is_that_of_hugging_face(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_words_survive_in_any_order_and_pieces_do_not(model: str) -> None:
+def test_allowed_words_survive_the_round_trip_and_word_pieces_do_not(model: str) -> None:
     lm = lm_of(model)
     allowed = allowed_of(lm)
     generator = torch.Generator().manual_seed(0)

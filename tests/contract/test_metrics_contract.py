@@ -1,4 +1,4 @@
-"""The contract of metrics: every installed metric passes these tests, and a metric of your own is added with
+"""The contract of metrics: every installed metric passes these tests. Custom metrics are added with
 
 HARDPROMPT_METRICS=path.py:name python -m pytest tests/contract/test_metrics_contract.py
 """
@@ -45,7 +45,7 @@ def numbers(value: Any) -> list[float]:
 
 
 @of_each_metric
-def test_its_declaration_is_complete(name: str) -> None:
+def test_the_declaration_of_a_metric_is_complete(name: str) -> None:
     metric = load_metric(name)
     assert isinstance(metric, Metric)
     assert metric.name and metric.unit and metric.group and "\n" not in metric.description + metric.unit
@@ -56,8 +56,8 @@ def test_its_declaration_is_complete(name: str) -> None:
 @of_each_metric
 @pytest.mark.parametrize("kind", ["classification", "generation"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "roberta"])
-def test_it_is_finite_and_deterministic_on_every_prompt(name: str, family: str, kind: str) -> None:
-    """It is finite or None, the same twice whatever random numbers were drawn in between, and None where it does not apply."""
+def test_a_metric_is_finite_and_deterministic_on_every_prompt(name: str, family: str, kind: str) -> None:
+    """A value is finite or None, independent of the random generator's state, and None for prompts of other kinds."""
     lm, metric = tiny_lm(family), load_metric(name)
     if lm.masked and kind == "generation":
         pytest.skip("a masked model only classifies")
@@ -78,7 +78,7 @@ def classification(task: Task) -> Task:
 
 
 @of_each_metric
-def test_it_orders_its_controls(name: str, microworld: FrozenLM) -> None:
+def test_a_metric_orders_its_controls(name: str, microworld: FrozenLM) -> None:
     """The positive control has the higher value; a metric without a value in generation is checked with label words."""
     metric = load_metric(name)
     for task in (load_task("category"), classification(load_task("category"))):
@@ -95,8 +95,8 @@ OWN_METRIC = Path(__file__).parents[2] / "runs" / "own_metric.py"
 INPUT_OVERLAP = f"{OWN_METRIC}:input_overlap"
 
 
-def test_a_metric_of_a_user_is_one_short_file_and_lands_in_the_record() -> None:
-    """It is computed when the request names it, and the record holds it under its name."""
+def test_a_metric_in_a_users_file_is_recorded() -> None:
+    """The metric is computed if the request names it, and the record holds it under its name."""
     lines = OWN_METRIC.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 30 and sum("import" in line for line in lines) == 1
     task = tiny_task()
@@ -130,7 +130,7 @@ def shouted(scored: Any) -> Any:
 
 
 def test_unknown_keys_of_a_record_are_kept() -> None:
-    """What another version wrote comes back as it was, in the order of the fields."""
+    """Keys that another version wrote are kept unchanged, in the order of the fields."""
     line = {
         "optimizer": "pez",
         "task": "t",

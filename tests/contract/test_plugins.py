@@ -1,4 +1,4 @@
-"""Optimizers and tasks of anyone's own: from one file, or from an installed package, and a broken one stops nothing."""
+"""Custom optimizers and tasks, from a file or from an installed package. A broken plug-in does not affect the others."""
 
 import json
 import sys
@@ -31,14 +31,14 @@ task = Task(name="words", template=Template("{input} {prompt}"), train=examples,
 
 @optimizer("first-token", config=Config, uses_weight=False)
 def first_token(problem: Problem, config: Config) -> list[list[int]]:
-    """The first allowed token, as a joke."""
+    """An optimizer that returns the first allowed token."""
     prompts = [problem.allowed[:1].tolist()]
     problem.score_on_dev(prompts)
     return prompts
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, group: str, **families: object) -> None:
-    """Let modules made of these attributes stand beside what is installed in a group, as entry points."""
+    """Add modules with these attributes to the installed entry points of a group."""
     real = plugins.entry_points
     extra = []
     for name, attributes in families.items():
@@ -57,7 +57,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, group: str, **families: object) -> No
 # One file
 
 
-def test_an_optimizer_of_ones_own_fits_on_a_page() -> None:
+def test_the_example_of_a_custom_optimizer_is_short() -> None:
     """The example is one file of at most 30 lines that imports nothing of hardprompt but its public names."""
     lines = OWN_OPTIMIZER.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 30
@@ -67,8 +67,8 @@ def test_an_optimizer_of_ones_own_fits_on_a_page() -> None:
     assert any("hardprompt compare" in line and "runs/own_optimizer.py:hill_climb" in line for line in lines[:5])
 
 
-def test_an_optimizer_of_ones_own_is_compared(tmp_path: Path) -> None:
-    """It runs in a study beside the baselines, once per weight, within the budget, with options from the command line."""
+def test_a_custom_optimizer_runs_in_a_study(tmp_path: Path) -> None:
+    """It runs in a study with the baselines, once per weight, within the budget, with options from the command line."""
     (tmp_path / "words.py").write_text(TASK_FILE, encoding="utf-8")
     request = StudyRequest.make(
         task=f"{tmp_path}/words.py:task",
@@ -89,8 +89,8 @@ def test_an_optimizer_of_ones_own_is_compared(tmp_path: Path) -> None:
     assert {"random", "hill-climb"} <= set(found["optimizers"])
 
 
-def test_the_example_climbs() -> None:
-    """Each prompt that it keeps is one token from the last at most, and the objective on train never rises."""
+def test_the_example_optimizer_lowers_the_objective() -> None:
+    """Successive prompts differ in at most one token, and the objective on train never increases."""
     problem = Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=4, weight=0.1, seed=1)
     hill_climb = load_optimizer(HILL_CLIMB)
     result = run_optimizer(hill_climb, problem, hill_climb.configure({"steps": 150}))
@@ -102,8 +102,11 @@ def test_the_example_climbs() -> None:
     assert len(set(kept)) > 3 and all(len(ids) == 4 for ids in kept)
 
 
-def test_files_may_use_deferred_annotations(tmp_path: Path) -> None:
-    """A file with annotations as text, dataclasses and nested configurations loads; two files of one name stay apart."""
+def test_plugin_files_may_use_deferred_annotations(tmp_path: Path) -> None:
+    """A file with deferred annotations, dataclasses and nested configurations loads.
+
+    Two files with the same name are distinct.
+    """
     for folder, default in (("a", 3), ("b", 4)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(
@@ -126,8 +129,8 @@ def test_files_may_use_deferred_annotations(tmp_path: Path) -> None:
         first.configure({"kind": "sideways"})
 
 
-def test_a_file_does_not_hide_a_module(tmp_path: Path) -> None:
-    """A user's file called like a library's module does not take its place."""
+def test_a_plugin_file_does_not_replace_a_module_of_the_same_name(tmp_path: Path) -> None:
+    """Importing the module of the library still gives the library, not the user's file."""
     (tmp_path / "json.py").write_text(TASK_FILE, encoding="utf-8")
     assert load_task(f"{tmp_path}/json.py:task").name == "words"
     assert sys.modules["json"] is json
@@ -136,8 +139,8 @@ def test_a_file_does_not_hide_a_module(tmp_path: Path) -> None:
 # Installed packages
 
 
-def test_a_stranger_is_found_like_the_built_in_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another package's optimizer and task are listed and loaded by name beside the built-in ones."""
+def test_plugins_of_another_package_are_listed_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimizer and the task of another package are listed and loaded by name like the built-in ones."""
     offer(monkeypatch, "hardprompt.optimizers", far={"OPTIMIZERS": [first_token]})
     assert load_optimizer("first-token") is first_token
     assert {"pez", "rl", "first-token"} <= {entry["name"] for entry in list_optimizers()}
@@ -155,8 +158,10 @@ def test_a_stranger_is_found_like_the_built_in_ones(monkeypatch: pytest.MonkeyPa
     [("hardprompt.optimizers", "OPTIMIZERS"), ("hardprompt.tasks", "TASKS")],
 )
 @pytest.mark.parametrize("broken", ["not installed", "without the list"])
-def test_a_broken_stranger_is_one_warning(group: str, attribute: str, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plug-in that cannot be loaded is named in one warning, and everything else stays on offer."""
+def test_a_plugin_that_cannot_be_loaded_gives_one_warning(
+    group: str, attribute: str, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning names the plug-in, and all other plug-ins stay available."""
     expected = set(all_optimizers() if attribute == "OPTIMIZERS" else all_tasks())
     offer(monkeypatch, group, torn={"OTHER": []} if broken == "without the list" else None)
     with pytest.warns(UserWarning, match=rf"plug-in torn \(stranger_torn\) of {group} cannot be loaded: ") as caught:
@@ -167,8 +172,8 @@ def test_a_broken_stranger_is_one_warning(group: str, attribute: str, broken: st
     assert reason in str(caught[0].message)
 
 
-def test_duplicates_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two plug-ins that offer one name are refused with the name and the second one's module: neither silently wins."""
+def test_two_plugins_with_the_same_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the duplicate name and the module of the second plug-in."""
     offer(
         monkeypatch,
         "hardprompt.optimizers",

@@ -1,8 +1,11 @@
 """Hostile texts, a study that contains one in every field, and a parser for pages."""
 
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+
+from hardprompt.records.schema import RunRecord, run_records
 
 Point = dict[str, Any]
 
@@ -52,6 +55,11 @@ class Reader(HTMLParser):
     def within(self, *tags: str) -> list[str]:
         """The pieces of text inside all of these elements."""
         return [text for around, text in self.texts if set(tags) <= set(around)]
+
+
+def finished_runs(points: Iterable[Point]) -> list[RunRecord]:
+    """The records of the finished runs among these points."""
+    return [run for run in run_records(points) if isinstance(run, RunRecord)]
 
 
 def failure(point: Point, error: str) -> Point:

@@ -1,4 +1,4 @@
-"""Tasks on real data: the forms that their data come in, how splits follow from them, and what is cut and counted."""
+"""Tasks on real data: the formats of the data, how they are split, and which inputs are truncated."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ def sizes(task: Task) -> tuple[int, int, int]:
 
 
 def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str = "\t", header: str = "sentence,label") -> None:
-    """A table of films and labels, in a folder that is made where it is not there."""
+    """Write a table of films and labels; the folder is created if it does not exist."""
     lines = [header.replace(",", separator), *(f"{text}{separator}{label}" for text, label in films)]
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -47,8 +47,8 @@ def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str 
 # Every task
 
 
-def test_the_real_tasks_are_on_offer_and_whole() -> None:
-    """Each says where its data come from and how to cite them, and is described without them."""
+def test_the_catalogue_describes_every_real_task() -> None:
+    """Each task has a source and a citation, and is listed without its data."""
     assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", *RELATIONS}
     for name in REAL:
         described = all_tasks()[name].describe()  # type: ignore[union-attr]
@@ -60,7 +60,7 @@ def test_the_real_tasks_are_on_offer_and_whole() -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_without_data_one_line_says_what_to_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_without_its_data_raises_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(TaskError, match=f"task {name} needs its data: give --data PATH, a folder") as caught:
         load_task(name)
@@ -73,7 +73,7 @@ def test_without_data_one_line_says_what_to_give(name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", FEW_SHOT)
 def test_published_few_shot_splits(name: str, shared: Path) -> None:
-    """16 a class, the whole test set, nothing in two parts; splits differ; quotes are those of the texts."""
+    """There are 16 examples per class and the full test set, splits do not overlap and differ, and quotes in texts are kept."""
     folder, classes, test = FEW_SHOT[name]
     tasks = [load_task(name, split, shared / "data" / "fewshot" / folder) for split in ("13", "21", "42", "87", "100")]
     for task in tasks:
@@ -85,8 +85,8 @@ def test_published_few_shot_splits(name: str, shared: Path) -> None:
     assert len({task.digest for task in tasks}) == 5
 
 
-def test_few_shot_splits_drawn_anew(shared: Path) -> None:
-    """The same split name draws the same examples, another one others, and test stays the published one."""
+def test_few_shot_splits_are_drawn_by_name(shared: Path) -> None:
+    """The same split name draws the same examples, another name draws others, and test is the published test set."""
     folder = shared / "data" / "fewshot" / "sst-2"
     first, again, other = (load_task("sst2", split, folder, shots=8) for split in ("13", "13", "7"))
     assert first == again and first.digest != other.digest and sizes(first) == sizes(other) == (16, 16, 1821)
@@ -97,7 +97,10 @@ def test_few_shot_splits_drawn_anew(shared: Path) -> None:
 
 @pytest.mark.parametrize("name", RELATIONS)
 def test_relations_are_split_as_published(name: str, shared: Path) -> None:
-    """A fifth, rounded up, is test; of the rest a fifth is dev; an input with two answers counts once in the rest."""
+    """A fifth of the inputs, rounded up, is test.
+
+    A fifth of the others is dev; among these, an input with two answers counts once.
+    """
     task = load_task(name, data=shared / "data" / "relations")
     train, dev, test = sizes(task)
     rest, published_test = RELATIONS[name]
@@ -106,15 +109,15 @@ def test_relations_are_split_as_published(name: str, shared: Path) -> None:
     assert load_task(name, "7", shared / "data" / "relations").test != task.test
 
 
-def test_boolq_in_one_piece(shared: Path) -> None:
+def test_boolq_in_one_file(shared: Path) -> None:
     task = load_task("boolq", data=shared / "data" / "boolq" / "validation.jsonl")
     assert sizes(task) == (1280, 320, 400) and set(Counter(e.answer for e in task.test)) == {"True", "False"}
     assert all(example.input.endswith("?") and "\n" in example.input for example in task.test)
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
-    """Label words are single tokens of it, and every input fits its context with a prompt, or is cut."""
+def test_label_words_and_inputs_fit_the_small_real_model(name: str, shared: Path) -> None:
+    """Label words are single tokens of the model, and every input with a prompt fits the context or is truncated."""
     lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")
     data = shared / "data" / ("boolq" if name == "boolq" else "relations" if name in RELATIONS else "fewshot")
     task = load_task(name, "13", data / FEW_SHOT[name][0] if name in FEW_SHOT else data, shots=4)
@@ -123,11 +126,11 @@ def test_answers_fit_the_small_real_model(name: str, shared: Path) -> None:
     assert (problem.task.inputs_cut.get("test", 0) > 0) == (name in ("boolq", "agnews"))
 
 
-# Forms
+# Formats
 
 
-def test_glue(tmp_path: Path) -> None:
-    """Its test has no labels: dev is the test, and dev is a fifth of train without what is in test or repeated."""
+def test_glue_data_without_test_labels(tmp_path: Path) -> None:
+    """The published dev set is used as test, and a fifth of train, without duplicates and without test inputs, as dev."""
     write(tmp_path, "train.tsv", [*FILMS, FILMS[0], ("seen in dev ", 1)])
     write(tmp_path, "dev.tsv", [("seen in dev", 1), ("awful", 0)])
     (tmp_path / "test.tsv").write_text("index\tsentence\n0\tunlabelled\n", encoding="utf-8")
@@ -137,8 +140,8 @@ def test_glue(tmp_path: Path) -> None:
     assert sizes(load_task("sst2", "5", tmp_path, shots=10)) == (20, 20, 2)
 
 
-def test_ag_news_as_csv(tmp_path: Path) -> None:
-    """Published without a header, passed around with one; classes begin with 1 there, and with 0 elsewhere."""
+def test_ag_news_in_csv_files(tmp_path: Path) -> None:
+    """The published files have no header and number classes from 1; copies have a header and number them from 0."""
     rows = "".join(f'"{number % 4 + 1}","Title, {number}","says ""{number}""\nand more"\n' for number in range(80))
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "train.csv").write_text(rows, encoding="utf-8")
@@ -155,8 +158,8 @@ def test_ag_news_as_csv(tmp_path: Path) -> None:
         load_task("agnews", data=tmp_path / "a")
 
 
-def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
-    """Some hold csv files without a header, label first, and a test in every split's folder."""
+def test_few_shot_folders_with_csv_files_and_their_own_test_set(tmp_path: Path) -> None:
+    """Some folders have csv files without a header, with the label first, and a test file for every split."""
     for seed, part in ((seed, part) for seed in (13, 21) for part in ("train", "dev", "test")):
         rows = [(str(label), f'"a {part} film, {seed} {label}"') for label in range(5)]
         write(tmp_path, f"1-{seed}/{part}.csv", rows[1:], ",", ",".join(rows[0]))  # type: ignore[arg-type]
@@ -165,8 +168,8 @@ def test_few_shot_folders_of_csv_with_their_own_test(tmp_path: Path) -> None:
     assert sizes(load_task("sst5", "8", tmp_path, shots=2)) == (10, 10, 5)
 
 
-def test_boolq_of_other_collections(tmp_path: Path) -> None:
-    """Answers are texts, truth values or numbers, under `answer` or `label`; train and validation are there, test is not."""
+def test_boolq_in_the_formats_of_other_collections(tmp_path: Path) -> None:
+    """Answers are texts, truth values or numbers in `answer` or `label`. The files are train and validation, without test."""
     for name, column, values in (("train", "answer", (True, False)), ("validation", "label", (1, 0))):
         entries = [{"passage": f"p {i}.", "question": f"is it {name} {i}", column: values[i % 2], "idx": i} for i in range(20)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
@@ -175,8 +178,8 @@ def test_boolq_of_other_collections(tmp_path: Path) -> None:
     assert task.test[:2] == (Example("p 0.\nis it validation 0?", "True"), Example("p 1.\nis it validation 1?", "False"))
 
 
-def test_one_file_that_names_its_parts(tmp_path: Path) -> None:
-    """A file with a column `split` is taken as it is, and has the one split "default"."""
+def test_a_file_with_a_split_column(tmp_path: Path) -> None:
+    """The column assigns the rows to train, dev and test, and the only split is "default"."""
     entries = [
         {"input": text, "answer": str(label), "split": ["train", "dev", "test"][i % 3]} for i, (text, label) in enumerate(FILMS)
     ]
@@ -188,8 +191,8 @@ def test_one_file_that_names_its_parts(tmp_path: Path) -> None:
     assert sizes(load_task("mr", "13", file, shots=3)) == (6, 6, 13)
 
 
-def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `datasets` gives is split by the same rules; where the hub has no such data, one line says so."""
+def test_data_from_the_hugging_face_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data loaded with `datasets` are split by the same rules. If the hub does not have the data, one line reports it."""
     parts: dict[str, list[dict[str, Any]]] = {
         "train": [{"sentence": text, "label": label, "idx": i} for i, (text, label) in enumerate(FILMS)],
         "validation": [{"sentence": "fine", "label": 1, "idx": 0}, {"sentence": "awful", "label": 0, "idx": 1}],
@@ -227,8 +230,8 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         load_task("boolq")
 
 
-def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
-    """A module of the catalogue copied elsewhere is a task by its file; a task with examples of its own takes no data."""
+def test_a_copied_task_module_is_a_custom_task(tmp_path: Path) -> None:
+    """The copy is loaded by its path. A task that contains its examples does not accept data."""
     source = Path(__file__).parents[2] / "tasks" / "sst2.py"
     (tmp_path / "mine.py").write_text(source.read_text(encoding="utf-8").replace('"sst2"', '"mine"'), encoding="utf-8")
     write(tmp_path, "films.csv", FILMS, separator=",", header="text,label")
@@ -242,15 +245,15 @@ def test_a_task_file_of_ones_own(tmp_path: Path) -> None:
 # Splits
 
 
-def test_the_number_in_a_name_is_the_seed() -> None:
+def test_the_number_in_a_split_name_is_the_seed() -> None:
     assert [seed_of(name) for name in ("13", "16-100", "default", "0")] == [13, 100, 42, 0]
     for name in ("train", "", "-", "13x", "4294967296", "10000000001"):
         with pytest.raises(TaskError, match=r"must end in a number, the seed"):
             seed_of(name)
 
 
-def test_a_split_of_one_piece_is_that_of_scikit_learn() -> None:
-    """Hand values: RandomState(42).permutation(10) is 8 1 5 0 7 2 9 4 3 6, of which the first fifth is test."""
+def test_the_split_of_a_single_file_agrees_with_scikit_learn() -> None:
+    """RandomState(42).permutation(10) is 8 1 5 0 7 2 9 4 3 6, of which the first fifth is test."""
     examples = [Example(str(i), "x") for i in range(10)]
     parts = make_splits({"train": examples}, "default")
     assert {part: [int(e.input) for e in some] for part, some in parts.items()} == {
@@ -260,13 +263,13 @@ def test_a_split_of_one_piece_is_that_of_scikit_learn() -> None:
     }
 
 
-def test_dev_of_large_data_is_a_thousand() -> None:
+def test_dev_has_at_most_a_thousand_examples() -> None:
     examples = [Example(str(i), "x") for i in range(20_000)]
     parts = make_splits({"train": examples, "test": examples[:3]}, "7")
     assert (len(parts["train"]), len(parts["dev"]), len(parts["test"])) == (18_997, 1000, 3)
 
 
-# What is cut
+# Truncation
 
 
 def long_task(keep: str, **fields: Any) -> Task:
@@ -278,8 +281,8 @@ def long_task(keep: str, **fields: Any) -> Task:
 
 @pytest.mark.parametrize("prompt_first", [False, True])
 @pytest.mark.parametrize(("keep", "begins", "ends"), [("start", True, False), ("end", False, True)])
-def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
-    """The stated end is kept, as much of it as fits; what fits is left alone; the digest is of the data as they are."""
+def test_long_inputs_are_truncated_to_whole_words_and_counted(keep: str, begins: bool, ends: bool, prompt_first: bool) -> None:
+    """The stated end of the input is kept as far as it fits. Inputs that fit and the digest of the data are unchanged."""
     lm, task = tiny_lm("gpt2"), long_task(keep, prompt_first=prompt_first)
     cut = fit_to_context(task, lm, prompt_length=5)
     assert cut.inputs_cut == {"train": 0, "dev": 2, "test": 1} and cut.test[:2] == task.test[:2]
@@ -297,8 +300,8 @@ def test_what_is_too_long_is_cut_to_whole_words_and_counted(keep: str, begins: b
     assert task.digest != long_task("", prompt_first=prompt_first).digest
 
 
-def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
-    """Nor where not one word fits: both are refused as before."""
+def test_inputs_are_truncated_only_if_the_task_allows_it() -> None:
+    """Otherwise, or if not a single word fits, the input is refused."""
     lm = tiny_lm("gpt2")
     assert fit_to_context(long_task(""), lm, 5) is not None and fit_to_context(long_task(""), lm, 5).inputs_cut == {}
     with pytest.raises(ContextExceeded, match="shorten the input"):
@@ -309,7 +312,7 @@ def test_nothing_is_cut_where_the_task_does_not_say_so() -> None:
         Problem(one_word, lm, prompt_length=5)
 
 
-def test_a_target_has_room_too() -> None:
+def test_truncation_leaves_room_for_the_target() -> None:
     lm = tiny_lm("llama")
     answer = "red green blue seven nine red green blue"
     task = long_task("end", label_words={}, train=[Example("food " * 80 + "end", answer)])

@@ -68,8 +68,11 @@ def tiny_study(here: Path) -> GeometryRequest:
 # Distances
 
 
-def test_distances_by_hand() -> None:
-    """A right angle, opposite and parallel vectors; a triangle of 3, 4 and 5; equal vectors have distance exactly 0."""
+def test_distances_computed_by_hand() -> None:
+    """Vectors at a right angle, opposite and parallel; a triangle with sides 3, 4 and 5.
+
+    Equal vectors have distance exactly 0.
+    """
     one, other = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 4.0], [-1.0, 0.0], [7.0, 7.0]])
     expected = [[1.0, 2.0, 1 - 0.5**0.5], [1 - 0.5**0.5, 1 + 0.5**0.5, 0.0]]
     np.testing.assert_allclose(distances(one, other), expected, atol=1e-12)
@@ -79,8 +82,8 @@ def test_distances_by_hand() -> None:
         distances(one, other, "dot")
 
 
-def test_groups_of_pairs_by_hand() -> None:
-    """Two tasks x two words x two positions: of the 7 others, 3 share the word, 3 the task, 3 the position, 1 the prompt."""
+def test_groups_of_pairs_counted_by_hand() -> None:
+    """With 2 tasks, 2 words and 2 positions, of 7 other vectors 3 share the word, 3 the task, 3 the position, 1 the prompt."""
     task = torch.arange(2).repeat_interleave(4)
     word, position = torch.arange(2).repeat_interleave(2).repeat(2), torch.arange(2).repeat(4)
     counts = {name: (pairs.sum() - pairs.diag().sum()).item() / 8 for name, pairs in pair_groups(task, word, position).items()}
@@ -88,8 +91,8 @@ def test_groups_of_pairs_by_hand() -> None:
     assert counts == published | {"same prompt": 1, "word only": 2, "task only": 2, "neither": 2}
 
 
-def test_means_by_hand_and_what_self_pairs_do() -> None:
-    """0, 1 and 5 on a line: pairs 1, 5, 4. With self-pairs the mean of n vectors is (n - 1) / n of the mean without."""
+def test_mean_distances_with_and_without_self_pairs() -> None:
+    """Points 0, 1 and 5 have distances 1, 5 and 4. The mean of n vectors with self-pairs is (n - 1) / n of the mean without."""
     line = torch.tensor([[0.0], [1.0], [5.0]])
     between, every = distances(line, line, "euclidean"), torch.ones(3, 3).bool()
     assert mean_distance(between, every) == pytest.approx(10 / 3)
@@ -118,7 +121,7 @@ def test_prompts_by_task_and_word() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("measure", measures.DISTANCES)
-def test_neighbours_are_those_of_a_slow_version(monkeypatch: pytest.MonkeyPatch, chunk: int, measure: str) -> None:
+def test_neighbours_agree_with_a_plain_loop(monkeypatch: pytest.MonkeyPatch, chunk: int, measure: str) -> None:
     monkeypatch.setattr(measures, "_CHUNK", chunk)
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(11, 4, generator=generator)
@@ -132,8 +135,11 @@ def test_neighbours_are_those_of_a_slow_version(monkeypatch: pytest.MonkeyPatch,
     assert neighbours(rows[own], rows, (1e-9,), 1).within.tolist() == [[1, 1, 1]], "without `own` each vector finds itself"
 
 
-def test_neighbours_by_hand() -> None:
-    """At 0, 10 and 90 degrees: the first two are within 0.5 of each other, and at exactly 1 nothing is within 1."""
+def test_neighbours_counted_by_hand() -> None:
+    """Of vectors at 0, 10 and 90 degrees the first two are within 0.5 of each other.
+
+    A distance of exactly 1 is not within 1.
+    """
     angles = torch.tensor([0.0, 10.0, 90.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], -1)
     between, every = distances(vectors, vectors), torch.ones(3, 3).bool()
@@ -146,8 +152,8 @@ def test_neighbours_by_hand() -> None:
 # Correlations and intervals
 
 
-def test_task_distances_by_hand() -> None:
-    """Two positions on a line: tasks at (0, 0), (1, 3), (5, 5) for one word, twice that for the other."""
+def test_task_distances_computed_by_hand() -> None:
+    """Three tasks at (0, 0), (1, 3) and (5, 5) for one word, and at twice these positions for the other word."""
     prompts = torch.tensor([[0.0, 0.0], [1.0, 3.0], [5.0, 5.0]])
     embeds = torch.stack([prompts, 2 * prompts], 1)[..., None]
     assert task_distances(embeds, "euclidean").tolist() == [[2.0, 5.0, 3.0], [4.0, 10.0, 6.0]]
@@ -155,7 +161,7 @@ def test_task_distances_by_hand() -> None:
     assert vector_distances(embeds, "euclidean")[0].tolist()[:3] == [0.0, 1.0, 3.0]
 
 
-def test_correlations_are_scipys() -> None:
+def test_correlations_agree_with_scipy() -> None:
     generator = torch.Generator().manual_seed(1)
     sequences = torch.rand(3, 8, generator=generator)
     found = correlations(sequences)
@@ -169,7 +175,7 @@ def test_correlations_are_scipys() -> None:
     assert mean_correlation(found).item() == pytest.approx((found.sum() - 3).item() / 6)
 
 
-def test_intervals_follow_what_varies() -> None:
+def test_intervals_depend_on_the_source_of_variation() -> None:
     """A value that depends only on the task has a wide interval for any number of words; a constant has no width."""
     of_task = torch.tensor([0.0, 1.0, 2.0, 3.0])[:, None].expand(4, 50)
     found = crossed_interval(of_task)
@@ -207,7 +213,7 @@ def test_the_interval_of_a_correlation() -> None:
     ],
 )  # fmt: skip
 def test_kinds_of_tokens(token: str, kind: str) -> None:
-    """Beside prompts that began at `house`; a name such as McDonald shows what the rule for the web gets wrong."""
+    """The prompts were initialized with `house`. Names such as McDonald are wrongly classified as web tokens."""
     assert token_kind(token, token, "house") == kind
 
 
@@ -219,11 +225,11 @@ def test_kinds_of_a_vocabulary(microworld: FrozenLM) -> None:
     assert token_kind("<s>", "<s>", "cat", special=True) == token_kind("\x00", "<0x00>", "cat") == "bytes"
 
 
-# Planted worlds
+# Planted vectors
 
 
 def planted(lm: FrozenLM, of_word: float, of_task: float, at: torch.Tensor | None = None, noise: float = 0.2) -> list[Trained]:
-    """Vectors that are a direction per word and one per task, in these shares, beside noise, around tokens if there are any."""
+    """Sums of a direction per word, a direction per task and noise with these weights, around tokens if any are given."""
     generator = torch.Generator().manual_seed(0)
     width = lm.vocab_embeds.shape[1]
     words, tasks = (torch.randn(count, width, generator=generator) for count in (5, 3))
@@ -240,8 +246,8 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
     return {row["name"]: row["verdict"] for row in found["findings"]}
 
 
-def test_planted_words_and_planted_tasks(microworld: FrozenLM) -> None:
-    """Vectors placed by words: the first finding holds. Placed by tasks: it fails. Noise alone: undecided."""
+def test_findings_on_planted_vectors(microworld: FrozenLM) -> None:
+    """The first finding holds for vectors placed by words, fails for vectors placed by tasks, and is undecided for noise."""
     by_word, by_task, noise = (
         placement(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
     )
@@ -255,14 +261,17 @@ def test_planted_words_and_planted_tasks(microworld: FrozenLM) -> None:
     assert verdicts(by_word)["unrelated"] == "undecided", "the words of the tasks are not known without the tasks"
 
 
-def test_what_words_do_to_the_published_contrast_of_tasks(microworld: FrozenLM) -> None:
-    """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make it seem spread out."""
+def test_initial_words_distort_the_published_contrast_between_tasks(microworld: FrozenLM) -> None:
+    """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make tasks seem spread out."""
     found = verdicts(placement(planted(microworld, 1.0, 0.0), microworld))
     assert found["same task closer"] == "fails" and found["same task closer, other words"] == "undecided"
 
 
-def test_vectors_among_tokens_and_far_from_them(microworld: FrozenLM) -> None:
-    """Vectors at words of their task: related, and close to tokens. Vectors far from tokens: unrelated, close together."""
+def test_findings_on_vectors_near_tokens_and_far_from_tokens(microworld: FrozenLM) -> None:
+    """Vectors near words of their task are related and close to tokens.
+
+    Vectors far from tokens are unrelated and close together.
+    """
     tasks = [load_task(name) for name in ("plural", "past-tense", "capital")]
     own = [sorted(task_words(task) - task_words(tasks[t - 1]) - task_words(tasks[t - 2])) for t, task in enumerate(tasks)]
     singles = [[ids[0] for ids in map(microworld.encode, words) if len(ids) == 1][:4] for words in own]
@@ -279,8 +288,8 @@ def test_vectors_among_tokens_and_far_from_them(microworld: FrozenLM) -> None:
     assert published["soft"] == 60 and published["vocabulary"] == row["vocabulary"]
 
 
-def test_tasks_with_the_same_displacements(microworld: FrozenLM) -> None:
-    """Displacements that each task has around every word correlate; displacements that differ by word do not."""
+def test_equal_displacements_of_tasks_correlate(microworld: FrozenLM) -> None:
+    """Displacements of tasks that are the same for every word correlate; displacements that differ by word do not."""
     generator = torch.Generator().manual_seed(2)
     names = [f"task {t}" for t in range(6)]
     size = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0, 1.2])
@@ -300,8 +309,8 @@ def test_tasks_with_the_same_displacements(microworld: FrozenLM) -> None:
     assert alike["correlations"]["cosine"]["prompts"]["length"] == 15
 
 
-def test_the_control_is_of_plain_tokens(microworld: FrozenLM) -> None:
-    """As many different tokens as there are vectors, none of them special; another seed draws other tokens."""
+def test_the_control_consists_of_random_ordinary_tokens(microworld: FrozenLM) -> None:
+    """There are as many different tokens as vectors, none of them special, and another seed draws other tokens."""
     places = PromptVectors(planted(microworld, 1.0, 1.0), microworld)
     drawn = places.random.tolist()
     assert len(set(drawn)) == len(drawn) == len(places.vectors) == 60
@@ -309,7 +318,7 @@ def test_the_control_is_of_plain_tokens(microworld: FrozenLM) -> None:
     assert drawn != PromptVectors(planted(microworld, 1.0, 1.0), microworld, seed=1).random.tolist()
 
 
-def test_prompts_that_do_not_fit(microworld: FrozenLM) -> None:
+def test_soft_prompts_of_wrong_shape_are_refused(microworld: FrozenLM) -> None:
     good, *_ = planted(microworld, 1.0, 1.0)
     for wrong, says in (
         ([], "needs at least one soft prompt"),
@@ -328,8 +337,8 @@ def test_prompts_that_do_not_fit(microworld: FrozenLM) -> None:
             placement(wrong, microworld)
 
 
-def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
-    """Nothing to compare with: the means that exist, no correlations, and no verdict."""
+def test_a_single_prompt_has_no_findings(microworld: FrozenLM) -> None:
+    """Without another prompt to compare with, there are no correlations and no verdicts."""
     found = placement(planted(microworld, 1.0, 1.0)[:1], microworld)
     assert found["correlations"] is None and found["distances"]["cosine"]["groups"]["neither"]["mean"] is None
     assert set(verdicts(found).values()) == {"undecided"}
@@ -339,7 +348,7 @@ def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
 # Initial words
 
 
-def test_initial_words_are_one_token(microworld: FrozenLM) -> None:
+def test_initial_words_must_be_single_tokens(microworld: FrozenLM) -> None:
     assert initial_tokens(microworld, WORDS_OF["microworld"]) == [microworld.encode(word)[0] for word in WORDS_OF["microworld"]]
     with pytest.raises(
         RequestError, match="one token of microworld, but 'bird' is 4, 'paper' is 5, 'water' is 2; choose other"
@@ -351,8 +360,8 @@ def test_initial_words_are_one_token(microworld: FrozenLM) -> None:
         initial_tokens(microworld, [])
 
 
-def test_initial_words_are_space_led_where_that_is_marked(shared: Path) -> None:
-    """The ten published words are one token of a GPT-2-like vocabulary only with the blank before them."""
+def test_initial_words_take_a_leading_space_where_the_tokenizer_marks_it(shared: Path) -> None:
+    """The ten published words are single tokens of a GPT-2-like vocabulary only with a leading space."""
     from hardprompt import load_lm
 
     lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")
@@ -361,7 +370,7 @@ def test_initial_words_are_space_led_where_that_is_marked(shared: Path) -> None:
     assert len(lm.encode("cat")) == 2
 
 
-def test_no_two_prompts_share_their_batches() -> None:
+def test_every_prompt_has_its_own_seed() -> None:
     seeds = {prompt_seed(seed, task, word) for seed in (0, 1) for task in ("a", "ab") for word in ("b", "c")}
     assert len(seeds) == 8 and all(0 <= seed < 2**32 for seed in seeds)
 
@@ -370,7 +379,7 @@ def test_no_two_prompts_share_their_batches() -> None:
 
 
 class Stop:
-    """A listener that interrupts after so many prompts."""
+    """A listener that interrupts the study after a number of prompts."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -389,8 +398,8 @@ def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def test_an_interrupted_study_goes_on_to_the_same_numbers(tiny_study: GeometryRequest, here: Path) -> None:
-    """Interrupted after two of six, a line torn off: the rest is trained, what is there is not, and nothing differs."""
+def test_an_interrupted_study_resumes_to_the_same_results(tiny_study: GeometryRequest, here: Path) -> None:
+    """After an interruption with an incomplete line, only the missing prompts are trained, and the results are equal."""
     whole = train_prompts(tiny_study, here / "whole")
     with pytest.raises(KeyboardInterrupt):
         train_prompts(tiny_study, here / "cut", Stop(2))
@@ -411,7 +420,7 @@ def test_an_interrupted_study_goes_on_to_the_same_numbers(tiny_study: GeometryRe
     assert {line["steps"] for line in whole.lines()} == {4}, "two epochs of two batches"
 
 
-def test_a_record_is_of_one_request(tiny_study: GeometryRequest, here: Path) -> None:
+def test_a_folder_holds_one_geometry_study(tiny_study: GeometryRequest, here: Path) -> None:
     record = train_prompts(tiny_study.model_copy(update={"tasks": tiny_study.tasks[:1]}), here / "out")
     with pytest.raises(StudyError, match=r"holds another study \(other tasks\); choose another --out"):
         train_prompts(tiny_study, here / "out")
@@ -427,8 +436,8 @@ def test_a_record_is_of_one_request(tiny_study: GeometryRequest, here: Path) -> 
         GeometryRecord(here)
 
 
-def test_a_prompt_that_fails_is_a_line(tiny_study: GeometryRequest, here: Path) -> None:
-    """And is tried again next time; where all fail there is nothing to tell."""
+def test_a_failed_prompt_is_recorded_and_trained_again(tiny_study: GeometryRequest, here: Path) -> None:
+    """A failed prompt is trained again when the study resumes. If all prompts fail, the study raises an error."""
     wild = tiny_study.model_copy(update={"learning_rate": 1e30, "epochs": 5})
     with pytest.raises(RunError, match=r"no prompt is trained in .*: RunError: the loss of the soft prompt is"):
         geometry(wild, here / "wild")
@@ -441,8 +450,8 @@ def test_a_prompt_that_fails_is_a_line(tiny_study: GeometryRequest, here: Path) 
     assert len(train_prompts(tiny_study, here / "out").prompts()) == 6
 
 
-def test_the_verb_and_what_it_leaves(tiny_study: GeometryRequest, here: Path, ask: Ask) -> None:
-    """Every file is there, a second call trains nothing and says the same, and soft prompts from elsewhere stand beside."""
+def test_the_geometry_command_writes_its_files(tiny_study: GeometryRequest, here: Path, ask: Ask) -> None:
+    """All files are written, a second call trains nothing and prints the same, and soft prompts from other files are added."""
     np.save(here / "mine.npy", np.zeros((2, 3, 16), np.float32) + [[0.1] * 16] * 3)
     save_file({"embeds": torch.ones(5, 16)}, here / "two,food.safetensors")
     words = [part for word in tiny_study.words for part in ("--word", word)]
@@ -479,8 +488,8 @@ def test_the_verb_and_what_it_leaves(tiny_study: GeometryRequest, here: Path, as
     assert float(rows["cosine", "same word"]["mean"]) == found["distances"]["cosine"]["groups"]["same word"]["mean"]
 
 
-def test_learning_shows_and_words_are_left_behind_slowly(microworld: FrozenLM, tmp_path: Path) -> None:
-    """One prompt of the embedded model: untrained it does nothing (0.00), after five epochs nearly all."""
+def test_training_raises_the_accuracy_of_a_prompt(microworld: FrozenLM, tmp_path: Path) -> None:
+    """On the embedded model the accuracy of a prompt is about 0 before training and above 0.9 after five epochs."""
     request = GeometryRequest.make(tasks=("plural",), words=("cat",), epochs=5, device="cpu")
     [line] = train_prompts(request, tmp_path / "out", None, None, microworld).lines()
     assert line["initial_test_accuracy"] < 0.1 and line["test_accuracy"] > 0.9 and line["test_loss"] < line["initial_test_loss"]
@@ -490,8 +499,8 @@ def test_learning_shows_and_words_are_left_behind_slowly(microworld: FrozenLM, t
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_and_tokens_are_text(name: str, microworld: FrozenLM, tmp_path: Path) -> None:
-    """Tokens, tasks, words and sources on the page make no element, and in a sheet no formula and no line of their own."""
+def test_hostile_names_and_tokens_are_escaped(name: str, microworld: FrozenLM, tmp_path: Path) -> None:
+    """Tokens, tasks, words and sources add no element to the page, and no formula and no line to a csv file."""
     text = HOSTILE[name]
     prompts = [
         Trained(each.embeds, f"{each.task} {text}", f"{each.word}{text}", text) for each in planted(microworld, 1.0, 0.5)
@@ -516,13 +525,13 @@ def test_hostile_names_and_tokens_are_text(name: str, microworld: FrozenLM, tmp_
             assert [len(row) for row in csv.reader(file)] == [len(header)] * (len(rows) + 1)
 
 
-def test_formulas_are_text_in_a_sheet(tmp_path: Path) -> None:
+def test_formulas_are_escaped_in_csv_files(tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv", ("token", "value"), [("=1+1", -2.5), (" @SUM(A1)", None), ("-x", 1), ("plain, text", 0)])
     text = (tmp_path / "x.csv").read_text(encoding="utf-8")
     assert text.splitlines() == ["token,value", "'=1+1,-2.5", "' @SUM(A1),", "'-x,1", '"plain, text",0']
 
 
-def test_the_page_says_how_to_repeat_it() -> None:
+def test_the_page_shows_the_command_to_rerun_it() -> None:
     request = GeometryRequest.make(tasks=("plural", "my task"), words=("cat",), epochs=50, learning_rate=0.001)
     said = " ".join(line.removesuffix("\\").strip() for line in repetition(request))
     expected = "--task plural --task 'my task' --word cat --lm microworld --epochs 50 --learning-rate 0.001 --out again"

@@ -31,7 +31,10 @@ def test_a_soft_prompt_solves_the_task(
 
 @pytest.mark.parametrize(("learning_rate", "steps", "low", "high"), [(0.1, 300, 0.8, 1.0), (0.0, 40, 0.0, 0.3)])
 def test_pez_solves_the_task(microworld: FrozenLM, learning_rate: float, steps: int, low: float, high: float) -> None:
-    """The best visited; where it oscillates, the last projections are worse, and the point reports by how much."""
+    """The best visited prompt solves the task.
+
+    If PEZ oscillates, the last projections are worse, and the point reports by how much.
+    """
     point, result = _run(microworld, "pez", steps=steps, learning_rate=learning_rate)
     assert low <= point["test_accuracy"] <= high
     assert len(result.final_prompts) == point["emitted"]["count"] == 20

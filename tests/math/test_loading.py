@@ -45,7 +45,7 @@ from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, transformers.PretrainedConfig) else str(value),
 )
-def test_every_family_states_its_context_length_in_its_own_field(config: Any, expected: int) -> None:
+def test_the_context_length_of_every_model_family(config: Any, expected: int) -> None:
     assert context_length(config) == expected
 
 
@@ -55,7 +55,7 @@ def _gpt2_ids() -> dict[str, int]:
     return {"vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
 
 
-def test_mpt_reads_as_many_tokens_as_its_configuration_says() -> None:
+def test_mpt_reads_its_configured_number_of_tokens() -> None:
     torch.manual_seed(0)
     model = MptForCausalLM(MptConfig(d_model=16, n_heads=2, n_layers=2, max_seq_len=24, **_gpt2_ids()))
     lm = FrozenLM(model, tiny_lm("gpt2").tokenizer, "mpt")
@@ -67,7 +67,7 @@ def test_mpt_reads_as_many_tokens_as_its_configuration_says() -> None:
         scorer.score_ids([[40] * (fits + 1)])
 
 
-def test_a_model_that_cannot_share_prefixes_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_cannot_share_prefixes_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     model = MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=2, **_gpt2_ids()))
     with caplog.at_level(logging.WARNING, logger="hardprompt"):
@@ -76,7 +76,7 @@ def test_a_model_that_cannot_share_prefixes_is_announced(caplog: pytest.LogCaptu
     assert "state (MambaForCausalLM)" in caplog.text and "cannot share a common prefix" in caplog.text
 
 
-def test_a_model_without_the_last_layer_shortcut_is_announced(
+def test_a_model_without_the_last_layer_shortcut_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lm = tiny_lm("gpt2")
@@ -87,7 +87,7 @@ def test_a_model_without_the_last_layer_shortcut_is_announced(
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "roberta"])
-def test_models_with_every_shortcut_load_without_a_word(
+def test_models_with_every_shortcut_load_without_warnings(
     family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = save_tiny(tmp_path / family, family)
@@ -96,7 +96,7 @@ def test_models_with_every_shortcut_load_without_a_word(
     assert not caplog.records and capfd.readouterr() == ("", "")
 
 
-def test_a_halved_budget_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_halved_memory_budget_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     memory, calls = Memory(1 << 30), []
 
     def fails_once() -> int:

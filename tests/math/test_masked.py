@@ -1,4 +1,4 @@
-"""Masked models beyond the contract: how they are loaded, what they read, and what is refused."""
+"""Masked models beyond the contract: how they are loaded, which texts they read, and which requests are refused."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ SHORT = {"positive": "a", "negative": "b"}
 
 
 @pytest.mark.parametrize("family", MASKED)
-def test_a_saved_masked_model_is_loaded_as_one(family: str, tmp_path: Path) -> None:
+def test_a_saved_masked_model_is_loaded_as_a_masked_model(family: str, tmp_path: Path) -> None:
     lm = load_lm(str(save_tiny(tmp_path / family, family)), device="cpu")
     assert isinstance(lm, MaskedLM) and lm.mask_id == tiny_lm(family).mask_id
     ids = lm.encode("it was a lovely film")
@@ -51,7 +51,7 @@ def test_a_saved_masked_model_is_loaded_as_one(family: str, tmp_path: Path) -> N
     assert load_lm(str(tmp_path / family), device="cpu").masked
 
 
-def test_a_configuration_says_what_is_masked() -> None:
+def test_the_configuration_tells_masked_models_from_causal_ones() -> None:
     bert = BertConfig(architectures=["BertForPreTraining"])
     assert is_masked(bert) and is_masked(BertConfig()) and not is_masked(BertConfig(is_decoder=True))
     assert not is_masked(BertConfig(architectures=["BertLMHeadModel"]))
@@ -94,7 +94,7 @@ def test_a_masked_model_needs_a_mask_token() -> None:
     ],
     ids=["distilbert", "modernbert"],
 )
-def test_other_families_read_as_hugging_face_does(make: Callable[[Any], Any]) -> None:
+def test_other_families_agree_with_hugging_face(make: Callable[[Any], Any]) -> None:
     tokenizer = tiny_lm("bert").tokenizer
     torch.manual_seed(0)
     lm = MaskedLM(make({"vocab_size": len(tokenizer), "max_position_embeddings": 64, "pad_token_id": 0}), tokenizer, "other")
@@ -113,8 +113,8 @@ def test_an_unknown_output_layer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("family", MASKED)
-def test_the_longest_text_is_read_as_hugging_face_reads_it(family: str) -> None:
-    """RoBERTa's positions begin after that of padding, so that it has two fewer than rows in their table."""
+def test_the_longest_text_agrees_with_hugging_face(family: str) -> None:
+    """RoBERTa's positions begin after that of padding, so that there are two fewer positions than rows in the table."""
     lm = tiny_lm(family)
     assert lm.max_length == 64 and lm.max_text_length == 62
     ids = torch.tensor([[*lm.prefix_ids, *[40] * lm.max_text_length, *lm.suffix_ids]])
@@ -124,7 +124,7 @@ def test_the_longest_text_is_read_as_hugging_face_reads_it(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", MASKED)
-def test_padding_is_not_read(family: str) -> None:
+def test_padding_does_not_change_the_scores(family: str) -> None:
     lm = tiny_lm(family)
     short = lm.embed(torch.tensor([[*lm.prefix_ids, 40, 50, *lm.suffix_ids]]))
     padded = torch.cat([short, lm.embed(torch.full((1, 5), 60))], 1)
@@ -143,19 +143,19 @@ def test_batches_of_masked_prompts_change_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("family", MASKED)
-def test_words_are_no_pieces(family: str) -> None:
+def test_the_vocabulary_of_words_has_no_word_pieces(family: str) -> None:
     lm = tiny_lm(family)
     written = lm.tokenizer.convert_ids_to_tokens(allowed_vocabulary(lm).tolist())
     assert not any(piece.startswith("##") or piece in lm.tokenizer.all_special_tokens for piece in written)
 
 
-def test_each_token_of_a_prompt_is_read_once_per_token() -> None:
+def test_the_masked_log_perplexity_counts_its_tokens() -> None:
     problem = Problem(tiny_task(), tiny_lm("roberta"), weight=0.2)
     problem.prompt_nll([[40, 50, 60], [70]])
     assert problem.spent == 3 * 3 + 1
 
 
-def test_tokens_are_counted_without_those_around_a_text() -> None:
+def test_special_tokens_around_a_text_are_not_counted() -> None:
     lm, counter = tiny_lm("roberta"), TokenCount()
     task = tiny_task()
     Scorer(lm, task, task.train, counter).score_ids([[40, 50]])
@@ -163,11 +163,11 @@ def test_tokens_are_counted_without_those_around_a_text() -> None:
     assert counter.forward == sum(len(ids) + 2 for ids in texts)
 
 
-# templates
+# Templates
 
 
 def test_the_published_templates() -> None:
-    """RLPrompt's: the answer after the prompt, with a blank and a full stop; of news before the text, without."""
+    """RLPrompt has the answer after the prompt, with a space and a full stop; for news it is before the text, without them."""
     tasks = {entry["name"]: entry["masked_template"] for entry in LISTINGS["tasks"]()}
     for name in ("sst2", "mr", "sst5", "boolq"):
         assert tasks[name] == "{input} {prompt} {mask}."
@@ -182,14 +182,14 @@ def test_the_answer_comes_after_the_separator() -> None:
     assert task.template_for(masked=False) is task.template
 
 
-def test_the_label_word_has_the_blank_that_stands_before_the_mask() -> None:
+def test_the_label_word_includes_the_space_before_the_mask() -> None:
     lm = tiny_lm("roberta")
     for template, words in (("{input} {prompt} {mask}.", ["Ġgood", "Ġyes"]), ("{mask} {prompt} {input}", ["good", "yes"])):
         task = tiny_task(masked_template=Template(template), label_words={"positive": "good", "negative": "yes"})
         assert lm.tokenizer.convert_ids_to_tokens(Scorer(lm, task, task.train).label_ids.tolist()) == words
 
 
-def test_only_a_masked_template_moves_the_digest() -> None:
+def test_only_a_masked_template_changes_the_digest() -> None:
     plain = tiny_task()
     given = tiny_task(masked_template=Template("{mask} {prompt} {input}"))
     assert plain.digest == "110eee678a8de3ea7efc49bcd2767f59392e77859730d980cc6359aa8cff11b6"
@@ -203,7 +203,7 @@ def test_only_a_masked_template_moves_the_digest() -> None:
         ({"masked_template": "{input} {prompt}"}, r"masked template '\{input\} \{prompt\}' has no \{mask\}; put it in once"),
     ],
 )
-def test_bad_places_of_the_answer_are_refused(fields: dict[str, str], message: str) -> None:
+def test_masked_templates_with_a_misplaced_mask_are_refused(fields: dict[str, str], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         templates: dict[str, Any] = {name: Template(text) for name, text in fields.items()}
         tiny_task(**templates)
@@ -234,7 +234,7 @@ def test_generation_is_refused_before_anything_runs(family: str, tmp_path: Path)
     assert not (tmp_path / "study").exists()
 
 
-# special tokens in texts
+# Special tokens in texts
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_an_input_with_a_special_token_is_refused_with_its_number(family: str, t
 
 @pytest.mark.parametrize("family", MASKED)
 @pytest.mark.parametrize("input", ["{mask} or {prompt}", f"a {MASK} film", "[mask] < mask > unk"])
-def test_no_input_becomes_a_second_mask(family: str, input: str) -> None:
+def test_a_mask_token_in_an_input_is_not_a_second_mask(family: str, input: str) -> None:
     lm = tiny_lm(family)
     for template in ("{input} {prompt} {mask}.", "{mask} {prompt} {input}"):
         task = tiny_task(
@@ -264,7 +264,7 @@ def test_no_input_becomes_a_second_mask(family: str, input: str) -> None:
 
 
 @pytest.mark.parametrize("template", ["{input} {prompt} {mask}.", "{mask} {prompt} {input}"])
-def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
+def test_a_mask_token_in_the_prompt_is_not_the_answer(template: str) -> None:
     lm = tiny_lm("roberta")
     task = tiny_task(masked_template=Template(template), label_words=SHORT)
     scorer = Scorer(lm, task, task.train)
@@ -276,7 +276,7 @@ def test_a_mask_in_the_prompt_is_not_the_answers(template: str) -> None:
     assert all(row.ids.count(lm.mask_id) == 2 for row in (by_ids, by_text))
 
 
-# around the scorer
+# Around the scorer
 
 
 @pytest.mark.parametrize("family", MASKED)
@@ -315,13 +315,13 @@ def test_validate_shows_the_mask_and_refuses_what_a_masked_model_cannot_do(famil
     assert finding.line == 3 and repr(token) in finding.message
 
 
-def test_a_masked_model_reads_what_a_causal_one_was_given() -> None:
+def test_a_masked_reader_tokenizes_the_text_of_a_causal_model() -> None:
     found = evaluate("good or bad", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("bert")])
     ids = tiny_lm("bert").encode("good or bad")
     assert found["reader_log_perplexity"] == pytest.approx(log_perplexity(tiny_lm("bert"), ids))
 
 
-def test_special_tokens_that_were_added_are_special(tmp_path: Path) -> None:
+def test_added_special_tokens_are_special(tmp_path: Path) -> None:
     tiny_lm("gpt2").model.save_pretrained(tmp_path)
     tokenizer = tiny_lm("gpt2").tokenizer
     tokenizer.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""The memory budget: passes cut to fit, halved where memory runs out after all, and what is kept from call to call."""
+"""The memory budget: passes that fit, a budget that is halved when memory runs out, and the cache."""
 
 import gc
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.helpers.tiny import FAMILIES, tiny_lm, tiny_task
 
 
 def _room(size: int) -> Memory:
-    """A memory with so much room for a pass."""
+    """A memory with this much room for a pass."""
     return Memory(2 * (size + OVERHEAD))
 
 
@@ -26,7 +26,7 @@ PROMPTS = [[40, 50], [60], [], [70, 80, 90]]
 
 
 def _scored(lm: FrozenLM, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses of hard prompts, of a soft one, and the gradient of a weighted sum of the latter."""
+    """The losses of hard prompts and of a soft prompt, and the gradient of a weighted sum of the latter."""
     scorer = Scorer(lm, task, task.train)
     embeds = lm.vocab_embeds[[40, 50, 60]].clone().requires_grad_()
     soft = scorer.score_embeds(embeds).loss[0]
@@ -35,7 +35,7 @@ def _scored(lm: FrozenLM, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch
 
 
 def _rows_fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, list[int]]:
-    """What the call returned, and the rows of each pass through the model's body."""
+    """The result of the call, and the number of rows of each pass through the model's body."""
     fed: list[int] = []
     hook = lm.model.base_model.register_forward_pre_hook(
         lambda module, args, given: fed.append(len(given["inputs_embeds"])), with_kwargs=True
@@ -49,7 +49,7 @@ def _rows_fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, list[int]]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["classification", "generation"])
 @pytest.mark.parametrize("prompt_first", [False, True])
-def test_parts_give_the_same_scores_and_gradient(
+def test_passes_in_parts_give_the_same_scores_and_gradient(
     monkeypatch: pytest.MonkeyPatch, family: str, kind: str, prompt_first: bool
 ) -> None:
     if kind == "generation" and tiny_lm(family).masked:
@@ -64,8 +64,8 @@ def test_parts_give_the_same_scores_and_gradient(
 
 
 @pytest.mark.parametrize("in_backward", [False, True])
-def test_running_out_of_memory_halves_the_budget_for_good(monkeypatch: pytest.MonkeyPatch, in_backward: bool) -> None:
-    """Every pass, or every one with a graph, of more than 3 rows fails, as if another program had taken the memory."""
+def test_running_out_of_memory_halves_the_budget_permanently(monkeypatch: pytest.MonkeyPatch, in_backward: bool) -> None:
+    """Every pass of more than 3 rows fails, or every such pass with gradients, as if another program used the memory."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     whole = _scored(lm, task)
     monkeypatch.setattr(lm, "memory", Memory(1 << 30))
@@ -98,7 +98,7 @@ def _fail(gradient: torch.Tensor) -> None:
     )
 
 
-def test_what_never_fits_is_refused() -> None:
+def test_an_example_that_never_fits_in_memory_is_refused() -> None:
     def fails() -> None:
         raise torch.OutOfMemoryError("out of memory")
 
@@ -106,7 +106,7 @@ def test_what_never_fits_is_refused() -> None:
         Memory(8 * MIN_BUDGET).run(fails)
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+def test_other_errors_are_not_taken_for_out_of_memory() -> None:
     def fails() -> None:
         raise RuntimeError("a shape is wrong")
 
@@ -116,7 +116,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert memory.budget == 1 << 30
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_the_cache_drops_the_least_recently_used_entry() -> None:
     memory, made = Memory(200), []
 
     def keep(key: str) -> str:
@@ -127,12 +127,12 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 @pytest.mark.parametrize(("text", "size"), [("512MB", 512 << 20), ("4 gb", 4 << 30), ("1.5GiB", 3 << 29)])
-def test_sizes(text: str, size: int) -> None:
+def test_sizes_in_bytes(text: str, size: int) -> None:
     assert memory_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "4", "4TB", "-1GB", "nan GB", "1MB", "99999999GB", "four GB"])
-def test_sizes_that_are_none(text: str) -> None:
+def test_invalid_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="give a size of at least 256MB"):
         memory_bytes(text)
 

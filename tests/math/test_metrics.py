@@ -13,7 +13,7 @@ from tests.helpers.tiny import CAUSAL, FAMILIES, pieces, tiny_lm, tiny_task
 
 @pytest.mark.parametrize(("family", "kind"), [(f, "classification") for f in FAMILIES] + [(f, "generation") for f in CAUSAL])
 def test_an_embedded_hard_prompt_is_faithful_and_a_far_one_is_not(family: str, kind: str) -> None:
-    """Positive control: vocabulary rows have gaps of zero. Negative control: vectors far from all of them have not."""
+    """Positive control: vocabulary rows have gaps of zero. Negative control: vectors far from all rows have larger gaps."""
     lm, task = tiny_lm(family), tiny_task(kind)
     allowed = torch.arange(10, lm.vocab_embeds.shape[0])
     scorer = Scorer(lm, task, task.test)
@@ -31,8 +31,8 @@ def test_an_embedded_hard_prompt_is_faithful_and_a_far_one_is_not(family: str, k
     assert ("label_kl" in far) == (kind == "classification")
 
 
-def test_gaps_by_hand() -> None:
-    """Two positions at Euclidean distances 1 and 0 of the closest row; logits one apart in one of two entries."""
+def test_gaps_computed_by_hand() -> None:
+    """Two positions have Euclidean distances 1 and 0 to the closest row; one of two logits differs by one."""
     vocab = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert distance_gap(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), vocab, "euclidean").item() == 0.5
     assert distance_gap(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), vocab, "cosine").item() == 0.0
@@ -73,7 +73,7 @@ def test_scrutability_of_words_pieces_and_nothing(family: str) -> None:
     assert set(scrutability(lm, [], "").values()) == {None}
 
 
-def test_blocks_of_examples_change_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaps_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, task = tiny_lm("llama"), tiny_task("generation")
     soft, allowed = SoftPrompt(lm.vocab_embeds[[40, 50]] + 0.3), torch.arange(lm.vocab_embeds.shape[0])
     whole = faithfulness(ScoredPrompt(soft, Scorer(lm, task, task.train), allowed=allowed))

@@ -1,4 +1,4 @@
-"""Hand values and laws of the objective."""
+"""The objective: values computed by hand, and properties."""
 
 import math
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hardprompt.objective import Objective, combine, gap_reward, label_correct, label_cross_entropy, label_margin, zscore
 
 
-def test_cross_entropy_over_the_label_words_by_hand() -> None:
-    """Logits log 3 and log 1: probabilities 3/4 and 1/4."""
+def test_cross_entropy_over_the_label_words_computed_by_hand() -> None:
+    """The logits log 3 and log 1 give the probabilities 3/4 and 1/4."""
     logits = torch.tensor([[[math.log(3.0), 0.0], [math.log(3.0), 0.0]]])
     loss = label_cross_entropy(logits, torch.tensor([0, 1]))
     torch.testing.assert_close(loss, torch.tensor([[-math.log(0.75), -math.log(0.25)]]))
 
 
-def test_gap_reward_by_hand() -> None:
-    """Gaps of +1/2 and -1/2: 200 x 1/2 and 180 x -1/2, mean 5."""
+def test_gap_reward_computed_by_hand() -> None:
+    """Gaps of +1/2 and -1/2 give the rewards 200 x 1/2 and 180 x -1/2, with mean 5."""
     logits = torch.tensor([[[math.log(3.0), 0.0], [math.log(3.0), 0.0]]])
     torch.testing.assert_close(gap_reward(logits, torch.tensor([0, 1])), torch.tensor([5.0]))
 
@@ -46,12 +46,12 @@ def test_example_order_is_irrelevant(seed: int) -> None:
     torch.testing.assert_close(gap_reward(logits[:, order], labels[order]), gap_reward(logits, labels))
 
 
-def test_zscore_is_that_of_the_population() -> None:
+def test_zscore_uses_the_population_standard_deviation() -> None:
     torch.testing.assert_close(zscore(torch.tensor([1.0, 3.0])), torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
     assert zscore(torch.tensor([2.0])).tolist() == [0.0]
 
 
-def test_the_objective_adds_the_weighted_fluency() -> None:
+def test_the_objective_adds_the_weighted_nll() -> None:
     parts = Objective(torch.tensor([1.0, 2.0]), torch.tensor([4.0, torch.nan]), torch.tensor([0.5, 0.5]), weight=0.25)
     assert parts.total.tolist() == [2.0, 2.0], "a prompt without a scored token has no fluency cost"
     assert combine(torch.tensor(1.0), torch.tensor(torch.nan), 0.0).item() == 1.0

@@ -37,13 +37,13 @@ def test_the_budget_ends_a_run(name: str) -> None:
 
 @pytest.mark.parametrize("variant", ["pez", "projected-sgd"])
 @pytest.mark.parametrize("projection", ["cosine", "euclidean"])
-def test_pez_without_a_learning_rate_stays_where_it_is(variant: str, projection: str) -> None:
+def test_pez_with_a_learning_rate_of_zero_does_not_move(variant: str, projection: str) -> None:
     _, result = _run("pez", options={"learning_rate": 0, "variant": variant, "projection": projection})
     assert len({candidate.prompt.ids for candidate in result.candidates}) == 1
     assert len({prompt.ids for prompt in result.final_prompts}) == 1
 
 
-def test_soft_without_a_learning_rate_stays_where_it_is() -> None:
+def test_soft_with_a_learning_rate_of_zero_does_not_move() -> None:
     problem, result = _run("soft", options={"learning_rate": 0})
     fresh = Problem(problem.task, problem.lm, prompt_length=3)
     assert torch.equal(result.final_prompts[-1].embeds, initial_embeds(fresh, "vocabulary"))
@@ -52,21 +52,21 @@ def test_soft_without_a_learning_rate_stays_where_it_is() -> None:
 @pytest.mark.parametrize("update", ["adamw", "adafactor"])
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_soft_prompts_lower_the_training_loss(update: str, schedule: str) -> None:
-    """On its own training examples a random tiny model must be fitted better than at the start."""
+    """The loss on the training examples is lower than at the start, even on a tiny random model."""
     options = {"update": update, "schedule": schedule, "steps": 60, "learning_rate": 0.3, "batch_size": 6}
     _, result = _run("soft", options=options)
     curve = [entry["train_loss"] for entry in result.curve]
     assert curve[-1] < 0.8 * curve[0]
 
 
-def test_the_nll_term_changes_where_a_soft_prompt_goes() -> None:
+def test_the_nll_term_changes_the_soft_prompt() -> None:
     _, without = _run("soft")
     _, with_term = _run("soft", options={"nll_weight": 1.0})
     assert not torch.equal(without.final_prompts[-1].embeds, with_term.final_prompts[-1].embeds)
 
 
 @pytest.mark.parametrize(("first", "second"), [("one-sided", "two-sided")])
-def test_the_fluency_gradient_matters_only_with_a_weight(first: str, second: str) -> None:
+def test_the_fluency_gradient_has_an_effect_only_with_a_weight(first: str, second: str) -> None:
     options = [{"fluency_gradient": side, "steps": 12, "learning_rate": 0.5} for side in (first, second)]
     ids = [[p.ids for p in _run("pez", options=o)[1].final_prompts] for o in options]
     weighted = [[p.ids for p in _run("pez", options=o, weight=5.0)[1].final_prompts] for o in options]
@@ -109,13 +109,16 @@ def test_an_optimizer_without_a_candidate_is_an_error() -> None:
         run_optimizer(idle, Problem(tiny_task(), tiny_lm("gpt2")))
 
 
-def test_a_loss_that_is_not_finite_is_an_error_not_a_result() -> None:
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(RunError, match="lower the option learning_rate"):
         _run("soft", options={"learning_rate": 1e30, "steps": 20})
 
 
-def test_the_record_has_the_default_learning_rate() -> None:
-    """A tenth of the standard deviation of the vocabulary embeddings; a given learning rate is recorded as it is."""
+def test_the_default_learning_rate_is_recorded() -> None:
+    """The default is a tenth of the standard deviation of the vocabulary embeddings.
+
+    A given learning rate is recorded as given.
+    """
     lm = tiny_lm("gpt2")
     for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
         _, result = _run("soft", options={"steps": 1, **given})

@@ -9,7 +9,7 @@ from hardprompt.lm import log_perplexity, projected_nll, surprisals
 from tests.helpers.tiny import MASKED, tiny_lm
 
 
-def test_a_uniform_model_is_as_perplexed_as_its_vocabulary_is_large() -> None:
+def test_the_perplexity_of_a_uniform_model_is_its_vocabulary_size() -> None:
     lm = tiny_lm("gpt2")
     original = lm.model.transformer.ln_f.weight.clone(), lm.model.transformer.ln_f.bias.clone()
     lm.model.transformer.ln_f.weight.zero_()
@@ -29,7 +29,7 @@ def test_without_a_start_token_the_first_token_is_not_scored() -> None:
 
 @pytest.mark.parametrize("family", ["gpt2", *MASKED])
 @pytest.mark.parametrize("two_sided", [False, True])
-def test_the_gradient_is_that_of_the_relaxed_prompt(family: str, two_sided: bool) -> None:
+def test_the_two_sided_gradient_is_that_of_the_relaxed_prompt(family: str, two_sided: bool) -> None:
     """Against finite differences of the NLL with each token a mixture of vocabulary rows.
 
     For a tied head a mixture e = w E has logit e . f + w . b, so the two-sided gradient is that of -sum(w . log p) without the
@@ -64,8 +64,8 @@ def test_the_gradient_is_that_of_the_relaxed_prompt(family: str, two_sided: bool
 
 
 @pytest.mark.parametrize(("family", "length"), [("gpt2", 3), ("roberta", 1), ("bert", 1)])
-def test_one_sided_says_nothing_of_a_token_that_predicts_none(family: str, length: int) -> None:
-    """The last token helps to predict nothing, nor does a masked model's only one: the published gradient is zero there."""
+def test_the_one_sided_gradient_of_a_token_that_predicts_nothing_is_zero(family: str, length: int) -> None:
+    """The published gradient is zero at the last token of a causal model and at the only token of a masked model."""
     lm = tiny_lm(family)
     ids = torch.tensor([40, 41, 50])[:length]
     embeds = lm.vocab_embeds[ids].clone().requires_grad_()

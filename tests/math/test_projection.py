@@ -1,4 +1,4 @@
-"""Laws of the projection."""
+"""Properties of the projection."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def _random(seed: int, length: int, size: int, width: int) -> tuple[torch.Tensor
 
 
 @given(seed=st.integers(0, 10_000), length=st.integers(1, 6), size=st.integers(1, 40), width=st.integers(1, 8))
-def test_nearest_is_exhaustive_search(seed: int, length: int, size: int, width: int) -> None:
+def test_nearest_agrees_with_an_exhaustive_search(seed: int, length: int, size: int, width: int) -> None:
     embeds, vocab = _random(seed, length, size, width)
     for measure in SIMILARITY_MEASURES:
         values = similarity(embeds, vocab, measure)
@@ -39,14 +39,14 @@ def test_cosine_ignores_length(seed: int, scale: float) -> None:
     assert torch.equal(nearest(embeds * scale, vocab), nearest(embeds, vocab))
 
 
-def test_the_measures_disagree_where_they_should() -> None:
-    """Along (1, 0): the same direction but far, near but off, and long."""
+def test_the_similarity_measures_choose_different_tokens() -> None:
+    """For the vector (1, 0) the candidates are one in the same direction but far, one near it, and a long one."""
     vocab = torch.tensor([[0.1, 0.0], [1.0, 0.5], [9.0, 9.0]])
     embeds = torch.tensor([[1.0, 0.0]])
     assert [nearest(embeds, vocab, measure).item() for measure in SIMILARITY_MEASURES] == [0, 1, 2]
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_projection_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     embeds, vocab = _random(0, 5, 50, 4)
     vocab[40] = vocab[3]
     whole = nearest(vocab[[3, 7, 40]], vocab)
@@ -57,8 +57,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(seed=st.integers(0, 10_000), length=st.integers(0, 4), size=st.integers(1, 30), count=st.integers(1, 6))
-def test_nearest_entries_are_those_of_a_whole_search(seed: int, length: int, size: int, count: int) -> None:
-    """Against a plain loop over all rows, with equal rows among them, in chunks of seven."""
+def test_nearest_entries_agree_with_a_plain_loop(seed: int, length: int, size: int, count: int) -> None:
+    """The reference is a plain loop over all rows, some of which are equal. Chunks have seven rows."""
     embeds, vocab = _random(seed, length, size, 3)
     vocab[-1] = vocab[0]
     plain: dict[str, Callable[[torch.Tensor, torch.Tensor], float]] = {
@@ -80,7 +80,7 @@ def test_nearest_entries_are_those_of_a_whole_search(seed: int, length: int, siz
 
 
 def test_nearest_entries_of_a_row_begin_with_itself() -> None:
-    """At distance zero exactly, also where many vectors are compared at once, and the first of equal rows comes first."""
+    """The distance is exactly zero, also if many vectors are compared at once, and the first of equal rows comes first."""
     _, vocab = _random(1, 1, 200, 16)
     vocab[150] = vocab[20]
     values, rows = nearest_entries(vocab, vocab, "euclidean", 2)
@@ -91,6 +91,6 @@ def test_nearest_entries_of_a_row_begin_with_itself() -> None:
     )
 
 
-def test_an_unknown_measure_names_the_nearest() -> None:
+def test_an_unknown_measure_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownName, match="did you mean 'cosine'"):
         nearest(torch.ones(1, 2), torch.ones(1, 2), "cosin")

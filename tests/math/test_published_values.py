@@ -11,7 +11,7 @@ from hardprompt.optimizers.pez import pez_steps
 from hardprompt.projection import nearest
 
 
-def test_gap_reward_and_zscore_are_rlprompts(reference_values: dict[str, Any]) -> None:
+def test_gap_reward_and_zscore_agree_with_rlprompt(reference_values: dict[str, Any]) -> None:
     for case in reference_values["classification_reward"]:
         logits, labels = torch.tensor(case["verbalizer_logits"]), torch.tensor(case["labels"])
         raw = gap_reward(logits, labels, case["incorrect_coeff"], case["correct_coeff"])
@@ -20,13 +20,13 @@ def test_gap_reward_and_zscore_are_rlprompts(reference_values: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(("measure", "key"), [("cosine", "cosine_ids"), ("euclidean", "euclidean_ids"), ("dot", "dot_ids")])
-def test_projection_is_the_published_one(reference_values: dict[str, Any], measure: Any, key: str) -> None:
+def test_projection_agrees_with_the_published_code(reference_values: dict[str, Any], measure: Any, key: str) -> None:
     for case in reference_values["projection"]:
         found = nearest(torch.tensor(case["prompt_embeds"]), torch.tensor(case["vocab_embeds"]), measure)
         assert found.tolist() == case[key]
 
 
-def test_pez_walks_the_published_trajectory(reference_values: dict[str, Any]) -> None:
+def test_pez_follows_the_published_trajectory(reference_values: dict[str, Any]) -> None:
     case = reference_values["pez_trajectory"]
     vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
     embeds = torch.tensor(case["init"]).requires_grad_()
@@ -39,8 +39,8 @@ def test_pez_walks_the_published_trajectory(reference_values: dict[str, Any]) ->
     torch.testing.assert_close(embeds.detach(), torch.tensor(case["final"]), rtol=1e-4, atol=1e-4)
 
 
-def test_the_released_script_walks_another_way(reference_values: dict[str, Any]) -> None:
-    """Projecting the stored prompt after every step is projected SGD: its start points lie on the vocabulary."""
+def test_projected_sgd_of_the_released_script_follows_another_trajectory(reference_values: dict[str, Any]) -> None:
+    """Projecting the stored prompt after every step is projected SGD: each step starts at vocabulary rows."""
     case = reference_values["pez_trajectory"]
     vocab, target, linear = (torch.tensor(case[key]) for key in ("vocab_embeds", "target", "map"))
     embeds = torch.tensor(case["init"]).requires_grad_()
@@ -53,6 +53,6 @@ def test_the_released_script_walks_another_way(reference_values: dict[str, Any])
     assert walked != case["ids_per_step"]
 
 
-def test_token_f1_is_khashabis(reference_values: dict[str, Any]) -> None:
+def test_token_f1_agrees_with_khashabi(reference_values: dict[str, Any]) -> None:
     for case in reference_values["token_f1"]:
         assert token_f1(case["prediction"], case["target"]) == pytest.approx(case["f1"], abs=1e-12), case

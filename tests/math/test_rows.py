@@ -1,4 +1,4 @@
-"""The reader of files: what each format means. Files that break it are in test_wrong.py."""
+"""Reading rows of files in every format. Malformed files are tested in test_malformed_files.py."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def rows_of(folder: Path, name: str, content: bytes, **arguments: Any) -> list[t
         ("x.json", [b"[", b'{"text": "caf\xc3\xa9", "label": "0"},', b'{"text": "tea", "label": "1"}]']),
     ],
 )
-def test_marks_and_line_ends_are_no_text(
+def test_byte_order_marks_and_line_ends_are_not_part_of_the_text(
     name: str, lines: list[bytes], last: bool, end: bytes, mark: bytes, tmp_path: Path
 ) -> None:
     """A byte-order mark, Windows line ends and a missing last line end change nothing, and blank lines are skipped."""
@@ -56,13 +56,13 @@ def test_marks_and_line_ends_are_no_text(
         ("{prompt} {0}", "{prompt} {0}"),
     ],
 )
-def test_quotes_in_tsv_are_text_unless_pandas_put_them_there(written: str, read: str, tmp_path: Path) -> None:
-    """Only a field that holds doubled quotes within quotes is freed of them; only LF ends a line."""
+def test_quotes_in_tsv_are_text_unless_pandas_wrote_them(written: str, read: str, tmp_path: Path) -> None:
+    """Quotes are removed only from a field with doubled quotes within quotes. Only LF ends a line."""
     assert rows_of(tmp_path, "x.tsv", f"text\tlabel\n{written}\t1\n".encode()) == [(2, {"text": read, "label": "1"})]
 
 
-def test_what_pandas_writes_is_read_back(tmp_path: Path) -> None:
-    """Quotes, commas, tabs and line breaks survive csv; tsv carries quotes, and refuses what it cannot carry."""
+def test_files_written_by_pandas_are_read_back(tmp_path: Path) -> None:
+    """csv files keep quotes, commas, tabs and line breaks. tsv files keep quotes; other special characters are refused."""
     import pandas as pd
 
     texts = ['"quoted"', 'a "b"', "a, b", "tab\tin it", "two\nlines", "two\r\nlines", "plain", ' "', "''", "\\"]
@@ -80,8 +80,8 @@ def test_what_pandas_writes_is_read_back(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "y.tsv"))
 
 
-def test_values_of_json_stay_what_they_are(tmp_path: Path) -> None:
-    """Tabs, line breaks, quotes and escapes inside a JSON text are part of it; numbers and truth values stay."""
+def test_json_values_are_unchanged(tmp_path: Path) -> None:
+    """Tabs, line breaks, quotes and escapes inside a JSON text are kept, and numbers and truth values keep their types."""
     entries = [{"text": 'a\t"b"\n\u2028c 😀', "label": True}, {"text": "", "label": 3}]
     lines = "\n".join(json.dumps(entry) for entry in entries).encode()
     assert [row for _, row in rows_of(tmp_path, "x.jsonl", lines)] == entries
@@ -91,7 +91,7 @@ def test_values_of_json_stay_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_csv_without_a_header(tmp_path: Path) -> None:
-    """Its columns are those that are said to be there, if its first field is a number; a header is a header."""
+    """If the first field is a number, the file has the given columns; otherwise the first line is the header."""
     columns = ("class", "title")
     assert rows_of(tmp_path, "a.csv", b'3,"a, b"\n1,c\n', headerless=columns) == [
         (1, {"class": "3", "title": "a, b"}),
@@ -102,8 +102,8 @@ def test_a_csv_without_a_header(tmp_path: Path) -> None:
         rows_of(tmp_path, "c.csv", b"3,a,b\n", headerless=columns)
 
 
-def test_columns_that_are_needed(tmp_path: Path) -> None:
-    """A lacking column is named: of a table at its header, of objects at the line."""
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    """For a table the error is reported at the header, for JSON objects at the line."""
     with pytest.raises(TaskError, match=r"x\.tsv:1: no column label; the columns are text, class"):
         rows_of(tmp_path, "x.tsv", b"text\tclass\na\t1\n", needed=("text", "label"))
     with pytest.raises(TaskError, match=r"x\.json:2: missing label; expected an object with text, label"):
@@ -120,15 +120,15 @@ def test_columns_that_are_needed(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_line_feed_ends_a_line(name: str, content: str, tmp_path: Path) -> None:
-    """What else Unicode takes for an end of lines is part of a text, in every format."""
+    """Other Unicode line separators are part of the text in every format."""
     text = "a\u2028b\u2029c\x85d"
     assert rows_of(tmp_path, name, (content % text).encode()) == [(2, {"text": text, "label": "1"})]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["big.tsv", "big.jsonl"])
-def test_a_million_lines(name: str, tmp_path: Path) -> None:
-    """They are read one by one, never held together, and what is wrong with the last one is said of it."""
+def test_a_million_lines_are_read_one_by_one(name: str, tmp_path: Path) -> None:
+    """The lines are never in memory together, and an error in the last line is reported with its number."""
     header, row = ("text\tlabel\n", "a film\t1\n") if name == "big.tsv" else ("\n", '{"text": "a film", "label": 1}\n')
     with (tmp_path / name).open("wb") as file:
         file.write((header + row * 999_998).encode() + b"\xe9\n")

@@ -1,4 +1,4 @@
-"""The scorer beyond the contract (test_contract.py): greedy decoding, batches, heads read once, counting, what is refused."""
+"""The scorer beyond the contract (test_contract.py): greedy decoding, batches, shared prefixes, counting and refused input."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +23,8 @@ from tests.helpers.tiny import CAUSAL, DEEP, tiny_lm, tiny_task
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_greedy_decoding_decides_what_is_right(family: str) -> None:
-    """Targets set to what the model really says under the prompt are all right, by whichever tokens it spells them."""
+def test_correctness_follows_greedy_decoding(family: str) -> None:
+    """If the targets are the model's own outputs under the prompt, all of them are correct, however they are tokenized."""
     lm, task = tiny_lm(family), tiny_task("generation", match="starts-with")
     prompt = lm.encode_after([" the cat"])[0]
     said = []
@@ -42,7 +42,7 @@ def test_greedy_decoding_decides_what_is_right(family: str) -> None:
 
 @pytest.mark.parametrize("prompt_first", [False, True])
 @pytest.mark.parametrize("pass_tokens", [0, 1000])
-def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, prompt_first: bool, pass_tokens: int) -> None:
+def test_scores_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch, prompt_first: bool, pass_tokens: int) -> None:
     lm, task = tiny_lm("gpt2"), tiny_task("generation", prompt_first)
     prompts = [[40, 50], [60], [], [70, 80, 90]]
     whole = Scorer(lm, task, task.train).score_ids(prompts)
@@ -62,7 +62,7 @@ TEMPLATES = {
 
 
 def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
-    """What the call returned, and how many padded tokens went through the model's body."""
+    """The result of the call, and the number of padded tokens that went through the model's body."""
     fed = []
     counting = lm.model.base_model.register_forward_pre_hook(
         lambda module, args, given: fed.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
@@ -74,7 +74,7 @@ def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
 
 
 def _everything(lm: FrozenLM, task: Task) -> tuple[Scores, Scores, torch.Tensor, torch.Tensor, tuple[int, int]]:
-    """Scores of hard prompts and of a soft one, its gradient, next-token logits, and the tokens counted."""
+    """The scores of hard prompts and of a soft prompt, its gradient, the next-token logits, and the counted tokens."""
     counter = TokenCount()
     scorer = Scorer(lm, task, task.train, counter)
     hard = scorer.score_ids([[40, 50], [60], [], [70, 80, 90]], [4, 0, 3, 1])
@@ -99,7 +99,7 @@ def _assert_same(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 @pytest.mark.parametrize("kind", ["classification", "generation"])
 @pytest.mark.parametrize("kept", [True, False])
-def test_heads_read_once_change_nothing(
+def test_shared_prefixes_change_no_score(
     monkeypatch: pytest.MonkeyPatch, family: str, template: str, kind: str, kept: bool
 ) -> None:
     lm, task = tiny_lm(family), tiny_task(kind, template=Template(template))
@@ -116,7 +116,7 @@ def test_heads_read_once_change_nothing(
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 @pytest.mark.parametrize("kind", ["classification", "generation"])
-def test_scores_are_the_same_bits_whatever_was_scored_before(template: str, kind: str) -> None:
+def test_scores_do_not_depend_on_earlier_scores(template: str, kind: str) -> None:
     lm, task = tiny_lm("gpt2"), tiny_task(kind, template=Template(template))
     first, later = _everything(lm, task), Scorer(lm, task, task.train)
     later.score_ids([[70]], [2])
@@ -129,7 +129,7 @@ def test_scores_are_the_same_bits_whatever_was_scored_before(template: str, kind
     assert torch.equal(gradient, first[2])
 
 
-def test_heads_of_examples_are_read_once_for_all_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scorers_share_the_prefixes_of_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, task = tiny_lm("gpt2"), tiny_task()
     monkeypatch.setattr(lm, "memory", Memory(1 << 30))
     _, first = _fed(lm, lambda: Scorer(lm, task, task.train).score_ids([[40, 50]]))
@@ -138,7 +138,7 @@ def test_heads_of_examples_are_read_once_for_all_scorers(monkeypatch: pytest.Mon
     assert first == again + len(task.train) * heads
 
 
-def test_one_row_per_head_takes_the_plain_pass() -> None:
+def test_prefixes_used_once_are_not_cached() -> None:
     lm, task = tiny_lm("gpt2"), tiny_task(prompt_first=True)
     scorer = Scorer(lm, task, task.train)
     _, fed = _fed(lm, lambda: scorer.score_ids([[40, 50], [60, 70]], [1]))
@@ -152,7 +152,7 @@ OTHERS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_models_that_keep_less_than_all_keys_take_the_plain_pass(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+def test_models_that_drop_keys_do_not_share_prefixes(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     tokenizer = tiny_lm("gpt2").tokenizer
     end = tokenizer.eos_token_id
     torch.manual_seed(0)
@@ -167,7 +167,7 @@ def test_models_that_keep_less_than_all_keys_take_the_plain_pass(monkeypatch: py
             assert float(scores.loss[0, n]) == pytest.approx(plain_score(lm, task, example, [40, 50])[0], rel=1e-3, abs=1e-3)
 
 
-def test_a_model_that_goes_on_at_the_wrong_position_is_found_out() -> None:
+def test_a_model_that_continues_at_the_wrong_position_is_detected() -> None:
     lm = tiny_lm("gpt2")
 
     def from_zero(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
@@ -181,7 +181,7 @@ def test_a_model_that_goes_on_at_the_wrong_position_is_found_out() -> None:
         hook.remove()
 
 
-def test_a_past_serves_many_passes() -> None:
+def test_cached_keys_can_be_used_in_several_passes() -> None:
     lm = tiny_lm("llama")
     embeds = lm.embed(torch.arange(40, 48).view(2, 4))
     head = lm.prefill(embeds[:, :2])
@@ -190,7 +190,7 @@ def test_a_past_serves_many_passes() -> None:
     torch.testing.assert_close(first, lm.hidden(embeds)[:, 2:])
 
 
-def test_chosen_examples_are_those_rows() -> None:
+def test_scores_of_selected_examples_are_rows_of_all_scores() -> None:
     lm, task = tiny_lm("gpt2"), tiny_task()
     scorer = Scorer(lm, task, task.train)
     whole, some = scorer.score_ids([[40, 50]]), scorer.score_ids([[40, 50]], [3, 1])
@@ -198,7 +198,10 @@ def test_chosen_examples_are_those_rows() -> None:
 
 
 def test_logical_tokens_are_counted() -> None:
-    """Every (prompt, example) pair counts its prompt and example tokens, repeats included; the start token does not."""
+    """Every pair of prompt and example counts its prompt and example tokens, with repetitions.
+
+    The start token does not count.
+    """
     lm, task, counter = tiny_lm("gpt2"), tiny_task(), TokenCount()
     scorer = Scorer(lm, task, task.train, counter)
     example_tokens = sum(len(sequence(lm, task, example, [])) - 1 for example in task.train)
@@ -208,7 +211,7 @@ def test_logical_tokens_are_counted() -> None:
     assert counter.backward == example_tokens + 2 * len(task.train)
 
 
-def test_a_prompt_asked_for_again_is_counted_and_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_prompt_is_counted_but_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, task = tiny_lm("gpt2"), tiny_task()
     first, second = lm.encode("good or bad"), lm.encode("the cat sat")
     counter = TokenCount()
@@ -231,7 +234,7 @@ def test_a_prompt_asked_for_again_is_counted_and_not_scored_again(monkeypatch: p
     torch.testing.assert_close(some.loss, once.loss[[0, 0, 1]][:, [0, 2]])
 
 
-def test_label_words_are_single_tokens_and_differ() -> None:
+def test_label_words_must_be_different_single_tokens() -> None:
     lm = tiny_lm("gpt2")
     with pytest.raises(TaskError, match=r"'wonderful' is . tokens of tiny-gpt2, expected one"):
         task = tiny_task(label_words={"positive": "wonderful", "negative": "bad"})
@@ -241,14 +244,14 @@ def test_label_words_are_single_tokens_and_differ() -> None:
         Scorer(lm, task, task.train)
 
 
-def test_inputs_over_the_context_are_refused_with_their_number() -> None:
+def test_inputs_longer_than_the_context_are_refused_with_their_number() -> None:
     lm = tiny_lm("gpt2")
     task = tiny_task(train=[Example("the cat", "positive"), Example("the cat " * 40, "negative")])
     with pytest.raises(ContextExceeded, match=r"example 2 .* the context of tiny-gpt2 is 64"):
         Scorer(lm, task, task.train).check_context(5)
 
 
-def test_nothing_before_the_answer_is_refused() -> None:
+def test_an_answer_without_a_token_before_it_is_refused() -> None:
     lm = tiny_lm("no-bos")
     task = tiny_task(template=Template("{prompt}{input}"), train=[Example("", "positive")])
     with pytest.raises(TaskError, match="no beginning-of-sequence token"):
@@ -257,7 +260,7 @@ def test_nothing_before_the_answer_is_refused() -> None:
 
 @pytest.mark.parametrize("family", CAUSAL)
 @pytest.mark.parametrize("kind", ["classification", "generation"])
-def test_the_last_layer_is_computed_where_it_is_read(family: str, kind: str) -> None:
+def test_the_last_layer_is_computed_only_at_the_positions_read(family: str, kind: str) -> None:
     lm, task = tiny_lm(family), tiny_task(kind)
     last = max((part for part in lm.model.base_model.modules() if isinstance(part, torch.nn.ModuleList)), key=len)[-1]
     widest = [part for part in last.modules() if len(getattr(part, "weight", torch.empty(0)).shape) == 2][-1]
@@ -275,7 +278,7 @@ def test_the_last_layer_is_computed_where_it_is_read(family: str, kind: str) -> 
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_the_nll_of_a_prompt_comes_out_of_the_same_pass(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+def test_the_nll_of_a_prompt_comes_from_the_scoring_pass(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     lm, task = tiny_lm(family), tiny_task(prompt_first=True)
     monkeypatch.setattr(passes, "PASS_TOKENS", 0)
     prompts = [(40, 50), (60,), (), (70, 80, 90)]

@@ -1,4 +1,4 @@
-"""What a prompt's tokens, their order and its behaviour are worth: by hand, and with a positive and a negative control."""
+"""The effect of a prompt's tokens and their order, and distances between behaviours, with positive and negative controls."""
 
 import math
 from typing import Any
@@ -15,23 +15,23 @@ from hardprompt.metrics.sensitivity import TOKENS, other_orders
 from tests.helpers.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 
-def test_token_f1_by_hand() -> None:
-    """Two of three words shared with one of four left over: 2 * 2/3 * 2/4 / (2/3 + 2/4); articles and signs are no words."""
+def test_token_f1_computed_by_hand() -> None:
+    """With two shared words of three and of four: 2 * 2/3 * 2/4 / (2/3 + 2/4). Articles and punctuation are not words."""
     assert token_f1("The plural, of WORDS", "plural words: a give now") == pytest.approx(2 * (2 / 3) * 0.5 / (2 / 3 + 0.5))
     assert token_f1("good good", "good") == pytest.approx(2 / 3), "a bag: the second has nothing to match"
     assert token_f1("give the plural", "plural the give") == 1.0, "deaf to the order"
     assert token_f1("", "") == token_f1("a", "an") == token_f1("word", "") == 0.0
 
 
-def test_where_the_largest_surprisal_is(microworld: FrozenLM) -> None:
+def test_the_position_of_the_largest_surprisal(microworld: FrozenLM) -> None:
     ids = microworld.encode("give the zub of the word")
     found = scrutability(microworld, ids, "give the zub of the word")
     assert microworld.decode(ids[: found["max_surprisal_position"]]).startswith("give the z")
     assert found["distinct_tokens"] == len(set(ids)) < len(ids)
 
 
-def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same ones for the whole prompt and for what is left of it, and no fewer than eight."""
+def test_the_deletion_map_of_a_long_prompt_uses_fewer_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same examples, at least eight, are used for the full prompt and for the shortened prompts."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     ids = microworld.encode("give the plural of the word")
@@ -54,8 +54,8 @@ def test_a_long_prompt_is_mapped_on_fewer_examples(microworld: FrozenLM, monkeyp
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_deletion_map_is_the_scores_of_the_shorter_prompts(family: str) -> None:
-    """Token by token as scored one by one; of twice the same token either can go with the same effect."""
+def test_a_deletion_map_agrees_with_scores_of_the_shortened_prompts(family: str) -> None:
+    """Each entry equals the score of the prompt without that token. Removing either of two equal tokens has the same effect."""
     lm, task = tiny_lm(family), tiny_task()
     scorer = Scorer(lm, task, task.test)
     ids = [40, 41, 41]
@@ -68,8 +68,8 @@ def test_a_deletion_map_is_the_scores_of_the_shorter_prompts(family: str) -> Non
     assert deletion_map(scorer, []) == []
 
 
-def test_the_map_finds_the_word_that_carries_an_instruction(microworld: FrozenLM) -> None:
-    """Positive control: without "plural" nothing is left. Negative control: what no one asks for carries nothing."""
+def test_the_deletion_map_finds_the_word_that_carries_the_instruction(microworld: FrozenLM) -> None:
+    """Positive control: without "plural" the accuracy is lost. Negative control: filler words have no effect."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     asked = deletion_map(scorer, microworld.encode("give the plural"))
@@ -78,7 +78,7 @@ def test_the_map_finds_the_word_that_carries_an_instruction(microworld: FrozenLM
     assert all(row["accuracy_lost"] == 0 for row in nothing)
 
 
-def test_order_counts_for_an_instruction_and_not_for_one_word_said_thrice(microworld: FrozenLM) -> None:
+def test_order_matters_for_an_instruction_and_not_for_a_repeated_word(microworld: FrozenLM) -> None:
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev)
     ids = microworld.encode("write the plural of the word")
@@ -91,8 +91,8 @@ def test_order_counts_for_an_instruction_and_not_for_one_word_said_thrice(microw
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_given_answers_read_as_scored(family: str) -> None:
-    """The log-probabilities of the targets' tokens, read off the logits, add up to the scores' losses; soft as hard."""
+def test_logits_of_given_answers_agree_with_their_scores(family: str) -> None:
+    """The log-probabilities of the target tokens from the logits add up to the losses, for hard and soft prompts."""
     lm = tiny_lm(family)
     task = tiny_task("classification" if lm.masked else "generation", match="exact")
     scorer = Scorer(lm, task, task.test)
@@ -111,15 +111,18 @@ def test_given_answers_read_as_scored(family: str) -> None:
         torch.testing.assert_close(given, same, rtol=1e-4, atol=1e-4)
 
 
-def test_stepwise_kl_by_hand() -> None:
-    """KL of (1/4, 3/4) from (1/2, 1/2): 1/4 ln 1/2 + 3/4 ln 3/2; of itself 0; a constant in the logits is no difference."""
+def test_stepwise_kl_computed_by_hand() -> None:
+    """KL of (1/4, 3/4) from (1/2, 1/2) is 1/4 ln 1/2 + 3/4 ln 3/2, and from itself 0.
+
+    A constant added to logits has no effect.
+    """
     one, even = torch.tensor([[1.0, 3.0]]).log(), torch.zeros(1, 2)
     assert stepwise_kl(one, even).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
     assert stepwise_kl(one, one + 5).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_is_at_no_distance_of_its_own_embeddings(family: str) -> None:
+def test_the_distance_of_a_prompt_to_its_own_embeddings_is_zero(family: str) -> None:
     lm = tiny_lm(family)
     task = tiny_task("classification" if lm.masked else "generation")
     scorer = Scorer(lm, task, task.test)
@@ -133,8 +136,8 @@ def test_a_prompt_is_at_no_distance_of_its_own_embeddings(family: str) -> None:
     assert first["distance"] == pytest.approx(float(by_hand), abs=1e-5)
 
 
-def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: FrozenLM) -> None:
-    """Against the definition: the mean of log p(y) - log q(y) over many sampled continuations, within its noise."""
+def test_the_distance_is_the_mean_log_ratio_of_sampled_continuations(microworld: FrozenLM) -> None:
+    """The reference is the mean of log p(y) - log q(y) over many sampled continuations, within its standard error."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.dev[:8])
     one, two = (HardPrompt.from_text(microworld, text) for text in ("give the plural", "write plural of it the"))
@@ -158,8 +161,8 @@ def test_the_distance_is_the_mean_log_ratio_of_what_is_sampled(microworld: Froze
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_continuations_end_with_the_context(family: str) -> None:
-    """Beside inputs that leave room for two tokens, three are read, the last of them predicted from the last position."""
+def test_continuations_stop_at_the_end_of_the_context(family: str) -> None:
+    """If the inputs leave room for two tokens, three are predicted, the last of them from the last position."""
     lm = tiny_lm(family)
     task = tiny_task("classification")
     scorer = Scorer(lm, task, task.test[:1])
@@ -171,7 +174,7 @@ def test_continuations_end_with_the_context(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_a_distance_needs_something_to_read(family: str) -> None:
+def test_a_distance_needs_tokens_and_samples(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task("generation")
     hard = HardPrompt.from_ids(lm, [40])
     with pytest.raises(RequestError, match="at least one token and one sample, got 0 and 1"):

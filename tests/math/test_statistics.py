@@ -1,4 +1,4 @@
-"""Statistics against SciPy, against slow plain versions, and by their laws."""
+"""Statistics compared with SciPy and with plain implementations, and their properties."""
 
 import math
 from fractions import Fraction
@@ -36,15 +36,15 @@ def normal(*shape: int, seed: int = 0, shift: float = 0.0) -> np.ndarray:
 
 
 @given(MATRICES)
-def test_the_interquartile_mean_by_sorting(scores: np.ndarray) -> None:
-    """A quarter of all values, rounded down, is left out at each end."""
+def test_the_interquartile_mean_agrees_with_sorting(scores: np.ndarray) -> None:
+    """A quarter of all values, rounded down, is dropped at each end."""
     values = sorted(scores.ravel())
     cut = len(values) // 4
     assert interquartile_mean(scores) == pytest.approx(np.mean(values[cut : len(values) - cut]))
 
 
 @pytest.mark.parametrize("statistic", [mean, interquartile_mean])
-def test_statistics_take_draws_at_once(statistic: object) -> None:
+def test_statistics_accept_a_stack_of_matrices(statistic: object) -> None:
     """For a stack of matrices they return the statistic of each."""
     stack = normal(5, 4, 3)
     assert callable(statistic)
@@ -66,7 +66,7 @@ def test_the_mean_of_tasks_with_different_numbers_of_units() -> None:
 
 
 def test_an_estimate_as_json() -> None:
-    """NaN becomes None, so that the JSON is valid; the form of a mean has the keys of frontier.json."""
+    """NaN becomes None, so that the JSON is valid. The estimate of a mean has the keys of frontier.json."""
     assert Estimate(0.5, 0.25, 0.75, 4, 8).as_mean() == {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
     nothing = Estimate.from_draws(math.nan, np.full(3, math.nan), tasks=2, n=0)
     assert nothing.as_json() == {"value": None, "low": None, "high": None, "tasks": 2, "n": 0, "half_width": None}
@@ -93,12 +93,14 @@ def test_an_interval_leaves_out_draws_without_a_value() -> None:
         ({"below": 0.0}, math.nan, math.nan, 9, "undecided"),
     ],
 )
-def test_the_whole_interval_decides(bound: dict[str, float], low: float, high: float, n: int, expected: str) -> None:
+def test_a_verdict_depends_on_the_whole_interval(
+    bound: dict[str, float], low: float, high: float, n: int, expected: str
+) -> None:
     assert verdict(Estimate((low + high) / 2, low, high, 3, n), **bound) == expected
 
 
 @pytest.mark.parametrize("bounds", [{}, {"above": 0.0, "below": 1.0}])
-def test_a_verdict_has_one_bound(bounds: dict[str, float]) -> None:
+def test_a_verdict_needs_exactly_one_bound(bounds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="exactly one bound"):
         verdict(Estimate(0.5, 0.4, 0.6, 3, 9), **bounds)
 
@@ -130,8 +132,8 @@ def test_adding_a_constant_shifts_the_interval(design: dict[str, bool]) -> None:
     assert [other.value, other.low, other.high] == pytest.approx([one.value + 10, one.low + 10, one.high + 10])
 
 
-def test_what_each_design_redraws() -> None:
-    """Rows are the redrawn tasks; a task that is drawn twice has other units each time, unless the design is crossed."""
+def test_each_bootstrap_design_draws_its_own_units() -> None:
+    """Rows are the drawn tasks. A task that is drawn twice has different units each time, unless the design is crossed."""
     generator = np.random.default_rng(0)
     rows, columns = resample([5] * 4, 50, generator)
     assert rows.ravel().tolist() == [0, 1, 2, 3] and columns.shape == (50, 4, 5)
@@ -143,8 +145,8 @@ def test_what_each_design_redraws() -> None:
     assert rows.shape == (50, 4, 1) and columns.shape == (50, 1, 5)
 
 
-def test_tasks_with_fewer_units_are_redrawn_among_their_own() -> None:
-    """The padding of a shorter task is drawn to padding, so that a redrawn task has as many units as the task itself."""
+def test_shorter_tasks_are_resampled_among_their_own_units() -> None:
+    """Padding is resampled to padding, so that a drawn task has as many units as the task itself."""
     scores = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]])
     rows, columns = resample([3, 2], 200, np.random.default_rng(0), tasks_too=True)
     drawn = scores[rows, columns]
@@ -154,17 +156,17 @@ def test_tasks_with_fewer_units_are_redrawn_among_their_own() -> None:
 
 
 @given(arrays(int, (3, 4), elements=st.integers(0, 2)))
-def test_times_drawn_by_counting(indices: np.ndarray) -> None:
+def test_times_drawn_agrees_with_counting(indices: np.ndarray) -> None:
     assert times_drawn(indices, 3).tolist() == [[list(row).count(i) for i in range(3)] for row in indices]
 
 
-def test_one_value_per_task_has_one_interval_everywhere() -> None:
-    """As test examples of a record, as tasks of a claim and as tasks of a geometry study, within the error of the draws."""
+def test_all_intervals_of_one_value_per_task_agree() -> None:
+    """Test examples of a record, tasks of a claim and tasks of a geometry study have equal intervals, up to sampling error."""
     values = np.random.default_rng(1).integers(2, size=40)
-    run = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
+    run: dict[str, Any] = {"split": "default", "seed": 0, "weight": 0.0, "status": "ok"}
     points = [
-        run | {"optimizer": "empty", "test_correct": [0] * 40},
-        run | {"optimizer": "pez", "test_correct": values.tolist()},
+        RunRecord.model_construct(**run, optimizer="empty", test_correct=[0] * 40),
+        RunRecord.model_construct(**run, optimizer="pez", test_correct=values.tolist()),
     ]
     frontier = differences([RunRecord.model_construct(**point) for point in points])[0]["empty"]
     found = Measure(mean="x", of={}).estimate([{"task": str(task), "x": float(x)} for task, x in enumerate(values)])
@@ -175,15 +177,15 @@ def test_one_value_per_task_has_one_interval_everywhere() -> None:
     assert (np.ptp(ends, axis=0) <= 1 / 40 + 1e-9).all(), "at most one value apart"
 
 
-def test_the_interval_of_one_task_is_scipys() -> None:
+def test_the_interval_of_one_task_agrees_with_scipy() -> None:
     scores = normal(1, 40)
     found = bootstrap(mean, scores, draws=20_000)
     theirs = stats.bootstrap((scores[0],), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
 
 
-def test_an_interval_of_two_tasks_by_hand() -> None:
-    """Units that are equal within each task: no width on these tasks; over tasks the extremes of the 2^2 possible draws."""
+def test_an_interval_of_two_tasks_computed_by_hand() -> None:
+    """With equal units in each task, the interval on these tasks has no width; over tasks it spans the 2^2 possible draws."""
     scores = np.array([[0.2, 0.2], [0.8, 0.8]])
     within, over = (bootstrap(mean, scores, tasks_too=too, draws=4000) for too in (False, True))
     assert (within.low, within.high) == (0.5, 0.5)
@@ -192,15 +194,15 @@ def test_an_interval_of_two_tasks_by_hand() -> None:
 
 
 @pytest.mark.parametrize("tasks_too", [False, True])
-def test_intervals_cover_the_truth(tasks_too: bool) -> None:
+def test_intervals_cover_the_true_mean(tasks_too: bool) -> None:
     """About 95 % of 200 intervals contain the true mean, 0; with 20 values a percentile interval is a little short."""
     shape = (20, 1) if tasks_too else (1, 20)
     found = [bootstrap(mean, normal(*shape, seed=i), tasks_too=tasks_too, draws=400) for i in range(200)]
     assert 0.88 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.98
 
 
-def test_the_crossed_interval_covers_the_truth() -> None:
-    """Task effects, word effects and noise, all redrawn in 150 experiments: at least the nominal 95 % or a little less."""
+def test_the_crossed_interval_covers_the_true_mean() -> None:
+    """With random task effects, word effects and noise, about 95 % or more of 150 intervals contain the true mean."""
     found = []
     for i in range(150):
         scores = normal(20, 1, seed=i) + normal(1, 20, seed=1000 + i) + normal(20, 20, seed=2000 + i)
@@ -208,7 +210,7 @@ def test_the_crossed_interval_covers_the_truth() -> None:
     assert 0.88 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 1.0
 
 
-def test_tasks_that_differ_widen_the_interval_only_where_they_are_redrawn() -> None:
+def test_differing_tasks_widen_the_interval_only_if_tasks_are_resampled() -> None:
     scores = np.linspace(0, 1, 8)[:, None] + 0.01 * normal(8, 3)
     within, over = (bootstrap(mean, scores, tasks_too=too) for too in (False, True))
     assert over.high - over.low > 10 * (within.high - within.low)
@@ -225,14 +227,14 @@ def test_the_interval_of_a_sample_contains_the_mean(values: list[float], seed: i
 
 
 def test_the_interval_of_a_sample_narrows_with_more_values() -> None:
-    """0 and 1 in equal parts: with four values from 0 to 1, with a hundred from 0.4 to 0.6 (0.5 -+ 1.96 x 0.05)."""
+    """For zeros and ones in equal parts it is 0 to 1 with four values, and 0.4 to 0.6 with a hundred (0.5 -+ 1.96 x 0.05)."""
     few, many = bootstrap_mean([0.0, 1.0] * 2), bootstrap_mean([0.0, 1.0] * 50)
     assert (few.low, few.high) == (0.0, 1.0)
     assert 0.39 <= many.low <= 0.41 and 0.59 <= many.high <= 0.61
 
 
 def test_drawing_equal_values_together_changes_no_interval() -> None:
-    """Sixty values of four kinds, drawn together and one by one; ends differ by less than the error of 20,000 draws."""
+    """The ends for sixty values of four kinds, drawn together or one by one, differ by less than the error of 20,000 draws."""
     values = np.random.default_rng(0).choice([-1.0, 0.0, 0.5, 1.0], size=60)
     together, apart = bootstrap_mean(values, draws=20_000), bootstrap(mean, values[None], draws=20_000)
     assert together.value == apart.value and together.n == apart.n
@@ -240,8 +242,8 @@ def test_drawing_equal_values_together_changes_no_interval() -> None:
 
 
 @pytest.mark.parametrize("tasks_too", [False, True])
-def test_a_band_is_the_interval_at_each_place(tasks_too: bool) -> None:
-    """With the same seed it rests on the same draws, so that its ends are those of `bootstrap` at that place."""
+def test_a_band_is_the_interval_at_each_position(tasks_too: bool) -> None:
+    """With the same seed it uses the same draws, so that its ends equal those of `bootstrap` at that position."""
     curves = normal(4, 5, 3)
     band = bootstrap_band(curves, tasks_too=tasks_too, draws=4000)
     for place in range(3):
@@ -260,8 +262,8 @@ def test_probability_of_improvement_is_the_mann_whitney_u(scores: np.ndarray, ot
     assert probability_of_improvement(baseline, scores) == pytest.approx(1 - np.mean(shares))
 
 
-def test_the_interval_of_an_improvement_redraws_both_optimizers() -> None:
-    """Equally good optimizers: the interval contains 0.5. One far better than the other: exactly 1."""
+def test_the_interval_of_an_improvement_resamples_both_optimizers() -> None:
+    """For equally good optimizers the interval contains 0.5. If one is far better, it is exactly 1."""
     a, b = normal(5, 6), normal(5, 6, seed=1)
     same = bootstrap(probability_of_improvement, a, b)
     assert same.low < 0.5 < same.high and same.high - same.low > 0.2
@@ -269,8 +271,8 @@ def test_the_interval_of_an_improvement_redraws_both_optimizers() -> None:
 
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 3)), elements=ACCURACY))
-def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
-    """Against a slow version in exact arithmetic."""
+def test_the_exact_permutation_test_uses_all_sign_flips(differences: np.ndarray) -> None:
+    """The reference is a plain implementation in exact arithmetic."""
     given_ = [Fraction(value) for value in differences.ravel()]
     observed = abs(sum(given_))
     sums: list[Any] = [
@@ -281,8 +283,8 @@ def test_the_exact_test_goes_through_all_signs(differences: np.ndarray) -> None:
     assert permutation_test(differences, np.zeros_like(differences)) == expected
 
 
-def test_the_test_is_scipys() -> None:
-    """Exact for ten pairs; for thirty pairs within the error of 10,000 draws."""
+def test_the_permutation_test_agrees_with_scipy() -> None:
+    """The p-values are equal for ten pairs, and for thirty pairs within the error of 10,000 draws."""
     for n, tolerance in ((10, 1e-12), (30, 0.02)):
         a, b = normal(1, n, shift=0.4), normal(1, n, seed=1)
         theirs = stats.permutation_test(
@@ -296,21 +298,21 @@ def test_the_test_is_scipys() -> None:
         assert permutation_test(a, b) == pytest.approx(theirs.pvalue, abs=tolerance)
 
 
-def test_the_test_keeps_its_level_and_has_power() -> None:
+def test_the_permutation_test_keeps_its_level_and_has_power() -> None:
     """Without a difference about 5 % of 400 p-values are at most 0.05; with a large difference most are."""
     zeros = np.zeros((3, 4))
     assert np.mean([permutation_test(normal(3, 4, seed=i), zeros) <= 0.05 for i in range(400)]) <= 0.08
     assert np.mean([permutation_test(normal(3, 4, seed=i, shift=1.5), zeros) <= 0.05 for i in range(100)]) > 0.9
 
 
-def test_rounding_makes_no_difference_significant() -> None:
-    """0.1 + 0.2 - 0.3: sums that differ only by rounding count as equal."""
+def test_rounding_errors_do_not_change_the_p_value() -> None:
+    """Sums that differ only by rounding, such as 0.1 + 0.2 - 0.3 and 0, count as equal."""
     differences = np.array([[0.1, 0.2, -0.3]])
     assert permutation_test(differences, np.zeros((1, 3))) == 1.0
 
 
-def test_whole_tasks_are_flipped_on_tasks_like_these() -> None:
-    """Many seeds on two tasks: significant on these tasks, but not on tasks like these, where 1/2 is the smallest p."""
+def test_a_test_over_tasks_flips_whole_tasks() -> None:
+    """With many seeds on two tasks, a difference is significant on these tasks, but the smallest p over tasks is 1/2."""
     better = normal(2, 30, shift=2.0)
     assert permutation_test(better, np.zeros((2, 30))) < 0.001
     assert permutation_test(better, np.zeros((2, 30)), tasks_too=True) == 0.5
@@ -318,8 +320,8 @@ def test_whole_tasks_are_flipped_on_tasks_like_these() -> None:
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6))
-def test_holm_is_the_step_down_test(p_values: list[float]) -> None:
-    """At every level: go up from the smallest p and stop at the first p above level / (number of p-values left)."""
+def test_holm_agrees_with_the_step_down_procedure(p_values: list[float]) -> None:
+    """At every level, go up from the smallest p and stop at the first p above level / (number of remaining p-values)."""
     found = holm(p_values)
     assert len(found) == len(p_values) and all(p <= q <= 1 for p, q in zip(p_values, found, strict=True))
     for level in (0.005, 0.03, 0.0801, 0.5):
@@ -330,7 +332,7 @@ def test_holm_is_the_step_down_test(p_values: list[float]) -> None:
 
 
 def test_comparisons_name_the_better_optimizer_first() -> None:
-    """Three optimizers, one best on all ten tasks: it is shown to beat both others, which are not shown to differ."""
+    """One of three optimizers is best on all ten tasks: its differences are significant, the third difference is not."""
     noise = normal(10, 3) / 50
     scores = {"random": 0.2 + noise, "pez": 0.9 + noise[::-1], "twin": 0.2 + noise[:, ::-1]}
     found = comparisons([(a, scores[a], b, scores[b]) for a, b in combinations(scores, 2)], tasks_too=True)
@@ -345,12 +347,12 @@ def test_comparisons_name_the_better_optimizer_first() -> None:
     assert "not shown: " in str(by_pair[frozenset(("twin", "random"))])
 
 
-# Searches
+# Search curves
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), ACCURACY), max_size=5), st.lists(st.integers(0, 25), max_size=5))
-def test_a_search_is_a_step_function(steps: list[tuple[int, float]], places: list[int]) -> None:
-    """Against a slow version that looks for the last improvement within the budget."""
+def test_the_score_at_a_budget_is_a_step_function(steps: list[tuple[int, float]], places: list[int]) -> None:
+    """The reference is a plain loop that looks for the last improvement within the budget."""
     steps.sort(key=lambda step: step[0])
     spent, best = (np.array([step[i] for step in steps], dtype=float) for i in (0, 1))
     found = score_at(spent, best, np.array(places, dtype=float))

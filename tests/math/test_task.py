@@ -23,16 +23,16 @@ from tests.helpers.tiny import tiny_task
         ("{input}\n{prompt}:", "good", "x y\n good:"),
     ],
 )
-def test_filling_joins_with_one_blank(template: str, prompt: str, filled: str) -> None:
+def test_filling_a_template_joins_with_one_space(template: str, prompt: str, filled: str) -> None:
     assert Template(template).fill("x y", prompt) == filled
 
 
-def test_an_input_that_looks_like_a_place_stays_text() -> None:
+def test_an_input_that_looks_like_a_placeholder_stays_text() -> None:
     assert Template("{input} {prompt}:").fill("say {prompt} or {input}", "now") == "say {prompt} or {input} now:"
 
 
 @pytest.mark.parametrize("template", ["{input}", "{prompt}", "{prompt} {prompt} {input}", ""])
-def test_a_template_has_both_places_once(template: str) -> None:
+def test_a_template_needs_each_placeholder_once(template: str) -> None:
     with pytest.raises(TaskError, match="exactly once"):
         Template(template)
 
@@ -72,15 +72,15 @@ def test_a_jsonl_file_is_a_task(tmp_path: Path) -> None:
         (b"\xff\xfe", r"x.jsonl:2: byte 0xff is not UTF-8"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+def test_a_bad_line_is_reported_with_its_number(tmp_path: Path, line: bytes, message: str) -> None:
     file = tmp_path / "x.jsonl"
     file.write_bytes(b'{"input": "a", "answer": "0", "split": "train"}\n' + line + b"\n")
     with pytest.raises(TaskError, match=message):
         Task.from_jsonl(file, template="{input} {prompt}")
 
 
-def test_every_task_of_the_catalogue_is_whole() -> None:
-    """Splits are disjoint and large enough, the reference prompts are there, and what `ls` says is what design promises."""
+def test_every_task_of_the_catalogue_is_complete() -> None:
+    """Splits are disjoint and large enough, reference prompts exist, and `ls` shows what the design document lists."""
     for name in (name for name in all_tasks() if not needs_data(name)):
         task = load_task(name)
         inputs = [{example.input for example in task.examples(split)} for split in ("train", "dev", "test")]

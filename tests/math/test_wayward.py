@@ -1,7 +1,8 @@
-"""Wayward prompts, what texts say, and how firm a reading is: by hand, and with positive and negative controls."""
+"""Wayward prompts, interpretations of texts and their stability, by hand and with positive and negative controls."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ QUICK = WaywardGrid(gammas=(0.0, 0.3), steps=60, batch_size=16, evaluate_every=2
 
 @pytest.fixture(scope="module")
 def judge(microworld: FrozenLM) -> TaskJudge:
-    """Of three tasks on nouns, with the embedded reader."""
+    """A judge for three tasks on nouns, with the embedded reader."""
     names = ("plural", "category", "first-letter")
     return TaskJudge(microworld, [load_task(name) for name in names], load_lm("microworld-reader", device="cpu"))
 
@@ -47,8 +48,8 @@ def checkpoint(accuracy: float, loss: float, f1: float) -> Checkpoint:
     return Checkpoint(torch.zeros(1, 2), 0.1, accuracy, loss, (1,), f1, 0.0)
 
 
-def test_the_best_that_projects_to_the_target_is_best_checkpoint() -> None:
-    """Not the most accurate of all, but of those with F1 >= 0.98, then by loss; where there is none, of the closest."""
+def test_the_best_checkpoint_projects_to_the_target() -> None:
+    """It is the most accurate one with F1 >= 0.98, on ties that with the lowest loss; if there is none, one of the closest."""
     far, good, same, worse = (
         checkpoint(1.0, 0.1, 0.9),
         checkpoint(0.9, 0.2, 1.0),
@@ -59,12 +60,12 @@ def test_the_best_that_projects_to_the_target_is_best_checkpoint() -> None:
     assert best_checkpoint([checkpoint(1.0, 0.1, 0.5), far]) is far
 
 
-def test_the_distance_by_hand() -> None:
-    """(1 + 4 + 9) / 2 squared units over two positions."""
+def test_the_mean_squared_distance_computed_by_hand() -> None:
+    """The mean over two positions is (1 + 4 + 9) / 2."""
     assert mean_squared_distance(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.zeros(2, 2)).item() == 7.0
 
 
-def test_presets() -> None:
+def test_the_presets_of_the_grid() -> None:
     published = wayward_grid("khashabi")
     assert (published.steps, published.batch_size, published.learning_rate, published.max_grad_norm) == (2000, 8, 0.01, 1.0)
     assert published.gammas == (0.0, 1e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
@@ -74,8 +75,8 @@ def test_presets() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gamma_draws_a_prompt_to_its_target(family: str) -> None:
-    """At the end of a training from elsewhere: the larger gamma, the closer; and the same again, number by number."""
+def test_a_larger_gamma_brings_the_prompt_closer_to_its_target(family: str) -> None:
+    """After training, the prompt with the larger gamma is closer to the target. Repeating the training gives equal numbers."""
     lm, task = tiny_lm(family), tiny_task()
     target = HardPrompt.from_ids(lm, [lm.encode_after([" good"])[0][0], lm.encode_after([" film"])[0][0]])
     config = WaywardGrid(steps=30, batch_size=4, evaluate_every=30, learning_rate=0.05)
@@ -100,8 +101,8 @@ def test_a_target_must_fit() -> None:
         wayward(tiny_task(), lm, "good " * 70)
 
 
-def test_a_target_that_does_not_come_back_is_refused() -> None:
-    """BERT's tokenizer has no capitals; sentencepiece decodes to the same text."""
+def test_a_target_that_does_not_survive_decoding_is_refused() -> None:
+    """BERT's tokenizer has no capital letters; sentencepiece decodes to the same text."""
     with pytest.raises(RequestError, match="tokens of the target 'Good Film' decode to 'good film' for tiny-bert"):
         target_prompt(tiny_lm("bert"), Template("{input} {prompt}"), "Good Film")
     assert target_prompt(tiny_lm("llama"), Template("{prompt} {input}"), "Good Film").text == "Good Film"
@@ -110,11 +111,11 @@ def test_a_target_that_does_not_come_back_is_refused() -> None:
 # The optimizer
 
 
-def test_the_optimizer_is_the_training_of_the_experiment() -> None:
-    """Its candidates are the checkpoints; its objective on dev is the task loss plus gamma times the distance."""
+def test_the_optimizer_trains_as_the_experiment_does() -> None:
+    """The candidates are the checkpoints, and the objective on dev is the task loss plus gamma times the distance."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     found = load_optimizer("wayward")
-    options = {"steps": 30, "batch_size": 4, "evaluate_every": 10, "learning_rate": 0.05}
+    options: dict[str, Any] = {"steps": 30, "batch_size": 4, "evaluate_every": 10, "learning_rate": 0.05}
     problem = Problem(task, lm, prompt_length=2, seed=1)
     result = run_optimizer(found, problem, found.configure({"target": "good film", "gamma": 0.5, **options}))
     target = target_prompt(lm, task.template, "good film")
@@ -137,17 +138,17 @@ def test_the_optimizer_is_the_training_of_the_experiment() -> None:
         ("good :", "the vocabulary does not allow ' :', a token of the target 'good :'; use the vocabulary 'all'"),
     ],
 )
-def test_the_optimizer_refuses_a_target_before_anything_runs(target: str, message: str) -> None:
+def test_the_optimizer_refuses_a_bad_target_before_it_runs(target: str, message: str) -> None:
     found = load_optimizer("wayward")
     with pytest.raises(RequestError, match=message):
         found.check(Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=2), found.configure({"target": target}))
 
 
-# What a text says
+# Interpretations of texts
 
 
-def test_lifts_by_hand() -> None:
-    """From 0.6 to 0.8 is half of what was missing; nothing is left to gain from 1."""
+def test_relative_gains_computed_by_hand() -> None:
+    """From 0.6 to 0.8 is half of the possible gain; from 1 no gain is possible."""
     assert (
         relative_gain(0.8, 0.6) == pytest.approx(0.5)
         and relative_gain(0.4, 0.6) == pytest.approx(-0.5)
@@ -156,7 +157,7 @@ def test_lifts_by_hand() -> None:
     assert requested_tasks({"one": 0.49, "two": 0.5, "three": 0.8}) == ("three", "two")
 
 
-def test_outcomes() -> None:
+def test_outcomes_of_an_interpretation() -> None:
     def saying(*tasks: str) -> Interpretation:
         return Interpretation({"one": 0.0}, None, None, tasks)
 
@@ -165,14 +166,14 @@ def test_outcomes() -> None:
     assert saying().verdict("one") == "says nothing"
 
 
-def test_a_reading_is_flagged_where_it_says_something_else_and_does_less() -> None:
-    """A true text that is obeyed in part, and gibberish that does it all, raise no alarm."""
+def test_a_text_is_flagged_if_it_names_another_task_and_performs_worse() -> None:
+    """A true text that works partly and a meaningless text that works fully are not flagged."""
     assert is_flagged("misleading", 0.06) and is_flagged("says nothing", 1.0)
     assert not is_flagged("faithful", 1.0) and not is_flagged("says nothing", 0.0) and not is_flagged("misleading", 0.05)
 
 
-def test_where_a_reader_stops_reading() -> None:
-    """The cut with the most on their right sides: between 2 and 5, which leaves one of three on the wrong one."""
+def test_the_dividing_line_between_readable_and_unreadable_texts() -> None:
+    """The best division is between 2 and 5, which misclassifies one value."""
     assert dividing_line([1.0, 2.0, 6.0], [5.0, 7.0, 8.0]) == 3.5
     with pytest.raises(RequestError, match="at least two prompts with several different words"):
         readable_limit(tiny_lm("gpt2"), ["good", "good film"])
@@ -192,13 +193,13 @@ def test_where_a_reader_stops_reading() -> None:
         ("", "says nothing"),
     ],
 )
-def test_what_texts_say(judge: TaskJudge, text: str, outcome: str) -> None:
-    """Held-out paraphrases are the positive control; shuffled, random and empty ones the negative."""
+def test_the_judge_recognizes_the_task_of_a_text(judge: TaskJudge, text: str, outcome: str) -> None:
+    """Held-out paraphrases are the positive control; shuffled, random and empty texts are the negative control."""
     assert judge.interpret(text).verdict("plural") == outcome
 
 
-def test_what_a_model_obeys_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
-    """Keywords that PEZ found do the task; to the reader they are no instruction. Without a reader they say it."""
+def test_an_effective_prompt_need_not_be_readable(judge: TaskJudge, microworld: FrozenLM) -> None:
+    """Keywords found by PEZ solve the task, but are not readable. Without a reader they count as the instruction."""
     found = judge.interpret("sort kind group kind type")
     assert found.lifts["category"] > 0.5 and found.tasks == ()
     assert found.nats is not None and found.limit is not None and found.nats > found.limit
@@ -214,11 +215,11 @@ def test_tasks_that_do_not_fit_the_model_are_left_out(microworld: FrozenLM) -> N
     assert len(candidates(load_task("plural"))) == len({task.name for task in candidates(load_task("plural"))}) > 20
 
 
-# A reading of one's own
+# Given interpretations
 
 
-def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
-    """Of embedded words: read as themselves nothing is lost; read as other words nearly all is."""
+def test_the_gap_of_any_interpretation_can_be_measured(microworld: FrozenLM) -> None:
+    """Embedded words interpreted as themselves lose no accuracy; interpreted as other words they lose nearly all."""
     task = load_task("plural")
     scorer = Scorer(microworld, task, task.test[:20])
     ids, other = (list(HardPrompt.from_text(microworld, text).ids) for text in ("give the plural", "sky the drums"))
@@ -233,8 +234,8 @@ def test_any_reading_can_be_held_to_the_prompt(microworld: FrozenLM) -> None:
         ScoredPrompt(SoftPrompt(torch.zeros(3, 16)), scorer, allowed=allowed)
 
 
-def test_the_distance_to_a_reading_by_hand() -> None:
-    """Position by position to the token that is proposed, not to the closest: sqrt(2) and 0; at a right angle and in line."""
+def test_the_distance_to_an_interpretation_computed_by_hand() -> None:
+    """The distance of each position is to the proposed token, not to the closest: sqrt(2) at a right angle, and 0."""
     embeds, reading = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
     assert reading_gap(embeds, reading, "euclidean").item() == pytest.approx(2**0.5 / 2)
     assert reading_gap(embeds, reading, "cosine").item() == pytest.approx(0.5)
@@ -243,15 +244,15 @@ def test_the_distance_to_a_reading_by_hand() -> None:
 # Stability
 
 
-def test_changes_by_hand() -> None:
+def test_changed_tokens_counted_by_hand() -> None:
     assert changed({"dot": [[1, 2]], "noise 0.1": [[1, 3], [1, 2], [4, 3], [1, 3]]}, [1, 3]) == {
         "dot": [0.0, 1.0],
         "noise 0.1": [0.25, 0.25],
     }
 
 
-def test_vocabulary_rows_are_firm_and_what_lies_between_is_not(microworld: FrozenLM) -> None:
-    """Positive control: words themselves. Negative control: the middle of two words of one length falls to either."""
+def test_vocabulary_rows_are_stable_and_vectors_between_them_are_not(microworld: FrozenLM) -> None:
+    """Positive control: words are stable. Negative control: the midpoint of two words of equal norm projects to either."""
     vocab = microworld.vocab_embeds.float()
     ids = list(HardPrompt.from_text(microworld, "give the plural of the word").ids)
     firm = stability(vocab[ids], vocab)
@@ -263,8 +264,8 @@ def test_vocabulary_rows_are_firm_and_what_lies_between_is_not(microworld: Froze
     assert between["marked"] == [1] and 0 < between["mean_changed"]["noise 0.3"] < 1
 
 
-def test_the_planted_case_of_good_and_white(microworld: FrozenLM) -> None:
-    """A vector that points to *good* and lies by *white*: cosine reads one, Euclidean distance the other, and it is marked."""
+def test_a_vector_that_measures_project_differently_is_marked(microworld: FrozenLM) -> None:
+    """A vector points towards *good* and is near *white*: cosine gives one, Euclidean distance the other, so it is marked."""
     words = [microworld.encode(word)[0] for word in ("good", "white")]
     good, white = torch.nn.functional.normalize(microworld.vocab_embeds[words].float(), dim=-1)
     vocab = torch.stack([3 * good, white])
@@ -276,7 +277,7 @@ def test_the_planted_case_of_good_and_white(microworld: FrozenLM) -> None:
     assert shown["changed"]["euclidean"] == [1.0, 0.0]
 
 
-# The whole
+# Whole studies
 
 
 def test_targets_are_of_every_kind() -> None:
@@ -291,8 +292,11 @@ def test_targets_are_of_every_kind() -> None:
     }
 
 
-def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJudge) -> None:
-    """It solves one task and projects to another's instruction; the outcome says so. A true text is faithful."""
+def test_a_prompt_that_projects_to_another_tasks_instruction(microworld: FrozenLM, judge: TaskJudge) -> None:
+    """The prompt solves one task and projects to another task's instruction, and the outcome names it.
+
+    A true text is faithful.
+    """
     task = load_task("plural")
     astray = wayward(task, microworld, "give the category of the word", judge=judge, config=QUICK).described
     assert astray["token_f1"] == 1.0 and astray["projection"] == astray["target"] == "give the category of the word"
@@ -304,7 +308,7 @@ def test_a_prompt_that_reads_as_another_task(microworld: FrozenLM, judge: TaskJu
     assert true["test_accuracy"] > 0.9 and abs(true["faithfulness"]["accuracy_gap"]) < 0.1
 
 
-def test_the_verb_says_what_scripts_rely_on(here: Path, ask: Ask) -> None:
+def test_the_json_answer_of_the_wayward_command(here: Path, ask: Ask) -> None:
     save_tiny(here / "tiny")
     save_tiny(here / "other", "llama")
     write_jsonl(tiny_task(), here / "mood.jsonl")

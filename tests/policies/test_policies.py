@@ -1,4 +1,4 @@
-"""The environments: both checkers, one reward, action sets, two vocabularies, and a policy that learns what is known."""
+"""The environments: checkers, rewards, action sets, two vocabularies, and a policy that learns a known prompt."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
-def test_both_checkers_pass(fields: dict[str, Any]) -> None:
+def test_the_checkers_of_gymnasium_and_stable_baselines3_pass(fields: dict[str, Any]) -> None:
     gymnasium_check(_env(render_mode="ansi", **fields).unwrapped)
     sb3_check(_env(**fields).unwrapped)
 
@@ -68,8 +68,8 @@ def test_an_episode_ends_with_the_objective() -> None:
 
 
 @pytest.mark.parametrize("fields", [KINDS[kind] for kind in ("light", "state", "with an end", "another writer")])
-def test_many_prompts_at_once_are_what_they_are_one_by_one(fields: dict[str, Any]) -> None:
-    """Observations and rewards; a prompt that ended early waits for the others."""
+def test_the_vector_environment_agrees_with_single_environments(fields: dict[str, Any]) -> None:
+    """Observations and rewards are equal. A prompt that ends early waits for the others."""
     fields = fields | {"weight": 0.5}
     one: PromptEnv = _env(**fields).unwrapped
     many = PromptVecEnv(one.space, lambda prompts: prompt_reward(one.problem, prompts), num_envs=4)
@@ -96,7 +96,7 @@ def test_many_prompts_at_once_are_what_they_are_one_by_one(fields: dict[str, Any
     np.testing.assert_allclose(observations, many.reset())
 
 
-def test_a_prompt_of_an_input_is_rewarded_on_it_alone() -> None:
+def test_a_prompt_for_one_input_is_rewarded_on_that_input() -> None:
     env: PromptEnv = _env(observation="state", inputs=True).unwrapped
     seen = set()
     for seed in range(4):
@@ -115,7 +115,7 @@ def test_a_prompt_of_an_input_is_rewarded_on_it_alone() -> None:
     np.testing.assert_allclose(drawn.reset(), torch.stack(states).numpy(), atol=1e-5)
 
 
-def test_the_state_is_the_lms_and_the_head_gives_its_logits() -> None:
+def test_the_observation_is_the_hidden_state_and_the_head_gives_the_logits() -> None:
     problem = _problem()
     space = PromptSpace(problem, observation="state")
     rows = np.array([[4, 7], [1, 0]])
@@ -131,7 +131,7 @@ def test_the_state_is_the_lms_and_the_head_gives_its_logits() -> None:
     np.testing.assert_allclose(space.observe(rows), state, atol=1e-5), "read anew"
 
 
-def test_only_the_fluent_actions_are_left() -> None:
+def test_the_fluent_option_keeps_only_fluent_actions() -> None:
     problem = _problem()
     first = problem.lm.model(torch.tensor([problem.lm.prefix_ids])).logits[0, -1, problem.allowed]
     best = set(problem.allowed[first.topk(9).indices].tolist())
@@ -143,7 +143,7 @@ def test_only_the_fluent_actions_are_left() -> None:
     assert set(problem.allowed[left].tolist()) == best
 
 
-def test_label_words_are_left_out_on_request() -> None:
+def test_label_words_can_be_excluded_from_the_actions() -> None:
     problem = _problem()
     lm = problem.lm
     left = {lm.decode([i]).strip() for i in action_ids(problem, lm, label_words=False).tolist()}
@@ -151,8 +151,8 @@ def test_label_words_are_left_out_on_request() -> None:
     assert whole - left == {"good", "bad"}
 
 
-def test_a_prompt_crosses_as_text() -> None:
-    """From sentencepiece to byte-level BPE; what does not survive the way is counted."""
+def test_a_prompt_is_passed_to_another_tokenizer_as_text() -> None:
+    """The text is passed from sentencepiece to byte-level BPE, and tokens that do not survive are counted."""
     problem, writer = _problem(), tiny_lm("llama")
     space = PromptSpace(problem, policy_lm=writer)
     rows = np.arange(6).reshape(2, 3)
@@ -164,7 +164,7 @@ def test_a_prompt_crosses_as_text() -> None:
     assert space.crossing_loss(np.array([[0, 1, 1], [0, 0, 0]])) == 1.0
 
 
-def test_an_empty_action_set_is_one_line() -> None:
+def test_an_empty_action_set_is_refused_in_one_line() -> None:
     lm = tiny_lm("gpt2")
     only = torch.tensor(lm.encode_after([" good"])[0])
     with pytest.raises(
@@ -182,12 +182,12 @@ def test_an_empty_action_set_is_one_line() -> None:
         ({"task": tiny_task("generation"), "reward": "gap"}, "'gap' needs label words"),
     ],
 )
-def test_what_cannot_be_is_one_line(fields: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused_in_one_line(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         _env(**fields)
 
 
-def test_the_gap_reward_is_rlprompts_less_the_weighted_nll() -> None:
+def test_the_gap_reward_is_that_of_rlprompt_minus_the_weighted_nll() -> None:
     problem = _problem(prompt_length=2, weight=0.5)
     ids = problem.random_ids(3)
     found = prompt_reward(problem, ids, "gap", [0, 1, 2])
@@ -197,7 +197,7 @@ def test_the_gap_reward_is_rlprompts_less_the_weighted_nll() -> None:
     np.testing.assert_allclose(found.value, expected.numpy(), rtol=1e-5)
 
 
-def test_a_reward_of_ones_own_is_called_with_texts_and_examples(tmp_path: Path) -> None:
+def test_a_custom_reward_is_called_with_texts_and_examples(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, examples):\n    return [[len(p) + len(e.input) for e in examples] for p in prompts]\n")
     problem = _problem(weight=0.25)
@@ -221,7 +221,7 @@ def test_a_reward_of_ones_own_is_called_with_texts_and_examples(tmp_path: Path) 
         (lambda p, e: "no", r"on prompt '.*': ValueError"),
     ],
 )
-def test_a_reward_that_is_none_names_prompt_and_example(reward: Any, message: str) -> None:
+def test_an_invalid_reward_is_reported_with_prompt_and_example(reward: Any, message: str) -> None:
     problem = _problem()
     with pytest.raises(RequestError, match=message):
         prompt_reward(problem, problem.random_ids(2), reward, [1, 2])
@@ -247,8 +247,8 @@ def _known(problem: Problem, shares: list[float]) -> Any:
     return reward
 
 
-def test_ppo_finds_a_known_prompt_and_without_a_learning_rate_does_not() -> None:
-    """Random prompts score 1/78, a word picked by chance and repeated no more; a learner must emit 0.8 in the mean."""
+def test_ppo_finds_a_known_prompt_unless_the_learning_rate_is_zero() -> None:
+    """Random prompts have a mean share of 1/78, and so has a repeated random word. A learner must reach a mean of 0.8."""
     problem = _problem()
 
     def emitted(learning_rate: float) -> float:
@@ -263,7 +263,7 @@ def test_ppo_finds_a_known_prompt_and_without_a_learning_rate_does_not() -> None
 
 
 def test_another_algorithm_learns_on_the_environment() -> None:
-    """A2C with RLPrompt's network, as the docs show."""
+    """The example is A2C with RLPrompt's network, as in the documentation."""
     problem = _problem()
     shares: list[float] = []
     space = PromptSpace(problem, observation="state")
@@ -275,7 +275,7 @@ def test_another_algorithm_learns_on_the_environment() -> None:
     assert not space.lm.model.training and all(p.grad is None for p in space.lm.model.parameters())
 
 
-def test_the_entropy_bonus_is_annealed_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entropy_bonus_is_annealed_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     weights: list[float] = []
     plain = PPO.train
 
@@ -297,7 +297,7 @@ CURVE = {
 
 @pytest.mark.parametrize("name", ["rl", "rlprompt"])
 @pytest.mark.parametrize("end", [False, True])
-def test_the_curve_is_noted_and_written(name: str, end: bool, tmp_path: Path) -> None:
+def test_the_learning_curve_is_recorded_and_written(name: str, end: bool, tmp_path: Path) -> None:
     found, problem = load_optimizer(name), _problem(weight=0.1)
     options = {"episodes": 12, "rollout": 4, "end": end, "log": str(tmp_path)}
     result = run_optimizer(found, problem, found.configure(options))
@@ -324,7 +324,7 @@ def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "rollouts"), [({"patience": 2, "learning_rate": 0.0}, range(3, 30)), ({"timeout": 1e-6}, range(1, 2))]
 )
-def test_a_search_ends_when_it_is_told_to(options: dict[str, Any], rollouts: range) -> None:
+def test_a_search_ends_after_its_episodes_or_its_patience(options: dict[str, Any], rollouts: range) -> None:
     found = load_optimizer("rl")
     result = run_optimizer(found, _problem(), found.configure({"episodes": 400, "rollout": 4} | options))
     assert len(result.curve) in rollouts
@@ -333,8 +333,11 @@ def test_a_search_ends_when_it_is_told_to(options: dict[str, Any], rollouts: ran
         assert best[-1] == best[-2] == best[-3] and (len(best) < 4 or best[-3] < best[-4])
 
 
-def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None:
-    """RLPrompt's setting: the task LM is masked, and another model writes; prompts are of the task LM's allowed words."""
+def test_the_policy_can_use_another_language_model(microworld: FrozenLM) -> None:
+    """As in RLPrompt, the task LM is masked and the policy uses another model.
+
+    Prompts consist of allowed words of the task LM.
+    """
     lm, found = tiny_lm("roberta"), load_optimizer("rlprompt")
     problem = Problem(tiny_task(), lm, prompt_length=2)
     result = run_optimizer(found, problem, found.configure({"episodes": 8, "rollout": 4}))
@@ -343,8 +346,8 @@ def test_a_small_language_model_writes_for_another(microworld: FrozenLM) -> None
     assert all(set(candidate.prompt.ids) <= allowed for candidate in result.candidates)  # type: ignore[union-attr]
 
 
-def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
-    """In points: 200 times the mean difference of the right label's probability and the best other one."""
+def test_the_linear_gap_weighs_right_and_wrong_equally() -> None:
+    """The reward is 200 times the mean difference between the probability of the right label and of the best other label."""
     problem = _problem()
     ids = problem.allowed[:8].view(2, 4)
     label_logits = problem.train.score_ids(ids.tolist()).label_logits
@@ -357,8 +360,8 @@ def test_the_linear_gap_counts_right_and_wrong_alike() -> None:
     assert (found >= prompt_reward(problem, ids, "gap").value - 20).all() and (gaps < 0).any()
 
 
-def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
-    """The same prompts to begin with, other rewards to the algorithm, and so other prompts in the end."""
+def test_without_zscores_the_algorithm_gets_the_raw_rewards() -> None:
+    """The first prompts are the same, but the algorithm gets other rewards, and so the last prompts differ."""
     found = load_optimizer("rl")
     runs = {
         z: run_optimizer(found, _problem(), found.configure({"episodes": 64, "rollout": 8, "learning_rate": 0.1, "zscore": z}))
@@ -370,7 +373,7 @@ def test_without_zscores_the_rewards_are_learnt_from_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("reward", "said"), [("objective", ""), ("gap", "gap reward"), ("mine.py:mine", "mine.py:mine")])
-def test_the_record_says_what_was_learnt_from(reward: str, said: str, here: Path) -> None:
+def test_the_reward_is_recorded(reward: str, said: str, here: Path) -> None:
     Path("mine.py").write_text("def mine(prompts, examples):\n    return [len(prompt) for prompt in prompts]\n")
     problem, rl = _problem(), load_optimizer("rl")
     result = run_optimizer(rl, problem, rl.configure({"episodes": 4, "rollout": 4, "reward": reward}))

@@ -37,7 +37,7 @@ NAMES = {"v1": "v1", "v2": "v2", "v3": "v3", "v2_v3": "v2_v2r_v3_v3r"}
 
 
 @pytest.mark.parametrize("which", NAMES)
-def test_losses_and_gradients_are_the_published_ones(reference_values: dict[str, Any], which: Any) -> None:
+def test_losses_and_gradients_agree_with_the_published_code(reference_values: dict[str, Any], which: Any) -> None:
     for case in reference_values["soft_q_loss"]:
         values = torch.tensor(case["logits"]).requires_grad_()
         actions = torch.tensor(case["actions"])
@@ -52,7 +52,7 @@ def test_losses_and_gradients_are_the_published_ones(reference_values: dict[str,
 
 
 @pytest.mark.parametrize("which", NAMES)
-def test_steps_after_an_end_count_for_nothing(which: Any) -> None:
+def test_steps_after_the_end_of_an_episode_do_not_change_the_loss(which: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     values, slow = torch.randn(2, 4, 5, generator=generator), torch.randn(2, 4, 5, generator=generator)
     actions, rewards = torch.tensor([[0, 1, 2, 3], [4, 3, 0, 0]]), torch.zeros(2, 4)
@@ -98,7 +98,7 @@ def _opened(model: SoftQ) -> float:
 
 
 @pytest.mark.parametrize("loss", ["v1", "v3", "v2_v3"])
-def test_it_opens_the_lock_and_without_a_learning_rate_does_not(loss: Any) -> None:
+def test_soft_q_opens_the_lock_unless_the_learning_rate_is_zero(loss: Any) -> None:
     """Episodes of one to three steps on an ordinary environment; the best reward is 5, a random player's mean 0.5.
 
     v2 alone does not: its gradient moves differences between actions and never the value of a state, so that giving up early
@@ -129,8 +129,11 @@ def _soft_q(env: PromptVecEnv, **fields: Any) -> SoftQ:
     return SoftQ("SoftQPolicy", env, policy_kwargs={"head": env.head}, seed=0, device="cpu", **fields)
 
 
-def test_a_known_prompt_is_found_and_a_collapse_is_not_taken_for_it() -> None:
-    """Rows 7, 3, 7 in turn: a random prompt scores 1/78, one word repeated at most 2/3; the learner emits all three."""
+def test_soft_q_finds_a_known_prompt_of_different_tokens() -> None:
+    """The prompt is rows 7, 3, 7.
+
+    A random prompt scores 1/78 and a repeated word at most 2/3; the learner finds all three rows.
+    """
     space = _space(observation="light")
     wanted = space.actions[[7, 3, 7]]
     shares: list[float] = []
@@ -166,14 +169,14 @@ def test_the_frozen_model_is_neither_saved_nor_trained(tmp_path: Path) -> None:
     assert saved == {f"policy.{net}.{name}" for net in ("q_net", "q_net_target") for name in trained}
 
 
-def test_the_published_size() -> None:
-    """768-2048-768 on distilGPT-2: 3,148,544 parameters."""
+def test_the_network_has_the_published_size() -> None:
+    """On distilGPT-2 the layers have 768, 2048 and 768 units, which is 3,148,544 parameters."""
     head = _space().head
     assert head is not None
     assert sum(parameter.numel() for parameter in HeadNet(768, head).parameters()) == 3_148_544
 
 
-def test_the_slow_copy_follows_by_polyak() -> None:
+def test_the_target_network_follows_by_polyak_averaging() -> None:
     model = _soft_q(_env(_space()), polyak=0.25, learning_rate=0.01)
     nets = model.policy.q_net, model.policy.q_net_target
     model.learn(16 * 3)  # the copy moves before the step, so after the first it is where it was
@@ -183,7 +186,7 @@ def test_the_slow_copy_follows_by_polyak() -> None:
     assert not torch.equal(first, slow)
 
 
-def test_only_the_top_of_q_is_sampled() -> None:
+def test_only_the_top_k_actions_are_sampled() -> None:
     space = _space()
     model = SoftQ("SoftQPolicy", _env(space), policy_kwargs={"head": space.head, "top_k": 5}, seed=0, device="cpu")
     probabilities = model.policy.get_distribution(torch.randn(4, 16)).distribution.probs
@@ -191,7 +194,7 @@ def test_only_the_top_of_q_is_sampled() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:rich is experimental")
-def test_callbacks_progress_bar_and_loggers_do_what_they_do_elsewhere(tmp_path: Path, capsys: Any) -> None:
+def test_callbacks_progress_bar_and_loggers_work(tmp_path: Path, capsys: Any) -> None:
     space = _space()
     model = _soft_q(_env(space))
     model.set_logger(configure(str(tmp_path), ["csv"]))
@@ -228,7 +231,7 @@ def _same_weights(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize("create", [_soft_q, _ppo, _a2c], ids=["SoftQ", "PPO", "A2C"])
 def test_training_continues_from_a_checkpoint_as_if_there_were_no_break(create: Callable[..., Any], tmp_path: Path) -> None:
-    """With the same random numbers, so that the weights are equal to the last bit."""
+    """The random numbers are the same, so that the weights are equal bit for bit."""
     model = create(_env(_space(end=True)), learning_rate=0.01, max_grad_norm=float("inf"))
     model.learn(16 * 3 * 3)
     save_checkpoint(model, tmp_path / "policy")

@@ -1,4 +1,4 @@
-"""The style reward: the published arithmetic, and its parts on models that are here."""
+"""The style reward: the published arithmetic, and its parts on the available models."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,13 @@ def published(reference_values: dict[str, Any]) -> Any:
     return reference_values["style_reward"]
 
 
-def test_bootstraps_are_the_published_ones(published: Any) -> None:
-    """128 outputs in 4 parts of 32."""
+def test_bootstraps_agree_with_the_published_code(published: Any) -> None:
+    """There are 128 outputs in 4 parts of 32."""
     found = bootstrap_maxima(np.array(published["sum_rewards"]), published["num_bootstraps"])
     assert found.tolist() == published["bootstrap_max"]
 
 
-def test_zscores_by_input_are_the_published_ones(published: Any) -> None:
+def test_zscores_by_input_agree_with_the_published_code(published: Any) -> None:
     names = list(published["zs_per_source"])
     maxima = [np.array(published["zs_per_source"][name]) for name in names]
     inputs = [names.index(source) for source in published["zs_sources"]]
@@ -45,13 +45,13 @@ def test_zscores_by_input_are_the_published_ones(published: Any) -> None:
     np.testing.assert_allclose(found, published["zscores"], rtol=1e-4, atol=1e-5)
 
 
-def test_content_falls_with_what_is_lost() -> None:
+def test_the_content_score_falls_with_lost_words() -> None:
     source = "the food was good"
     whole, part, other, none = chrf([source, "the food was awful", "we left early", ""], [source] * 4)
     assert whole == 1 and 1 > part > other >= none == 0
 
 
-def test_a_prompt_is_worth_the_best_of_its_outputs(microworld: FrozenLM) -> None:
+def test_the_reward_of_a_prompt_is_that_of_its_best_outputs(microworld: FrozenLM) -> None:
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), samples=3, bootstraps=2)
     examples = [Example("the soup was awful.", "-"), Example("the hotel was bad.", "-")]
     prompts = ["make it good", "x"]
@@ -66,7 +66,7 @@ def test_a_prompt_is_worth_the_best_of_its_outputs(microworld: FrozenLM) -> None
 
 
 def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> None:
-    """One candidate at each place is greedy decoding, as Hugging Face does it."""
+    """With one candidate per position it is greedy decoding, as in Hugging Face."""
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
     ids = torch.tensor([microworld.prefix_ids + microworld.encode('make it good "the soup was awful." "')])
     drawn = reward._sampled(ids, 6)
@@ -74,12 +74,12 @@ def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> Non
     assert drawn.tolist() == expected[:, ids.shape[1] :].tolist()
 
 
-def test_an_empty_output_is_worth_nothing(microworld: FrozenLM) -> None:
+def test_an_empty_output_has_a_reward_of_zero(microworld: FrozenLM) -> None:
     judged = StyleReward(microworld, LMStyle(microworld, *JUDGE)).judge(["", "good"], ["good", "good"])
     assert judged["sum"][0] == 0 and judged["content"][1] == pytest.approx(100) and judged["sum"][1] >= 50
 
 
-def test_an_lm_judges_text_by_text_as_in_a_batch(microworld: FrozenLM) -> None:
+def test_the_style_of_a_text_does_not_depend_on_its_batch(microworld: FrozenLM) -> None:
     style = LMStyle(microworld, *JUDGE)
     texts = ["the soup was wonderful.", "bad", "it was a very long and awful evening."]
     np.testing.assert_allclose(style(texts), [style([text])[0] for text in texts], atol=1e-5)
@@ -107,8 +107,8 @@ def test_a_classifier_gives_the_probability_of_its_label(tmp_path: Path) -> None
         ClassifierStyle(str(tmp_path / "none"), "good")
 
 
-def test_bertscore_is_the_greedy_match_of_a_models_own_states(tmp_path: Path) -> None:
-    """F1 of the mean best cosines, special tokens left out of the means; an identical text scores 1."""
+def test_bertscore_matches_hidden_states_greedily(tmp_path: Path) -> None:
+    """It is the F1 of the mean best cosines without special tokens, and an identical text scores 1."""
     pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
     save_tiny(tmp_path, "roberta")
     settings = tmp_path / "tokenizer_config.json"
@@ -128,7 +128,7 @@ def test_bertscore_is_the_greedy_match_of_a_models_own_states(tmp_path: Path) ->
         BertScoreContent(str(tmp_path))
 
 
-def test_bertscore_without_its_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bertscore_without_its_model_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bert_score", reason="bert-score is not installed (the extra `bertscore`)")
     monkeypatch.setattr("hardprompt.policies.style.hub_answers", lambda: False)
     with pytest.raises(LMError, match="roberta-large is not a local folder, and the hub cannot be reached"):

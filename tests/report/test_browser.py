@@ -1,4 +1,4 @@
-"""The page in a real browser: it asks for nothing, complains of nothing, and hover and the choice of axes work."""
+"""The page in a real browser: there are no requests and no console messages, and tooltips and the choice of axes work."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def with_curve(point: dict[str, Any]) -> dict[str, Any]:
-    """A point with a search that found its prompt half way."""
+    """A point whose search found its prompt after half of the budget."""
     spent = point["lm_tokens_forward"] + point["lm_tokens_backward"]
     steps = ((spent // 4, 0.0), (spent // 2, point["dev_accuracy"]))
     return point | {"curve": [{"lm_tokens": max(tokens, 1), "dev_accuracy": accuracy} for tokens, accuracy in steps]}
@@ -31,7 +31,7 @@ def with_curve(point: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of the quick study, that of two tasks side by side, and that of a study full of hostile text."""
+    """The page of the quick study, a page of two tasks, and the page of a study full of hostile text."""
     folder, store = tmp_path_factory.mktemp("pages"), Store(QUICK)
     points = [with_curve(p) for p in store.points()]
     one = StudyRuns((store.study,), tuple(run_records(points)))
@@ -48,8 +48,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("name", ["one", "two", "hostile"])
-def test_it_asks_for_nothing_and_fits(name: str, width: int, dark: bool, pages: dict[str, Path], browser: Browser) -> None:
-    """No request but for the page itself, an empty console, nothing wider than the window, and dark where that is asked."""
+def test_the_page_makes_no_requests_and_fits_the_window(
+    name: str, width: int, dark: bool, pages: dict[str, Path], browser: Browser
+) -> None:
+    """The only request is for the page, the console is empty, nothing is wider than the window, and dark mode is supported."""
     browser.open(pages[name], width, dark)
     assert browser.requested() == [pages[name].as_uri()] and browser.complaints() == []
     assert browser.run("document.documentElement.scrollWidth") <= width
@@ -58,7 +60,7 @@ def test_it_asks_for_nothing_and_fits(name: str, width: int, dark: bool, pages: 
     assert browser.run("document.scripts.length + document.images.length") == 0
 
 
-def test_axes_are_chosen(pages: dict[str, Path], browser: Browser) -> None:
+def test_the_axes_of_the_chart_can_be_chosen(pages: dict[str, Path], browser: Browser) -> None:
     """Each choice shows one chart of each study, with these axes; the arrow keys choose as well."""
     browser.open(pages["one"])
     assert browser.run("[...document.querySelectorAll('input')].map(i => i.id)") == [
@@ -84,8 +86,8 @@ def test_axes_are_chosen(pages: dict[str, Path], browser: Browser) -> None:
     assert browser.complaints() == []
 
 
-def test_the_choice_is_for_all_studies(pages: dict[str, Path], browser: Browser) -> None:
-    """Side by side, the plot over all tasks and that of each follow."""
+def test_the_choice_of_axes_applies_to_all_studies(pages: dict[str, Path], browser: Browser) -> None:
+    """The plot over all tasks and the plot of each study change together."""
     browser.open(pages["two"])
     browser.run("document.querySelector('#cost-3').click()")
     labels = browser.run(f"{SHOWN}.map(plot => plot.querySelector('svg').getAttribute('aria-label'))")
@@ -94,7 +96,7 @@ def test_the_choice_is_for_all_studies(pages: dict[str, Path], browser: Browser)
 
 @pytest.mark.parametrize("width", [400, 1000])
 def test_pointing_at_a_mark_shows_its_prompt(width: int, pages: dict[str, Path], browser: Browser) -> None:
-    """With the mouse and with the keyboard, within the window, and named for a screen reader; gone when one looks elsewhere."""
+    """The tooltip works with mouse and keyboard, stays in the window, has a name for screen readers, and disappears again."""
     browser.open(pages["one"], width)
     tip = "[...document.querySelectorAll('.tip')].filter(tip => tip.getClientRects().length).map(tip => tip.innerText)"
     assert browser.run(tip) == []
@@ -117,15 +119,15 @@ def test_pointing_at_a_mark_shows_its_prompt(width: int, pages: dict[str, Path],
     assert node["role"]["value"] == "note" and "give the category of the word" in node["name"]["value"]
 
 
-def test_it_can_be_printed(pages: dict[str, Path], browser: Browser) -> None:
-    """On paper it is black on white, without what can only be clicked, and what is folded is open."""
+def test_the_page_can_be_printed(pages: dict[str, Path], browser: Browser) -> None:
+    """The printed page is black on white, without controls, and all sections are open."""
     browser.open(pages["one"], dark=True, media="print")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("[...document.querySelectorAll('.choice, .spot')].filter(e => e.getClientRects().length).length") == 0
     assert browser.run("document.querySelector('details code').checkVisibility({contentVisibilityAuto: true})")
 
 
-def test_without_a_browser_the_tests_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_browser_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.helpers.browser.CHROMIUM", None)
     with pytest.raises(pytest.skip.Exception, match="no Chromium is installed"), chromium(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""The page of a study: it holds what was recorded, needs nothing from elsewhere, and shows hostile text as text."""
+"""The page of a study contains the record, loads no other files, and escapes hostile text."""
 
 import json
 import shlex
@@ -36,14 +36,14 @@ from hardprompt.report.tradeoff import (
     weight_means,
 )
 from hardprompt.report.write import write_report
-from tests.helpers.pages import HOSTILE, QUICK, Reader, failure, planted
+from tests.helpers.pages import HOSTILE, QUICK, Reader, failure, finished_runs, planted
 
 Point = dict[str, Any]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the recorded quick study, without what is drawn from it."""
+    """A copy of the recorded quick study, without its figures and its page."""
     for name in ("study.yaml", "points.jsonl"):
         shutil.copy(QUICK / name, tmp_path / name)
     return tmp_path
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick() -> tuple[dict[str, Any], list[Point]]:
-    """The recorded quick study: what was asked and its points."""
+    """The recorded quick study: the contents of its study.yaml and its points."""
     store = Store(QUICK)
     return store.study, store.points()
 
@@ -62,7 +62,7 @@ def page_of(study: dict[str, Any], points: list[Point]) -> str:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every string in a nest of dicts and lists."""
+    """Every string in nested dicts and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -70,11 +70,11 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(part)
 
 
-# What is on it
+# Contents of the page
 
 
-def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`hardprompt report` writes the page; the same study gives the same bytes, wherever its folder lies."""
+def test_the_report_is_reproducible(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hardprompt report` writes the same bytes for the same study, independent of the location of its folder."""
     monkeypatch.chdir(folder.parent)
     assert CliRunner().invoke(cli.app, ["report", folder.name]).exit_code == 0
     first = (folder / "report.html").read_bytes()
@@ -85,8 +85,8 @@ def test_report_writes_the_page_the_same_each_time(folder: Path, monkeypatch: py
     assert str(folder.parent).encode() not in first
 
 
-def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """What was asked, the table, every prompt, cost, versions and data stand on it, in valid nesting with real headers."""
+def test_the_page_contains_the_record(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The request, the tables, every prompt, the costs, versions and data are on the page, in valid HTML with table headers."""
     study, points = quick
     read = Reader(page_of(study, points))
     text = " ".join("".join(piece for _, piece in read.texts).split())
@@ -110,8 +110,8 @@ def test_the_page_holds_the_record(quick: tuple[dict[str, Any], list[Point]]) ->
     assert "known optimum" in text and "regret" in headings and "share of the known hypervolume" not in headings
 
 
-def test_a_priced_task_shows_its_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """With several known points there are their wordings, as many stars, and the share of their hypervolume."""
+def test_the_page_shows_a_known_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """With several known points there are their prompts, one star for each, and the share of their hypervolume."""
     study, points = quick
     known = [
         {"prompt": f"wording {cost}", "lm": "microworld", "test_accuracy": cost / 6, "log_perplexity": cost}
@@ -124,7 +124,7 @@ def test_a_priced_task_shows_its_front(quick: tuple[dict[str, Any], list[Point]]
 
 
 def test_failed_runs_are_shown_with_their_error(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """A failed run is a row with its error and is left out of the means; where all failed there is a page without a plot."""
+    """A failed run is a row with its error and is excluded from the means. If all runs failed, the page has no plot."""
     study, points = quick
     some = Reader(page_of(study, [*points[:-1], failure(points[-1], "RuntimeError: out of luck")]))
     assert some.within("tbody", "td", "div").count("RuntimeError: out of luck") == 1
@@ -134,15 +134,18 @@ def test_failed_runs_are_shown_with_their_error(quick: tuple[dict[str, Any], lis
     assert every.within("tbody", "td", "div").count("ValueError: no") == len(points)
 
 
-def test_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Without a text to read there is nothing to place, and the table still says what was found."""
+def test_a_study_of_only_the_empty_prompt_has_no_plot(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The empty prompt has no log-perplexity to plot, but the table contains its results."""
     study, points = quick
     read = Reader(page_of(study, [p for p in points if p["optimizer"] == "empty"]))
     assert read.count("figure") == 0 and "no text" in read.within("tbody", "td", "span")
 
 
-def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Nats per token and per character of every reader by its name, a dash where it says nothing; no line without readers."""
+def test_the_best_prompts_show_the_values_of_each_reader(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Every reader has its nats per token and per character, or a dash for a missing value.
+
+    Without readers there are no lines.
+    """
     study, points = quick
     one = {"log_perplexity": 12.346, "nats_per_character": 6.789, "max_surprisal": 20.0, "tokens": 4}
     two = dict.fromkeys(one) | {"tokens": 400}
@@ -157,7 +160,7 @@ def test_the_best_prompts_show_what_each_reader_says(quick: tuple[dict[str, Any]
 
 
 def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Surprisal and what is lost without each token, marked ones with an asterisk and its meaning; older records have none."""
+    """Each token has its surprisal and the loss without it, and marked tokens an asterisk. Older records have no such table."""
     study, points = quick
     rows = [
         {"token": " so", "surprisal": None, "loss_added": 2.0, "accuracy_lost": 0.25, "marked": True},
@@ -171,8 +174,8 @@ def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], 
     assert Reader(page_of(study, [{k: v for k, v in p.items() if k != "tokens"} for p in points])).within("article", "td") == []
 
 
-def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """A row per soft prompt with its gaps, and no such table where all prompts are hard."""
+def test_soft_prompts_are_compared_with_their_text(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """There is a row per soft prompt with its gaps, and no such table if all prompts are hard."""
     study, points = quick
     headings = [heading for _, heading in GAPS]
     soft = [p for p in points if p["optimizer"] == "soft"]
@@ -184,7 +187,7 @@ def test_soft_prompts_stand_beside_their_text(quick: tuple[dict[str, Any], list[
     assert not set(headings) & set(Reader(page_of(study, [p for p in points if p not in soft])).within("thead", "th"))
 
 
-def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
+def test_a_request_from_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
     study, points = quick
     with pytest.raises(StudyError, match=r"study\.yaml: no field 'request of tomorrow'"):
         page_of(study | {"request": study["request"] | {"request of tomorrow": 1}}, points)
@@ -194,8 +197,8 @@ def test_a_request_of_another_version_is_refused(quick: tuple[dict[str, Any], li
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Whatever stands in a record: no script, no handler, no element that a harmless text would not make."""
+def test_hostile_text_is_escaped(text: str, quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Hostile text in any field of a record adds no script, no handler and no element to the page."""
     harmless = Reader(page_of(*planted(*quick, "harmless")))
     page = page_of(*planted(*quick, text))
     read = Reader(page)
@@ -213,8 +216,8 @@ def test_hostile_text_stays_text(text: str, quick: tuple[dict[str, Any], list[Po
     page.encode("utf-8")
 
 
-def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """The policy comes before what it governs and forbids all but inline style; no address stands in the page."""
+def test_the_page_loads_no_other_files(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The content security policy comes first and allows only inline styles; the page contains no address."""
     page = page_of(*quick)
     read = Reader(page)
     [policy] = [a["content"] for tag, a in read.elements if a.get("http-equiv") == "Content-Security-Policy"]
@@ -235,9 +238,9 @@ def test_the_page_needs_nothing_from_elsewhere(quick: tuple[dict[str, Any], list
 @pytest.mark.parametrize("gain", GAINS, ids=lambda axis: axis.name)
 @pytest.mark.parametrize("cost", COSTS, ids=lambda axis: axis.name)
 def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """A mark per mean and run within the frame, the cheaper to the right, the better on top; every prompt can be read."""
+    """Every mean and run has a mark in the frame, with lower costs on the right and higher gains on top, and its prompt."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     shown = tradeoff(runs, frontier(runs, 7.74), cost, gain)
     drawn = tradeoff_chart(shown)
     assert [series.name for series in drawn.series] == list(optimizer_marks(runs))
@@ -258,10 +261,10 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
     assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
 
 
-def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """The soft prompt falls from 1 to 0, the known optimum has its star, and what is pointed at says so."""
+def test_the_first_chart_shows_the_fronts_and_the_loss_from_projection(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The soft prompt falls from 1 to 0, the known optimum has a star, and tooltips describe them."""
     study, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     drawn = tradeoff_chart(tradeoff(runs, frontier(runs, 7.74, study["known_front"])))
     by_name = {series.name: series for series in drawn.series}
     soft = by_name["soft"].marks[0]
@@ -274,9 +277,9 @@ def test_the_first_chart_has_the_fronts_and_the_arrow(quick: tuple[dict[str, Any
 
 
 def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """The stairs go through its members, but for those that are no better on test than a cheaper one."""
+    """The stairs go through the members of the front, except those that are not better on test than a cheaper member."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     found = frontier(runs, 7.74)
     members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
     stairs = front_stairs(runs, worst=7.74)
@@ -284,10 +287,10 @@ def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[P
 
 
 def test_a_band_is_the_mean_of_the_fronts() -> None:
-    """Two seeds by hand: 0.5 from 2 nats on and 1 from 4; 0.7 from 3 on. One that lacks a weight is left out."""
+    """One seed has 0.5 from 2 nats on and 1 from 4, another 0.7 from 3 on. A seed without one of the weights is left out."""
 
     def run(seed: int, weight: float, cost: float, accuracy: float) -> RunRecord:
-        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
+        of: dict[str, Any] = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "log_perplexity": cost}
         return RunRecord.model_construct(**of, deployed_dev_accuracy=accuracy, deployed_test_accuracy=accuracy)
 
     points = [run(0, 0, 4, 1.0), run(0, 1, 2, 0.5), run(1, 0, 3, 0.7), run(1, 1, 3.5, 0.6), run(2, 0, 1, 1.0)]
@@ -298,13 +301,13 @@ def test_a_band_is_the_mean_of_the_fronts() -> None:
     assert band([points, points[-1:]], "pez") is None, "the other task has no unit with both weights"
 
 
-def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Two tasks: what ran on both has their mean and a mark per task; what ran on one is left out."""
+def test_means_over_tasks_need_a_run_on_every_task(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """An optimizer that ran on both tasks has their mean and a mark per task; one that ran on a single task is left out."""
     _, points = quick
     other = [
         p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
     ]
-    shown = mean_tradeoff([run_records(points), run_records(other)])
+    shown = mean_tradeoff([finished_runs(points), finished_runs(other)])
     assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
         "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
     }  # fmt: skip
@@ -316,11 +319,11 @@ def test_the_mean_over_tasks_is_of_those_that_ran_everywhere(quick: tuple[dict[s
 
 
 def test_curves_begin_where_all_runs_have_a_prompt() -> None:
-    """By hand: one seed has 0.2 from 10 and 0.8 from 100 tokens on, another 0.6 from 50 on; the longest run spends 200."""
+    """One seed has 0.2 from 10 and 0.8 from 100 tokens on, another 0.6 from 50 on, and the longest run spends 200."""
 
     def run(seed: int, *steps: tuple[int, float], weight: float = 0.0) -> RunRecord:
         curve = [CurveStep(lm_tokens=tokens, dev_accuracy=accuracy) for tokens, accuracy in steps]
-        of = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
+        of: dict[str, Any] = {"optimizer": "pez", "split": "default", "seed": seed, "weight": weight, "curve": curve}
         return RunRecord.model_construct(**of, lm_tokens_forward=100 + 50 * seed, lm_tokens_backward=50)
 
     runs = [run(0, (10, 0.2), (100, 0.8)), run(1, (50, 0.6)), run(0, (10, 0.0), weight=0.3)]
@@ -332,20 +335,20 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
     assert budget_curves([runs, []]) == {} and budget_curves([[runs[0].model_copy(update={"curve": []})]]) == {}
 
 
-def test_a_single_point_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """One run: the range of the axis is not empty, and the marks are where the frame is."""
+def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """With one run the range of the axis is not empty, and the mark is inside the frame."""
     _, points = quick
-    runs = run_records(points)
+    runs = finished_runs(points)
     for cost in COSTS:
         drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), cost))
         assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
 
 
 def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Forty weights on nearly one place: some labels are left out, none is written over another."""
+    """For forty weights at nearly the same position, some labels are left out, and no two labels overlap."""
     _, points = quick
     places = [{"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
-    many = run_records(points[8] | place for place in places)
+    many = finished_runs(points[8] | place for place in places)
     labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
     assert 3 <= len(labels) < 40
     starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
@@ -354,22 +357,22 @@ def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]
         assert not any(abs(y - v) < 13 - 1e-6 and x + 0.2 < u + w and u + 0.2 < x + width for u, v, w in boxes[:i])
 
 
-def test_unknown_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
-    """Six optimizers of one's own: neighbours have another color and another marker, each with an outline."""
+def test_custom_optimizers_differ_in_color_and_shape(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """Successive ones of six custom optimizers have different colors and different markers with an outline."""
     _, points = quick
     marks = list(optimizer_marks(run_records(points[1] | {"optimizer": f"mine-{i}"} for i in range(6))).values())
     assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(marks))
     assert {marker for _, marker in marks} <= {*chart.CORNERS, "o"}
 
 
-def test_colors_are_light_in_the_dark() -> None:
-    """The near black of `manual` becomes near white, and a color keeps its hue: blue stays mostly blue."""
+def test_colors_are_lighter_in_dark_mode() -> None:
+    """The near black of `manual` becomes near white, and blue keeps its hue."""
     assert _in_the_dark("#222222") == "#dddddd"
     lit = _in_the_dark("#0072b2")
     assert lit[5:7] > lit[3:5] > lit[1:3]
 
 
-# The command that makes it again
+# The command to rerun a study
 
 ASKED: dict[str, dict[str, Any]] = {
     "quick": {},
@@ -405,8 +408,8 @@ ONLY_IN_PYTHON = {"no budget", "comma", "space at an end", "equals", "list", "no
 
 
 @pytest.mark.parametrize("case", ASKED)
-def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command, read as a shell and the command line read it, or the program, run, makes the very request again."""
+def test_the_rerun_command_gives_the_same_request(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, parsed as a shell and the command line parse it, or the Python program gives an equal request."""
     request = StudyRequest.make("quick", **ASKED[case])
     text = "\n".join(rerun_command(request))
     asked: list[tuple[StudyRequest, str]] = []
@@ -426,8 +429,8 @@ def test_the_repetition_asks_for_the_same(case: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("case", ["quick", "no budget"])
-def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last bits of a result depend on them, and `compare` has as many as torch takes unless it is told."""
+def test_the_rerun_command_sets_the_recorded_number_of_threads(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits of a result depend on the number of threads, which is otherwise torch's default."""
     first, *lines = rerun_command(StudyRequest.make("quick", **ASKED[case]), 7)
     if case in ONLY_IN_PYTHON:
         asked: list[int] = []
@@ -439,8 +442,8 @@ def test_the_repetition_has_the_threads_of_the_record(case: str, monkeypatch: py
         assert first == "OMP_NUM_THREADS=7 hardprompt compare \\"
 
 
-def test_recorded_values_come_back(folder: Path) -> None:
-    """The command of the recorded study asks for what study.yaml says, as it is compared when a study goes on."""
+def test_the_rerun_command_of_a_recorded_study(folder: Path) -> None:
+    """The request read from study.yaml equals the recorded one, and the command contains its seeds."""
     recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))["request"]
     request = StudyRequest.model_validate(recorded)
     assert request.model_dump(mode="json") == StudyRequest().model_dump(mode="json") | recorded

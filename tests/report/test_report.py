@@ -1,4 +1,4 @@
-"""Tables as files and several studies side by side: what is shown follows from the records, and no text is more than text."""
+"""Tables as files and reports of several studies: all values follow from the records, and hostile text is escaped."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ FORMULAS = ("=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1", " =1", "\uff1d1+1"
 
 
 def study(folder: Path, task: str, shift: float = 0.0, **request: Any) -> Path:
-    """The recorded quick study as one of another task, its soft prompts' texts better or worse."""
+    """The recorded quick study as a study of another task, with a shifted accuracy of the soft prompts' texts."""
     folder.mkdir()
     recorded = yaml.safe_load((QUICK / "study.yaml").read_text(encoding="utf-8"))
     recorded["request"] |= {"task": task, **request}
@@ -49,7 +49,7 @@ def study(folder: Path, task: str, shift: float = 0.0, **request: Any) -> Path:
 
 @pytest.fixture
 def three(tmp_path: Path) -> list[Path]:
-    """Three tasks, with soft prompts of another accuracy on each."""
+    """Studies of three tasks, with a different accuracy of the soft prompts on each."""
     return [study(tmp_path / name, name, shift) for name, shift in (("one", 0.1), ("two", 0.4), ("three", 0.7))]
 
 
@@ -69,8 +69,11 @@ def sheet_of(*texts: str) -> TableData:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *FORMULAS])
-def test_no_spreadsheet_runs_a_prompt(text: str, tmp_path: Path) -> None:
-    """What is read back is the text, or the text behind an apostrophe; every digit is there, and nothing cannot be printed."""
+def test_spreadsheets_do_not_run_a_prompt_as_a_formula(text: str, tmp_path: Path) -> None:
+    """Reading back gives the text, or the text after an apostrophe.
+
+    Numbers have all digits, and all characters are printable.
+    """
     sheet_of(text).write(tmp_path)
     raw = (tmp_path / "mine.csv").read_text(encoding="utf-8")
     header, row = csv.reader(io.StringIO(raw))
@@ -83,8 +86,8 @@ def test_no_spreadsheet_runs_a_prompt(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), "a | b", "`code` **bold** [link](x) www.example.org", "# heading"])
-def test_markdown_shows_a_prompt_as_it_is(text: str, tmp_path: Path) -> None:
-    """One line with as many cells as there are columns; no sign that Markdown gives a meaning to is without its backslash."""
+def test_markdown_shows_a_prompt_verbatim(text: str, tmp_path: Path) -> None:
+    """A row is one line with one cell per column, and every Markdown character is escaped with a backslash."""
     sheet_of(text).write(tmp_path)
     written = (tmp_path / "mine.md").read_text(encoding="utf-8")
     *_, head, rule, row = written.rstrip("\n").split("\n")
@@ -98,8 +101,8 @@ def test_markdown_shows_a_prompt_as_it_is(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), "[/bold] [red]"])
-def test_the_terminal_shows_a_prompt_as_it_is(text: str) -> None:
-    """No escape reaches it, and rich's own markup is text."""
+def test_the_terminal_shows_a_prompt_verbatim(text: str) -> None:
+    """Escape sequences are replaced, and the markup of rich is shown as text."""
     console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(sheet_of(text[:100]).as_rich())
     written = console.file.getvalue()  # type: ignore[attr-defined]
@@ -107,11 +110,11 @@ def test_the_terminal_shows_a_prompt_as_it_is(text: str) -> None:
     assert "[/bold]" not in text or "[/bold] [red]" in written
 
 
-# Side by side
+# Several studies on one page
 
 
-def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) -> None:
-    """What the tables say is what the pure functions say of the matrix of tasks and seeds."""
+def test_means_and_comparisons_agree_with_the_statistics(three: list[Path]) -> None:
+    """The values in the tables equal those of the statistics functions on the matrix of tasks and seeds."""
     shown = together([Store(folder) for folder in three])
     assert [each.task for each in shown] == ["one", "two", "three"]
     found = scores(shown, [("soft", 0.0), ("random", 0.0)], as_text)
@@ -128,8 +131,8 @@ def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) ->
     assert line[2][0] == pytest.approx(float((soft - random).mean())) and line[5:7] == (3, 2) and line[-1] == "no"
 
 
-def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
-    """A seed that failed with one optimizer counts for none; every task has as many as the one with the fewest."""
+def test_units_that_some_optimizers_lack_are_left_out(three: list[Path]) -> None:
+    """A seed that failed with one optimizer is left out for all. Every task has as many units as the task with the fewest."""
     stores = [Store(folder) for folder in three]
     lines = [json.loads(line) for line in stores[0].lines_path.read_text(encoding="utf-8").splitlines()]
     for line in lines:
@@ -141,8 +144,8 @@ def test_units_that_not_all_have_are_left_out(three: list[Path]) -> None:
     np.testing.assert_allclose(found[0], [[0.2], [0.4], [0.7]])
 
 
-def test_runs_that_could_be_of_one_study_are_shown_as_one(tmp_path: Path) -> None:
-    """Other weights or optimizers in another folder belong together; another budget, or the same run twice, stands apart."""
+def test_folders_of_the_same_request_are_shown_as_one_study(tmp_path: Path) -> None:
+    """Folders that differ in weights or optimizers are combined; folders with another budget or the same run are not."""
     folders = [
         study(tmp_path / "a", "one", optimizers=["empty", "manual", "random"]),
         study(tmp_path / "b", "one", optimizers=["soft", "pez", "rl"], weights=[0.0, 0.1, 0.3]),
@@ -195,8 +198,8 @@ def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> No
         assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
 
 
-def test_a_report_replaces_no_study(three: list[Path], ask: Ask) -> None:
-    """The folder of a study is no place for a report of several, and one study's report goes into its own."""
+def test_a_report_does_not_replace_a_study(three: list[Path], ask: Ask) -> None:
+    """A report of several studies is not written into a study's folder, and the report of one study only into its own."""
     before = (three[0] / "points.jsonl").read_bytes()
     status, _, err = ask(["report", *map(str, three), "--out", str(three[0])])
     assert status == 2 and "holds a study, whose page this would replace" in err
@@ -205,7 +208,7 @@ def test_a_report_replaces_no_study(three: list[Path], ask: Ask) -> None:
     assert (three[0] / "points.jsonl").read_bytes() == before and not (three[0] / "report.html").exists()
 
 
-def test_a_study_of_another_version_is_named(three: list[Path], tmp_path: Path) -> None:
+def test_a_study_from_another_version_is_reported(three: list[Path], tmp_path: Path) -> None:
     shutil.copytree(three[0], tmp_path / "new")
     text = (tmp_path / "new" / "study.yaml").read_text(encoding="utf-8")
     (tmp_path / "new" / "study.yaml").write_text(text.replace("request:", "request:\n  of_tomorrow: 1"), encoding="utf-8")
@@ -215,12 +218,12 @@ def test_a_study_of_another_version_is_named(three: list[Path], tmp_path: Path) 
 
 @pytest.mark.parametrize("runs", [1, 12])
 def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
-    """With twelve times the runs, and prompts of two thousand signs, it is under two megabytes and says what it leaves out."""
+    """With twelve times the runs and long prompts, it has less than two megabytes, and a note tells what is left out."""
     [shown] = together([Store(three[0])])
     points = [
         p.model_copy(update={"seed": 2 * i + p.seed, "prompt_text": p.prompt_text + "x" * 2000 * (runs > 1)})
         for i in range(runs)
-        for p in shown.points
+        for p in shown.done
     ]
     page = report_page([replace(shown, points=tuple(points)), replace(shown, points=tuple(points))])
     assert len(page.encode()) < LARGEST and ("So that the page stays small" in page) == (runs > 1)

@@ -35,7 +35,7 @@ def line(**own: Any) -> dict[str, Any]:
 
 
 def test_a_difference_is_taken_pair_by_pair() -> None:
-    """Two seeds of one task and one of another; a line without a partner is left out."""
+    """There are two seeds of one task and one of another. A line without a partner is left out."""
     lines = [
         line(test_accuracy=0.9),
         line(test_accuracy=0.4, weight=0.4),
@@ -59,7 +59,7 @@ def test_a_difference_is_taken_pair_by_pair() -> None:
     assert Measure(mean="test_accuracy", of={"optimizer": "soft"}).estimate(lines) is None
 
 
-def test_keys_go_into_objects_and_lists() -> None:
+def test_keys_reach_into_objects_and_lists() -> None:
     deep = {"a": {"b": {"c": 3}}, "tokens": [{"x": 1.0}, {"x": None}, {"x": 4.0}], "none": None}
     assert value_at(deep, "a.b.c") == 3 and value_at(deep, "tokens.x") == 2.5
     assert value_at(deep, "none") is value_at(deep, "a.z.c") is value_at(deep, "tokens.y") is None
@@ -73,14 +73,14 @@ def test_the_interval_shrinks_with_more_tasks_and_is_a_point_for_equal_values() 
     assert estimate({"a": [0.0, 1.0]}) == estimate({"a": [0.0, 1.0]}), "the draws have a fixed seed"
 
 
-def test_the_interval_is_that_of_the_page() -> None:
-    """If every task has equally many values, it is the interval of `bootstrap` with as many draws."""
+def test_the_interval_agrees_with_that_of_the_page() -> None:
+    """If every task has the same number of values, it equals the interval of `bootstrap` with the same number of draws."""
     scores = np.random.default_rng(0).normal(size=(4, 3)) + np.arange(4)[:, None]
     found = estimate({str(number): row.tolist() for number, row in enumerate(scores)})
     assert found == bootstrap(mean, scores, tasks_too=True, draws=RESAMPLES)
 
 
-def test_a_finding_comes_with_its_own_interval() -> None:
+def test_a_finding_has_its_own_interval() -> None:
     rows = [{"name": "one", "value": 0.5, "low": 0.25, "high": 0.75, "tasks": 6, "n": 60}]
     assert Measure(finding="one", of={}).estimate(rows) == Estimate(0.5, 0.25, 0.75, 6, 60)
     assert Measure(finding="one", of={}).estimate([rows[0] | {"low": None, "high": None}]) == Estimate(0.5, 0.5, 0.5, 6, 60)
@@ -90,7 +90,7 @@ def test_a_finding_comes_with_its_own_interval() -> None:
 @pytest.mark.parametrize(
     "fields", [{}, {"mean": "a", "difference": "b", "minus": {}}, {"difference": "a"}, {"mean": "a", "minus": {}}]
 )
-def test_a_measure_is_exactly_one_of_three(fields: dict[str, Any]) -> None:
+def test_a_measure_has_exactly_one_of_three_kinds(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Measure(**fields)
 
@@ -118,7 +118,7 @@ def test_a_claim_that_is_not_measured_has_a_reason() -> None:
 
 @cache
 def planned_lines(recipe: str) -> tuple[dict[str, Any], ...]:
-    """What each run of a recipe's studies has at the keys that claims select by; empty for the other kinds of recipe."""
+    """For each run of a recipe's studies, the values of the keys that claims select by; empty for other kinds of recipes."""
     text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
     if {"wayward", "geometry"} & yaml.safe_load(text).keys():
         return ()
@@ -134,7 +134,7 @@ def planned_lines(recipe: str) -> tuple[dict[str, Any], ...]:
 
 
 def wrong_filters(measure: Measure, recipe: str) -> list[str]:
-    """What the filters of a measure ask for that its recipe does not make, or makes in several variants."""
+    """The filters of a measure that match no run of its recipe, or runs of several variants."""
     fields = yaml.safe_load(recipe_text(recipe))
     wrong = []
     for wanted in [measure.of] if measure.minus is None else [measure.of, measure.minus]:
@@ -202,7 +202,7 @@ def test_claims_are_named_by_their_name_or_paper() -> None:
         claims(("wayward-f2",))
 
 
-# Carried out
+# Running a recipe
 
 SMALL = """
 about: small
@@ -220,7 +220,7 @@ studies:
 
 
 def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
-    """The verdict follows from the points of the record; asked again nothing is run; without a record nothing is measured."""
+    """The verdict follows from the recorded points. A second call runs nothing, and without a record nothing is measured."""
     monkeypatch.setattr("hardprompt.experiments.claims.records.recipe_text", lambda name: SMALL)
     command = ["reproduce", "pez-no-worse-than-autoprompt-sgd", "--out", str(tmp_path), "--jobs", "1", "--json"]
     status, out, _ = ask([*command, "--recorded"])
@@ -247,13 +247,13 @@ def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(out)[0]["found"]["n"] == 2 and "pez-variants is not complete: 1 runs are not recorded" in said
 
 
-def test_a_folder_that_a_recipe_needs_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_folder_of_a_recipe_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotMeasured, match="give the folder with --models"):
         record_lines("wayward-sizes", Where(tmp_path))
 
 
-def test_wayward_pairs_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line per task and kind, and one per gamma besides; a torn line is trained again to the same numbers."""
+def test_a_study_of_wayward_pairs_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are lines per task, kind and gamma. An incomplete line is trained again to the same results."""
     asked = WaywardPairs(
         tasks=("plural",), kinds=("prose", "own definition"), gammas=(0.0, 3.0), steps=2, batch_size=4, evaluate_every=2
     )

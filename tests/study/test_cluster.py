@@ -1,4 +1,4 @@
-"""Many machines: a real Ray cluster of several nodes on this one, and whatever may happen to them in the middle of a study."""
+"""Several machines: a real Ray cluster of several nodes on this machine, and failures of nodes during a study."""
 
 import json
 import os
@@ -29,7 +29,7 @@ QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 FOLDER = "mood-tiny"
 LONGER = ["-o", "lm_tokens=30000"]
-"""Runs of seconds rather than moments."""
+"""Options with which a run takes seconds."""
 
 MINE = """
 import os
@@ -61,7 +61,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(recipe: Path) -> StudyInfo:
-    """Its study as this machine opens it."""
+    """The study of the recipe, loaded on this machine."""
     [study] = planned_studies(read_recipe(recipe))
     answer = _open(study.request, 1, None, versions())
     assert isinstance(answer, StudyInfo)
@@ -69,7 +69,7 @@ def opened(recipe: Path) -> StudyInfo:
 
 
 def results(out: Path) -> dict[Any, Any]:
-    """Every recorded value but the seconds, by run, with the vectors of soft prompts."""
+    """Every recorded value except the seconds, by run, with the vectors of soft prompts."""
     found: dict[Any, Any] = {}
     for point in Store(out / FOLDER).points():
         vectors = (out / FOLDER / point["soft_prompt_file"]).read_bytes() if "soft_prompt_file" in point else b""
@@ -77,25 +77,25 @@ def results(out: Path) -> dict[Any, Any]:
     return found
 
 
-# A machine that would make other points
+# Machines that would give other results
 
 
-def test_a_machine_with_other_versions_makes_nothing() -> None:
-    """It is named with what it has and what the others have."""
+def test_a_machine_with_other_versions_is_refused() -> None:
+    """The error names the machine, its versions and the expected versions."""
     unfit = _configure(1, None, versions() | {"torch": "1.0"})
     assert (
         unfit and f"has torch {versions()['torch']} instead of 1.0; install the same versions on all machines" in unfit.reason
     )
 
 
-def test_a_machine_without_the_folder_makes_nothing(tmp_path: Path) -> None:
-    """Paths in a recipe are relative to where it was begun, on every machine."""
+def test_a_machine_without_the_folder_is_refused(tmp_path: Path) -> None:
+    """Paths in a recipe are relative to the folder of the command, on every machine."""
     unfit = _configure(1, str(tmp_path / "nowhere"), versions())
     assert unfit and "nowhere; share it, or send it with `ray job submit --working-dir .`" in unfit.reason
 
 
-def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo) -> None:
-    """Whether they are other, or not there at all."""
+def test_a_machine_with_other_data_is_refused(recipe: Path, opened: StudyInfo) -> None:
+    """The data of the task are different or missing."""
     [study] = planned_studies(read_recipe(recipe))
     job = Job(0, study.request, opened.runs[0], opened.task, opened.lm)
     lacking = Job(0, study.request.model_copy(update={"lm": "nowhere/model"}), *(job.run, job.task, job.lm))
@@ -105,8 +105,8 @@ def test_a_machine_with_other_data_makes_nothing(recipe: Path, opened: StudyInfo
         assert isinstance(answer, _IncompatibleMachine) and expected in answer.reason
 
 
-def test_ray_is_asked_for_only_where_it_is_used(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it there is one line, and nothing is written."""
+def test_ray_is_needed_only_for_a_cluster(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ray is not installed, there is a one-line error, and nothing is written."""
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(RequestError, match=r"install it with: pip install 'hardprompt\[ray\]'"):
         hardprompt.run(recipe, tmp_path / "out", ray="auto")
@@ -118,7 +118,7 @@ def test_ray_is_asked_for_only_where_it_is_used(recipe: Path, tmp_path: Path, mo
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Its head makes no runs; two nodes make one at a time each."""
+    """A cluster with a head that executes no runs and two nodes that execute one run each."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     made = cluster_utils.Cluster(initialize_head=True, head_node_args=SMALL | {"num_cpus": 0})
     for _ in range(2):
@@ -141,7 +141,7 @@ def started(cluster: Any, recipe: Path, out: Path, *more: str, **environment: st
 
 
 def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Until so many runs are recorded."""
+    """Wait until this number of runs is recorded."""
     file = out / FOLDER / "points.jsonl"
     end = time.monotonic() + 120
     while not file.is_file() or file.read_bytes().count(b"\n") < count:
@@ -152,7 +152,7 @@ def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> Non
 
 @pytest.mark.slow
 def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_path: Path) -> None:
-    """A node that dies with a run on it costs nothing but time: the same points as in one process, bit for bit."""
+    """A node dies during a run, and the points are still equal bit for bit to those of one process."""
     large = [*LONGER, "-o", "memory=3GB"]  # more than the other nodes have
     doomed = add_node(cluster, 4 << 30)
     process = started(cluster, recipe, tmp_path / "many", *large)
@@ -169,8 +169,8 @@ def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_study_that_is_interrupted_goes_on(cluster: Any, recipe: Path, tmp_path: Path) -> None:
-    """Ctrl-C leaves what is recorded, and frees the cluster for the same command again."""
+def test_an_interrupted_study_on_a_cluster_resumes(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+    """Ctrl-C keeps the recorded runs and frees the cluster, so that the same command can resume."""
     process = started(cluster, recipe, tmp_path / "out", *LONGER)
     wait_for_lines(tmp_path / "out", 2, process)
     process.send_signal(signal.SIGINT)
@@ -185,8 +185,8 @@ def test_a_study_that_is_interrupted_goes_on(cluster: Any, recipe: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, tmp_path: Path) -> None:
-    """It is tried a few times, then it is a line with its error; the others are made."""
+def test_a_run_that_kills_its_process_is_recorded_as_failed(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+    """The run is tried a few times and then recorded with its error; the other runs finish."""
     more = ["-o", f"optimizers=manual,{recipe.with_name('mine.py')}:fatal", "-o", "seeds=0"]
     process = started(cluster, recipe, tmp_path / "out", *more)
     said, errors = process.communicate(timeout=240)
@@ -197,8 +197,8 @@ def test_a_run_that_ends_its_process_fails_at_last(cluster: Any, recipe: Path, t
 
 
 @pytest.mark.slow
-def test_a_folder_is_shipped_with_a_job(cluster: Any, recipe: Path, tmp_path: Path) -> None:
-    """Where Ray has been told to ship the folder, as `ray job submit --working-dir` does, the machines read their copy."""
+def test_machines_use_the_folder_that_ray_copies(cluster: Any, recipe: Path, tmp_path: Path) -> None:
+    """With `ray job submit --working-dir`, Ray copies the folder to the machines, which read their copy."""
     folder = recipe.parent
     plain = recipe.with_name("relative.yaml")
     plain.write_text(recipe.read_text(encoding="utf-8").replace(f"{folder}/", "./"), encoding="utf-8")
@@ -213,7 +213,7 @@ def test_a_folder_is_shipped_with_a_job(cluster: Any, recipe: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_run_too_large_for_every_machine_waits(cluster: Any, recipe: Path, tmp_path: Path) -> None:
-    """People are told what is missing, and a time limit still holds."""
+    """A message names the missing memory, and the time limit still applies."""
     process = started(cluster, recipe, tmp_path / "out", "-o", "memory=64GB", "--timeout", "5")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3 and "no machine of the cluster has what a run needs (CPU 1, memory " in errors
@@ -223,8 +223,8 @@ def test_a_run_too_large_for_every_machine_waits(cluster: Any, recipe: Path, tmp
 @pytest.mark.parametrize(
     ("address", "said"), [("127.0.0.1:1", r"\[Errno 111\] Connection refused"), ("somewhere", "expected HOST:PORT, or auto")]
 )
-def test_there_must_be_a_cluster(recipe: Path, tmp_path: Path, address: str, said: str) -> None:
-    """One line at once, where Ray would wait for minutes."""
+def test_a_missing_cluster_is_reported_at_once(recipe: Path, tmp_path: Path, address: str, said: str) -> None:
+    """The error is raised at once, although Ray would wait for minutes."""
     with pytest.raises(RequestError, match=rf"no Ray cluster at {address} \({said}\); start one with `ray start --head`"):
         hardprompt.run(recipe, tmp_path / "out", ray=address)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""A task of one's own: the start works as it is, everything that is wrong is said at once with its line, and nothing is run."""
+"""Custom tasks: the template works unchanged, all errors are reported at once with their lines, and no code is run."""
 
 import json
 import re
@@ -257,8 +257,8 @@ WRONG: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_everything_that_is_wrong_is_said(case: str, tmp_path: Path, microworld: FrozenLM) -> None:
-    """All of it at once, each with file and line, and nothing else; what has errors is not scored, and a study refuses it."""
+def test_all_errors_of_a_task_are_reported(case: str, tmp_path: Path, microworld: FrozenLM) -> None:
+    """All errors are reported at once with file and line. A task with errors is not scored, and a study refuses it."""
     yaml, files, expected = WRONG[case]
     (tmp_path / "x").mkdir()
     folder = own(tmp_path / "x", "", **files)
@@ -272,8 +272,8 @@ def test_everything_that_is_wrong_is_said(case: str, tmp_path: Path, microworld:
     assert not checked.errors or any(line.startswith("error: ") for line in checked_lines(checked))
 
 
-def test_what_the_cases_change_is_fine(tmp_path: Path, microworld: FrozenLM) -> None:
-    """Nothing is said of the folder that the cases spoil; its lines give text, tokens and scores."""
+def test_the_unchanged_task_has_no_errors(tmp_path: Path, microworld: FrozenLM) -> None:
+    """The folder that the cases change has no findings, and its examples are shown with text, tokens and scores."""
     checked = validate(own(tmp_path), microworld)
     assert checked.findings == [] and len(checked.shown) == 3 and set(checked.scores) == {"empty", "majority", "model_prior"}
     assert checked.shown[0].text == "the soup was lovely was it good:" and checked.shown[0].answer == " good"
@@ -296,7 +296,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + p]
         ("<<: {template: x}\n" + YAML, 1, "not a text in YAML but a merge"),
     ],
 )
-def test_nothing_in_a_yaml_file_runs(
+def test_a_yaml_file_never_runs_code(
     text: str, line: int, message: str, tmp_path: Path, microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tags, anchors, bombs and depth are refused at once, by a study as by `validate`, and leave nothing behind."""
@@ -310,8 +310,8 @@ def test_nothing_in_a_yaml_file_runs(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_start_is_checked_and_compared(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`new-task`, `validate` and `compare` work one after another with nothing changed; a second start overwrites nothing."""
+def test_a_new_task_can_be_validated_and_compared(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`new-task`, `validate` and `compare` work one after another without edits. A second `new-task` overwrites nothing."""
     monkeypatch.chdir(tmp_path)
     status, out, err = ask(["new-task", "mood"])
     assert (status, err) == (0, "") and "hardprompt validate mood" in out
@@ -342,8 +342,8 @@ task = Task(name="words", template=Template("{input} {prompt}"), train=examples,
 """
 
 
-def test_a_python_file_is_named_to_be_run(tmp_path: Path, microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`path.py` with one task, `path.py:name` with several; its findings have no line; no other file is run."""
+def test_a_python_file_runs_only_if_it_is_named(tmp_path: Path, microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `path.py` with one task and `path.py:name` with several. Its findings have no line, and no other file is run."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     folder = own(tmp_path, task_py="raise SystemExit('was run')")
     assert load_task(str(folder)).name == "mood" and not validate(folder, microworld).findings
@@ -361,8 +361,8 @@ def test_a_python_file_is_named_to_be_run(tmp_path: Path, microworld: FrozenLM, 
     assert "is in dev and in train (train)" in checked.findings[0].message
 
 
-def test_splits_shots_data_and_words_of_ones_own(tmp_path: Path) -> None:
-    """Data in one piece are split by the stated rule, drawn with --splits and --shots, and replaced with --data."""
+def test_a_custom_task_with_splits_shots_data_and_label_words(tmp_path: Path) -> None:
+    """A single data file is split by the documented rule, sampled with --splits and --shots, and replaced with --data."""
     rows = "".join(f"the soup number {i} was {w}\n" for i in range(10) for w in ("lovely,positive", "bad,negative"))
     folder = own(tmp_path, data_csv="text,label\n" + rows)
     other = own(tmp_path / "own")
@@ -375,7 +375,7 @@ def test_splits_shots_data_and_words_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_inputs_of_several_columns_and_generation(tmp_path: Path, microworld: FrozenLM) -> None:
-    """An input is put together as the file says; without label words answers are texts; separator and match are kept."""
+    """An input combines columns as the file defines. Without label words answers are texts. Separator and match are kept."""
     yaml = 'template: "{input} {prompt} ="\ndata: data.tsv\nseparator: ""\nmatch: starts-with\ncolumns: {input: "{a} / {b}"}\n'
     text = "a\tb\tanswer\tsplit\n" + "".join(f"x{i}\ty\tz\t{s}\n" for i, s in enumerate(("train", "dev", "test")))
     folder = own(tmp_path, yaml, data_tsv=text)
@@ -385,8 +385,8 @@ def test_inputs_of_several_columns_and_generation(tmp_path: Path, microworld: Fr
     assert validate(folder, microworld).scores["model_prior"] is None
 
 
-def test_baselines_by_hand(microworld: FrozenLM) -> None:
-    """The commonest answer of train and the model's own answer are counted on dev; shares add up to one."""
+def test_baselines_computed_by_hand(microworld: FrozenLM) -> None:
+    """The most frequent answer of train and the model's own answers are counted on dev, and shares add up to one."""
     task = tiny_task()
     scores: dict[str, Any] = baselines(task, microworld)
     assert scores["majority"] == {"answer": "positive", "accuracy": 0.5}
@@ -394,8 +394,8 @@ def test_baselines_by_hand(microworld: FrozenLM) -> None:
     assert sum(scores["model_prior"]["probabilities"].values()) == pytest.approx(1)
 
 
-def test_one_reader_reports_or_stops(tmp_path: Path) -> None:
-    """What is reported first is what is raised otherwise, and the good rows are the same."""
+def test_errors_are_collected_or_raised(tmp_path: Path) -> None:
+    """The first collected error is the one that is raised otherwise, and the valid rows are the same."""
     file = tmp_path / "x.csv"
     file.write_bytes(b"a,b\n1,2\n1\n\xff,2\n3,4\n")
     found: list[DataError] = []

@@ -1,4 +1,4 @@
-"""Any prompt is measured as a run is, a run's prompt is found again exactly, and its tokens are shown as they are."""
+"""Evaluating and inspecting any prompt: the values equal those of a run, and prompts of runs are loaded exactly."""
 
 import json
 import math
@@ -36,7 +36,7 @@ OF_THE_RUN = {
     "optimizer", "seed", "weight", "objective", "dev_objective", "emitted", "lm_tokens_forward", "lm_tokens_backward",
     "prompts_visited", "seconds", "config", "status", "curve",
 }  # fmt: skip
-"""Keys of a point that say how a prompt was found, and nothing of the prompt."""
+"""Keys of a point that describe the search and not the prompt."""
 
 OTHER_TASK = """
 from hardprompt import Example, Task, Template
@@ -47,7 +47,7 @@ task = Task(name="words", template=Template("{prompt} : {input}"), train=example
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tiny models, two tasks, and a study on the first of each in which every kind of prompt was found."""
+    """Two tiny models, two tasks, and a study on the first model and task with every kind of prompt."""
     base = tmp_path_factory.mktemp("evaluate")
     save_tiny(base / "tiny")
     save_tiny(base / "other", "llama")
@@ -87,14 +87,14 @@ def point_of(base: Path, **own: Any) -> Point:
 
 
 def answer(*words: object) -> Any:
-    """What a command prints as JSON."""
+    """The JSON answer of a command."""
     done = CliRunner().invoke(cli.app, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Equal, numbers but for rounding."""
+    """Whether two values are equal, except for the rounding of numbers."""
     if isinstance(expected, dict):
         return set(found) == set(expected) and all(same(found[key], value) for key, value in expected.items())
     return found == (pytest.approx(expected, rel=1e-5, abs=1e-6) if isinstance(expected, float) else expected)
@@ -104,7 +104,7 @@ def same(found: Any, expected: Any) -> bool:
 
 
 def test_a_reference_prompt_has_the_values_that_manual_records(microworld: FrozenLM) -> None:
-    """On the embedded model: the keys of a point without those of a run, with the same values, from the text alone."""
+    """On the embedded model, evaluating the text gives the keys of a point, without those of the search, and equal values."""
     task, reader = load_task("category"), load_lm("microworld-reader", "cpu")
     problem = Problem(task, microworld)
     point = measure(problem, run_optimizer(load_optimizer("manual"), problem), [reader])
@@ -117,8 +117,8 @@ def test_a_reference_prompt_has_the_values_that_manual_records(microworld: Froze
 
 
 @pytest.mark.parametrize("kind", ["classification", "generation"])
-def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
-    """Vectors on three splits of different examples, and their projection as text on dev and test, scored one by one."""
+def test_each_score_uses_its_own_split_and_prompt(kind: str) -> None:
+    """The vectors are scored on three splits of different examples, and the text of their projection on dev and test."""
     examples = tiny_task(kind).train
     lm, task = tiny_lm("gpt2"), tiny_task(kind, train=examples, dev=examples[:3], test=examples[3:])
     soft = SoftPrompt(lm.vocab_embeds[[300, 320]] + 0.7 * torch.randn(2, 16, generator=torch.Generator().manual_seed(3)))
@@ -151,15 +151,15 @@ def test_each_score_is_of_its_own_split_and_prompt(kind: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-def test_every_run_is_measured_again_as_it_was_recorded(base: Path, number: int) -> None:
-    """Task, model, readers and the prompt itself come from the folder, and all values come back, of vectors too."""
+def test_measuring_a_run_again_gives_its_recorded_values(base: Path, number: int) -> None:
+    """Task, model, readers and prompt come from the folder, and all values are equal, also for soft prompts."""
     point = Store(base / "study").lines()[number - 1]
     found = answer("evaluate", "--run", base / "study", "--number", number)
     assert set(point) - set(found) - {"soft_prompt_file"} == OF_THE_RUN
     assert same(found, {key: point[key] for key in found})
 
 
-def test_a_run_is_chosen_by_what_it_was(base: Path) -> None:
+def test_a_run_can_be_selected_by_optimizer_weight_and_seed(base: Path) -> None:
     """Optimizer, weight and seed name the run that the number names."""
     by_name = answer("evaluate", "--run", base / "study", "--optimizer", "pez", "--weight", "0.2", "--seed", "5")
     recorded = point_of(base, optimizer="pez", weight=0.2, seed=5)
@@ -168,7 +168,7 @@ def test_a_run_is_chosen_by_what_it_was(base: Path) -> None:
 
 
 def test_ids_and_text_are_the_same_prompt(base: Path) -> None:
-    """The ids of a text that survives the round trip give what the text gives; ids that do not survive say so."""
+    """The ids of a text that survives the round trip give the same values; other ids are reported as not surviving it."""
     task = ("--task", base / "mood.jsonl", "--template", "{input} {prompt} :", "--label-words", "positive=good,negative=bad")
     asked = ("evaluate", *task, "--lm", base / "tiny", "--device", "cpu")
     by_text = answer(*asked, "--text", "good or bad")
@@ -185,7 +185,7 @@ def test_ids_and_text_are_the_same_prompt(base: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("text", ["good film", " good film", "", "good or bad"])
 @pytest.mark.parametrize("prompt_first", [False, True])
-def test_ids_of_a_text_are_those_in_its_place(family: str, text: str, prompt_first: bool) -> None:
+def test_the_ids_of_a_text_are_those_in_the_filled_template(family: str, text: str, prompt_first: bool) -> None:
     """Whether the prompt comes first or after an input, words are the tokens that the filled template has there."""
     lm, task = tiny_lm(family), tiny_task(prompt_first=prompt_first)
     prompt = HardPrompt.in_place(lm, task.template, text)
@@ -194,7 +194,7 @@ def test_ids_of_a_text_are_those_in_its_place(family: str, text: str, prompt_fir
 
 
 def test_transfer_to_another_task(base: Path) -> None:
-    """A run's prompt on a task of another kind: the same ids, measured as if they had been given; vectors too."""
+    """A run's prompt is measured on a task of another kind with the same ids or vectors."""
     lm = load_lm(str(base / "tiny"), "cpu")
     task = load_task(f"{base}/words.py:task")
     for optimizer in ("manual", "soft"):
@@ -208,7 +208,7 @@ def test_transfer_to_another_task(base: Path) -> None:
 
 
 def test_transfer_to_another_model(base: Path) -> None:
-    """Under another tokenizer the text counts, tokenized afresh; vectors of another model are the text of their projection."""
+    """With another tokenizer the text is tokenized again. For a soft prompt it is the text of its projection."""
     other, task = load_lm(str(base / "other"), "cpu"), tiny_task()
     for own in ({"optimizer": "manual", "seed": 0}, {"optimizer": "soft", "seed": 5}):
         point = point_of(base, **own)
@@ -221,7 +221,7 @@ def test_transfer_to_another_model(base: Path) -> None:
 
 
 def test_evaluate_prints_a_table(base: Path) -> None:
-    """For people: each metric with its unit, and the reason of what has no value."""
+    """The table has each metric with its unit, and the reason for each missing value."""
     done = CliRunner().invoke(cli.app, ["evaluate", "--run", str(base / "study"), "--number", "2"])
     assert done.exit_code == 0
     for word in ("mood on tiny", "deployed_test_accuracy", "nats per token", "zero by construction"):
@@ -232,7 +232,7 @@ def test_evaluate_prints_a_table(base: Path) -> None:
 
 
 def test_vectors_are_read_back_exactly(base: Path) -> None:
-    """The file that the record names holds what the same search finds again, bit for bit; hard prompts have none."""
+    """The recorded file holds the vectors of the search bit for bit; hard prompts have no file."""
     lm = load_lm(str(base / "tiny"), "cpu")
     request = StudyRequest.model_validate(yaml.safe_load((base / "study" / "study.yaml").read_text())["request"])
     [task] = load_tasks(request).values()
@@ -248,7 +248,7 @@ def test_vectors_are_read_back_exactly(base: Path) -> None:
 
 
 def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path) -> None:
-    """A record of before vectors were kept is refused on its own model only (test_wrong.py): elsewhere the text counts."""
+    """Without a file of vectors, another model uses the text. The run's own model refuses it (test_malformed_files.py)."""
     lm, folder = load_lm(str(base / "tiny"), "cpu"), tmp_path / "study"
     folder.mkdir()
     (folder / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
@@ -260,8 +260,8 @@ def test_a_run_without_its_vectors_transfers_as_text(base: Path, tmp_path: Path)
     assert load_prompt(folder, lm) == HardPrompt.in_place(lm, tiny_task().template, point["prompt_text"]), "another tokenizer"
 
 
-def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
-    """Whatever an optimizer and a split are called, each run has a file of its own inside the folder."""
+def test_every_run_has_its_own_file_name(base: Path, tmp_path: Path) -> None:
+    """For any names of optimizers and splits, each run has its own file inside the folder."""
     from hardprompt.records.request import Run
 
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
@@ -276,7 +276,7 @@ def test_file_names_keep_runs_apart(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_inspect_shows_what_the_model_says(family: str) -> None:
+def test_inspect_shows_the_surprisal_of_each_token(family: str) -> None:
     """Surprisal per token and its running mean up to the log-perplexity; without a start token the first has none."""
     lm = tiny_lm(family)
     ids = lm.encode_after([" good film is bad"])[0]
@@ -296,7 +296,7 @@ def test_inspect_shows_what_the_model_says(family: str) -> None:
 
 
 def test_inspect_shows_the_vectors_of_a_run(base: Path) -> None:
-    """A soft prompt has no tokens; its norms, neighbours and distances are those of its vectors."""
+    """A soft prompt has no tokens; norms, neighbours and distances are those of its vectors."""
     lm = load_lm(str(base / "tiny"), "cpu")
     found = answer("inspect", "--run", base / "study", "--optimizer", "soft", "--seed", "0")
     soft = load_prompt(base / "study", lm, optimizer="soft", seed=0)
@@ -318,8 +318,8 @@ def test_inspect_shows_the_vectors_of_a_run(base: Path) -> None:
     assert done.exit_code == 0 and "tiny: a soft prompt" in done.stdout
 
 
-def test_inspect_of_a_run_is_inspect_of_its_ids(base: Path) -> None:
-    """A hard prompt of a run, its ids and its text are one and the same."""
+def test_inspect_gives_the_same_answer_for_a_run_its_ids_and_its_text(base: Path) -> None:
+    """The answers for the run, for the ids of its prompt and for its text are equal."""
     point = point_of(base, optimizer="manual", seed=0)
     of_model = ("--lm", base / "tiny", "--device", "cpu")
     by_run = answer("inspect", "--run", base / "study", "--optimizer", "manual", "--seed", "0")
@@ -328,8 +328,8 @@ def test_inspect_of_a_run_is_inspect_of_its_ids(base: Path) -> None:
     assert by_run == by_ids == by_text and by_run["prompt_ids"] == point["prompt_ids"]
 
 
-def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, ask: Ask) -> None:
-    """The map of `deletion_map` and the scores of `order_sensitivity`, in the answer and the table; without a task neither."""
+def test_inspect_on_a_task_shows_the_effect_of_each_token(microworld: FrozenLM, ask: Ask) -> None:
+    """The answer and the table include `deletion_map` and `order_sensitivity`, but not without a task."""
     task = load_task("category")
     scorer = Scorer(microworld, task, task.dev)
     status, out, _ = ask(["inspect", "--text", "give the category of it", "--task", "category", "--device", "cpu", "--json"])
@@ -345,8 +345,8 @@ def test_inspect_on_a_task_says_what_each_token_is_worth(microworld: FrozenLM, a
     assert plain["shuffled"] is None and {row["loss_added"] for row in plain["tokens"]} == {None}
 
 
-def test_a_text_is_recorded_token_by_token(microworld: FrozenLM) -> None:
-    """The same surprisals and worth as `inspect` says; marked is what lies between two tokens."""
+def test_the_tokens_of_a_text_are_recorded(microworld: FrozenLM) -> None:
+    """Surprisals and effects equal those of `inspect`; vectors between two tokens are marked."""
     task = load_task("category")
     dev = Scorer(microworld, task, task.dev)
     found = evaluate("give the category", task, microworld)["tokens"]
@@ -360,8 +360,8 @@ def test_a_text_is_recorded_token_by_token(microworld: FrozenLM) -> None:
     assert [row["marked"] for row in evaluate(torn, task, microworld)["tokens"]] == [False, True]
 
 
-def test_inspect_reads_a_soft_prompt_in_every_way(base: Path, ask: Ask) -> None:
-    """Each text once with its methods, whose shares add up; that by cosine is the recorded one."""
+def test_inspect_projects_a_soft_prompt_with_every_measure(base: Path, ask: Ask) -> None:
+    """Each text is listed once with the measures that give it; the text by cosine is the recorded one."""
     point, task = point_of(base, optimizer="soft", seed=0), str(base / "mood.jsonl")
     asked = ["inspect", "--run", str(base / "study"), "--optimizer", "soft", "--seed", "0", "--task", task]
     status, out, _ = ask([*asked, "--json"])
@@ -375,11 +375,11 @@ def test_inspect_reads_a_soft_prompt_in_every_way(base: Path, ask: Ask) -> None:
     assert status == 0 and "what it may be read as" in out
 
 
-# What cannot be measured
+# Prompts that cannot be measured
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """Ids and vectors that are not of the model, and prompts beyond its context."""
+def test_prompts_that_do_not_fit_the_model_are_refused() -> None:
+    """Ids and vectors of another model and prompts longer than the context are refused."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     size = lm.vocab_embeds.shape[0]
     for ids in ([size], [-1], [5, 10**9]):
@@ -397,8 +397,8 @@ def test_what_does_not_fit_is_refused() -> None:
     assert as_prompt(lm, [40], Template("{prompt}{input}")) == HardPrompt.from_ids(lm, [40])
 
 
-def test_a_failed_run_found_no_prompt(base: Path, tmp_path: Path) -> None:
-    """A failed line is refused by number with its error, and passed over otherwise."""
+def test_a_failed_run_has_no_prompt(base: Path, tmp_path: Path) -> None:
+    """Selecting a failed run by its number raises its error; other selections ignore it."""
     (tmp_path / "study.yaml").write_bytes((base / "study" / "study.yaml").read_bytes())
     point = point_of(base, optimizer="manual", seed=0)
     failed = {key: point[key] for key in ("optimizer", "task", "lm", "split", "seed", "weight")}

@@ -1,4 +1,4 @@
-"""Prompts to and from files: a peft model gives the same logits, vectors come back as they were, cards say what is so."""
+"""Prompts written to and read from files: equal logits in peft, equal vectors, and correct model cards."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ LAYOUTS = ("{prompt} : {input} is", "a task : {prompt} {input} is")
 
 
 def peft_logits(lm: FrozenLM, folder: Path, texts: list[str]) -> list[Tensor]:
-    """Next-token logits of the real package on a copy of the model, of texts padded on the right."""
+    """Next-token logits of a peft model, on a copy of the model, for texts padded on the right."""
     from peft import PeftModel
 
     with warnings.catch_warnings():  # peft reads an attribute that transformers has renamed
@@ -51,7 +51,7 @@ def soft_prompt(lm: FrozenLM, length: int = 3) -> SoftPrompt:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: Path) -> None:
-    """Soft and hard, of every family, with a start token or none, with text before the prompt; not those of another prompt."""
+    """Soft and hard prompts, every model family, with or without a start token and text before the prompt."""
     lm, task = tiny_lm(family), tiny_task(template=Template(layout))
     scorer = Scorer(lm, task, task.test)
     texts = [task.template.around(example.input)[1] for example in task.test]
@@ -67,8 +67,8 @@ def test_a_peft_model_gives_the_same_logits(family: str, layout: str, tmp_path: 
     assert (theirs - other).abs().max() > 1e-2
 
 
-def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
-    """The keys of its configuration and the one tensor, with the start token first; our own words are in another file."""
+def test_the_adapter_has_the_files_and_keys_of_peft(tmp_path: Path) -> None:
+    """The configuration and the tensor have the keys of peft, with the start token first; other details are in another file."""
     lm = tiny_lm("gpt2")
     write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path, "someone/model", {"task": "x"})
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
@@ -84,8 +84,8 @@ def test_what_is_written_is_what_peft_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_soft_prompt_comes_back(layout: str, tmp_path: Path) -> None:
-    """Without what stands for the text before it; from an adapter made elsewhere, all of it."""
+def test_a_soft_prompt_is_read_back_from_its_adapter(layout: str, tmp_path: Path) -> None:
+    """The vectors for the text before the prompt are removed; from other adapters all vectors are read."""
     lm, prompt = tiny_lm("gpt2"), soft_prompt(tiny_lm("gpt2"))
     write_adapter(prompt, lm, Template(layout), tmp_path)
     found = read_adapter(tmp_path)
@@ -96,8 +96,8 @@ def test_a_soft_prompt_comes_back(layout: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
-    """An adapter that peft itself made and saved, in its new format, and in the old one, which runs nothing here."""
+def test_an_adapter_trained_with_peft_is_read(safe: bool, tmp_path: Path) -> None:
+    """peft saved the adapter in its current format or in the old pickle format, which runs no code here."""
     from peft import PromptTuningConfig, get_peft_model
 
     lm = tiny_lm("no-bos")
@@ -133,7 +133,7 @@ def test_what_peft_trained_is_read(safe: bool, tmp_path: Path) -> None:
         ("gpt2", "{prompt} {input}", HardPrompt((), ""), "the empty prompt needs no adapter"),
     ],
 )
-def test_what_has_no_adapter(family: str, template: str, prompt: Any, says: str, tmp_path: Path) -> None:
+def test_layouts_without_an_adapter_are_refused(family: str, template: str, prompt: Any, says: str, tmp_path: Path) -> None:
     lm = tiny_lm(family)
     with pytest.raises(RequestError, match=says):
         write_adapter(prompt or soft_prompt(lm), lm, Template(template), tmp_path / "out")
@@ -143,7 +143,7 @@ def test_what_has_no_adapter(family: str, template: str, prompt: Any, says: str,
 # Vectors in files
 
 
-def test_vectors_in_every_kind_of_file(tmp_path: Path) -> None:
+def test_vectors_are_read_from_every_file_format(tmp_path: Path) -> None:
     one, two = np.full((2, 4), 0.5, np.float64), np.zeros((3, 4), np.float16)
     np.save(tmp_path / "one.npy", one)
     np.save(tmp_path / "several.npy", np.stack([one, one]))
@@ -179,7 +179,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_files_that_hold_no_soft_prompt(name: str, here: Path) -> None:
+def test_files_without_a_soft_prompt_are_refused(name: str, here: Path) -> None:
     files, says = BAD[name]
     for path, content in files.items():
         (here / path).parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def test_files_that_hold_no_soft_prompt(name: str, here: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_an_adapter_whose_parts_do_not_fit(tmp_path: Path) -> None:
+def test_an_inconsistent_adapter_is_refused(tmp_path: Path) -> None:
     lm = tiny_lm("gpt2")
     write_adapter(soft_prompt(lm), lm, Template("{prompt} {input}"), tmp_path)
     (tmp_path / "hardprompt.json").write_text('{"vectors_before": 4}', encoding="utf-8")
@@ -203,12 +203,12 @@ def test_an_adapter_whose_parts_do_not_fit(tmp_path: Path) -> None:
         read_adapter(tmp_path)
 
 
-# Out of a study
+# Exporting runs of a study
 
 
 @pytest.fixture
 def study(here: Path, no_plot: None) -> Path:
-    """A study of a tiny model whose prompts stand first, and another where they stand last: manual, soft."""
+    """Two studies of a tiny model with `manual` and `soft`; the prompt is before the input in one and after it in the other."""
     save_tiny(here / "tiny")
     write_jsonl(tiny_task(), here / "mood.jsonl")
     for name, template in (("first", "{prompt} {input} :"), ("last", "{input} {prompt} :")):
@@ -221,8 +221,8 @@ def study(here: Path, no_plot: None) -> Path:
     return here / "first"
 
 
-def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
-    """The text to the letter, the ids, and an adapter whose logits are those of the recorded vectors."""
+def test_the_export_command_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
+    """The text and the ids are exact, and the logits of the adapter equal those of the recorded vectors."""
     status, out, _ = ask(["export", "first", "--to", "text", "--optimizer", "manual"])
     assert status == 0 and "README.md, prompt.txt are in first-text" in out
     assert (here / "first-text" / "prompt.txt").read_bytes() == b" good or bad"
@@ -260,7 +260,7 @@ def test_the_verb_writes_every_form(study: Path, here: Path, ask: Ask) -> None:
     )
 
 
-def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
+def test_invalid_export_requests_are_refused(study: Path, here: Path) -> None:
     with pytest.raises(RequestError, match="is after the input"):
         export(PromptRef(run=here / "last", optimizer="soft"), "peft", "out")
     with pytest.raises(RequestError, match="the empty prompt needs no adapter"):
@@ -275,8 +275,8 @@ def test_requests_that_cannot_be_met(study: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["peft", "text", "json"])
-def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) -> None:
-    """Its front matter holds the results; its base model is only what the hub can know."""
+def test_the_hub_can_read_the_model_card(form: str, study: Path, here: Path) -> None:
+    """The front matter contains the results, and a base model only if it can be on the hub."""
     folder = export(PromptRef(run=study, optimizer="soft"), form, here / "out")
     card = ModelCard.load(folder / "README.md")
     point = PromptRef(run=study, optimizer="soft").point
@@ -291,8 +291,8 @@ def test_the_card_is_one_that_the_hub_reads(form: str, study: Path, here: Path) 
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "lone surrogate"])
-def test_hostile_prompts_are_text_on_the_card(name: str, study: Path) -> None:
-    """Fences, headings, front matter and signs that steer a terminal stand in a block of code that they cannot end."""
+def test_hostile_prompts_are_escaped_on_the_model_card(name: str, study: Path) -> None:
+    """Fences, headings, front matter and control characters stay inside a code block."""
     point = PromptRef(run=study, optimizer="manual").point
     assert point is not None
     text = f"````\n# not a heading\n---\n{HOSTILE[name]}"

@@ -1,4 +1,4 @@
-"""Wrong requests and wrong files, a row each: status 2, one line that says what is wrong and what to do, nothing written."""
+"""Wrong requests and wrong files: status 2, one line with the error and what to do, and nothing is written."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
 
 
 class Wrong(NamedTuple):
-    """A command, what its line must match (in any case of letters), and the files that lie beside those of `given`."""
+    """A command, the pattern of its error line (case is ignored), and files in addition to those of `given`."""
 
     command: str
     says: str
@@ -423,7 +423,7 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
     "json, empty": ("x.json", "", r"x\.json:1: not JSON"),
     "json, label null": ("x.json", '[{"text": "a",\n "label": null}]', r"x\.json:1: label is not a text but None"),
 }
-"""Name -> file, what it holds, and what is said of it as the data of a task."""
+"""By name: the file, its contents, and the error for it as the data of a task."""
 
 FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
     "two files of a part": ({"d/dev.tsv": "", "d/validation.csv": ""}, r"contains both dev\.tsv and validation\.csv; keep one"),
@@ -436,7 +436,7 @@ FOLDERS: dict[str, tuple[dict[str, str | bytes], str]] = {
         "split '3': the published split has no dev and no test",
     ),
 }
-"""Name -> files in a folder, and what is said of it."""
+"""By name: the files in a folder, and the error for it."""
 
 STUDIES = {
     "of another request": Wrong(f"{GOOD} --seeds 4 --out study", "holds another study .*seeds.*; choose another --out"),
@@ -640,7 +640,7 @@ WRONG: dict[str, Wrong] = {
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, a task, a study of both, and their damaged copies."""
+    """A tiny model, a task, a study of both, and damaged copies of them."""
     folder = tmp_path_factory.mktemp("given")
     save_tiny(folder / "tiny")
     write_jsonl(tiny_task(), folder / "mood.jsonl")
@@ -666,7 +666,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def lay_out(folder: Path, given: Path, files: Mapping[str, str | bytes]) -> None:
-    """What is shared and a row's own files, in one folder."""
+    """Put the shared files and the files of a row into one folder."""
     for shared in given.iterdir():
         (folder / shared.name).symlink_to(shared)
     for name, content in files.items():
@@ -675,15 +675,15 @@ def lay_out(folder: Path, given: Path, files: Mapping[str, str | bytes]) -> None
 
 
 def check(row: Wrong, status: int, out: str, err: str) -> None:
-    """The promise: status 2 and one line, which says what the row says."""
+    """Check that the status is 2 and that stderr is one line that matches the row."""
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith("hardprompt: ") and "Traceback" not in err
     assert re.search(row.says, err, re.IGNORECASE), err
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_one_line(name: str, given: Path, here: Path, ask: Ask) -> None:
-    """Status 2, one line on stderr, nothing on stdout, no traceback, and no file made or changed."""
+def test_wrong_requests_are_refused_in_one_line(name: str, given: Path, here: Path, ask: Ask) -> None:
+    """The status is 2, stderr has one line, stdout is empty, and no file is created or changed."""
     row = WRONG[name]
     lay_out(here, given, row.files)
     before = contents(here)
@@ -692,7 +692,7 @@ def test_what_is_wrong_is_one_line(name: str, given: Path, here: Path, ask: Ask)
 
 
 @pytest.mark.parametrize("name", ["command: not UTF-8", "task: name", "study: of another request"])
-def test_the_console_script_answers_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
+def test_the_console_script_refuses_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
     """The installed script itself."""
     row = WRONG[name]
     lay_out(tmp_path, given, row.files)
@@ -704,8 +704,8 @@ def test_the_console_script_answers_in_one_line(name: str, given: Path, tmp_path
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_nothing_is_wrong_with_what_the_rows_change(given: Path, here: Path, ask: Ask) -> None:
-    """The requests and files that the rows spoil in one place are themselves fine."""
+def test_the_unchanged_requests_and_files_are_valid(given: Path, here: Path, ask: Ask) -> None:
+    """The requests and files that each row changes in one place are valid themselves."""
     lay_out(here, given, FEW | {"own/task.yaml": YAML, "own/data.csv": CSV})
     words = "--label-words negative=bad,positive=good"
     for fine in (f"{SST2} few {words} --out a", f"{WORDS} --task own --out b", f"{WORDS} --out c", f"{STUDY} --out study"):
@@ -718,7 +718,7 @@ def test_nothing_is_wrong_with_what_the_rows_change(given: Path, here: Path, ask
 
 
 def test_validate_has_a_line_for_each_error(given: Path, here: Path, ask: Ask) -> None:
-    """It says everything at once, on stdout and with status 2; the rest is in test_own.py."""
+    """`validate` reports all errors at once on stdout, with status 2; test_custom_task.py has more tests."""
     wrong = YAML.replace("template", "templat")
     lay_out(here, given, {"own/task.yaml": wrong, "own/data.csv": CSV + "x,neutral\n,positive\n"})
     status, out, err = ask(["validate", "own"])

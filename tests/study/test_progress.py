@@ -1,4 +1,4 @@
-"""What people see while studies run: the pace by hand, the moving picture on a terminal, plain lines elsewhere, TensorBoard."""
+"""Progress of studies: the remaining time, the display on a terminal, plain lines without a terminal, and TensorBoard."""
 
 import io
 from pathlib import Path
@@ -34,8 +34,8 @@ def point(tokens: int, accuracy: float = 0.5, text: str = "some words") -> dict[
     }
 
 
-def test_the_time_left_is_that_of_runs_like_these() -> None:
-    """Known by optimizer: two slow runs of 10 s, half of one done; two fast ones of 2 s; one unknown at the mean of both."""
+def test_the_remaining_time_is_estimated_by_optimizer() -> None:
+    """Two slow runs take 10 s, one of them half done, two fast runs take 2 s, and an unknown run takes the mean of both."""
     pace = Eta()
     pace.planned([job(name, seed) for seed in (0, 1, 2) for name in ("slow", "fast")] + [job("new")])
     assert pace.seconds_left(0.0) is None and pace.tokens_per_second(0.0) == 0
@@ -55,7 +55,7 @@ def test_the_time_left_is_that_of_runs_like_these() -> None:
 
 
 def shown(terminal: bool) -> tuple[str, str]:
-    """What two studies print, one run of the second still at work; and what the picture shows then."""
+    """The output of two studies while one run of the second is in progress, and the contents of the display."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
     display = LiveDisplay(console)
     with display:
@@ -77,16 +77,16 @@ def shown(terminal: bool) -> tuple[str, str]:
     return console.file.getvalue(), picture.file.getvalue()
 
 
-def test_a_picture_on_a_terminal() -> None:
-    """Runs done, time left, the run at work with its best on dev, and the best text of each optimizer of the study at work."""
+def test_the_progress_display_on_a_terminal() -> None:
+    """It shows finished runs, remaining time, the current run with its best value on dev, and each optimizer's best text."""
     _, picture = shown(terminal=True)
     assert "6/7 runs" in picture and " left" in picture and "LM tokens/s" in picture
     assert "other rl w=0 seed 0" in picture and "dev 0.125" in picture
     assert "best text on dev, other: pez 0.625" in picture
 
 
-def test_plain_lines_elsewhere() -> None:
-    """One line a run and nothing that moves; what stands in them is no markup."""
+def test_progress_without_a_terminal_is_one_line_per_run() -> None:
+    """There is one line per run, without cursor movements, and texts are not interpreted as markup."""
     said, _ = shown(terminal=False)
     lines = said.splitlines()
     assert lines[:2] == ["7 runs in out, 3 of them already recorded", "[bold] is no markup"] and len(lines) == 5
@@ -95,8 +95,8 @@ def test_plain_lines_elsewhere() -> None:
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_curves_for_tensorboard(tmp_path: Path) -> None:
-    """A folder for each run, with its best on dev against its LM tokens and what it came to on test."""
+def test_learning_curves_are_written_for_tensorboard(tmp_path: Path) -> None:
+    """Each run has a folder with its best value on dev by LM tokens and its result on test."""
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,4 +1,4 @@
-"""Any number of models judge the readability of a prompt's text: each by itself, in the order given, and told apart."""
+"""Any number of reader models measure the readability of a text; each has its own values, in the given order."""
 
 import json
 import re
@@ -38,7 +38,7 @@ task = Task(name="words", template=Template("{prompt} : {input}"), train=example
 
 
 def by_hand(reader: FrozenLM, text: str, own: float | None) -> Point:
-    """What a reader should be recorded to say of a text that fits it, with the task LM's own nats per character."""
+    """The expected values of a reader for a text that fits its context, with the task LM's nats per character."""
     ids = reader.encode(text)
     said = scrutability(reader, ids, text)
     read = said["nats_per_character"]
@@ -48,7 +48,7 @@ def by_hand(reader: FrozenLM, text: str, own: float | None) -> Point:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A task, a tiny model, two readers of other families, and another folder called as the first reader's."""
+    """A task, a tiny model, two readers of other families, and another folder with the name of the first reader's."""
     base = tmp_path_factory.mktemp("readers")
     (base / "words.py").write_text(TASK, encoding="utf-8")
     for name, family in (("tiny", "gpt2"), ("one", "llama"), ("two", "no-bos"), ("other/one", "gpt2")):
@@ -72,18 +72,18 @@ def study(base: Path) -> Path:
 
 
 def answer(*words: object) -> Any:
-    """What a command prints as JSON."""
+    """The JSON answer of a command."""
     done = CliRunner().invoke(cli.app, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
-# What they say
+# Values of readers
 
 
 @pytest.mark.parametrize("families", [("llama", "no-bos"), ("no-bos", "llama"), ("llama",), ()])
-def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
-    """An entry per reader in the order given, each as by hand; the keys of one reader are the first one's, null without any."""
+def test_each_reader_has_its_own_values(families: tuple[str, ...]) -> None:
+    """There is an entry per reader in the given order. The keys of a single reader are those of the first one, or null."""
     readers = [tiny_lm(family) for family in families]
     problem = Problem(tiny_task(), tiny_lm("gpt2"))
     point = measure(problem, run_optimizer(load_optimizer("manual"), problem), readers)
@@ -100,8 +100,8 @@ def test_each_reader_says_its_own(families: tuple[str, ...]) -> None:
     assert evaluate(text, problem.task, problem.lm, readers=readers)["readers"] == point["readers"]
 
 
-def test_readers_tokenize_the_text_afresh() -> None:
-    """Ids that no text of theirs has are read as their text, by every reader and never as ids."""
+def test_readers_tokenize_the_text_themselves() -> None:
+    """Every reader reads the text of the ids, and never the ids themselves."""
     lm, readers = tiny_lm("gpt2"), [tiny_lm("llama"), tiny_lm("no-bos")]
     letters = lm.tokenizer.convert_tokens_to_ids(list("good"))
     found = evaluate(letters, tiny_task(), lm, readers=readers)
@@ -111,8 +111,8 @@ def test_readers_tokenize_the_text_afresh() -> None:
 
 
 @pytest.mark.parametrize(("family", "room"), [("gpt2", 63), ("llama", 63), ("no-bos", 64)])
-def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, microworld: FrozenLM) -> None:
-    """Of 64 positions one is the start token's, where there is one; of a text beyond, only its tokens are counted."""
+def test_texts_longer_than_the_context_have_no_values(family: str, room: int, microworld: FrozenLM) -> None:
+    """A start token takes one of the 64 positions. For a longer text only the number of tokens is recorded."""
     reader, task = tiny_lm(family), load_task("category")
     blank = len(reader.encode("q")) - 1  # every letter is a token here, and sentencepiece puts a blank before them
     fits, beyond = ("q" * (tokens - blank) for tokens in (room, room + 1))
@@ -125,8 +125,8 @@ def test_what_is_longer_than_a_context_is_not_read(family: str, room: int, micro
     assert unread["reader_log_perplexity"] is None and unread["reader_nats_per_character"] is None
 
 
-def test_no_text_is_not_read() -> None:
-    """Of the empty prompt there is nothing to say, nor, without a start token, of a single token."""
+def test_an_empty_text_has_no_values() -> None:
+    """The empty prompt has no values, and a single token has none without a start token."""
     lm, reader = tiny_lm("gpt2"), tiny_lm("no-bos")
     for text, tokens in (("", 0), ("q", 1)):
         found = evaluate(text, tiny_task(), lm, readers=[reader])
@@ -137,7 +137,7 @@ def test_no_text_is_not_read() -> None:
 
 
 def test_a_study_keeps_its_readers(base: Path, study: Path) -> None:
-    """The request names them in order, every line has both, the page shows both, and its command names both."""
+    """The request, every line of the record, the page and its rerun command have both readers in order."""
     store = Store(study)
     assert recorded_request(store.study).readers == (str(base / "one"), str(base / "two"))
     empty, manual = store.points()
@@ -152,8 +152,8 @@ def test_a_study_keeps_its_readers(base: Path, study: Path) -> None:
     assert {"readers.one.tokens", "readers.two.log_perplexity"} <= set(load_points(study).columns)
 
 
-def test_the_embedded_model_has_its_reader_unless_others_are_named(base: Path) -> None:
-    """Others take its place; a model without a reader of its own has none."""
+def test_the_embedded_model_has_a_default_reader(base: Path) -> None:
+    """Given readers replace the default. Other models have no default reader."""
     assert answer("evaluate", "--text", "x", "--device", "cpu")["reader"] == "microworld-reader"
     named = answer("evaluate", "--text", "x", "--device", "cpu", "--reader", base / "two", "--reader", base / "one")
     assert (named["reader"], list(named["readers"])) == ("two", ["two", "one"])
@@ -164,8 +164,8 @@ def test_the_embedded_model_has_its_reader_unless_others_are_named(base: Path) -
     assert list(once["readers"]) == ["one", "two"]
 
 
-def test_a_run_is_read_by_the_readers_of_its_study(base: Path, study: Path) -> None:
-    """Unless others are named; and one that becomes the model itself is none of them any more."""
+def test_evaluating_a_run_uses_the_readers_of_its_study(base: Path, study: Path) -> None:
+    """Given readers replace those of the study, and the evaluated model itself is not one of its readers."""
     run = ("evaluate", "--run", study, "--optimizer", "manual")
     assert list(answer(*run)["readers"]) == ["one", "two"]
     assert list(answer(*run, "--reader", base / "other" / "one")["readers"]) == ["one"]
@@ -174,7 +174,7 @@ def test_a_run_is_read_by_the_readers_of_its_study(base: Path, study: Path) -> N
 
 
 def test_evaluate_prints_every_reader(base: Path) -> None:
-    """For people: each measure of each reader with its unit, and none twice."""
+    """The table has each measure of each reader once, with its unit."""
     words = ["evaluate", "--text", "good or bad", "--reader", str(base / "one"), "--reader", str(base / "two")]
     shown = CliRunner().invoke(cli.app, words).stdout
     for name in ("one", "two"):
@@ -184,7 +184,7 @@ def test_evaluate_prints_every_reader(base: Path) -> None:
     assert "reader_log_perplexity" not in shown
 
 
-# What is refused
+# Refused requests
 
 REFUSED = {
     "twice": (["@/one", "@/one"], "readers '.*one' and '.*one' are the same model; name it once"),
@@ -199,7 +199,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("verb", [("compare", "--out", "record"), ("optimize", "manual"), ("evaluate", "--text", "x")])
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_reader_is_one_line(
+def test_a_wrong_reader_is_refused_in_one_line(
     case: str,
     verb: tuple[str, ...],
     base: Path,
@@ -221,7 +221,7 @@ def test_a_wrong_reader_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None:
+def test_the_folder_of_the_embedded_model_is_recognized(microworld: FrozenLM) -> None:
     for name in ("microworld", str(EMBEDDED["microworld"])):
         with pytest.raises(RequestError, match="is the task model"):
             load_readers(StudyRequest.make(readers=(name,)))
@@ -229,14 +229,14 @@ def test_the_embedded_model_is_known_by_its_folder(microworld: FrozenLM) -> None
         load_readers(StudyRequest.make(readers=("microworld-reader", str(EMBEDDED["microworld-reader"]))))
 
 
-def test_readers_of_one_name_are_refused_in_python() -> None:
+def test_readers_with_the_same_name_are_refused_in_python() -> None:
     """The record would hold only one of them."""
     with pytest.raises(RequestError, match="two of the readers are called 'tiny-llama'"):
         evaluate("x", tiny_task(), tiny_lm("gpt2"), readers=[tiny_lm("llama"), tiny_lm("no-bos"), tiny_lm("llama")])
 
 
-def test_a_study_of_before_there_were_several_is_refused(study: Path, tmp_path: Path) -> None:
-    """Its `reader` is a field that this version does not write."""
+def test_a_study_with_the_old_reader_field_is_refused(study: Path, tmp_path: Path) -> None:
+    """The old field `reader` is not a field of this version."""
     asked = Store(study).study
     asked["request"]["reader"] = asked["request"].pop("readers")[0]
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Recipes: what a file asks for is planned without running anything, and runs the same in one process as in several."""
+"""Recipes: a file is planned without running anything, and one or several processes give the same results."""
 
 import json
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def in_one(base: Path) -> Path:
-    """The folder of its studies, made in this process."""
+    """The folder of the recipe's studies, run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
         hardprompt.run(base / "r.yaml", base / "in-one", jobs=1)
@@ -79,18 +79,18 @@ def in_one(base: Path) -> Path:
 
 
 def results(folder: Path) -> dict[str, list[Any]]:
-    """Every recorded value but the seconds, in the order of the plan."""
+    """Every recorded value except the seconds, in the order of the plan."""
     found = {}
     for file in sorted(folder.glob("*/study.yaml")):
         found[file.parent.name] = [{**point, "seconds": 0} for point in Store(file.parent).points()]
     return found
 
 
-# What a recipe asks for
+# Planned studies
 
 
 def test_every_task_with_every_model(planned: Callable[..., list[PlannedStudy]]) -> None:
-    """A request for each pair; a task's or model's own fields come before those of the recipe, the preset's come last."""
+    """There is a request for each pair. Fields of a task or model replace those of the recipe, which replace the preset's."""
     requests = [study.request for study in planned(BASE)]
     assert [(r.task, r.lm) for r in requests] == [
         ("category", "microworld"), ("category", "other"), ("sst2", "microworld"), ("sst2", "other")
@@ -103,7 +103,7 @@ def test_every_task_with_every_model(planned: Callable[..., list[PlannedStudy]])
 
 
 def test_variants_replace_what_they_name(planned: Callable[..., list[PlannedStudy]]) -> None:
-    """Each variant is planned in full; null is no budget; options go with the optimizers that are left out."""
+    """Each variant is planned with all studies, null removes the budget, and options of excluded optimizers are dropped."""
     studies = planned(BASE + TWO)
     assert [study.variant for study in studies] == ["long"] * 4 + ["few"] * 2
     assert {study.request.lm_tokens for study in studies[:4]} == {None}
@@ -111,7 +111,7 @@ def test_variants_replace_what_they_name(planned: Callable[..., list[PlannedStud
     assert (few.task, few.optimizers, few.lm_tokens, few.options) == ("plural", ("empty", "pez"), 5000, {"pez": {"steps": "7"}})
 
 
-def test_overrides_come_last(planned: Callable[..., list[PlannedStudy]]) -> None:
+def test_overrides_take_precedence(planned: Callable[..., list[PlannedStudy]]) -> None:
     """`-o` reaches lists, options, entries and variants."""
     given = ("seeds=3,4", "pez.steps=9", "tasks.0.splits=x", "studies.few.weights=0.5", "models=microworld", "lm_tokens=null")
     studies = planned(BASE + TWO, *given)
@@ -120,8 +120,8 @@ def test_overrides_come_last(planned: Callable[..., list[PlannedStudy]]) -> None
     assert last.weights == (0.5,) and len(studies) == 3
 
 
-def test_every_field_of_a_request_has_its_place() -> None:
-    """Nothing that a study can be asked for is left out of recipes, and each field says what it is."""
+def test_every_field_of_a_request_is_a_field_of_a_recipe() -> None:
+    """Recipes have every field of a study's request, and each field has a description."""
     schema = RecipeFile.model_json_schema()
     parts = [schema, *(schema["$defs"][name] for name in ("TaskEntry", "ModelEntry", "Variant"))]
     said = {name: field for part in parts for name, field in part["properties"].items()}
@@ -134,8 +134,8 @@ def test_the_default_memory_is_that_of_load_lm() -> None:
     assert StudyRequest().memory == BUDGET
 
 
-def test_a_recipe_is_kept_as_it_is_read(tmp_path: Path) -> None:
-    """What is kept beside the record plans the same studies, with what was overridden."""
+def test_the_saved_recipe_plans_the_same_studies(tmp_path: Path) -> None:
+    """The recipe that is saved with the record includes the overrides and plans the same studies."""
     (tmp_path / "r.yaml").write_text(BASE + TWO, encoding="utf-8")
     recipe = read_recipe(tmp_path / "r.yaml", ["seeds=7", "lm_tokens=null"])
     (tmp_path / "kept.yaml").write_text(recipe.as_yaml(), encoding="utf-8")
@@ -145,7 +145,7 @@ def test_a_recipe_is_kept_as_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.name)
 def test_published_recipes_can_be_run(file: Path) -> None:
-    """Each fits the schema, says its minutes, and asks for tasks, optimizers and options that there are."""
+    """Each recipe fits the schema, states its run time, and names existing tasks, optimizers and options."""
     said = yaml.safe_load(file.read_text(encoding="utf-8"))
     jsonschema.validate(said, recipe_schema())
     assert said["minutes"] > 0 and said["about"]
@@ -154,8 +154,8 @@ def test_published_recipes_can_be_run(file: Path) -> None:
         load_tasks(study.request)
 
 
-def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
-    """It is a valid JSON schema; wrong names, types and options of installed optimizers do not fit it."""
+def test_the_schema_is_valid_and_refuses_bad_recipes() -> None:
+    """The schema is a valid JSON schema and refuses wrong names, types and options of installed optimizers."""
     schema = recipe_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(BASE + TWO), schema)
@@ -175,7 +175,7 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
             jsonschema.validate(wrong, schema)
 
 
-# What is wrong
+# Errors in recipes
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,10 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses() -> None:
         ("a: !!python/object/apply:os.system [ls]\n", "r.yaml:1: .*tags are not allowed"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(text: str, says: str, planned: Callable[..., list[PlannedStudy]]) -> None:
-    """One line: the place, what was expected, and the nearest known name."""
+def test_errors_of_a_recipe_are_reported_with_their_line(
+    text: str, says: str, planned: Callable[..., list[PlannedStudy]]
+) -> None:
+    """The error has one line with the place, the expected value and the nearest known name."""
     with pytest.raises(RequestError, match=says) as error:
         planned(text)
     assert "\n" not in str(error.value)
@@ -224,7 +226,7 @@ def test_what_is_wrong_is_said_with_its_line(text: str, says: str, planned: Call
         ("tasks.0.dta=x", "-o tasks.0.dta=x: no field 'dta'; did you mean 'data'"),
     ],
 )
-def test_a_wrong_override_is_named(override: str, says: str, planned: Callable[..., list[PlannedStudy]]) -> None:
+def test_a_wrong_override_is_reported(override: str, says: str, planned: Callable[..., list[PlannedStudy]]) -> None:
     with pytest.raises(RequestError, match=says):
         planned(BASE, override)
 
@@ -240,14 +242,16 @@ def test_a_wrong_override_is_named(override: str, says: str, planned: Callable[.
     ],
 )
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_what_cannot_run_is_said_before_anything_does(override: str, says: str, jobs: int, base: Path, tmp_path: Path) -> None:
-    """Names that nothing answers to are refused with their place, by every engine, and no folder is made."""
+def test_a_recipe_that_cannot_run_is_refused_before_it_starts(
+    override: str, says: str, jobs: int, base: Path, tmp_path: Path
+) -> None:
+    """Unknown names are refused with their place by every engine, and no folder is created."""
     with pytest.raises(RequestError, match=says):
         hardprompt.run(read_recipe(base / "r.yaml", [override]), tmp_path / "out", jobs=jobs)
     assert not (tmp_path / "out").exists()
 
 
-def test_two_studies_of_one_folder_are_refused(base: Path, tmp_path: Path) -> None:
+def test_two_studies_with_the_same_folder_are_refused(base: Path, tmp_path: Path) -> None:
     """The same task named twice cannot share a record."""
     said = yaml.safe_load((base / "r.yaml").read_text(encoding="utf-8"))
     (tmp_path / "r.yaml").write_text(json.dumps(said | {"tasks": said["tasks"] * 2}), encoding="utf-8")
@@ -264,7 +268,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(said=st.dictionaries(KEYS, VALUES, max_size=5), noise=st.text(max_size=8), at=st.integers(0, 200))
-def test_whatever_stands_in_a_recipe_is_read_or_refused_in_one_line(
+def test_any_recipe_is_read_or_refused_in_one_line(
     said: dict[str, Any], noise: str, at: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Any YAML, with any noise in it: studies, or one line that begins with the file."""
@@ -282,8 +286,8 @@ def test_whatever_stands_in_a_recipe_is_read_or_refused_in_one_line(
 # Running
 
 
-def test_its_studies_are_those_of_compare(base: Path, in_one: Path, tmp_path: Path, no_plot: None) -> None:
-    """A folder for each study, with the same points as `compare` makes of the same request."""
+def test_a_recipe_gives_the_same_points_as_compare(base: Path, in_one: Path, tmp_path: Path, no_plot: None) -> None:
+    """Each study has a folder with the same points as `compare` gives for the same request."""
     assert sorted(path.name for path in in_one.iterdir()) == ["mood-tiny-one", "mood-tiny-other", "recipe.yaml"]
     for study in planned_studies(read_recipe(base / "r.yaml")):
         compare(study.request, tmp_path / f"mood-tiny-{study.variant}")
@@ -291,8 +295,8 @@ def test_its_studies_are_those_of_compare(base: Path, in_one: Path, tmp_path: Pa
     assert {name: len(points) for name, points in results(in_one).items()} == {"mood-tiny-one": 12, "mood-tiny-other": 2}
 
 
-def test_what_an_optimizer_prints_is_no_answer(base: Path, tmp_path: Path, no_plot: None, ask: Ask) -> None:
-    """With `--json` stdout is JSON and nothing else."""
+def test_the_output_of_an_optimizer_is_not_in_the_json_answer(base: Path, tmp_path: Path, no_plot: None, ask: Ask) -> None:
+    """With `--json` stdout contains only the JSON."""
     (tmp_path / "mine.py").write_text(
         "import hardprompt\n\n\nclass Options(hardprompt.Config):\n    pass\n\n\n"
         "@hardprompt.optimizer('loud', config=Options, uses_weight=False)\ndef loud(problem, config):\n    'Talks.'\n"
@@ -304,8 +308,8 @@ def test_what_an_optimizer_prints_is_no_answer(base: Path, tmp_path: Path, no_pl
     assert "not JSON" in said
 
 
-def test_other_threads_are_noted(base: Path, tmp_path: Path, no_plot: None) -> None:
-    """A study that goes on with another number than it was begun with may differ in its last bits, and says so."""
+def test_another_number_of_threads_gives_a_warning(base: Path, tmp_path: Path, no_plot: None) -> None:
+    """A study that resumes with another number of threads may differ in its last bits, and a warning tells this."""
     notes: list[str] = []
 
     class Watch(SilentListener):
@@ -322,8 +326,8 @@ def test_other_threads_are_noted(base: Path, tmp_path: Path, no_plot: None) -> N
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_several_processes_make_the_same_points(base: Path, in_one: Path, tmp_path: Path) -> None:
-    """Bit for bit, whichever process made which; the vectors of soft prompts and what follows from the points too."""
+def test_several_processes_give_the_same_points(base: Path, in_one: Path, tmp_path: Path) -> None:
+    """Points, vectors of soft prompts and derived files are equal bit for bit, whichever process ran which run."""
     hardprompt.run(base / "r.yaml", tmp_path / "out", jobs=3)
     assert results(tmp_path / "out") == results(in_one)
     for file in in_one.rglob("*"):
@@ -332,8 +336,8 @@ def test_several_processes_make_the_same_points(base: Path, in_one: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_what_is_recorded_is_not_made_again(base: Path, in_one: Path) -> None:
-    """The same recipe again makes nothing; another one in the same folder is refused, and nothing changes."""
+def test_recorded_runs_are_not_repeated(base: Path, in_one: Path) -> None:
+    """The same recipe runs nothing again. A different recipe in the same folder is refused, and nothing changes."""
 
     class Watch(SilentListener):
         jobs: Any = None
@@ -349,8 +353,8 @@ def test_what_is_recorded_is_not_made_again(base: Path, in_one: Path) -> None:
     assert results(in_one) == before
 
 
-def test_the_verb_answers_people_and_scripts(base: Path, here: Path, ask: Ask, no_plot: None) -> None:
-    """A table for each study, or one JSON object; the default folder is named after the recipe."""
+def test_the_run_command_prints_a_table_or_json(base: Path, here: Path, ask: Ask, no_plot: None) -> None:
+    """It prints a table for each study or one JSON object. The default folder is named after the recipe."""
     few = [str(base / "r.yaml"), "--jobs", "1", "-o", "studies.one.optimizers=empty,manual", "-o", "seeds=0"]
     status, out, err = ask(["run", *few])
     assert (status, err) == (0, "") and out.count("mood on tiny") == 2 and "6 runs in hardprompt-out/r" not in out
@@ -364,13 +368,13 @@ def test_the_verb_answers_people_and_scripts(base: Path, here: Path, ask: Ask, n
     ]
 
 
-def test_the_verb_prints_the_schema(here: Path, ask: Ask) -> None:
-    """`run --schema` is what the reader was made from."""
+def test_the_run_command_prints_the_schema(here: Path, ask: Ask) -> None:
+    """`run --schema` prints the schema of the recipe fields."""
     status, out, err = ask(["run", "--schema"])
     assert (status, err) == (0, "") and json.loads(out) == json.loads(json.dumps(recipe_schema()))
 
 
-# How many processes
+# Number of processes
 
 
 def opened(device: str | None = None, memory: str = "1GB", weights: int = 0) -> StudyInfo:
@@ -396,9 +400,9 @@ GB = 1 << 30
         (4, MachineResources(8, 100 * GB, ("0", "1")), [opened("cuda:1")], 1, 1, "names a GPU by its number"),
     ],
 )  # fmt: skip
-def test_as_many_processes_as_there_is_room_for(
+def test_the_number_of_processes_fits_cores_and_memory(
     asked: int | None, machine: MachineResources, studies: list[StudyInfo], threads: int, count: int, says: str
 ) -> None:
-    """By cores, by memory with the weights and the whole budget of each, by GPUs; never more than there are runs, 20 here."""
+    """Limits are the cores, the memory for weights and budget of each process, the GPUs, and the number of runs, here 20."""
     found, why = process_count(asked, machine, studies, 20, threads)
     assert found == count and (says in why if says else why == "")

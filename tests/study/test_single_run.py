@@ -18,8 +18,8 @@ def ids_of(result: hp.PromptResult) -> list[tuple[int, ...]]:
     return [candidate.prompt.ids for candidate in result.candidates if isinstance(candidate.prompt, hp.HardPrompt)]
 
 
-def test_the_result_is_that_of_the_single_steps(microworld: hp.FrozenLM) -> None:
-    """Arguments of the run and options of the optimizer are told apart by their names."""
+def test_the_result_agrees_with_the_single_steps(microworld: hp.FrozenLM) -> None:
+    """Arguments of the run and options of the optimizer are distinguished by their names."""
     result = hp.optimize(
         "plural", "microworld", "pez", weight=0.1, seed=3, prompt_length=3, steps=6, batch_size=4, device="cpu"
     )
@@ -33,8 +33,8 @@ def test_the_result_is_that_of_the_single_steps(microworld: hp.FrozenLM) -> None
 @pytest.mark.parametrize(
     ("family", "kind"), [("gpt2", AutoModelForCausalLM), ("llama", AutoModelForCausalLM), ("roberta", AutoModelForMaskedLM)]
 )
-def test_a_live_model_is_left_as_it_was(tmp_path: Path, family: str, kind: Any) -> None:
-    """The same result as from its folder; training mode and gradients are restored, also after an error."""
+def test_a_given_model_is_unchanged_after_the_run(tmp_path: Path, family: str, kind: Any) -> None:
+    """The result equals that from the model's folder. Training mode and gradients are restored, also after an error."""
     folder = save_tiny(tmp_path / "tiny", family)
     model, tokenizer = kind.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     model.train()

@@ -1,4 +1,4 @@
-"""A study leaves a complete record, goes on where it stopped, and never touches what is not its own."""
+"""A study writes a complete record, resumes where it stopped, and does not change other files."""
 
 import json
 import math
@@ -91,7 +91,7 @@ def words(split):
 
 
 class Watch:
-    """A listener that remembers what it was told, and interrupts where it is asked to."""
+    """A listener that stores its calls and interrupts at a given one."""
 
     def __init__(self, finished: int | None = None, advanced: int | None = None) -> None:
         self.started_runs: list[Run] = []
@@ -131,7 +131,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def reader(model: str) -> str:
-    """Another one's, to judge readability."""
+    """The folder of a tiny reader."""
     return str(save_tiny(Path(model).with_name("reader"), "no-bos"))
 
 
@@ -150,7 +150,7 @@ def jsonl(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def request_of(model: str, reader: str, jsonl: str) -> Callable[..., StudyRequest]:
-    """Makes a request on the jsonl task: all optimizers, two weights, two seeds, a few steps each."""
+    """A function that makes a request on the jsonl task: all optimizers, two weights, two seeds, a few steps each."""
 
     def make(**fields: Any) -> StudyRequest:
         optimizers = fields.get("optimizers", OPTIMIZERS)
@@ -198,23 +198,23 @@ def study(request: pytest.FixtureRequest) -> Path:
 
 
 def lines(folder: Path) -> list[Point]:
-    """Every line of the record as it stands in the file."""
+    """Every line of the record as it is in the file."""
     return [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").split("\n") if line]
 
 
 def results(folder: Path) -> dict[tuple[Any, ...], Point]:
-    """Every recorded value but the seconds, by run: what must not depend on how a study came about."""
+    """Every recorded value except the seconds, by run: these do not depend on how a study was run."""
     kept = [{key: value for key, value in point.items() if key != "seconds"} for point in Store(folder).points()]
     return {(p["optimizer"], p["split"], p["seed"], p["weight"]): p for p in kept}
 
 
 def on_disk(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Bytes and time of change of everything in a folder."""
+    """The contents and modification times of all files in a folder."""
     return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 def user_file(folder: Path, body: str, config: str = "pass") -> str:
-    """An optimizer `mine` in a file of its own; the reference to it."""
+    """Write an optimizer `mine` to a file; returns the reference to it."""
     file = folder / "mine.py"
     file.write_text(
         "from pathlib import Path\n"
@@ -228,27 +228,27 @@ def user_file(folder: Path, body: str, config: str = "pass") -> str:
     return f"{file}:mine"
 
 
-# What a study leaves behind
+# Contents of a study
 
 
-def test_a_study_leaves_its_files(study: Path) -> None:
-    """The folder holds the six files of the record, each readable as what its ending says, and nothing else."""
+def test_a_study_writes_its_files(study: Path) -> None:
+    """The folder holds exactly the six files of a study, each in the format of its suffix."""
     assert {file.name for file in study.iterdir()} == FILES | {"soft"}
     assert (study / "tradeoff.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert ElementTree.parse(study / "tradeoff.svg").getroot().tag.endswith("svg")
     assert (study / "points.jsonl").read_bytes().endswith(b"\n")
 
 
-def test_study_yaml_says_what_was_asked(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
-    """study.yaml gives the request back as it was made, with the versions that a result depends on."""
+def test_study_yaml_holds_the_request(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+    """study.yaml holds the original request, and the versions that a result depends on."""
     said = yaml.safe_load((of_jsonl / "study.yaml").read_text(encoding="utf-8"))
     assert StudyRequest(**said["request"] | {"options": {}}) == request_of(options={})
     assert {"python", "hardprompt", "torch", "transformers"} <= set(said["versions"])
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_line_has_the_key(study: Path, key: str) -> None:
-    """Every finished run has every key of the design's table, of its kind, and no number that is not finite."""
+def test_every_point_has_the_documented_key(study: Path, key: str) -> None:
+    """Every finished run has every key of the design's table with its type, and all numbers are finite."""
     for point in lines(study):
         value = point[key]
         assert isinstance(value, KEYS[key]), point["optimizer"]
@@ -257,8 +257,8 @@ def test_every_line_has_the_key(study: Path, key: str) -> None:
             assert 0 <= value <= 1
 
 
-def test_every_planned_run_is_there_once(study: Path) -> None:
-    """Each optimizer x weight x split x seed of the plan is one line, the baselines with no prompt, a person's and random."""
+def test_every_planned_run_is_recorded_once(study: Path) -> None:
+    """Each combination of optimizer, weight, split and seed is one line, also for `empty`, `manual` and `random`."""
     request = StudyRequest(**yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["request"])
     planned = list(plan(request, load_optimizers(request)))
     points = lines(study)
@@ -275,8 +275,8 @@ def test_every_planned_run_is_there_once(study: Path) -> None:
     }
 
 
-def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
-    """What `ls metrics` names is in the line of a soft prompt, and a hard prompt's gaps are null with a reason, not zero."""
+def test_every_listed_metric_is_recorded(study: Path) -> None:
+    """A soft prompt's line has every metric of `ls metrics`. A hard prompt's gaps are null with a reason."""
     points = lines(study)
     [soft, *_] = [p for p in points if p["optimizer"] == "soft"]
     for entry in list_metrics():
@@ -293,7 +293,7 @@ def test_metrics_of_the_listing_are_in_the_record(study: Path) -> None:
         assert set(values.values()) == {None}
 
 
-def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> None:
+def test_recorded_scores_agree_with_scoring_again(of_jsonl: Path, model: str) -> None:
     """Scoring the recorded ids and the recorded text again gives the recorded test values."""
     lm, task = load_lm(model, "cpu"), tiny_task()
     test = Scorer(lm, task, task.test)
@@ -305,8 +305,8 @@ def test_recorded_scores_are_those_of_the_prompt(of_jsonl: Path, model: str) -> 
         assert point["deployed_test_loss"] == pytest.approx(float(deployed.mean_loss), rel=1e-4)
 
 
-def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
-    """It gets better and dearer at every step, stays within what was spent, and its last step is the selected prompt."""
+def test_the_curve_ends_at_the_best_prompt(of_jsonl: Path) -> None:
+    """Each step is better and costs more, within the spent tokens, and the last step is the selected prompt."""
     for point in lines(of_jsonl):
         objectives, spent = ([step[key] for step in point["curve"]] for key in ("dev_objective", "lm_tokens"))
         assert (
@@ -317,7 +317,7 @@ def test_the_curve_ends_at_what_was_found(of_jsonl: Path) -> None:
 
 
 def test_frontier_json_follows_from_the_points(study: Path) -> None:
-    """frontier.json is what `frontier` says of the recorded points, and its members are recorded prompts."""
+    """frontier.json equals the result of `frontier` for the recorded points, and its members are recorded prompts."""
     found = json.loads((study / "frontier.json").read_text(encoding="utf-8"))
     points = lines(study)
     size = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))["vocabulary_size"]
@@ -338,11 +338,11 @@ def test_load_points_is_a_table_of_the_runs(of_jsonl: Path) -> None:
         load_points(of_jsonl.parent)
 
 
-# Going on
+# Resuming
 
 
-def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
-    """A finished study that is asked for again runs nothing and leaves its points untouched."""
+def test_the_same_request_repeats_no_run(of_jsonl: Path, request_of: Callable[..., StudyRequest]) -> None:
+    """Requesting a finished study again runs nothing and does not change its points."""
     before, watch = on_disk(of_jsonl), Watch()
     table = compare(request_of(), of_jsonl, watch)
     after = on_disk(of_jsonl)
@@ -354,10 +354,10 @@ def test_the_same_request_runs_nothing_again(of_jsonl: Path, request_of: Callabl
 
 @pytest.mark.usefixtures("no_plot")
 @pytest.mark.parametrize("stop", [{"finished": 1}, {"finished": 9}, {"advanced": 1}, {"advanced": 60}])
-def test_an_interrupted_study_goes_on_to_the_same_numbers(
+def test_an_interrupted_study_resumes_to_the_same_results(
     stop: dict[str, int], of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
-    """Interrupted between or within runs, every finished run is kept, and going on ends where an undisturbed study does."""
+    """After an interruption between or within runs, every finished run is kept, and the final results are the same."""
     folder, watch, rest = tmp_path / "study", Watch(**stop), Watch()
     with pytest.raises(KeyboardInterrupt):
         compare(request_of(), folder, watch)
@@ -372,15 +372,15 @@ def test_an_interrupted_study_goes_on_to_the_same_numbers(
 
 @pytest.mark.usefixtures("no_plot")
 def test_runs_do_not_depend_on_their_order(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
-    """The same runs asked for in the opposite order give the same numbers."""
+    """The same runs in the opposite order give the same results."""
     backwards = {"optimizers": OPTIMIZERS[::-1], "seeds": (1, 0), "weights": (0.2, 0.0)}
     compare(request_of(**backwards), tmp_path / "study")
     assert lines(tmp_path / "study")[0]["optimizer"] == "rl"
     assert results(tmp_path / "study") == results(of_jsonl)
 
 
-def test_seeds_differ_and_repeat(of_jsonl: Path) -> None:
-    """Another seed is another search: what is emitted differs (that one seed twice is the same, the tests above show)."""
+def test_different_seeds_give_different_results(of_jsonl: Path) -> None:
+    """Another seed gives other prompts. That the same seed gives the same prompts is tested above."""
     recorded = results(of_jsonl)
     for name in SEARCHES:
         zero, one = (recorded[name, "default", seed, 0.0] for seed in (0, 1))
@@ -388,8 +388,8 @@ def test_seeds_differ_and_repeat(of_jsonl: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
-    """A last line cut off by a crash, in the middle of a character even, is kept apart and its run is made again."""
+def test_an_incomplete_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A last line that a crash cut off, even within a character, is moved to another file, and its run is repeated."""
     folder = tmp_path / "study"
     folder.mkdir()
     (folder / "study.yaml").write_bytes((of_jsonl / "study.yaml").read_bytes())
@@ -409,7 +409,7 @@ def test_a_torn_line_is_set_aside(of_jsonl: Path, request_of: Callable[..., Stud
 
 
 def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None:
-    """Line separators, control characters and signs without a glyph survive the record, and the plot is drawn and valid."""
+    """Line separators, control characters and characters without a glyph are recorded exactly, and the plot is valid."""
     (tmp_path / "study.yaml").write_bytes((of_jsonl / "study.yaml").read_bytes())
     store, text = Store(tmp_path), "a\u2028b\x85c\x0cd\ne\r\x01\x1b -- <&> $x_$ 猫 \U0001f600"
     point = lines(of_jsonl)[1] | {"prompt_text": text}
@@ -420,7 +420,7 @@ def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None
     ElementTree.parse(tmp_path / "tradeoff.svg")
 
 
-# What is refused
+# Refused requests
 
 
 @pytest.mark.parametrize(
@@ -448,8 +448,8 @@ def test_another_request_in_the_same_folder_is_refused(
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
-    """A folder that holds anything but a study is refused; an empty one is used; none is made below a file."""
+def test_a_folder_without_a_study_is_not_changed(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A folder with other contents is refused, an empty folder is used, and no folder is created below a file."""
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work", encoding="utf-8")
@@ -476,7 +476,7 @@ def test_a_foreign_folder_is_left_untouched(request_of: Callable[..., StudyReque
     ],
     ids=lambda wrong: "-".join(wrong),
 )
-def test_a_wrong_request_leaves_no_folder(
+def test_a_wrong_request_creates_no_folder(
     wrong: Point, request_of: Callable[..., StudyRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot run is refused before anything is written."""
@@ -502,10 +502,13 @@ def test_a_wrong_request_leaves_no_folder(
         ("return problem.score_on_dev([[10 ** 6]])", "IndexError"),
     ],
 )
-def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
+def test_a_failed_run_is_recorded_and_repeated_on_request(
     body: str, said: str, request_of: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
-    """Whatever a user's optimizer raises is recorded in one line; the others run; it is made again when that is asked for."""
+    """Any exception of a custom optimizer is recorded in one line, and the other runs finish.
+
+    The run is repeated on request.
+    """
     broken = tmp_path / "broken"
     broken.touch()
     guarded = f"if Path({str(broken)!r}).exists():\n        {body}\n    problem.score_on_dev([[1, 2]])\n    return [[1, 2]]"
@@ -536,8 +539,8 @@ def test_a_failing_optimizer_is_a_line_and_tried_again_when_asked(
 
 
 @pytest.mark.usefixtures("no_plot")
-def test_a_value_that_json_cannot_say_is_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
-    """An infinite value in what is to be recorded fails that run, named by its key, and the record stays valid JSON."""
+def test_an_infinite_value_is_recorded_as_a_failed_run(request_of: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    """A run with an infinite value is recorded as failed with the key of the value, and the record stays valid JSON."""
     mine = user_file(tmp_path, "problem.score_on_dev([[1]]); return [[1]]", config="reach: float = float('inf')")
     table = compare(request_of(optimizers=(mine, "empty"), seeds=(0,)), tmp_path / "study")
     assert list(table.status) == ["failed", "ok"]
@@ -564,7 +567,7 @@ def test_an_undefined_objective_fails_its_run(request_of: Callable[..., StudyReq
 @pytest.mark.parametrize("budget", [600, 2500])
 @pytest.mark.parametrize("name", SEARCHES)
 def test_budgets_hold_to_within_one_step(name: str, budget: int) -> None:
-    """A search spends its budget of LM tokens, stops in the step that exhausts it, and may only show its last prompt after."""
+    """A search stops in the step that exhausts its budget of LM tokens; afterwards it may only evaluate its last prompt."""
     lm, task = tiny_lm("gpt2"), tiny_task()
     optimizer = load_optimizer(name)
     options = {"soft": {"evaluate_every": 1}, "rl": {"rollout": 4, "examples": 4}, "random": {"batch_size": 4}}
@@ -585,16 +588,16 @@ def test_budgets_hold_to_within_one_step(name: str, budget: int) -> None:
     assert len(after_steps) > 2 and after_steps[-2] < budget
 
 
-def test_a_study_hands_its_budget_to_every_run(of_jsonl: Path) -> None:
-    """All searches of a study cost about the same LM tokens: the budget, and less than half as much again."""
+def test_every_run_has_the_budget_of_the_study(of_jsonl: Path) -> None:
+    """Every search of a study costs at least the budget of LM tokens and less than one and a half times the budget."""
     for point in lines(of_jsonl):
         spent = point["lm_tokens_forward"] + point["lm_tokens_backward"]
         if point["optimizer"] in SEARCHES:
             assert 800 <= spent < 1200, point["optimizer"]
 
 
-def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
-    """A prompt shown on dev costs the tokens of every filled example, and once its own for the NLL; nothing goes backward."""
+def test_lm_tokens_counted_by_hand(of_jsonl: Path, model: str) -> None:
+    """Scoring a prompt on dev costs the tokens of every filled example and its own tokens for the NLL, and none backward."""
     lm, task = load_lm(model, "cpu"), tiny_task()
 
     def cost(prompt: str) -> int:
@@ -625,7 +628,7 @@ def test_lm_tokens_by_hand(of_jsonl: Path, model: str) -> None:
         ({"wieghts": (0.1,)}, "did you mean 'weights'"),
     ],
 )
-def test_a_request_refuses_what_makes_no_sense(fields: Point, said: str) -> None:
+def test_invalid_requests_are_refused(fields: Point, said: str) -> None:
     """Fields are checked when the request is made, and the message names the field."""
     with pytest.raises(RequestError, match="^(" + said + "|no field.*" + said + ")"):
         StudyRequest.make(**fields)
@@ -642,25 +645,25 @@ def test_default_folder_is_named_after_task_and_model(
     assert os.listdir("hardprompt-out") == ["mood-tiny"]
 
 
-def test_optimizers_of_one_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
+def test_optimizers_with_the_same_name_are_refused(request_of: Callable[..., StudyRequest]) -> None:
     """Two optimizers that would share their lines in the record cannot be compared."""
     twice = Path(hardprompt.__file__).with_name("optimizers") / "baselines.py"
     with pytest.raises(HardpromptError, match="two of the optimizers have the name 'empty'"):
         load_optimizers(request_of(optimizers=("empty", f"{twice}:empty")))
 
 
-# The frontier, by hand and by law
+# The frontier: values computed by hand, and properties
 
 
-def test_non_dominated_by_hand() -> None:
-    """Of equal costs the larger gain stays, of equal points the first, and dominated ones go."""
+def test_non_dominated_points_found_by_hand() -> None:
+    """Of equal costs the larger gain is kept, of equal points the first, and dominated points are removed."""
     gains, costs = [0.5, 0.9, 0.9, 0.9, 0.2, 0.5], [2.0, 5.0, 5.0, 7.0, 2.0, 3.0]
     assert non_dominated(gains, costs) == [0, 1]
     assert non_dominated([], []) == []
 
 
-def test_hypervolume_by_hand() -> None:
-    """Two steps of a staircase in the rectangle 1 x 10: 0.4 x (10 - 2) + 0.5 x (10 - 6) = 5.2, over 10."""
+def test_hypervolume_computed_by_hand() -> None:
+    """Two steps of a staircase in a rectangle of 1 x 10 cover (0.4 x (10 - 2) + 0.5 x (10 - 6)) / 10 = 0.52."""
     assert hypervolume([0.4, 0.9], [2.0, 6.0], worst_cost=10.0) == pytest.approx(0.52)
     assert hypervolume([0.4, 0.9, 1.0], [2.0, 6.0, 12.0], worst_cost=10.0) == pytest.approx(0.52)
     assert hypervolume([1.0], [0.0], worst_cost=3.0) == 1.0
@@ -685,8 +688,10 @@ def test_no_member_of_the_front_is_dominated(points: list[tuple[float, float]]) 
 
 
 @given(POINTS, st.tuples(FRACTION, COST), st.floats(1, 15))
-def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new: tuple[float, float], worst: float) -> None:
-    """It lies within [0, 1], grows or stays when a point is added, and does not depend on the points' order."""
+def test_hypervolume_is_a_fraction_and_grows_with_points(
+    points: list[tuple[float, float]], new: tuple[float, float], worst: float
+) -> None:
+    """It is in [0, 1], does not decrease when a point is added, and does not depend on the order of the points."""
 
     def volume(of: list[tuple[float, float]]) -> float:
         return hypervolume([p[0] for p in of], [p[1] for p in of], worst)
@@ -697,14 +702,14 @@ def test_hypervolume_is_a_share_and_grows(points: list[tuple[float, float]], new
 
 
 def answered(name: str, seed: int, right: str, weight: float = 0.0, status: str = "ok") -> RunRecord:
-    """A run with all that differences look at."""
+    """A run with the fields that `differences` uses."""
     return RunRecord.model_construct(
         optimizer=name, split="default", seed=seed, weight=weight, test_correct=right, status=status
     )
 
 
 def test_differences_are_paired_by_seed_and_example() -> None:
-    """Per example the mean over seeds; a seed without the baseline is left out, and so is a run that failed."""
+    """Differences are means over seeds per example. Seeds without the baseline and failed runs are left out."""
     points = [
         answered("empty", 0, "0011"),
         answered("empty", 1, "0001"),
@@ -721,15 +726,15 @@ def test_differences_are_paired_by_seed_and_example() -> None:
     assert priced["empty"] == bootstrap_mean([0.0, 0.0, -1.0, -1.0]).as_mean()
 
 
-def test_differences_of_seeds_with_other_examples_stand_side_by_side() -> None:
-    """Two examples of one seed and one of another are three; without any baseline there is nothing to say."""
+def test_differences_of_seeds_with_other_examples_are_concatenated() -> None:
+    """Two examples of one seed and one of another are three examples. Without a baseline there are no differences."""
     points = [answered("empty", 0, "00"), answered("empty", 1, "1"), answered("rl", 0, "01"), answered("rl", 1, "1")]
     [row] = differences(points)
     assert row["empty"]["mean"] == pytest.approx(1 / 3) and row["empty"]["n"] == 3 and row["manual"] is None
 
 
 def placed(name: str, seed: int, dev: float, test: float, cost: float | None) -> RunRecord:
-    """A run with all that a frontier looks at."""
+    """A run with the fields that `frontier` uses."""
     return RunRecord.model_construct(
         optimizer=name,
         split="default",
@@ -743,7 +748,7 @@ def placed(name: str, seed: int, dev: float, test: float, cost: float | None) ->
     )
 
 
-def test_members_are_chosen_on_dev_and_shown_on_test() -> None:
+def test_the_front_is_selected_on_dev_and_reported_on_test() -> None:
     """The second point wins on test but loses on dev, so it is not on the front; the first one's test value is shown."""
     points = [placed("a", 0, dev=0.9, test=0.5, cost=4.0), placed("a", 0, dev=0.8, test=1.0, cost=4.5)]
     assert front(points) == points[:1]
@@ -754,7 +759,7 @@ def test_members_are_chosen_on_dev_and_shown_on_test() -> None:
 
 
 def test_hypervolumes_are_averaged_over_seeds() -> None:
-    """Each (split, seed) is one unit: 0.25 and 0.5 make 0.375, n = 2; what has no text or failed does not count."""
+    """Each (split, seed) is one unit: the mean of 0.25 and 0.5 is 0.375, n = 2. Empty prompts and failed runs do not count."""
     points = [
         placed("a", 0, 0.5, 0.5, 4.0),
         placed("a", 1, 1.0, 1.0, 4.0),
@@ -777,8 +782,8 @@ KNOWN = [
 ]
 
 
-def test_a_known_front_gives_shares_and_regrets() -> None:
-    """The true front covers (0.6 x 4 + 1.0 x 2) / 8 = 0.55; one of its two points alone covers 0.45 or 0.25 of it all."""
+def test_a_known_front_gives_hypervolume_shares_and_regrets() -> None:
+    """The true front covers (0.6 x 4 + 1.0 x 2) / 8 = 0.55; one of its two points alone covers 0.45 or 0.25."""
     points = [placed("plain", 0, 0.6, 0.6, 2.0), placed("odd", 0, 1.0, 1.0, 6.0)]
     points += [placed("both", 0, 0.6, 0.6, 2.0), placed("both", 0, 1.0, 0.9, 6.0)]
     found = frontier(points, 8.0, KNOWN)
@@ -789,14 +794,14 @@ def test_a_known_front_gives_shares_and_regrets() -> None:
     assert regret == pytest.approx({"plain": 0.4, "odd": 0.0, "both": 0.1})
 
 
-def test_without_a_known_front_nothing_is_said_of_it() -> None:
+def test_without_a_known_front_shares_and_regrets_are_absent() -> None:
     point = placed("a", 0, 1.0, 1.0, 4.0)
     assert frontier([point], 8.0)["known"] is None and "regret" not in frontier([point], 8.0)["optimizers"]["a"]
     single = frontier([point], 8.0, KNOWN[:1])["optimizers"]["a"]
     assert single["regret"]["mean"] == pytest.approx(-0.4) and "share_of_known_hypervolume" not in single
 
 
-def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp_path: Path) -> None:
+def test_the_true_front_is_known_on_the_embedded_model_only(tmp_path: Path) -> None:
     request = StudyRequest.make(task="currency", optimizers=("manual",), seeds=(0,), device="cpu")
     compare(request, tmp_path / "own")
     found = json.loads((tmp_path / "own" / "frontier.json").read_text())
@@ -809,7 +814,7 @@ def test_a_study_on_a_priced_task_knows_its_front_on_the_embedded_model_only(tmp
     assert json.loads((tmp_path / "other" / "frontier.json").read_text())["known"] is None
 
 
-def test_the_embedded_model_makes_a_whole_study(microworld: FrozenLM, tmp_path: Path) -> None:
+def test_a_whole_study_on_the_embedded_model(microworld: FrozenLM, tmp_path: Path) -> None:
     """On the embedded model the instruction in plain English beats the empty prompt and is the deployed text itself."""
     request = StudyRequest.make(optimizers=("empty", "manual"), seeds=(0,), device="cpu")
     table = compare(request, tmp_path / "study").set_index("optimizer")

@@ -1,4 +1,4 @@
-"""Whatever ends a study, and whenever: no recorded result is lost, and the same command completes it to the same results.
+"""However a study ends, no recorded result is lost, and the same command completes it with the same results.
 
 Real processes, real signals, and files that really cannot grow.
 """
@@ -40,7 +40,7 @@ SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
 QUIET = os.environ | {"HF_HUB_OFFLINE": "1"}
 FOLDER = "mood-tiny"
 ENDLESS = ["-o", "pez.steps=100000000", "-o", "lm_tokens=1000000000000"]
-"""With these, `empty` and `manual` end at once and `pez` never."""
+"""With these options, `empty` and `manual` end at once, and `pez` does not end."""
 
 MINE = """
 import ctypes, os, sys, time
@@ -91,7 +91,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path) -> dict[Any, Any]:
-    """The points of its study when nothing happens to it."""
+    """The points of the recipe's study without any interruption."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
         hardprompt.run(recipe, recipe.with_name("undisturbed"), jobs=1)
@@ -99,7 +99,7 @@ def undisturbed(recipe: Path) -> dict[Any, Any]:
 
 
 def results(out: Path) -> dict[Any, Any]:
-    """Every recorded value but the seconds, and the vectors of soft prompts, by run."""
+    """Every recorded value except the seconds, and the vectors of soft prompts, by run."""
     store = Store(out / FOLDER)
     found: dict[Any, Any] = {}
     for line in store.lines_path.read_text(encoding="utf-8").split("\n")[:-1]:
@@ -112,7 +112,7 @@ def results(out: Path) -> dict[Any, Any]:
 
 
 def count(out: Path) -> int:
-    """Whole lines that are recorded."""
+    """The number of complete recorded lines."""
     file = out / FOLDER / "points.jsonl"
     return file.read_bytes().count(b"\n") if file.is_file() else 0
 
@@ -127,7 +127,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seco
 
 @contextmanager
 def started(recipe: Path, out: Path, *more: str, limit: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """`hardprompt run` in a session of its own; no process of it is left after the block."""
+    """`hardprompt run` in its own process group, all processes of which are ended after the block."""
 
     def prepare() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # jobs in the background ignore it
@@ -156,7 +156,7 @@ def started(recipe: Path, out: Path, *more: str, limit: int | None = None) -> It
 
 
 def alive(group: int) -> list[int]:
-    """Processes of a group that are not dead."""
+    """The living processes of a process group."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -177,7 +177,7 @@ def none_left(group: int) -> bool:
 
 
 def finish(recipe: Path, out: Path) -> str:
-    """Make what is left, in this process; what was noted."""
+    """Run the remaining runs in this process; returns the messages."""
     notes: list[str] = []
 
     class Watch(SilentListener):
@@ -189,14 +189,17 @@ def finish(recipe: Path, out: Path) -> str:
     return "\n".join(notes)
 
 
-# Killed
+# Killed processes
 
 
 @pytest.mark.parametrize(("jobs", "lines", "later"), [(2, 3, 0.02), pytest.param(1, 0, 0.0, marks=pytest.mark.slow)])
-def test_killed_and_started_again(
+def test_a_killed_study_resumes_to_the_same_results(
     jobs: int, lines: int, later: float, recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path
 ) -> None:
-    """SIGKILL, at the first sign of its folder or among its runs: no process stays, and the same command ends the same."""
+    """SIGKILL comes when the folder appears or between runs.
+
+    No process remains, and the same command gives the same results.
+    """
     out = tmp_path / "out"
     with started(recipe, out, "--jobs", str(jobs)) as process:
         wait_for(lambda: out.exists() if lines == 0 else count(out) >= lines, process)
@@ -213,10 +216,10 @@ def test_killed_and_started_again(
     }  # fmt: skip
 
 
-def test_what_a_killed_process_leaves_is_no_hindrance(
+def test_files_left_by_a_killed_process_are_cleaned_up(
     recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path, no_plot: None
 ) -> None:
-    """A lock of a dead process, files that were being written, half a line: they are cleared away, and it is said."""
+    """The lock of a dead process, temporary files and an incomplete line are removed, and a message tells this."""
     whole, out = recipe.with_name("undisturbed") / FOLDER, tmp_path / "out"
     (out / FOLDER / "soft").mkdir(parents=True)
     (out / LOCK_FILE).write_text("process 1 on elsewhere")
@@ -246,8 +249,8 @@ def test_what_a_killed_process_leaves_is_no_hindrance(
         pytest.param(2, "stop", 3, marks=pytest.mark.slow),
     ],
 )
-def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
-    """Signals to all its processes, as a terminal sends them, a file, a time limit: one line, a report, no process left."""
+def test_a_stopped_study_leaves_a_complete_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
+    """After signals to all processes, a stop file or a time limit there is one line and a report, and no process remains."""
     out = tmp_path / "out"
     more = ["--timeout", "25"] if how == "timeout" else []
     with started(recipe, out, "--jobs", str(jobs), "-o", "optimizers=empty,manual,pez", *ENDLESS, *more) as process:
@@ -270,8 +273,11 @@ def test_stopped_it_leaves_a_whole_record(jobs: int, how: Any, status: int, reci
 
 @pytest.mark.usefixtures("no_plot")
 @pytest.mark.parametrize("how", ["timeout", "file"])
-def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path: Path) -> None:
-    """At its next step; the answer says why, and what is left. The file is taken away, one of an earlier study too."""
+def test_a_stop_interrupts_the_current_run(how: str, recipe: Path, tmp_path: Path) -> None:
+    """The run stops at its next step, and the answer has the reason and the remaining runs.
+
+    Stop files are deleted, also old ones.
+    """
 
     class Watch(SilentListener):
         def advanced(self, job: Job, step: Progress) -> None:
@@ -290,8 +296,8 @@ def test_a_run_at_work_is_left_when_it_is_time(how: str, recipe: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
-    """Where a run does not let go at the first one; nothing is drawn, the record is whole."""
+def test_a_second_signal_ends_the_study_at_once(recipe: Path, tmp_path: Path) -> None:
+    """The run ignores the first signal. No report is written, and the record is complete."""
     out = tmp_path / "out"
     mine = f"optimizers=empty,{recipe.with_name('mine.py')}:stubborn"
     with started(recipe, out, "--jobs", "1", "-o", mine) as process:
@@ -306,8 +312,8 @@ def test_a_second_signal_ends_it_at_once(recipe: Path, tmp_path: Path) -> None:
     assert {file.name for file in (out / FOLDER).iterdir()} == {"study.yaml", "points.jsonl"} and count(out) == 1
 
 
-def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
-    """Inside an interruptible block it is raised there; elsewhere at the next check; the handlers are restored."""
+def test_a_signal_does_not_interrupt_the_writing_of_a_record() -> None:
+    """Inside an interruptible block a signal is raised at once, elsewhere at the next check. The handlers are restored."""
     before = signal.getsignal(signal.SIGINT)
     with Cancellation() as cancellation:
         os.kill(os.getpid(), signal.SIGINT)
@@ -323,11 +329,11 @@ def test_a_signal_never_cuts_the_writing_of_a_record() -> None:
     assert reached and signal.getsignal(signal.SIGINT) == before
 
 
-# Taken
+# Locks
 
 
-def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> None:
-    """A second process is refused in one line, with status 2 and the number of the first one, which is not disturbed."""
+def test_only_one_process_may_write_to_a_folder(recipe: Path, tmp_path: Path) -> None:
+    """A second process is refused in one line with status 2 and the number of the first process, which continues."""
     out = tmp_path / "out"
     with started(recipe, out, "--jobs", "1", "-o", "optimizers=empty,manual,pez", *ENDLESS) as first:
         wait_for(lambda: count(out) == 2, first)
@@ -348,8 +354,8 @@ def test_a_folder_is_for_one_process_at_a_time(recipe: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_path: Path) -> None:
-    """An error, a crash in native code, the system's own killing, no memory, no number: the study goes on, with status 1."""
+def test_failed_runs_are_recorded_and_repeated_on_request(recipe: Path, tmp_path: Path) -> None:
+    """After an error, a native crash, a kill, a lack of memory or an invalid number the study continues, with status 1."""
     out, mine = tmp_path / "out", recipe.with_name("mine.py")
     names = ["bug", "leaves", "crash", "killed", "hungry", "nan"]
     asked = ",".join(["empty", *(f"{mine}:{name}" for name in names), "manual"])
@@ -381,11 +387,11 @@ def test_failed_runs_are_lines_and_are_made_again_when_asked(recipe: Path, tmp_p
     assert {point["status"] for point in Store(out / FOLDER).points()} == {"ok"}
 
 
-# Full
+# Full disks
 
 
-def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
-    """Files that cannot grow: status 1, one line with the file, no half line; with room again the same command goes on."""
+def test_a_full_disk_stops_the_study_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+    """If files cannot grow, the status is 1 and one line names the file. With free space the same command resumes."""
     out = tmp_path / "out"
     limit = 2 * max(len(json.dumps(point)) for point, _ in undisturbed.values()) + 500
     with started(recipe, out, "--jobs", "1", limit=limit) as process:
@@ -401,8 +407,8 @@ def test_a_full_disk_stops_it_with_one_line(recipe: Path, undisturbed: dict[Any,
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a small disk")
-def test_a_small_disk(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
-    """A disk of 64 kB that really fills up, in the middle of a line or of a picture."""
+def test_a_disk_that_fills_up(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
+    """A real disk of 64 kB becomes full while a line or a figure is written."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
@@ -421,8 +427,8 @@ def test_a_small_disk(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path)
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_recipe_with_other_wishes_is_refused_and_changes_nothing(recipe: Path, undisturbed: dict[Any, Any]) -> None:
-    """The folder's own study stays as it is."""
+def test_a_different_recipe_in_the_same_folder_is_refused(recipe: Path, undisturbed: dict[Any, Any]) -> None:
+    """The study in the folder is not changed."""
     out = recipe.with_name("undisturbed")
     with pytest.raises(StudyError, match="another study"):
         hardprompt.run(read_recipe(recipe, ["seeds=5"]), out, jobs=1)
@@ -460,8 +466,8 @@ def work(kind: str, inputs: Path, out: Path) -> None:
         train_prompts(request, out)
     elif kind == "wayward":
         kinds = ("prose", "own definition")
-        request = WaywardPairs(tasks=("plural",), kinds=kinds, gammas=(0.0,), steps=1, batch_size=4, evaluate_every=1)
-        wayward_pairs(request, out)
+        pairs = WaywardPairs(tasks=("plural",), kinds=kinds, gammas=(0.0,), steps=1, batch_size=4, evaluate_every=1)
+        wayward_pairs(pairs, out)
     else:
         recipe = (inputs / "r.yaml").read_text(encoding="utf-8")
         with patch("hardprompt.experiments.claims.records.recipe_text", lambda name: recipe):  # the shipped ones take minutes
@@ -484,7 +490,7 @@ def expected(kind: str, recipe: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def recorded(kind: str, out: Path) -> list[tuple[dict[str, Any], bytes]]:
-    """Every recorded value but the seconds, and the vectors, line by line; only complete lines count."""
+    """Every recorded value except the seconds, and the vectors, by line; only complete lines count."""
     file = out / LINES[kind]
     found = []
     for text in file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []:
@@ -498,7 +504,10 @@ def recorded(kind: str, out: Path) -> list[tuple[dict[str, Any], bytes]]:
 def test_every_kind_of_study_is_locked_and_survives_a_kill(
     kind: str, expected: list[tuple[dict[str, Any], bytes]], recipe: Path, tmp_path: Path
 ) -> None:
-    """A suspended process keeps a second one out; after SIGKILL and with a torn line, the study resumes to the same results."""
+    """A suspended process keeps a second one out.
+
+    After SIGKILL and an incomplete line, the study resumes to the same results.
+    """
     out = tmp_path / "out"
     code = "import sys; from pathlib import Path; from tests.study.test_survival import work; "
     code += "work(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))"
@@ -573,7 +582,7 @@ def test_a_stop_file_stops_the_training_of_a_geometry_study(recipe: Path, tmp_pa
     assert len(recorded("geometry", out)) == 2
 
 
-def test_measuring_a_geometry_study_again_takes_its_lock(recipe: Path, tmp_path: Path) -> None:
+def test_measuring_a_geometry_study_again_locks_its_folder(recipe: Path, tmp_path: Path) -> None:
     """Another process may be writing the same tables."""
     (recipe.parent / "tasks.py").write_text(GEOMETRY_TASKS, encoding="utf-8")
     work("geometry", recipe.parent, tmp_path / "out")

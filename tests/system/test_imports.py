@@ -188,7 +188,7 @@ def test_a_circle_is_found_however_the_import_is_written(line: str) -> None:
 
 def test_folders_that_import_each_other_are_found_without_a_circle_of_files() -> None:
     there = ("hardprompt.data.splits", "from hardprompt.stats import pareto")
-    back = ("hardprompt.stats.statistics", "from hardprompt.data import rows")
+    back = ("hardprompt.stats.summaries", "from hardprompt.data import rows")
     assert circle(folder_graph(planted([there]))) == circle(folder_graph(planted([back]))) == []
     sources = planted([there, back])
     assert circle(import_graph(sources)) == []

@@ -38,8 +38,8 @@ def reproduce(
     Example:
         >>> from pathlib import Path
         >>> from hardprompt.experiments.claims import claims
-        >>> nowhere = Where(Path("nowhere"), recorded=True)
-        >>> reproduce(claims(("wayward-f1",)), nowhere)[0].verdict      # doctest: +SKIP
+        >>> [judged] = reproduce(claims(("wayward-f1",)), Where(Path("claims"), recorded=True))
+        >>> judged.verdict
         'not measured'
     """
     with locked(where.out, stop_file=False):

@@ -30,9 +30,14 @@ def print_line(text: str) -> None:
     console().print(text, markup=False, highlight=False)
 
 
+def print_message(message: str) -> None:
+    """Print a message as one line on stderr."""
+    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
+
+
 def print_error(message: str, status: int) -> int:
     """Print a message as one line on stderr, and return the exit status."""
-    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
+    print_message(message)
     return status
 
 

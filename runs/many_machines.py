@@ -1,10 +1,10 @@
-"""What a study of many runs costs the machine that asks, with everything real but the runs themselves.
+"""Measure what a study of many runs costs the machine that starts it. Everything is real except the runs themselves.
 
-    python runs/many_machines.py [RUNS]        # 10,000 unless said otherwise; about 2 minutes of one core
+    python runs/many_machines.py [RUNS]        # 10,000 runs by default, about 2 minutes on one core
 
-An engine that answers at once, with the point that the quick study has of each run's optimizer, leaves what is left: opening,
-recording (each line is flushed to the disk), and drawing a page for each study. What is shipped is counted as Ray pickles it;
-what Ray itself takes to ship it is not measured.
+The engine of this script returns at once, for each run, the recorded point of its optimizer in the quick study. What remains is
+the work of the machine that starts the study: opening studies, recording runs (each line is flushed to the disk), and drawing a
+page for each study. The sizes of transferred data are those of Ray's pickles; the transfer itself is not measured.
 """
 
 import json
@@ -40,10 +40,10 @@ POINTS = {point["optimizer"]: point for point in Store(Path(__file__).parent / "
 
 
 class AtOnce(InProcess):
-    """Opens studies as they are, and answers every run with a recorded point."""
+    """Opens studies as usual, and returns a recorded point for every run."""
 
     def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
-        """As it is, timed."""
+        """Open the studies, and measure the time."""
         self._opened = []
         opened = super().open(requests, stop)
         for _ in requests:
@@ -53,7 +53,7 @@ class AtOnce(InProcess):
             yield self._opened[-1]
 
     def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
-        """A point for each, at once."""
+        """Return a recorded point for each run."""
         for number, job in enumerate(jobs):
             names = {"task": job.task, "lm": job.lm}
             outcome = RunResult({**POINTS[job.run.optimizer], **asdict(job.run), **names})
@@ -64,7 +64,7 @@ class AtOnce(InProcess):
 
 
 def timed_report(store: Store, write: Any = Store.write_report) -> None:
-    """Draw the report of a study."""
+    """Draw the report of a study, and measure the time."""
     began = time.perf_counter()
     write(store)
     cost["drawing"] += time.perf_counter() - began

@@ -29,8 +29,8 @@ from hardprompt.metrics import stability
 from hardprompt.metrics.interpretation import (
     LEAST_DROP,
     LEAST_GAIN,
-    Outcome,
     TaskJudge,
+    Verdict,
     is_flagged,
     readable_limit,
     relative_gain,
@@ -46,14 +46,14 @@ def read(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def outcome(row: Row, limit: float) -> Outcome:
+def outcome(row: Row, limit: float) -> Verdict:
     """The outcome of a wayward prompt, from the recorded lifts."""
     says = row["says"]
     readable = says["reader_nats_per_token"] is not None and says["reader_nats_per_token"] <= limit
     return outcome_of(requested_tasks(says["lifts"]) if readable else (), row["task"])
 
 
-def outcome_of(tasks: tuple[str, ...], solved: str) -> Outcome:
+def outcome_of(tasks: tuple[str, ...], solved: str) -> Verdict:
     """The outcome of a text that asks for some tasks, for a prompt that solves one task."""
     return "says nothing" if not tasks else "faithful" if solved in tasks else "misleading"
 
@@ -138,7 +138,7 @@ def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: 
     print(f"| hard prompts re-embedded | {caught([(row['outcome'], row['drop']) for row in hard])} |\n")
 
 
-def caught(cases: list[tuple[Outcome, float]]) -> str:
+def caught(cases: list[tuple[Verdict, float]]) -> str:
     """How many cases (outcome, drop) each rule flags."""
     rules = (lambda o, d: o == "misleading", lambda o, d: d > LEAST_DROP, is_flagged)
     return " | ".join(share(rule(*case) for case in cases) for rule in rules)

@@ -39,7 +39,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_every_weight(points: pd.DataFrame) -> pd.DataFrame:
-    """The points of those tasks, splits and seeds with which all optimizers ran at all weights, so that means are comparable."""
+    """The points of those tasks, splits and seeds with which all optimizers ran at all weights, so that the means compare."""
     unit = ["task", "split", "seed"]
     kinds = points.groupby(unit).apply(lambda own: len(own[["optimizer", "weight"]].drop_duplicates()), include_groups=False)
     wanted = len(points[["optimizer", "weight"]].drop_duplicates())

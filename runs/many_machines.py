@@ -15,12 +15,12 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
+from hardprompt.report.write import write_report
 from hardprompt.study import runner
 from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.cluster import inputs
@@ -42,17 +42,19 @@ POINTS = {point["optimizer"]: point for point in Store(Path(__file__).parent / "
 class AtOnce(InProcess):
     """Opens studies as usual, and returns a recorded point for every run."""
 
-    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
+    def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
         """Open the studies, and measure the time."""
         self._opened = []
-        opened = super().open(requests, stop)
+        opened = super().open(requests, cancellation)
         for _ in requests:
             began = time.perf_counter()
             self._opened.append(next(opened))
             cost["opening"] += time.perf_counter() - began
             yield self._opened[-1]
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
+    def make(
+        self, jobs: Iterable[Job], listener: Listener, cancellation: Cancellation
+    ) -> Generator[tuple[Job, RunResult], None, None]:
         """Return a recorded point for each run."""
         for number, job in enumerate(jobs):
             names = {"task": job.task, "lm": job.lm}
@@ -63,10 +65,10 @@ class AtOnce(InProcess):
             yield job, outcome
 
 
-def timed_report(store: Store, write: Any = Store.write_report) -> None:
+def timed_report(store: Store) -> None:
     """Draw the report of a study, and measure the time."""
     began = time.perf_counter()
-    write(store)
+    write_report(store)
     cost["drawing"] += time.perf_counter() - began
 
 
@@ -82,10 +84,10 @@ def main() -> None:
         "seeds": list(range(seeds)),
     }
     runner.InProcess = AtOnce  # type: ignore[misc]
-    Store.write_report = timed_report  # type: ignore[method-assign]
+    runner.write_report = timed_report
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "many.yaml").write_text(json.dumps(recipe | {"seeds": list(range(seeds))}), encoding="utf-8")
+        (folder / "many.yaml").write_text(json.dumps(recipe), encoding="utf-8")
         began = time.perf_counter()
         ended = runner.run(folder / "many.yaml", folder / "out", SilentListener(), jobs=1)
         whole = time.perf_counter() - began

@@ -46,7 +46,38 @@ _MODULES = {
     "validate": "hardprompt.custom_task.validate",
 }
 
-__all__ = ["__version__", *_MODULES]
+__all__ = [
+    "Config",
+    "Example",
+    "FrozenLM",
+    "HardPrompt",
+    "HardpromptError",
+    "Problem",
+    "PromptResult",
+    "ScoredPrompt",
+    "Scorer",
+    "SoftPrompt",
+    "StudyRequest",
+    "Task",
+    "Template",
+    "__version__",
+    "compare",
+    "evaluate",
+    "inspect",
+    "load_lm",
+    "load_metric",
+    "load_optimizer",
+    "load_points",
+    "load_prompt",
+    "load_task",
+    "metric",
+    "new_task",
+    "optimize",
+    "optimizer",
+    "run",
+    "run_optimizer",
+    "validate",
+]
 
 if TYPE_CHECKING:
     from hardprompt.custom_task.scaffold import new_task

@@ -1,18 +1,18 @@
-"""The scoring engine against what it replaces: ratios of times in one process, beside the machine's own rate.
+"""The scoring engine compared with simple reference procedures: ratios of times that are measured in one process.
 
     python runs/bench.py [--json] [--only NAME,...] [--repeats N] [--markdown FILE.md]
 
-The reference procedures are written out here as the peers do it: every text is tokenized anew, one prompt goes through the
-model after another, and logits are computed over the whole vocabulary at every position. Otherwise they are fair: no gradient
-where none is needed, none for the weights anywhere, all examples of a prompt in one padded batch.
+The reference procedures are written out in this script. They tokenize every text anew, run the model on one prompt after
+another, and compute logits over the whole vocabulary at every position. Apart from that they are efficient: they compute no
+gradient where none is needed, none for the weights, and process all examples of a prompt in one padded batch.
 
-Engine and reference take turns, and each repetition has prompts that nobody has scored before, for the scorer remembers those
-that were. What stands before the prompt in every example is read once per scorer and its keys and values are kept, in a
-search as here: a first call, which reads it, is timed apart. The model is of GPT-2-small's shape with random weights and a
-tokenizer of 50,257 made-up words, unless a row says that it is the embedded one.
+The engine and the reference run in turn, and each repetition has new prompts, because the scorer stores the scores of prompts.
+The engine reads the text before the prompt of each example once per scorer and caches its keys and values, as in a search. The
+first call, which fills the cache, is timed separately. The model has the shape of GPT-2 small, random weights and a vocabulary
+of 50,257 invented words; some rows use the embedded model instead.
 
-The share of the machine's rate is that of the operations that cannot be left out (`needed_flops`) per second of the engine, in
-the rate of a large matrix product at the same precision, measured in the same repetitions.
+The column "share of peak" has the necessary operations (`needed_flops`) per second of the engine, as a share of the rate of a
+large matrix product of the same precision in the same repetitions.
 """
 
 import argparse
@@ -53,12 +53,12 @@ from hardprompt.scoring import Scorer
 PROMPT = 5  # tokens
 SOFT_PROMPT = 20  # vectors
 SENTENCES = 32
-SHORTEST, LONGEST = 10, 24  # tokens of a sentence
+SHORTEST, LONGEST = 10, 24  # length of a sentence in tokens
 END = "<|endoftext|>"
 LABELS = {"positive": "good", "negative": "bad"}
-WEIGHT = 0.1  # nats of loss per nat of prompt NLL, where a reward has both
+WEIGHT = 0.1  # weight of the prompt NLL in rewards that contain it
 EPISODES = 1000
-MARGIN = 0.05  # nats between the label words, from which on bfloat16 has to agree
+MARGIN = 0.05  # if label words differ by more nats than this, bfloat16 must give the same answer
 MATMUL = 2048
 
 
@@ -67,12 +67,18 @@ class Row:
     """One comparison: two procedures for the same numbers.
 
     Attributes:
-        engine, reference: one repetition, given its number; 0 is to warm up. What they return is compared, not timed.
-        agree: largest differences by name, of what the two returned.
-        limits: what those may be at most, or, of a share, at least.
-        first: a repetition of the engine that has read nothing yet.
-        target: the ratio to reach; of a `difference` the seconds not to exceed.
-        flops: of one repetition, those that cannot be left out.
+        name: the name of the row in `--only`.
+        what, against: descriptions of the measured procedure and of the reference.
+        engine, reference: functions that run the repetition of a given number; repetition 0 is the warm-up. The comparison of
+            their results is not timed.
+        agree: computes the largest differences between the two results, by name.
+        limits: the largest allowed difference for each name, or, for a share, the smallest allowed value.
+        target: the ratio that should be reached; with `difference`, the seconds that should not be exceeded.
+        aim: a higher ratio that is desirable.
+        difference: whether times are compared by their difference instead of their ratio.
+        first: runs a repetition of the engine with an empty cache.
+        flops: the necessary floating-point operations of one repetition.
+        dtype: the precision of the engine.
     """
 
     name: str
@@ -91,21 +97,24 @@ class Row:
 
 
 class CannotRun(Exception):
-    """Why a row is not measured here."""
+    """Raised if a row cannot be measured on this machine; the message is the reason."""
 
 
 # The models and tasks
 
 
 def words(count: int) -> list[str]:
-    """So many made-up words of five letters, the label words and the end among them, as a vocabulary of that size."""
+    """A vocabulary of `count` words: "a", the label words, invented words of five letters, and the end-of-sequence token."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     made = ("".join(word) for word in itertools.product(letters, repeat=5))
     return ["a", *LABELS.values(), *itertools.islice(made, count - len(LABELS) - 2), END]
 
 
 def random_lm(config: GPT2Config | None = None, dtype: torch.dtype = torch.float32) -> FrozenLM:
-    """A model of that shape, by default GPT-2 small's, with random weights; no start token, for peft's layout has none."""
+    """A GPT-2 model with random weights, by default of the shape of GPT-2 small.
+
+    It has no beginning-of-sequence token, because there is none in the layout of peft.
+    """
     config = config or GPT2Config(bos_token_id=None)
     vocabulary = {word: number for number, word in enumerate(words(config.vocab_size))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
@@ -119,18 +128,18 @@ def random_lm(config: GPT2Config | None = None, dtype: torch.dtype = torch.float
 
 
 def forgetful(lm: FrozenLM) -> FrozenLM:
-    """The model, which has kept no keys and values."""
+    """The same model with an empty cache of keys and values."""
     lm.memory = Memory(lm.memory.budget)
     return lm
 
 
 def plain_model(lm: FrozenLM) -> Any:
-    """A copy of the model for the reference, so that nothing done to the engine's is done to it."""
+    """A copy of the model for the reference, which is independent of the model of the engine."""
     return copy.deepcopy(lm.model)
 
 
 def random_prompts(lm: FrozenLM, count: int, length: int, seed: int) -> list[list[int]]:
-    """Prompts of ordinary words that survive decoding, the same for the same seed."""
+    """Random prompts of words that decoding and encoding do not change; the same seed gives the same prompts."""
     generator = torch.Generator().manual_seed(seed)
     ids = _ordinary(lm)
     return [[ids[i] for i in torch.randint(len(ids), (length,), generator=generator).tolist()] for _ in range(count)]
@@ -146,7 +155,7 @@ def _ordinary(lm: FrozenLM) -> list[int]:
 
 
 def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = False, longest: int = LONGEST) -> Task:
-    """Random sentences of 10 to 24 tokens, each length as often as any other, under two labels or one word to generate."""
+    """A task on random sentences of 10 to 24 tokens, equally frequent, with two labels or one word to generate."""
     lengths = [SHORTEST + i % (longest - SHORTEST + 1) for i in range(count)]
     inputs = [lm.decode(random_prompts(lm, 1, length, 10_000 + i)[0]).strip() for i, length in enumerate(lengths)]
     answers = list(LABELS.values() if generation else LABELS)
@@ -166,7 +175,7 @@ def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = F
 
 
 def padded(lm: FrozenLM, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids (B, T) and attention mask (B, T) of texts, tokenized and right-padded, and their lengths (B,)."""
+    """Token ids (B, T) of right-padded texts, the attention mask (B, T), and the lengths (B,)."""
     ids = [lm.prefix_ids + row for row in lm.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
     width = max(map(len, ids))
     lengths = torch.tensor([len(row) for row in ids], device=lm.device)
@@ -175,13 +184,13 @@ def padded(lm: FrozenLM, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def label_columns(lm: FrozenLM) -> list[int]:
-    """The tokens of the label words in their place."""
+    """The tokens of the label words after another word."""
     return [lm.encode("a " + word)[-1] for word in LABELS.values()]
 
 
 @torch.no_grad()
 def reference_log_probs(model: Any, lm: FrozenLM, task: Task, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Label log-probabilities (P, N, C): each prompt by itself, all texts tokenized anew, full logits at every position."""
+    """Log-probabilities of the labels (P, N, C), by the reference procedure: prompt by prompt, with full logits."""
     found = []
     for ids in prompts:
         prompt = lm.decode(ids).strip()
@@ -193,7 +202,7 @@ def reference_log_probs(model: Any, lm: FrozenLM, task: Task, prompts: Sequence[
 
 
 def engine_log_probs(scorer: Scorer, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """The same by the engine."""
+    """Log-probabilities of the labels (P, N, C), by the engine."""
     logits = scorer.score_ids(prompts).label_logits
     assert logits is not None
     return logits.float().log_softmax(-1)
@@ -201,7 +210,7 @@ def engine_log_probs(scorer: Scorer, prompts: Sequence[Sequence[int]]) -> Tensor
 
 @torch.no_grad()
 def reference_rewards(model: Any, lm: FrozenLM, task: Task, prompts: Sequence[Sequence[int]], indices: Sequence[int]) -> Tensor:
-    """Minus the loss and the weighted log-perplexity (P,): per prompt one pass over its texts, and one over itself."""
+    """Minus loss and weighted log-perplexity (P,), with one pass over the texts of each prompt and one over the prompt."""
     chosen = [task.train[i] for i in indices]
     labels = torch.tensor([task.labels.index(example.answer) for example in chosen], device=lm.device)
     rewards = []
@@ -230,7 +239,7 @@ def peft_model(lm: FrozenLM, length: int) -> Any:
 
 
 class PeftStep:
-    """A training step of peft's prompt tuning with `labels=`, the texts tokenized beforehand as its examples do."""
+    """A training step of peft's prompt tuning with `labels=`. Texts are tokenized in advance, as in the examples of peft."""
 
     def __init__(self, lm: FrozenLM, task: Task, length: int, learning_rate: float) -> None:
         self.lm = lm
@@ -259,7 +268,7 @@ class PeftStep:
 
 
 class EngineSoftStep:
-    """The same step by the engine, as the optimizer `soft` takes it."""
+    """The same training step by the engine, as in the optimizer `soft`."""
 
     def __init__(self, scorer: Scorer, length: int, learning_rate: float) -> None:
         self.scorer = scorer
@@ -276,7 +285,7 @@ class EngineSoftStep:
 
 
 class ReferencePezStep:
-    """A step of PEZ that computes everything: the projection, all of every sentence, all logits."""
+    """A step of PEZ without shortcuts: it computes every token of every sentence and all logits."""
 
     def __init__(self, lm: FrozenLM, task: Task, learning_rate: float) -> None:
         self.lm, self.model, self.learning_rate = lm, plain_model(lm), learning_rate
@@ -306,7 +315,7 @@ class ReferencePezStep:
 
 
 class EnginePezStep:
-    """The same step by the engine, as the optimizer `pez` takes it."""
+    """The same step by the engine, as in the optimizer `pez`."""
 
     def __init__(self, scorer: Scorer, length: int, learning_rate: float) -> None:
         vocab = scorer.lm.vocab_embeds.float()
@@ -323,7 +332,7 @@ class EnginePezStep:
 
 
 class OneByOne(Problem):
-    """A problem that scores the prompts of a rollout in one call each."""
+    """A problem that scores each prompt of a rollout in a separate call."""
 
     def objective(self, prompts: Sequence[Sequence[int]] | Tensor, indices: Sequence[int] | None = None) -> Objective:
         parts = [super(OneByOne, self).objective(prompts[i : i + 1], indices) for i in range(len(prompts))]
@@ -331,7 +340,7 @@ class OneByOne(Problem):
         return Objective(*joined, self.weight)
 
 
-# What it takes at least
+# Necessary operations
 
 
 def needed_flops(
@@ -341,15 +350,16 @@ def needed_flops(
     columns: int,
     gradient: bool = False,
 ) -> float:
-    """Floating-point operations that no engine can leave out, multiplications and additions both counted.
+    """The floating-point operations that every engine needs; multiplications and additions are both counted.
 
-    Every token takes all of a layer; in the last one all need keys and values, and the rest only those that are read. With a
-    gradient the products with frozen weights are taken once more, and attention's own twice more; weights have none.
+    Every token needs a whole layer. In the last layer, every token needs its keys and values, and only the tokens that are read
+    need the rest. A gradient needs the products with the weights once more and the products of the attention twice more; there
+    is no gradient for the weights.
 
     Args:
-        spans: of each run of tokens that is computed, how many stand before it and how many it has.
-        reads: of each position that is read, how many tokens it attends to.
-        columns: of the vocabulary that are read there.
+        spans: for each computed sequence of tokens, the number of tokens before it and its own length.
+        reads: for each position whose logits are read, the number of tokens that it attends to.
+        columns: the number of logits that are read at each of these positions.
     """
     d, inner = config.n_embd, config.n_inner or 4 * config.n_embd
     tokens = sum(count for _, count in spans)
@@ -365,7 +375,7 @@ def needed_flops(
 
 
 def reward_row(lm: FrozenLM, repeats: int, prompts: int = 16, sentences: int = SENTENCES, low: FrozenLM | None = None) -> Row:
-    """Rewards of a batch of prompts; with `low`, the engine's in that model's precision."""
+    """Rewards of a batch of prompts; with `low`, the engine uses this model, which has a lower precision."""
     task, used = sentences_task(lm, "{input} {prompt}", sentences), low or lm
     model, scorer = plain_model(lm), Scorer(used, task, task.train)
     fresh = [random_prompts(lm, prompts, PROMPT, seed) for seed in range(repeats + 1)]
@@ -442,12 +452,12 @@ def pez_row(lm: FrozenLM, repeats: int, length: int = PROMPT, sentences: int = S
 
 @cache
 def embedded() -> tuple[Task, FrozenLM]:
-    """Review sentiment, and the embedded model."""
+    """The task review-sentiment, and the embedded model."""
     return load_task("review-sentiment"), load_lm("microworld")
 
 
 def embedded_problem(seed: int, kind: type[Problem] = Problem, forgets: bool = False) -> Problem:
-    """That task on that model."""
+    """The problem of review-sentiment on the embedded model."""
     task, lm = embedded()
     return kind(task, forgetful(lm) if forgets else lm, weight=WEIGHT, prompt_length=PROMPT, seed=seed)
 
@@ -502,10 +512,10 @@ def episodes_row(lm: FrozenLM, repeats: int, episodes: int = EPISODES) -> Row:
 
 
 def help_row(lm: FrozenLM, repeats: int) -> Row:
-    """How soon the command line answers."""
+    """The time of `hardprompt --help`."""
     command = shutil.which("hardprompt", path=str(Path(sys.executable).parent))
     if command is None:
-        raise CannotRun("the command hardprompt is not beside this Python")
+        raise CannotRun("the command hardprompt is not in the folder of this Python")
 
     def run(*arguments: str) -> str:
         return subprocess.run(arguments, capture_output=True, check=True, text=True).stdout
@@ -536,17 +546,17 @@ KNOWN = [*ROWS, "scaling", "memory"]
 
 
 def largest(a: Tensor, b: Tensor) -> float:
-    """The largest difference."""
+    """The largest absolute difference."""
     return float((a.cpu() - b.cpu()).abs().max())
 
 
 def agreement_of_steps(a: tuple[float, Tensor], b: tuple[float, Tensor]) -> dict[str, float]:
-    """Of two losses, and of two gradients relative to the larger entry."""
+    """The difference of two losses, and of two gradients, relative to the largest entry."""
     return {"loss_difference": abs(a[0] - b[0]), "gradient_difference": largest(a[1], b[1]) / float(b[1].abs().max())}
 
 
 def agreement_of_answers(low: Tensor, exact: Tensor) -> dict[str, float]:
-    """Of two sets of label log-probabilities (P, N, C): the error, and the share of pairs with the same answer."""
+    """The error of label log-probabilities (P, N, C), and the share of pairs of prompt and example with the same answer."""
     top = exact.topk(2).values
     clear = top[..., 0] - top[..., 1] > MARGIN
     same = (low.argmax(-1) == exact.argmax(-1))[clear]
@@ -557,7 +567,7 @@ def agreement_of_answers(low: Tensor, exact: Tensor) -> dict[str, float]:
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Seconds, and what it returned."""
+    """The seconds of a call, and its result."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -568,20 +578,20 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 
 def matmul_rate(dtype: torch.dtype) -> Callable[[], float]:
-    """What measures the operations per second of a large matrix product, the best of three."""
+    """A function that measures the operations per second of a large matrix product (the best of three)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
     return lambda: 2 * MATMUL**3 / min(timed(torch.matmul, a, b)[0] for _ in range(3))
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
-    """The lower and the upper one."""
+    """The lower and the upper quartile."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     return [low, high]
 
 
 def measure(row: Row, repeats: int) -> dict[str, Any]:
-    """Both procedures in turn, the order changing, after a repetition to warm up."""
+    """Measure both procedures in turn, in alternating order, after a warm-up."""
     rate = matmul_rate(row.dtype)
     seconds: dict[str, list[float]] = {"engine": [], "reference": [], "first": []}
     rates, agreement = [], {}
@@ -634,12 +644,12 @@ def measure(row: Row, repeats: int) -> dict[str, Any]:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether there is AMX, or CUDA."""
+    """Whether the machine has AMX or CUDA."""
     return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
 
 
 def machine() -> dict[str, Any]:
-    """Where this is measured."""
+    """Description of this machine."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -654,7 +664,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, as far as the system tells."""
+    """The name of the processor, if the system provides it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -669,19 +679,19 @@ AXES: dict[str, list[int]] = {
     "examples": [8, 16, 32, 64, 128, 256, 512, 1024, 2048],
     "prompt length": [1, 2, 5, 10, 20, 35, 50, 75, 100],
 }
-SCALED_LONGEST = 16  # tokens of a sentence, which stand behind 100 of the prompt in the embedded model's 128
+SCALED_LONGEST = 16  # tokens of a sentence, so that it fits into the context of 128 after a prompt of 100
 BASE = {"prompts": 16, "examples": SENTENCES, "prompt length": PROMPT}
 REWARD_STEP, SOFT_STEP = "reward, {input} {prompt}", "soft-prompt step, {prompt} {input}"
 
 
 def scaling(repeats: int) -> list[dict[str, Any]]:
-    """Seconds per step on the embedded model along one axis at a time, the rest as in BASE."""
+    """Seconds per step on the embedded model, for several values of one size at a time; the other sizes are those of BASE."""
     _, lm = embedded()
     curves = []
     for axis, sizes in AXES.items():
         for step, timer in ((REWARD_STEP, reward_seconds), (SOFT_STEP, soft_seconds)):
             if step == SOFT_STEP and axis == "prompts":
-                continue  # there is one soft prompt
+                continue  # a step has one soft prompt
             seconds = [timer(lm, {**BASE, axis: size}, repeats) for size in sizes]
             medians = [statistics.median(values) for values in seconds]
             curves.append(
@@ -698,7 +708,7 @@ def scaling(repeats: int) -> list[dict[str, Any]]:
 
 
 def reward_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[float]:
-    """Of scoring fresh prompts, after a first call that keeps what stands before them."""
+    """Seconds of scoring new prompts, after a first call that caches the text before them."""
     task = sentences_task(lm, "{input} {prompt}", sizes["examples"], longest=SCALED_LONGEST)
     scorer = Scorer(lm, task, task.train)
     fresh = [random_prompts(lm, sizes["prompts"], sizes["prompt length"], seed) for seed in range(repeats + 1)]
@@ -706,7 +716,7 @@ def reward_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[fl
 
 
 def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[float]:
-    """Of steps on all examples with gradient."""
+    """Seconds of steps with gradient on all examples."""
     task = sentences_task(lm, "{prompt} {input}", sizes["examples"], longest=SCALED_LONGEST)
     step = EngineSoftStep(Scorer(lm, task, task.train), sizes["prompt length"], 1e-3)
     drawn = [torch.tensor(random_prompts(lm, 1, sizes["prompt length"], seed)[0]) for seed in range(repeats + 1)]
@@ -714,7 +724,7 @@ def soft_seconds(lm: FrozenLM, sizes: dict[str, int], repeats: int) -> list[floa
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Slope of log seconds over log size, fit_to_context to the larger half of the sizes."""
+    """Slope of log seconds over log size, fitted to the larger half of the sizes."""
     half = len(sizes) // 2
     x, y = (torch.tensor(values[half:], dtype=torch.float64).log() for values in (list(sizes), list(seconds)))
     x = x - x.mean()
@@ -722,7 +732,7 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def plot_scaling(curves: Sequence[dict[str, Any]], file: Path) -> None:
-    """Seconds per step over each axis, both logarithmic, with a line of slope 1."""
+    """Plot the seconds per step against each size, with logarithmic axes and a line of slope 1."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -758,7 +768,7 @@ BUDGETS = ["256MB", "512MB", "1GB", "2GB"]
 
 
 def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:
-    """What scoring takes at its peak beyond what was there before, against its budget, and how long it takes."""
+    """The additional peak memory of scoring compared with its budget, and its time."""
     found = []
     for step in (REWARD_STEP, SOFT_STEP):
         for budget in BUDGETS:
@@ -779,7 +789,7 @@ def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:
 
 
 def peak(call: Callable[[], Any]) -> tuple[int, float]:
-    """Bytes that the process, or the CUDA device, held at most during a call beyond what it held before, and seconds."""
+    """The additional peak memory of the process or the CUDA device during a call, in bytes, and the seconds of the call."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -797,7 +807,7 @@ def peak(call: Callable[[], Any]) -> tuple[int, float]:
     return (int(after["VmHWM"][1]) - int(held["VmRSS"][1])) << 10, seconds
 
 
-# What is printed
+# Printing
 
 
 def table(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -828,7 +838,7 @@ def table(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def scaling_tables(curves: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Per axis and step the milliseconds, as lines of Markdown tables."""
+    """The milliseconds for each size and kind of step, as lines of Markdown tables."""
     for curve in curves:
         yield f"| {curve['axis']} | {' | '.join(str(size) for size in curve['sizes'])} | exponent |"
         yield "|---" * (len(curve["sizes"]) + 2) + "|"
@@ -838,7 +848,7 @@ def scaling_tables(curves: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def report(found: dict[str, Any], plot: str = "") -> str:
-    """All of it as Markdown."""
+    """All results as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in found["machine"].items() if value is not None)
     lines = [facts, ""]
     if found["results"]:
@@ -857,7 +867,10 @@ def report(found: dict[str, Any], plot: str = "") -> str:
 
 
 def run(names: Sequence[str], repeats: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Measure the rows of these names, and scaling and memory where they are among them; what is there is kept after each."""
+    """Measure the rows of these names, and scaling and memory if they are among them.
+
+    After each measurement, `keep` is called with all results so far.
+    """
     found: dict[str, Any] = {"machine": machine(), "repeats": repeats, "results": [], "scaling": [], "memory": []}
     lm = random_lm() if any(name in names for name in ("reward", "reward-bfloat16", "soft-step", "pez-step")) else None
     for name in (name for name in ROWS if name in names):
@@ -883,10 +896,10 @@ def run(names: Sequence[str], repeats: int, keep: Callable[[dict[str, Any]], Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The scoring engine against the reference procedures.")
-    parser.add_argument("--json", action="store_true", help="print a machine-readable answer")
-    parser.add_argument("--only", default="", help=f"some of {', '.join(KNOWN)}")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--only", default="", help=f"measure only some of: {', '.join(KNOWN)}")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each measurement")
-    parser.add_argument("--markdown", type=Path, help="write the tables here, and the plot beside it")
+    parser.add_argument("--markdown", type=Path, help="file for the tables; the plot is written into the same folder")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else KNOWN
     if unknown := [name for name in names if name not in KNOWN]:
@@ -908,7 +921,7 @@ def main() -> None:
 
     found = run([name for name in names if not (skipped and name == "reward-bfloat16")], options.repeats, keep)
     if skipped:
-        reason = "neither AMX nor CUDA here; --only reward-bfloat16 measures it all the same"
+        reason = "this machine has neither AMX nor CUDA; --only reward-bfloat16 measures it nevertheless"
         found["results"].insert(1, {"name": "reward-bfloat16", "skipped": reason})
     keep(found)
     print(json.dumps(found, indent=1) if options.json else report(found), end="\n" if options.json else "")

@@ -1,8 +1,9 @@
-"""From an instruction: soft tuning that starts at a person's words, and what its projection says on the way.
+"""Train soft prompts from instructions in plain English, and follow what their projections ask for during training.
 
     python runs/drift.py OUT.jsonl FIGURE.png [TASK ...] [--learning-rate 0.03]
 
-By default `superlative` and `currency`: their plain instructions are right part of the time, so there is something to learn.
+The default tasks are `superlative` and `currency`. Their plain instructions give the right answer on a part of the inputs only,
+so that training can improve them.
 """
 
 import argparse
@@ -21,7 +22,7 @@ SCHEDULE = {"steps": 120, "batch_size": 8, "evaluate_every": 15}
 
 
 def main() -> None:
-    """Follow each task's first reference prompt, a line per checkpoint, and draw them."""
+    """Train from the first reference prompt of each task, write a line for each checkpoint, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("figure", type=Path)

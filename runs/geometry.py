@@ -1,9 +1,9 @@
-"""Which of the published findings on the geometry of soft prompts show, claim by claim, with figure and interval.
+"""Which published findings on the geometry of soft prompts are reproduced, with values and intervals.
 
     python runs/geometry.py FOLDER [FOLDER ...]
 
-A FOLDER is what `hardprompt geometry --out FOLDER` left (`runs/geometry.sh`); nothing is trained. Prints Markdown: the
-findings, the distances and neighbourhoods beside the published ones, and the kinds of the closest tokens.
+Each FOLDER is a record of `hardprompt geometry --out FOLDER` (see `runs/geometry.sh`); nothing is trained. The script prints
+Markdown: the findings, the distances and neighbourhoods next to the published ones, and the kinds of the closest tokens.
 """
 
 import argparse
@@ -17,10 +17,10 @@ PUBLISHED = {
     "same task": "0.705",
     "all": "0.745",
 }
-"""Mean cosine distances on GPT-2 XL, without the self-pairs that are in the printed ones."""
+"""Published mean cosine distances on GPT-2 XL. The printed values include pairs of a vector with itself; these do not."""
 
 NEIGHBOURS = {"soft": ("85.49", "15.68", "69.80"), "random token": ("37.62", "35.66", "1.96")}
-"""Neighbours within 0.7, of these in the vocabulary and soft, without self-pairs."""
+"""Published numbers of neighbours within a distance of 0.7: all, in the vocabulary, and soft, without pairs with itself."""
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -32,7 +32,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def interval(row: dict[str, Any]) -> str:
-    """A value and its interval."""
+    """A value, its interval and its verdict, as text."""
     if row["value"] is None:
         return "-"
     span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
@@ -108,14 +108,14 @@ def main() -> None:
 
 
 def name(study: dict[str, Any]) -> str:
-    """Of a study: its model, epochs and learning rate."""
+    """The name of a study: its model, epochs and learning rate."""
     request = study["request"]
     rate = "" if request["learning_rate"] is None else f", learning rate {request['learning_rate']:g}"
     return f"{study['lm']}, {request['epochs']} epochs{rate}"
 
 
 def score(study: dict[str, Any], number: int) -> str:
-    """Mean over words of a task's test accuracy and loss."""
+    """The test accuracy and loss of a task, as means over the initial words."""
     own = [line for line in study["prompts"] if line["task"] == study["tasks"][number] and line["status"] == "ok"]
     accuracy, loss = (sum(line[f"test_{key}"] for line in own) / len(own) for key in ("accuracy", "loss"))
     return f"{accuracy:.3f} ({loss:.2f})"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Where soft prompts lie (Bakalova 2024). Stopped and started again they go on; `python runs/geometry.py OUT OUT` then says which of
-# the published findings show.
+# The geometry of soft prompts (Bakalova 2024). The same command resumes an interrupted study. Afterwards,
+# `python runs/geometry.py OUT OUT` shows which of the published findings are reproduced.
 #
-#     runs/geometry.sh embedded OUT [EPOCHS [OPTIONS]]     # 60 prompts, 50 epochs unless said otherwise; --learning-rate 0.003
-#     runs/geometry.sh real OUT DATA MODELS [EPOCHS]       # 60 prompts, 10 epochs; the published study has 50
+#     runs/geometry.sh embedded OUT [EPOCHS [OPTIONS]]     # 60 prompts, by default 50 epochs; a possible option is --learning-rate 0.003
+#     runs/geometry.sh real OUT DATA MODELS [EPOCHS]       # 60 prompts, by default 10 epochs; the published study has 50
 #
-# On one core of a shared two-core machine: `embedded` 19,500 steps at 16 to 45 ms, 6 to 15 minutes; `real` 25,500 steps at 70 to
-# 105 ms, 30 to 45 minutes, and with 50 epochs 2.5 to 4 hours (extrapolated from trials of 2 to 5 epochs).
+# Time on one core of a shared two-core machine: `embedded` takes 6 to 15 minutes (19,500 steps of 16 to 45 ms); `real` takes 30 to
+# 45 minutes (25,500 steps of 70 to 105 ms), and with 50 epochs 2.5 to 4 hours (extrapolated from trials of 2 to 5 epochs).
 #
-# DATA holds `relations/`, MODELS `english-mini`. The embedded model knows seven of the ten published words as one token; for bird,
-# paper and water it has horse, bread and river. To english-mini all ten are one token, with the blank before them.
+# The folder DATA contains `relations/`, and the folder MODELS contains `english-mini`. Seven of the ten published words are one token
+# of the embedded model; horse, bread and river replace bird, paper and water. For english-mini, all ten words with the blank before
+# them are one token.
 set -euo pipefail
 recipe=$1 out=$2
 case $recipe in

@@ -1,11 +1,12 @@
-"""The tables and figures of interpret.md from what wayward.py and says.py left.
+"""Print the tables and draw the figures of interpret.md from the records of wayward.py and says.py.
 
     python runs/interpret.py OUT RECORDS FIGURES
 
-OUT is the folder of wayward.py and says.py, RECORDS that of `hardprompt reproduce` (recipes trade-off, wayward, wayward-sizes).
+OUT is the folder of wayward.py and says.py. RECORDS is the folder of `hardprompt reproduce` (recipes trade-off, wayward and
+wayward-sizes).
 
-What a text asks for is decided as in `hardprompt.metrics.interpretation`, with the readability limit from `tune` tasks alone;
-the accuracy-drop rule flags a prompt whose text is right on 0.05 less of test than its vectors.
+`hardprompt.metrics.interpretation` decides which tasks a text asks for; the readability limit is chosen on `tune` tasks only.
+The accuracy-drop rule flags a prompt if the test accuracy of its text is more than 0.05 below that of its vectors.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from hardprompt.metrics import stability
 from hardprompt.metrics.interpretation import (
     LEAST_DROP,
     LEAST_GAIN,
-    Outcome,
     TaskJudge,
+    Verdict,
     is_flagged,
     readable_limit,
     relative_gain,
@@ -41,24 +42,24 @@ Row = dict[str, Any]
 
 
 def read(file: Path) -> list[Row]:
-    """The lines of a file; none where it is not there."""
+    """The lines of a JSON Lines file; an empty list if the file does not exist."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def outcome(row: Row, limit: float) -> Outcome:
-    """Of a wayward prompt, from the recorded lifts."""
+def outcome(row: Row, limit: float) -> Verdict:
+    """The outcome of a wayward prompt, from the recorded lifts."""
     says = row["says"]
     readable = says["reader_nats_per_token"] is not None and says["reader_nats_per_token"] <= limit
     return outcome_of(requested_tasks(says["lifts"]) if readable else (), row["task"])
 
 
-def outcome_of(tasks: tuple[str, ...], solved: str) -> Outcome:
-    """Of a text that says these tasks, for a prompt that solves one."""
+def outcome_of(tasks: tuple[str, ...], solved: str) -> Verdict:
+    """The outcome of a text that asks for some tasks, for a prompt that solves one task."""
     return "says nothing" if not tasks else "faithful" if solved in tasks else "misleading"
 
 
 def pairs_table(rows: list[Row], limit: float) -> None:
-    """Every pair, and what the issue asks of them."""
+    """Print a table of all pairs, and the number of pairs that meet the criteria."""
     if not rows:
         return
     columns = ("task", "target", "gamma", "F1", "unconstrained", "wayward", "drop", "as text", "outcome")
@@ -74,7 +75,7 @@ def pairs_table(rows: list[Row], limit: float) -> None:
 
 
 def gamma_figure(rows: list[Row], file: Path) -> None:
-    """Accuracy and token F1 against gamma, means over the pairs."""
+    """Print and plot accuracy and token F1 for each gamma, as means over the pairs."""
     if not rows:
         return
     gammas = sorted({line["gamma"] for row in rows for line in row["grid"]})
@@ -96,7 +97,7 @@ def gamma_figure(rows: list[Row], file: Path) -> None:
 
 
 def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
-    """Hard prompts as vectors: texts that PEZ, RL and people wrote for a task, with the outcome of reading them."""
+    """Hard prompts as vectors: texts that PEZ, RL and people wrote for a task, with the outcome of their readings."""
     models = {row["text"]: {} for row in says}
     for row in says:
         models[row["text"]][row["lm"]] = row
@@ -114,13 +115,13 @@ def re_embedded(says: list[Row], studies: Path, limit: float) -> list[Row]:
 
 
 def share(values: Iterable[bool]) -> str:
-    """`k of n`."""
+    """How many values are true, as the text `k of n`."""
     found = list(values)
     return f"{sum(found)} of {len(found)}"
 
 
 def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: float) -> None:
-    """How often the outcome flags a prompt as misleading, beside the accuracy-drop rule, on the same cases."""
+    """Print how often the outcome and the accuracy-drop rule flag a prompt, on the same cases."""
     named = [row for row in alone if " as " in row["key"] and " as true " not in row["key"]]
     named += [row for row in pairs if row["kind"].endswith(" inputs")]
     started = [row for row in alone if " from " in row["key"]]
@@ -137,19 +138,19 @@ def detection_table(pairs: list[Row], alone: list[Row], hard: list[Row], limit: 
     print(f"| hard prompts re-embedded | {caught([(row['outcome'], row['drop']) for row in hard])} |\n")
 
 
-def caught(cases: list[tuple[Outcome, float]]) -> str:
-    """How many of (outcome, drop) each rule flags."""
+def caught(cases: list[tuple[Verdict, float]]) -> str:
+    """How many cases (outcome, drop) each rule flags."""
     rules = (lambda o, d: o == "misleading", lambda o, d: d > LEAST_DROP, is_flagged)
     return " | ".join(share(rule(*case) for case in cases) for rule in rules)
 
 
 def drop(row: Row) -> float:
-    """What the text of a soft prompt is right on less."""
+    """The accuracy that a soft prompt loses when its text is used instead of its vectors."""
     return float(row["test_accuracy"] - row["deployed_test_accuracy"])
 
 
 def curve_table(rows: list[Row], what: str, figure: Path) -> None:
-    """By length or model (what a key says) and gamma: accuracy, F1 and distance, and the curve of accuracy against gamma."""
+    """Print accuracy, F1 and distance for each length or model and each gamma, and plot accuracy against gamma."""
     if not rows:
         return
     lines = [{"task": row["task"], "group": group(row, what)} | line for row in rows for line in row["grid"]]
@@ -173,12 +174,12 @@ def curve_table(rows: list[Row], what: str, figure: Path) -> None:
 
 
 def group(row: Row, what: str) -> str:
-    """`4 words` of a key that ends so, or the model."""
+    """The group of a row: the length in its key, such as `4 words`, or its model."""
     return str(row["key"].removeprefix(row["task"]).strip() if what == "length" else row["lm"])
 
 
 def one_text_figure(rows: list[Row], file: Path) -> None:
-    """One text, many tasks: accuracy of the vectors and of the one text that all of them project to."""
+    """Plot the accuracies of soft prompts for several tasks that project to one text, and those of the text."""
     same = [row for row in rows if row["kind"] == "prose" and row["token_f1"] >= MIN_TOKEN_F1]
     if not same:
         return
@@ -199,7 +200,7 @@ def one_text_figure(rows: list[Row], file: Path) -> None:
 
 
 def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
-    """Share of positions that are read as another token, by method, and of prompts whose text then says something else."""
+    """Print the share of positions that another method reads as another token, and of prompts with another outcome then."""
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     vocab, every = lm.vocab_embeds.float(), torch.arange(len(lm.vocab_embeds))
     judge = TaskJudge(lm, [load_task(name) for name in world.TASKS], reader)
@@ -234,11 +235,11 @@ def stability_table(pairs: list[Row], records: Path, limit: float) -> None:
 
 
 def main() -> None:
-    """Print everything in Markdown."""
+    """Print all tables in Markdown, and draw the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("records", type=Path)
-    parser.add_argument("figures", type=Path, help="a folder")
+    parser.add_argument("figures", type=Path, help="folder to which the figures are written")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tune = [name for name, task in world.TASKS.items() if task.division == "tune"]

@@ -1,10 +1,10 @@
-"""What a study of many runs costs the machine that asks, with everything real but the runs themselves.
+"""Measure what a study of many runs costs the machine that starts it. Everything is real except the runs themselves.
 
-    python runs/many_machines.py [RUNS]        # 10,000 unless said otherwise; about 2 minutes of one core
+    python runs/many_machines.py [RUNS]        # 10,000 runs by default, about 2 minutes on one core
 
-An engine that answers at once, with the point that the quick study has of each run's optimizer, leaves what is left: opening,
-recording (each line is flushed to the disk), and drawing a page for each study. What is shipped is counted as Ray pickles it;
-what Ray itself takes to ship it is not measured.
+The engine of this script returns at once, for each run, the recorded point of its optimizer in the quick study. What remains is
+the work of the machine that starts the study: opening studies, recording runs (each line is flushed to the disk), and drawing a
+page for each study. The sizes of transferred data are those of Ray's pickles; the transfer itself is not measured.
 """
 
 import json
@@ -15,12 +15,12 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import Store
+from hardprompt.report.write import write_report
 from hardprompt.study import runner
 from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.cluster import inputs
@@ -40,20 +40,22 @@ POINTS = {point["optimizer"]: point for point in Store(Path(__file__).parent / "
 
 
 class AtOnce(InProcess):
-    """Opens studies as they are, and answers every run with a recorded point."""
+    """Opens studies as usual, and returns a recorded point for every run."""
 
-    def open(self, requests: Sequence[StudyRequest], stop: Cancellation) -> Iterator[StudyInfo]:
-        """As it is, timed."""
+    def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
+        """Open the studies, and measure the time."""
         self._opened = []
-        opened = super().open(requests, stop)
+        opened = super().open(requests, cancellation)
         for _ in requests:
             began = time.perf_counter()
             self._opened.append(next(opened))
             cost["opening"] += time.perf_counter() - began
             yield self._opened[-1]
 
-    def make(self, jobs: Iterable[Job], listener: Listener, stop: Cancellation) -> Generator[tuple[Job, RunResult], None, None]:
-        """A point for each, at once."""
+    def make(
+        self, jobs: Iterable[Job], listener: Listener, cancellation: Cancellation
+    ) -> Generator[tuple[Job, RunResult], None, None]:
+        """Return a recorded point for each run."""
         for number, job in enumerate(jobs):
             names = {"task": job.task, "lm": job.lm}
             outcome = RunResult({**POINTS[job.run.optimizer], **asdict(job.run), **names})
@@ -63,10 +65,10 @@ class AtOnce(InProcess):
             yield job, outcome
 
 
-def timed_report(store: Store, write: Any = Store.write_report) -> None:
-    """Draw the report of a study."""
+def timed_report(store: Store) -> None:
+    """Draw the report of a study, and measure the time."""
     began = time.perf_counter()
-    write(store)
+    write_report(store)
     cost["drawing"] += time.perf_counter() - began
 
 
@@ -82,10 +84,10 @@ def main() -> None:
         "seeds": list(range(seeds)),
     }
     runner.InProcess = AtOnce  # type: ignore[misc]
-    Store.write_report = timed_report  # type: ignore[method-assign]
+    runner.write_report = timed_report
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "many.yaml").write_text(json.dumps(recipe | {"seeds": list(range(seeds))}), encoding="utf-8")
+        (folder / "many.yaml").write_text(json.dumps(recipe), encoding="utf-8")
         began = time.perf_counter()
         ended = runner.run(folder / "many.yaml", folder / "out", SilentListener(), jobs=1)
         whole = time.perf_counter() - began

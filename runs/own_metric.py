@@ -7,7 +7,7 @@ from hardprompt import FrozenLM, ScoredPrompt, Task, metric
 
 
 def inside_and_outside(lm: FrozenLM, task: Task) -> tuple[str, str]:
-    """A positive and a negative control: the first prompt must have the higher value."""
+    """A positive and a negative control; the first prompt must have the higher value."""
     return task.test[0].input, "zzz"
 
 

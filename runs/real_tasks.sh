@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The studies of real-tasks.md: real data, a small real model, an independent reader. Stopped and started again it goes on.
+# The studies of real-tasks.md: real data, a small real model, and an independent reader. The same command resumes them.
 #
 #     runs/real_tasks.sh DATA MODELS OUT
 #
-# DATA holds `fewshot/` and `relations/`, MODELS `english-mini` and `english-mini-reader`.
+# The folder DATA contains `fewshot/` and `relations/`; the folder MODELS contains `english-mini` and `english-mini-reader`.
 set -euo pipefail
 data=$1 models=$2 out=$3
 study() {
@@ -14,4 +14,4 @@ study sst2 "$data/fewshot/sst-2" --splits 13,21
 study mr "$data/fewshot/mr" --splits 13,21
 study capitalize-first-letter "$data/relations"
 study singular-plural "$data/relations"
-study agnews "$data/fewshot/agnews" --splits 13,21 --memory 14GB   # the beginnings of 3,800 articles, kept
+study agnews "$data/fewshot/agnews" --splits 13,21 --memory 14GB   # the cached beginnings of 3,800 articles need it

@@ -4,7 +4,7 @@
 
 The kinds are: a study of optimizers (`hardprompt run`), a geometry study, wayward pairs, and `hardprompt reproduce`. All are
 small, so that a result takes a fraction of a second: four train examples, few steps, the embedded model. Most processes are
-forked from this one, which has already loaded the libraries. SIGKILL comes after a time drawn uniformly between 0 and the
+forked from this one, which has already loaded the libraries. SIGKILL is sent after a time drawn uniformly between 0 and the
 duration of an undisturbed study. On a "full disk" no file can grow beyond a limit (RLIMIT_FSIZE), drawn uniformly between 0 and
 the size of the undisturbed record. A "second process" starts while the first one is suspended in the middle of its work. Some
 kills are of the installed command with two processes.
@@ -67,7 +67,7 @@ three = make("three", ["yes", "no", "yes", "no"])
 
 
 def write_recipe(folder: Path, **fields: Any) -> Path:
-    """Write a task of a dozen examples and a recipe for it; returns the recipe's file."""
+    """Write a task of a dozen examples and a recipe for it; return the file of the recipe."""
     task = hardprompt.load_task("category")
     parts = {"train": task.train, "dev": task.dev, "test": task.test}
     rows = [{"input": e.input, "answer": e.answer, "split": part} for part, own in parts.items() for e in own[:4]]
@@ -92,7 +92,7 @@ def write_recipe(folder: Path, **fields: Any) -> Path:
 
 
 def forked(do: Callable[[], None]) -> int:
-    """Start a process that calls a function and ends; returns its number."""
+    """Start a process that calls a function and ends; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -107,7 +107,7 @@ def forked(do: Callable[[], None]) -> int:
 
 
 def exit_status(child: int) -> int:
-    """Wait for a process; returns its exit status, or minus the signal that ended it."""
+    """Wait for a process; return its exit status, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -151,7 +151,7 @@ class Kind:
 
 
 def all_kinds(folder: Path) -> list[Kind]:
-    """The four kinds; what they read is written to the folder."""
+    """The four kinds of study; the files that they read are written to the folder."""
     recipe = write_recipe(folder)
     run_key = ("optimizer", "seed", "weight")
     (folder / "tasks.py").write_text(TASKS, encoding="utf-8")
@@ -184,7 +184,7 @@ class Survival:
     def __init__(self, kind: Kind, folder: Path, generator: np.random.Generator) -> None:
         self.kind, self.folder, self.generator = kind, folder, generator
         folder.mkdir()
-        kind.resume(folder / "first")  # loads what is loaded late
+        kind.resume(folder / "first")  # loads modules that are imported late
         started = time.monotonic()
         assert exit_status(forked(lambda: self.resume(folder / "undisturbed"))) == 0
         self.seconds = time.monotonic() - started
@@ -192,11 +192,11 @@ class Survival:
         self.count: Counter[str] = Counter()
 
     def resume(self, out: Path) -> None:
-        """What a process does."""
+        """Create or resume the study in a folder; every process calls this."""
         self.kind.resume(out)
 
     def kill(self, kills: int, start: Callable[[Path], int] | None = None, seconds: float = 0.0) -> None:
-        """Kill so many processes with SIGKILL; whenever a study is complete, the next process starts another one."""
+        """Kill `kills` processes with SIGKILL; whenever a study is complete, the next process starts another one."""
         start = start or (lambda out: forked(lambda: self.resume(out)))
         done, out = 0, self.folder / f"killed-{len(list(self.folder.iterdir()))}"
         while done < kills:
@@ -268,7 +268,7 @@ class Survival:
 
 
 def command(recipe: Path, out: Path) -> int:
-    """Start the installed command with two processes; returns its number."""
+    """Start the installed command with two processes; return its process id."""
     words = [SCRIPT, "run", str(recipe), "--out", str(out), "--jobs", "2"]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True).pid
 
@@ -403,7 +403,7 @@ def main() -> None:
     parser.add_argument("--command-kills", type=int, default=4, help="SIGKILLs of the command with two processes")
     parser.add_argument("--limits", type=int, default=5, help="full disks of each kind")
     parser.add_argument("--seconds", type=int, default=2, help="second processes of each kind")
-    parser.add_argument("--cases", type=int, default=500, help="damaged files of each sort")
+    parser.add_argument("--cases", type=int, default=500, help="damaged files of each kind")
     parser.add_argument("--runs", type=int, default=300, help="runs of the long study whose memory is measured; 0 for none")
     args = parser.parse_args()
     torch.set_num_threads(1)

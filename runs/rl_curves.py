@@ -2,9 +2,10 @@
 
     python runs/rl_curves.py OUT [--jobs 2] [--seeds 0,1,2] [--tasks ...]
 
-Every finished run is a line of OUT/runs.jsonl; stopped and started again it goes on, and prints the tables of what is there.
-The grid was fixed before the first run. An arm whose settings do not depend on how long it runs is run once at the largest
-number of prompts and read on the way; PPO anneals its entropy bonus, so it is run for each.
+Every finished run adds lines to OUT/runs.jsonl. The same command resumes an interrupted script, and prints the tables of all
+recorded runs. The grid was fixed before the first run. A method whose settings do not depend on the number of prompts is run
+once with the largest number, and its results with fewer prompts are taken from that run. PPO anneals its entropy bonus over the
+run, so it is run for each number of prompts.
 """
 
 import argparse
@@ -28,15 +29,15 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("rl", {}),
     "soft-q": ("rlprompt", {}),
 }
-"""Random search is the policy that does not learn: the same actions, examples, rollouts and visits to dev. The default is
-PPO."""
+"""The compared methods. Random search is a policy that does not learn: it has the same actions, examples, rollouts and
+evaluations on dev. The default is PPO."""
 
 ANYTIME = ("random", "soft-q")
 EMITTED = 20
 
 
 def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
-    """One run, and its lines: one for each number of prompts that it can be read at."""
+    """Make one run, and return a line for each number of prompts at which its result is known."""
     import torch
 
     import hardprompt as hp
@@ -73,13 +74,13 @@ def work(task: str, arm: str, seed: int, budget: int) -> list[dict[str, Any]]:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of values (tasks, seeds), in which tasks and the seeds within them are redrawn."""
+    """95 % interval of the mean of values (tasks, seeds), from a bootstrap of tasks and of seeds within tasks."""
     found = bootstrap(mean, values, tasks_too=True, draws=10_000)
     return found.low, found.high
 
 
 def show(lines: pd.DataFrame) -> None:
-    """The tables, over the tasks and seeds that all arms have finished."""
+    """Print the tables, over the tasks and seeds that all methods have finished."""
     whole = lines.groupby(["task", "seed"]).size() == len(ARMS) * len(PROMPTS)
     lines = lines.set_index(["task", "seed"]).loc[whole[whole].index].reset_index()
     if lines.empty:
@@ -107,7 +108,7 @@ def show(lines: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Run what is missing, and print the tables."""
+    """Make the missing runs, and print the tables."""
     parser = argparse.ArgumentParser(prog="python runs/rl_curves.py")
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=2)

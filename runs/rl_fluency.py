@@ -1,6 +1,8 @@
-"""The curve of rl.md: accuracy against the reader's log-perplexity, from the record of the recipe `fluent`.
+"""Draw the curve of rl.md: accuracy against the reader's log-perplexity, from the record of the recipe `fluent`.
 
-python runs/rl_fluency.py RECORD FIGURE.png      # RECORD: the folder `fluent` of `hardprompt reproduce`
+    python runs/rl_fluency.py RECORD FIGURE.png
+
+RECORD is the folder `fluent` of `hardprompt reproduce`.
 """
 
 import argparse
@@ -21,7 +23,7 @@ SEARCHES = {
 
 
 def main() -> None:
-    """Print the table of means over tasks, and draw them."""
+    """Print the table of means over tasks, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path)
     parser.add_argument("figure", type=Path)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# RLPrompt as published and the default beside random search on 16 examples a class and a small real model.
+# RLPrompt as published, PPO (the default) and random search, with 16 examples per class and a small real model.
 #
 #     runs/rl_real.sh DATA MODELS OUT
 #
-# DATA holds `fewshot/`, MODELS `english-mini` and `english-mini-reader`. Stopped and started again it goes on.
+# The folder DATA contains `fewshot/`; the folder MODELS contains `english-mini` and `english-mini-reader`. The same command resumes
+# an interrupted study.
 set -euo pipefail
 data=$1 models=$2 out=$3
 for task in sst2:sst-2 agnews:agnews; do

@@ -1,12 +1,14 @@
-"""Style transfer on Yelp, small: negative sentences into positive ones, with RLPrompt's reward, a perplexity term and PPO.
+"""A small study of style transfer on Yelp, with RLPrompt's reward, a perplexity term and PPO.
 
     python runs/rl_style.py DATA MODELS [--rollouts 12] [--weights 0 2 8] [--seeds 0 1]
 
-DATA is the folder of the sentences (`dev.0.txt`, `test.0.txt`, ...), MODELS that of `english-mini` and `english-mini-reader`.
-The first rewrites, the second judges the style by its label words, chrF judges the content. PPO and random search write as many
-prompts of three words; each rollout is scored on two sentences, its best prompt on eight others, and what is best there is
-measured on 20 test sentences. A weight is the points of reward that a nat per token of prompt NLL costs, in every reward but
-that on test.
+Negative sentences are rewritten as positive ones. DATA is the folder of the sentences (`dev.0.txt`, `test.0.txt`, ...). MODELS
+is the folder of `english-mini`, which rewrites the sentences, and `english-mini-reader`, which measures the style by the
+probability of label words; chrF measures the content.
+
+PPO and random search write the same number of prompts of three words. Each rollout is scored on two sentences, and its best
+prompt on eight others. The prompt that is best on these is measured on 20 test sentences. A weight is the number of points of
+reward that are subtracted for each nat per token of prompt NLL, in all rewards except those on test.
 """
 
 import argparse
@@ -33,13 +35,13 @@ def sentences(file: Path, count: int) -> list[hp.Example]:
 
 
 def nll(lm: hp.FrozenLM, texts: list[str]) -> np.ndarray:
-    """Of each text, in nats per token; of none, 0."""
+    """The NLL of each text, in nats per token; 0 for an empty text."""
     ids = [lm.encode(text) for text in texts]
     return np.array([log_perplexity(lm, each) if each else 0.0 for each in ids])
 
 
 def search(name: str, learning_rate: float, task: hp.Task, reward: StyleReward, rollouts: int, weight: float, seed: int) -> str:
-    """The prompt that is best on the dev sentences, its NLL paid for, among the best of each rollout."""
+    """Among the best prompts of the rollouts, the one with the highest reward on dev, minus its weighted NLL."""
     problem = hp.Problem(task, reward.lm, prompt_length=3, seed=seed)
     dev: dict[str, float] = {}
 
@@ -64,7 +66,7 @@ def search(name: str, learning_rate: float, task: hp.Task, reward: StyleReward, 
 
 
 def main() -> None:
-    """Search, and measure on test."""
+    """Search for prompts, and measure them on test."""
     parser = argparse.ArgumentParser(prog="python runs/rl_style.py")
     parser.add_argument("data", type=Path)
     parser.add_argument("models", type=Path)

@@ -1,10 +1,11 @@
-"""Which decision tells what a text says? Every text read against all tasks of the embedded world, by two models and a list.
+"""Which decision rule recognizes what a text asks for? Every text is tested on all tasks of the embedded world.
 
     python runs/says.py OUT STUDIES
 
-STUDIES is the folder trade-off of `hardprompt reproduce`; OUT/says.jsonl is written once (10 CPU minutes). Thresholds are
-chosen on the texts of `tune` tasks and read on those of `report` tasks. Positive control: held-out paraphrases say their task.
-Negative controls: the same shuffled, projections of soft prompts and random words say nothing.
+STUDIES is the folder trade-off of `hardprompt reproduce`. OUT/says.jsonl is written once (10 CPU minutes). The rules use the
+task LM, the reader, or a list of instructions. Thresholds are chosen on the texts of `tune` tasks and evaluated on those of
+`report` tasks. As a positive control, held-out paraphrases should ask for their task. As negative controls, shuffled
+paraphrases, projections of soft prompts and random words should ask for nothing.
 """
 
 import argparse
@@ -27,7 +28,7 @@ INPUTS = 12
 
 
 def texts(studies: Path) -> Iterator[tuple[str, str, str]]:
-    """(kind, task, text): instructions, paraphrases, the reader's own wordings, shuffled ones, and what searches found."""
+    """(kind, task, text): instructions, paraphrases, wordings of the reader, shuffled ones, and texts that searches found."""
     rng = Random(0)
     yield "empty", "-", ""
     for name, task in world.TASKS.items():
@@ -44,7 +45,7 @@ def texts(studies: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def measure(out: Path, studies: Path) -> None:
-    """Accuracy on `INPUTS` dev inputs of every task under every text, by both models, and how the text reads to them."""
+    """Write the accuracy of every text on `INPUTS` dev inputs of every task, and its log-perplexity, for both models."""
     asked = list(texts(studies))
     with out.open("w") as lines:
         for name in ("microworld", "microworld-reader"):
@@ -66,7 +67,7 @@ def measure(out: Path, studies: Path) -> None:
 
 
 def decisions(rows: list[Row], limit: float) -> dict[str, Callable[[Row, float], set[str]]]:
-    """Ways to tell which tasks a text says, from its rows by model and a threshold."""
+    """Rules that decide which tasks a text asks for, from its rows by model and a threshold."""
     empty = {row["lm"]: row for row in rows if row["kind"] == "empty"}
 
     def done(model: str, pair: Row, least: float) -> set[str]:
@@ -97,7 +98,10 @@ def decisions(rows: list[Row], limit: float) -> dict[str, Callable[[Row, float],
 
 
 def shares(pairs: list[Row], rule: Callable[[Row, float], set[str]], least: float) -> dict[str, float]:
-    """Per kind of text: the share that says its task, of those that should say nothing the share that does."""
+    """For each kind of text, the share of right decisions: its own task, or no task if the text should ask for nothing.
+
+    The value `misleading` is the share of paraphrases that are assigned to other tasks only.
+    """
     found = {}
     for kind in ("reference", "paraphrase", "reader's"):
         group = [pair for pair in pairs if pair["kind"] == kind]
@@ -113,7 +117,7 @@ def shares(pairs: list[Row], rule: Callable[[Row, float], set[str]], least: floa
 
 
 def main() -> None:
-    """Measure once, print the table in Markdown."""
+    """Measure once, and print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("studies", type=Path)

@@ -1,12 +1,13 @@
-"""Which measures of a text agree, and which tell a person's paraphrases from what searches found?
+"""Which measures of a text agree, and which distinguish paraphrases by a person from texts that searches found?
 
-    python runs/scrutability.py STUDIES FIGURE.png      # STUDIES: RECORDS/trade-off of `hardprompt reproduce`
+    python runs/scrutability.py STUDIES FIGURE.png
 
-Over all texts of those studies: Spearman's correlations of the measures. Against the held-out paraphrases of the same ten
-tasks, which no model was trained on: the area under the ROC curve of each, 1 where the measure is always lower for a paraphrase
-and 0.5 where it tells nothing. Length, how rare the words are in the training corpus, and the accuracy drop are the simplest
-rivals; the same paraphrases with their words shuffled are as long and as rare. Deletion and order are measured on 12 dev
-inputs, of the runs of seed 0 alone.
+STUDIES is RECORDS/trade-off of `hardprompt reproduce`. The first table has Spearman's correlations of the measures over all
+texts of these studies. The second table compares these texts with the held-out paraphrases of the same ten tasks, on which no
+model was trained. It has the area under the ROC curve of each measure: 1 if the measure is always lower for a paraphrase, and
+0.5 if it does not distinguish them. Length, the rarity of words in the training corpus and the accuracy drop are the simplest
+baselines; paraphrases with shuffled words have the same length and the same rarity. Deletion and order are measured on 12 dev
+inputs, only for runs of seed 0.
 """
 
 import argparse
@@ -36,13 +37,13 @@ INPUTS, DOCUMENTS = 12, 20_000
 
 
 def unigram_counts() -> Counter[str]:
-    """Words of documents of the task LM's corpus."""
+    """The number of occurrences of each word in documents of the task LM's corpus."""
     stream = documents(DISTINGUISH, Random(0))
     return Counter(word for document in islice(stream, DOCUMENTS) for word in str(document).split())
 
 
 def texts(studies: Path) -> list[dict[str, Any]]:
-    """What the searches found, the paraphrases, and these shuffled, with what is known of them without a model."""
+    """The texts that searches found, the paraphrases and the shuffled paraphrases, with the values that need no model."""
     rows, rng = [], Random(0)
     for folder in sorted(file.parent for file in studies.glob("*/study.yaml")):
         for point in load_points(folder).to_dict("records"):
@@ -65,7 +66,7 @@ def texts(studies: Path) -> list[dict[str, Any]]:
 
 
 def measured(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row per text with every measure."""
+    """A table with a row for each text and all measures."""
     lm, reader = load_lm("microworld"), load_lm("microworld-reader")
     counts = unigram_counts()
     scorers: dict[str, Scorer] = {}
@@ -89,7 +90,7 @@ def measured(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def auc(low: pd.Series, high: pd.Series) -> float:
-    """P(low < high) + P(low = high) / 2 of a pair drawn from both: the area under the ROC curve."""
+    """The area under the ROC curve: P(low < high) + P(low = high) / 2 for a pair drawn from both."""
     joined = pd.concat([low, high]).rank()
     return 1 - float((joined[: len(low)].sum() - len(low) * (len(low) + 1) / 2) / (len(low) * len(high)))
 

@@ -1,9 +1,9 @@
-"""A table over several studies: the mean over tasks of each optimizer, and the trade-off curve where all weights were run.
+"""Summarize several studies: the mean over tasks for each optimizer, and the trade-off of those that ran with all weights.
 
     python runs/summarize.py hardprompt-out/* [--plot FILE.png]
 
-Per task a value is the mean over splits and seeds; the interval is a 95 % bootstrap over tasks. A task on which random search
-reaches 0.8 proves nothing: it is named and counts in no mean.
+The value of a task is the mean over splits and seeds. Intervals are 95 % bootstrap intervals over tasks. A task on which random
+search reaches an accuracy of 0.8 is too easy to compare optimizers: it is listed and excluded from the means.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def summarize(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_every_weight(points: pd.DataFrame) -> pd.DataFrame:
-    """The points of the tasks, splits and seeds with which all optimizers ran at all their weights, so that means compare."""
+    """The points of those tasks, splits and seeds with which all optimizers ran at all weights, so that the means compare."""
     unit = ["task", "split", "seed"]
     kinds = points.groupby(unit).apply(lambda own: len(own[["optimizer", "weight"]].drop_duplicates()), include_groups=False)
     wanted = len(points[["optimizer", "weight"]].drop_duplicates())
@@ -47,14 +47,14 @@ def at_every_weight(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def trend(points: pd.DataFrame) -> pd.Series:
-    """Spearman's rank correlation of the weight with the mean log-perplexity over tasks, per optimizer that uses the weight."""
+    """For each optimizer that uses the weight, Spearman's correlation of the weight with the mean log-perplexity over tasks."""
     means = points.groupby(["optimizer", "weight"]).log_perplexity.mean().reset_index()
     swept = means.groupby("optimizer").filter(lambda group: len(group) > 2)
     return swept.groupby("optimizer")[["weight", "log_perplexity"]].apply(lambda g: g.weight.corr(g.log_perplexity, "spearman"))
 
 
 def known(folders: list[Path]) -> pd.DataFrame:
-    """Per study and optimizer the regret, and the share of the known hypervolume where plain English has a price."""
+    """For each study and optimizer the regret and, if the task has a price, the share of the known hypervolume."""
     rows: list[dict[str, Any]] = []
     for folder in folders:
         found = json.loads((folder / "frontier.json").read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def known(folders: list[Path]) -> pd.DataFrame:
 
 
 def draw(points: pd.DataFrame, file: Path) -> None:
-    """The trade-off of the means over tasks: one small mark per seed."""
+    """Draw the trade-off of the means over tasks, with one small mark for each seed."""
     values = ["test_accuracy", "deployed_test_accuracy", "deployed_dev_accuracy", "log_perplexity"]
     means = points.groupby(["optimizer", "weight", "split", "seed"], sort=False)[values].mean().reset_index()
     means = means.astype(object).where(means.notna(), None)

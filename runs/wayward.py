@@ -1,9 +1,12 @@
-"""Wayward prompts for interpret.md beside those of `hardprompt reproduce khashabi`: each is a line and a file of vectors.
+"""Train wayward prompts for interpret.md, in addition to those of `hardprompt reproduce khashabi`.
 
-    python runs/wayward.py OUT detection|lengths...     # nothing is done twice
+    python runs/wayward.py OUT detection|lengths...
 
-`detection`: all report tasks, true targets and such that name another task, at the least gamma of 0.3, 3 and 30 that reaches
-it, and prompts that merely start at an instruction; `lengths`: prose of 2 to 16 words.
+The result of each prompt is a line and a file of vectors. Prompts that are already recorded are not trained again.
+
+`detection`: for all report tasks, prompts with targets that ask for the task and prompts with targets that ask for another
+task, at the smallest gamma of 0.3, 3 and 30 that reaches the target; and prompts that only start at an instruction. `lengths`:
+prompts whose targets are 2 to 16 words of prose.
 """
 
 import argparse
@@ -29,13 +32,14 @@ SCHEDULE = {"steps": 60, "batch_size": 8, "evaluate_every": 20, "learning_rate":
 LONG_TEXT = "the old man walked down to the river and sat under a tree with his dog"
 
 Request = tuple[str, str, str, tuple[float, ...]]
-"""Key, task, target and gammas."""
+"""The key, the task, the target and the gammas of a prompt."""
 
 
 def detection() -> Iterator[Request]:
-    """Report tasks: a true paraphrase that is in no corpus, another task's instruction, a reference prompt, a paraphrase.
+    """The prompts of `detection`.
 
-    Last, plain soft tuning from a reference prompt and from a paraphrase.
+    The targets for each report task are a held-out paraphrase, a reference prompt of another task, a reference prompt, and a
+    held-out paraphrase of another task. Then come soft prompts that start at a reference prompt and at a paraphrase.
     """
     names = list(TASKS)
     for turn in range(4):
@@ -57,7 +61,7 @@ def detection() -> Iterator[Request]:
 
 
 def lengths() -> Iterator[Request]:
-    """The beginnings of one sentence, of more and more words."""
+    """The prompts of `lengths`, whose targets are the first 2, 4, 8 and 16 words of one sentence."""
     for name in SIX[:2]:
         for count in (2, 4, 8, 16):
             yield f"{name} {count} words", name, " ".join(LONG_TEXT.split()[:count]), (0.3, 3.0)
@@ -67,7 +71,7 @@ STUDIES = {"detection": detection, "lengths": lengths}
 
 
 def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge: TaskJudge) -> tuple[dict[str, Any], Tensor]:
-    """A wayward prompt at the least gamma that reaches the target, and what can be said of it without an unconstrained one."""
+    """Train a wayward prompt at the smallest gamma that reaches the target, and measure it without an unconstrained prompt."""
     task = load_task(name)
     goal = target_prompt(lm, task.template, target)
     for gamma in gammas:
@@ -90,7 +94,7 @@ def alone(lm: FrozenLM, name: str, target: str, gammas: tuple[float, ...], judge
 
 
 def main() -> None:
-    """Run what is not yet there."""
+    """Train the prompts that are not recorded yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("study", choices=STUDIES, nargs="+")

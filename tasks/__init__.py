@@ -1,1 +1,1 @@
-"""The catalogue of tasks: one module per family, each small enough to copy as a start for one's own."""
+"""The catalogue of tasks, with one module per family. Each module is small enough to copy for a task of your own."""

@@ -1,7 +1,7 @@
-"""AG News: the topic of a news item, its headline and beginning.
+"""AG News: the topic of a news item, from its headline and its beginning.
 
-RLPrompt's released template puts the answer before the text, which only a masked model can fill in: the label words begin the
-text, without a blank. A causal model reads the text first, and the answer comes last.
+The template that was released with RLPrompt has the answer before the text, which only a masked model can predict. The label
+word is the first word of the text, without a blank before it. A causal model reads the text first and then predicts the answer.
 """
 
 from hardprompt.data.datasets import ColumnLayout, DataTask

@@ -1,4 +1,4 @@
-"""BoolQ: a yes/no question about a passage. Of what is too long the end is kept, where the question stands."""
+"""BoolQ: a yes/no question about a passage. An input that is too long is cut at its start, since the question is at its end."""
 
 from hardprompt.data.datasets import ColumnLayout, DataTask
 

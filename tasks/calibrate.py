@@ -1,10 +1,11 @@
-"""Measure what prompts are worth on the embedded models: the figures of their cards, and the known fronts of the tasks.
+"""Measure how well prompts perform on the embedded models, for the model cards, and the known fronts of the tasks.
 
     python -m hardprompt.tasks.calibrate [--lm FOLDER] [--reader FOLDER] [--known-fronts FILE]
 
-Accuracy on test of: the empty prompt; the reference prompts (mean, and the best on dev), with their words shuffled, and their
-held-out paraphrases (means); 32 random prompts of five tokens (mean); and the best on dev of 256 of them. Then the known front
-of each task, which `--known-fronts` writes, and how well each sort of prompt reads to both models.
+The first table has test accuracies: of the empty prompt; of the reference prompts (the mean, and the prompt that is best on
+dev); of the reference prompts with shuffled words and of held-out paraphrases (means); of 32 random prompts of five tokens
+(mean); and of the best on dev among 256 random prompts. The second table has the known fronts, which `--known-fronts` also
+writes to a file. The third table has the log-perplexity of each kind of prompt under both models.
 """
 
 import argparse
@@ -30,16 +31,16 @@ from hardprompt.stats.pareto import non_dominated
 
 COLUMNS = ("empty", "best reference", "reference", "shuffled", "held out", "random", "best of 256 random")
 CANDIDATES = 64
-"""Wordings of each priced form that are tried for a known front, none longer than the prompts that are searched."""
+"""Number of terse and of strange wordings that are tried for a known front. None is longer than the prompts of a search."""
 
 
 def shuffled(texts: Sequence[str], rng: Random, copies: int = 2) -> list[str]:
-    """Each text with its words in other orders."""
+    """Each text with its words in random orders, `copies` times."""
     return [" ".join(rng.sample(text.split(), len(text.split()))) for text in texts for _ in range(copies)]
 
 
 def texts_of(problem: Problem) -> dict[str, list[str]]:
-    """Prompts of a task by sort."""
+    """The prompts of a task by kind."""
     skill = world.TASKS[problem.task.name].skill
     rng = Random(problem.seed)
     return {
@@ -52,7 +53,7 @@ def texts_of(problem: Problem) -> dict[str, list[str]]:
 
 
 def accuracies(problem: Problem, texts: dict[str, list[str]]) -> list[float]:
-    """The row of a task, fractions of its test examples, in the order of `COLUMNS`."""
+    """The accuracies of a task on its test examples (fractions), in the order of `COLUMNS`."""
     prompts = {sort: _encode(problem.lm, wordings) for sort, wordings in texts.items()}
     test = _test(problem)
 
@@ -65,7 +66,10 @@ def accuracies(problem: Problem, texts: dict[str, list[str]]) -> list[float]:
 
 
 def known_front(problem: Problem) -> list[KnownPrompt]:
-    """The true trade-off of a task: per form of wording the most readable of those best on dev, without dominated ones."""
+    """The true trade-off of a task.
+
+    For each form of wording it has the most readable of the prompts that are best on dev. Dominated prompts are left out.
+    """
     source, lm = world.TASKS[problem.task.name], problem.lm
     rng = Random(problem.seed)
     forms: list[Form] = list(FORMS) if source.skill.price else ["plain"]
@@ -84,7 +88,7 @@ def known_front(problem: Problem) -> list[KnownPrompt]:
 
 
 def built_in(task: str, form: Form) -> float:
-    """The share of a task's test examples that a wording of this form is right on, by construction."""
+    """The share of the test examples on which a wording of this form gives the right answer, by construction of the corpus."""
     source = world.TASKS[task]
     return mean(is_right(source.skill, item, form) for item in source.items("test"))
 
@@ -92,9 +96,9 @@ def built_in(task: str, form: Form) -> float:
 def main() -> None:
     """Print the tables in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m hardprompt.tasks.calibrate", description="Measure the embedded models.")
-    parser.add_argument("--lm", default="microworld", help="embedded model or folder")
-    parser.add_argument("--reader", default="microworld-reader", help="embedded model or folder")
-    parser.add_argument("--known-fronts", type=Path, help="JSON file to write")
+    parser.add_argument("--lm", default="microworld", help="task model: name of an embedded model, or a folder")
+    parser.add_argument("--reader", default="microworld-reader", help="reader: name of an embedded model, or a folder")
+    parser.add_argument("--known-fronts", type=Path, help="JSON file to which the known fronts are written")
     args = parser.parse_args()
     lm, reader = load_lm(args.lm), load_lm(args.reader)
     lm.name, reader.name = "microworld", "microworld-reader"
@@ -128,7 +132,7 @@ def main() -> None:
 
 
 def _gains(reader: FrozenLM, whole: Sequence[str], mixed: Sequence[str]) -> list[float]:
-    """How much better each text reads than each of the shuffled ones, in nats per token."""
+    """How much lower the log-perplexity of each text is than that of each shuffled text, in nats per token."""
     read = {text: log_perplexity(reader, reader.encode(text)) for text in (*whole, *mixed)}
     return [read[worse] - read[better] for better, worse in product(whole, mixed)]
 

@@ -1,4 +1,4 @@
-"""The tasks of the embedded world, where the right answers and prompts that work are known."""
+"""The tasks of the embedded world. Their right answers are known, and so are prompts that work."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hardprompt.lm.microworld import world
 
 
 def load(name: str, split: str) -> Task:
-    """One of the world's tasks; its only data split is "default"."""
+    """Load a task of the embedded world. Its only data split is "default"."""
     if split != "default":
         raise TaskError(f"task {name} has no split {split!r}; it has 'default'")
     source = world.TASKS[name]

@@ -1,9 +1,11 @@
-"""Six relations between words, as lists of pairs: the tasks of function vectors and of the geometry of soft prompts.
+"""Six relations between words, given as lists of pairs.
 
-The published study of that geometry (Bakalova 2024) trains on four fifths of the pairs and tests on a fifth, drawn with seed
-42, as the split "default" does; here dev is a fifth of those four fifths. An
-answer is right when what follows begins with it, as published; but a letter begins many words, so of the two tasks about
-letters the whole answer must be the letter.
+The tasks come from the study of function vectors (Todd et al. 2024). The study of the geometry of soft prompts (Bakalova 2024)
+trains on four fifths of the pairs and tests on the others, which it draws with seed 42. The split "default" has the same test
+pairs; its dev pairs are a fifth of the remaining pairs.
+
+An answer is correct if the generated text begins with the target, as published. In the two tasks about letters, the generated
+text must equal the target, since many words begin with the right letter.
 """
 
 from typing import Any

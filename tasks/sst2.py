@@ -1,6 +1,6 @@
 """SST-2: whether a sentence of a film review is positive or negative.
 
-A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
+A masked model reads the default template, "{input} {prompt} {mask}.", which is also that of RLPrompt.
 """
 
 from hardprompt.data.datasets import ColumnLayout, DataTask

@@ -1,6 +1,6 @@
-"""SST-5: how positive a sentence of a film review is, in five steps.
+"""SST-5: how positive a sentence of a film review is, on a scale of five steps.
 
-A masked model reads "{input} {prompt} {mask}.", RLPrompt's template, which is the default.
+A masked model reads the default template, "{input} {prompt} {mask}.", which is also that of RLPrompt.
 """
 
 from hardprompt.data.datasets import ColumnLayout, DataTask

@@ -4,12 +4,13 @@ Exit status: 0 done, 1 the job or some of its runs failed, 2 the request is wron
 stop file), 130 interrupted.
 """
 
+import logging
 import sys
 
 import typer
 
 from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks  # noqa: F401  (they add their verbs)
-from hardprompt.cli.output import print_error
+from hardprompt.cli.output import print_error, print_message
 from hardprompt.cli.verbs import GROUPS, app
 from hardprompt.errors import HardpromptError, RequestError
 
@@ -19,7 +20,9 @@ app.registered_commands.sort(key=lambda command: GROUPS.index(str(command.rich_h
 
 
 def main() -> None:
-    """Run the command line; every expected error is one line on stderr."""
+    """Run the command line; every expected error and every warning of the library is one line on stderr."""
+    logger, warnings = logging.getLogger("hardprompt"), _Warnings(logging.WARNING)
+    logger.addHandler(warnings)
     try:
         status = app(_checked(sys.argv[1:]) or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
@@ -30,9 +33,25 @@ def main() -> None:
         status = print_error(str(error), FAILED)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    finally:
+        logger.removeHandler(warnings)
     if status == INTERRUPTED:  # typer also returns it
         print_error("interrupted; a study keeps its finished runs, and the same command resumes it", status)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class _Warnings(logging.Handler):
+    """Prints each distinct warning once."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._printed:
+            self._printed.add(message)
+            print_message(message)
 
 
 def _checked(arguments: list[str]) -> list[str]:

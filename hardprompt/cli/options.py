@@ -55,16 +55,16 @@ RunSeed = Annotated[int | None, typer.Option("--seed", help="Select the run by i
 
 @dataclass(frozen=True)
 class _Form:
-    """How the command line writes a field of a request.
+    """The form of a field of a request on the command line.
 
     Attributes:
         flags: names of the option.
         field: name of the field.
         help: description of the option.
         default: its default value, as Typer reads it.
-        type: what Typer reads.
+        type: the type that Typer reads.
         metavar: how the value is written; by default its type.
-        read: makes the value of the field from the option's name and what Typer read; None if nothing is given.
+        read: computes the value of the field from the name of the option and what Typer read; None if it is not given.
     """
 
     flags: tuple[str, ...]
@@ -136,9 +136,9 @@ def request_options(
 
     Args:
         names: fields of `StudyRequest`; "weight", "split" and "seed" stand for a single value.
-        of_run: the values of a recorded run are the default.
-        defaults: what the help shows for options whose default depends on others; these options may be left out.
-        help: replaces descriptions.
+        of_run: whether the default values are those of a recorded run.
+        defaults: descriptions of defaults that depend on other options; these options may be left out.
+        help: descriptions that replace those of the fields, by name.
     """
     forms = {name: _FORMS.get(name) or _plain(name) for name in names}
     flags = {form.field: form.flags[-1] for form in forms.values()}

@@ -1,4 +1,4 @@
-"""Printing: answers go to stdout, progress and errors to stderr where the answer is JSON."""
+"""Printing: answers go to stdout, errors to stderr, and progress to stdout or, if the answer is JSON, to stderr."""
 
 import json
 import sys
@@ -30,9 +30,14 @@ def print_line(text: str) -> None:
     console().print(text, markup=False, highlight=False)
 
 
+def print_message(message: str) -> None:
+    """Print a message as one line on stderr."""
+    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
+
+
 def print_error(message: str, status: int) -> int:
     """Print a message as one line on stderr, and return the exit status."""
-    print(f"hardprompt: {' '.join(message.split())}", file=sys.stderr)
+    print_message(message)
     return status
 
 
@@ -53,7 +58,7 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
     """Print the results of studies.
 
     Args:
-        ended: what the runner returned.
+        ended: the result of the runner.
         as_json: print JSON.
         of_recipe: there may be several studies, each in a folder below `ended.folder`.
 

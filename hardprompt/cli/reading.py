@@ -1,6 +1,6 @@
 """Reading the values of options that are lists or mappings.
 
-Each function takes the name of the option, for messages, and its text or texts. It returns None if nothing is given.
+Each function takes the name of the option, for messages, and its text or texts. It returns None if the option is not given.
 """
 
 from collections.abc import Iterable

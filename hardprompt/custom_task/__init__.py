@@ -1,1 +1,1 @@
-"""Your own tasks: write a folder to start from, check a task before a long run, and score trivial baselines."""
+"""Your own tasks: create a folder to start from, check a task before a long run, and score trivial baselines."""

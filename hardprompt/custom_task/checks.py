@@ -116,7 +116,7 @@ def labels_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines
 
 
 def parts_seen(form: DataTask, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
-    """Find files that give no example, such as a test file without labels."""
+    """Find files without a usable example, such as a test file without labels."""
     seen = {read.part for read in reads}
     for part, file in form.data_files:
         if part and part not in seen:

@@ -38,7 +38,7 @@ _LENGTH_FIELDS = (
 
 _logger = logging.getLogger(__name__)
 
-_ANCHOR = "a"  # a text before a continuation, so that the continuation is tokenized as a continuation
+_ANCHOR = "a"  # the text before another text, so that the other text is tokenized as its continuation
 
 
 class FrozenLM:
@@ -212,7 +212,7 @@ class FrozenLM:
     def features(self, hidden: Tensor) -> Tensor:
         """The vectors (..., d) that the output embeddings W (V, d) are applied to: logits = W features + b.
 
-        A causal model's are its hidden states.
+        For a causal model they are the hidden states themselves.
         """
         return hidden
 
@@ -228,7 +228,7 @@ class FrozenLM:
         return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
 
     def _check_output_layer(self) -> None:
-        size, pad = self.vocab_embeds.shape[0], self.model.config.pad_token_id  # padding has no position in RoBERTa
+        size, pad = self.vocab_embeds.shape[0], self.model.config.pad_token_id  # RoBERTa gives padding no position
         ids = torch.tensor([[i for i in range(size) if i != pad][:4]], device=self.device)
         with torch.no_grad():
             expected = self.model(input_ids=ids).logits
@@ -279,7 +279,7 @@ class FrozenLM:
 
 
 def _same(states: Tensor, expected: Tensor) -> bool:
-    """Whether states are the expected ones, up to rounding."""
+    """Whether states are equal to the expected states, up to rounding."""
     tolerance = max(1e-3, 4 * torch.finfo(states.dtype).eps)
     return bool((states.float() - expected.float()).norm() <= tolerance * expected.float().norm())
 
@@ -297,14 +297,14 @@ def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
 
 
 def context_length(config: Any) -> int:
-    """The number of tokens that a model of this configuration reads at most.
+    """The maximal number of tokens that a model of this configuration can read.
 
     Args:
-        config: a Hugging Face configuration; of a multimodal model, its text part counts.
+        config: a Hugging Face configuration. For a multimodal model, the configuration of its text part is used.
 
     Returns:
-        The first positive length that the configuration states, under any of the names that families use; `UNLIMITED` where it
-        states none, or -1 as XLNet does.
+        The first positive length in the configuration, under any of the names that model families use; `UNLIMITED` if it has
+        none, or if the length is -1, as in XLNet.
 
     Example:
         >>> from transformers import MptConfig, XLNetConfig

@@ -1,6 +1,6 @@
 """The last layer of a causal model, computed only at the positions whose states are needed.
 
-Of all other positions only the keys and values are needed. So the layer runs twice: first over all positions, until its
+At all other positions only the keys and values are needed. So the layer runs twice: first over all positions, until its
 attention stores its keys and values in the cache; then over the needed positions, whose queries attend to all of them.
 """
 
@@ -20,7 +20,7 @@ _POSITION_ARGUMENTS = ("position_ids", "position_embeddings")
 class LastLayer:
     """The last layer of a model's body, whose layers are its longest list of modules.
 
-    Whether this gives the states of the whole pass depends on the model, and `FrozenLM` tries it.
+    Whether this gives the states of the whole pass depends on the model; `FrozenLM` tests it when it loads the model.
 
     Args:
         body: the model without its output layer.
@@ -41,7 +41,7 @@ class LastLayer:
 
     @contextmanager
     def only(self, positions: Tensor) -> Iterator[None]:
-        """Within this context the layer's output (B, T, d) is zero except at `positions`, (B, R), where -1 stands for none."""
+        """Within this context the layer's output (B, T, d) is zero except at `positions`, (B, R); -1 is ignored."""
         forward = self._layer.forward
         vars(self._layer)["forward"] = lambda *args, **kwargs: self._forward(forward, positions, args, kwargs)
         try:

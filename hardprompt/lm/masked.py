@@ -117,7 +117,7 @@ def masked_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
 
 
 def is_masked(config: Any) -> bool:
-    """Whether a configuration belongs to a masked model: it names one, or it names no class and its type is an encoder's."""
+    """Whether a configuration belongs to a masked model: it names such a class, or no class and an encoder type."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     names = config.architectures or []

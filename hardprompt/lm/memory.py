@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from hardprompt.errors import LMError
 
 BUDGET = "2GB"
-"""The default, the same on every machine, because the way a pass is split decides the last bits of its result."""
+"""The default budget. It is the same on every machine, because the last bits of a result depend on how a pass is split."""
 
 MIN_BUDGET = 256 << 20
-"""Bytes. Below this, even one example exceeds the budget with a model of GPT-2's size (`runs/log.md`)."""
+"""Smallest budget, in bytes. Below this, even one example exceeds the budget with a model of GPT-2's size (`runs/log.md`)."""
 
 OVERHEAD = 32 << 20
-"""Bytes that libraries for matrix products allocate for themselves, measured on a CPU."""
+"""Bytes that the libraries for matrix products allocate in addition, measured on a CPU."""
 
 CACHE_SHARE = 0.5
 """Share of the budget for keys and values that are kept between calls; passes use the rest."""
@@ -93,7 +93,7 @@ class Memory:
         return max(1, self.pass_bytes // size)
 
     def cached(self, key: Hashable, size: int, make: Callable[[], T]) -> T:
-        """The cached value of a key, made if it is missing.
+        """The cached value of a key, which is computed if it is missing.
 
         The least recently used values are removed when the cache is full.
 
@@ -163,8 +163,8 @@ class RecomputedParts(torch.autograd.Function):
     """Rows that are computed from a soft prompt in parts, with their gradient in the memory of one part.
 
     `rows(soft, part)` computes the rows of the indices in `part`, (len(part), k), and `split()` returns parts that fit into
-    memory at the moment. A single part keeps its graph. Several parts are each computed again in the backward pass, where their
-    gradients are summed (gradient checkpointing).
+    the memory that is free at the moment. A single part keeps its graph. If there are several parts, each is computed again in
+    the backward pass, and their gradients are summed (gradient checkpointing).
     """
 
     @staticmethod

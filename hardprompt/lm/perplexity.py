@@ -20,7 +20,7 @@ from hardprompt.lm.masked import masked_nll, masked_states
 
 @torch.no_grad()
 def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Surprisal of each token of each prompt, in nats: -log p(x_t | bos, x_<t), or -log p(x_t | x_<t, x_>t) of a masked model.
+    """Surprisal of each token of each prompt, in nats: -log p(x_t | bos, x_<t), or -log p(x_t | x_<t, x_>t) for a masked one.
 
     Args:
         lm: the model.

@@ -255,7 +255,8 @@ class Optimizer(Generic[C]):
         name: the name in commands and records.
         search: the search. It returns its final prompts: the last iterates or the last samples of a policy.
         config: the class of its options.
-        uses_weight: whether the result depends on the weight of the prompt NLL. Studies run the others once, with weight 0.
+        uses_weight: whether the result depends on the weight of the prompt NLL. Otherwise studies run the optimizer only with
+            weight 0.
         uses_seed: whether the result depends on the seed.
         uses_vocabulary: whether all its hard prompts consist of the allowed tokens.
         check: raises a RequestError if the problem cannot be solved with these options. It is called before any run starts.
@@ -322,10 +323,10 @@ class PromptResult:
     """The result of one run of an optimizer.
 
     Attributes:
-        optimizer: its name.
+        optimizer: the name of the optimizer.
         weight: weight of the prompt NLL in the objective.
         seed: seed of the random numbers.
-        config: its options.
+        config: the options of the optimizer.
         best: the candidate with the lowest objective on dev, the earliest on ties.
         final_prompts: the last iterates or the last samples of a policy, the final one last.
         candidates: all prompts that were scored on dev, in order.
@@ -428,7 +429,7 @@ def load_optimizer(name: str) -> Optimizer[Any]:
     """Load an optimizer by name, or from a Python file by `path.py:attribute`. The file is executed.
 
     Raises:
-        UnknownName: there is no optimizer of this name; the message names the nearest.
+        UnknownName: there is no optimizer of this name; the message names similar ones.
         RequestError: the file or the attribute does not exist or is not an optimizer.
 
     Example:

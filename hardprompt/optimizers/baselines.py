@@ -15,7 +15,7 @@ class RandomConfig(Config):
     """Options of random search."""
 
     prompts: PositiveInt | None = None
-    """Number of prompts. By default as many as the budget allows, or 256 without a budget."""
+    """Number of prompts. By default it is as large as the budget allows, or 256 without a budget."""
 
     batch_size: PositiveInt = 4
     """Prompts that are scored in one call."""

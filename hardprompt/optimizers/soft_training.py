@@ -68,7 +68,7 @@ def train_soft_prompt(
         l'(P; D) = l(P; D) + gamma * 1/L sum_i || p_i - t_i ||^2
 
     Args:
-        problem: the problem; its candidates are appended to.
+        problem: the problem; every evaluated iterate is appended to its candidates.
         embeds: the initial prompt, (L, d).
         config: the options.
         target: embeddings to which the prompt is attracted, (L, d); None for none.
@@ -130,7 +130,7 @@ def initial_embeds(problem: Problem, init: str, text: str = "") -> Float[Tensor,
         problem: the problem; the random number generator is used.
         init: "vocabulary" (embeddings of allowed tokens drawn uniformly), "noise" (normal with the mean and the standard
             deviation of the vocabulary embeddings) or "text" (embeddings of the tokens of `text`).
-        text: repeated or cut to the prompt length.
+        text: the text for "text"; its tokens are repeated or cut to the prompt length.
     """
     vocab = problem.lm.vocab_embeds.float()
     if init == "vocabulary":

@@ -1,7 +1,7 @@
 """The optimizer `wayward`: a soft prompt that solves a task and projects to a given text (Khashabi et al. 2022).
 
-The prompt is initialized at the embeddings of the target text, is as long as it, and is trained with a penalty on the distance
-to it (`train_soft_prompt`). In the published code gamma is never passed on; here the penalty is part of the loss. Since the
+The prompt has the length of the target text, is initialized at its embeddings, and is trained with a penalty on the distance
+to them (`train_soft_prompt`). In the published code gamma is never passed on; here the penalty is part of the loss. Since the
 text can be chosen freely, it does not explain what the prompt does: wayward prompts are a negative control for methods that
 read soft prompts.
 """
@@ -22,7 +22,7 @@ class WaywardConfig(SoftTrainingConfig):
     """Options of wayward prompts."""
 
     target: str = ""
-    """The text that the prompt projects to. It has no default and as many tokens as the prompt."""
+    """The text that the prompt projects to. It is required, and it must have as many tokens as the prompt."""
 
     gamma: NonNegativeFloat = 0.3
     """Weight of the distance to the target, in nats per squared embedding unit. With 0 the prompt only starts at the target."""

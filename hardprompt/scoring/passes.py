@@ -2,7 +2,7 @@
 
 Rows that begin with the same tokens share these as their prefix, which is read once, and the passes run over the rest of each
 row. Where the template puts the prompt first, the prefix is everything up to the end of the prompt, one per prompt. Elsewhere
-it is the text before the prompt, one per example. That text depends on no prompt, so its keys and values are kept.
+it is the text before the prompt, one per example. That text depends on no prompt, so its keys and values are cached.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from hardprompt.lm.prefix_cache import PrefixCache
 
 TOKENS_PER_PASS = 8192
-"""Padded tokens in one forward pass without gradient, including those of the prefixes. More are not faster, and passes are
-smaller where the memory (`FrozenLM.memory`) does not suffice."""
+"""Maximal number of padded tokens in one forward pass without gradient, including those of the prefixes. Larger passes are not
+faster. Passes are smaller where the memory budget (`FrozenLM.memory`) requires it."""
 
 PREFIX_SHARE = 0.4
 """Share of the memory of a pass for prefixes that are read and used in the same call and not kept."""

@@ -23,7 +23,7 @@ class Row:
         ids: known token ids; 0 in the place of soft vectors.
         soft_start: position of the first soft vector.
         answer: token ids of the answer that are fed after `ids`.
-        prompt: index of the prompt.
+        prompt: index of the prompt among those that are scored.
         example: index of the example.
         predict_from: position whose state predicts the first token of the answer: the last one of `ids`, or that of the mask.
         predictions: number of positions whose states predict the answer, from `predict_from` on.
@@ -50,13 +50,13 @@ class RowBuilder:
 
     Args:
         lm: the model that reads the rows.
-        task: template, label words and match.
-        examples: what to score on.
+        task: the task, whose template, label words and match are used.
+        examples: the examples to score on.
 
     Attributes:
         template: the template of this kind of model.
-        prompt_first: whether rows of one prompt share what stands up to the end of the prompt. Otherwise, rows of one example
-            share what stands before the prompt.
+        prompt_first: whether the rows of one prompt share the tokens up to the end of the prompt. Otherwise, the rows of one
+            example share the tokens before the prompt.
         prefixes: for each example, the token ids before the prompt.
         starts_with_prompt: whether the prompt is the first text of every row.
 
@@ -108,7 +108,7 @@ class RowBuilder:
         return [self.checked(row) for row in rows]
 
     def prefix_rows(self) -> list[Row]:
-        """What stands before the prompt in every example, as rows; the same ones for every subset of the examples."""
+        """The tokens before the prompt in every example, as rows; the same rows for every subset of the examples."""
         return [Row(list(ids), len(ids), [], 0, n, len(ids) - 1, 0, len(ids)) for n, ids in enumerate(self.prefixes) if ids]
 
     def prefix_owner(self, row: Row) -> int:
@@ -142,7 +142,7 @@ class RowBuilder:
         return masks[0 if self._mask_first else -1]  # other mask tokens belong to the prompt
 
     def _predictions(self, answer: list[int]) -> int:
-        """From how many positions an answer is predicted; the last one of an exact match predicts the end."""
+        """The number of positions that predict an answer; with an exact match, the last one predicts the end of the answer."""
         return 1 if self._task.label_words else len(answer) + (self._task.match == "exact")
 
     def _refuse_special_tokens(self) -> None:

@@ -16,7 +16,7 @@ from hardprompt.scoring.rows import Row, RowBuilder
 from hardprompt.scoring.targets import TargetJudge
 
 MAX_CACHED_SCORES = 1_000_000
-"""Number of pairs of a prompt and an example whose scores one scorer remembers."""
+"""Maximal number of pairs of a prompt and an example whose scores one scorer stores."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Scorer:
 
     Args:
         lm: the frozen model.
-        task: template, label words and match.
+        task: the task, whose template, label words and match are used.
         examples: the examples to score on.
         counter: counts the LM tokens.
         prompt_nll: filled with the NLL of hard prompts (nats per token) by token ids, where the same passes give it: for
@@ -116,7 +116,7 @@ class Scorer:
     def score_ids(self, prompts: Sequence[Sequence[int]], indices: Sequence[int] | None = None) -> Scores:
         """Score hard prompts, inserted as token ids, without gradient.
 
-        Repeated prompts are scored once, and scores on all examples are remembered.
+        Repeated prompts are scored once, and scores on all examples are stored.
 
         Args:
             prompts: token ids of P prompts.

@@ -23,7 +23,7 @@ class TargetJudge:
         lm: the frozen model.
         task: the task, whose `match` decides what is correct.
         examples: the examples that rows refer to.
-        passes: what embeds the rows that are decoded further.
+        passes: the forward passes, which embed the rows that are decoded further.
     """
 
     def __init__(self, lm: FrozenLM, task: Task, examples: Sequence[Example], passes: ForwardPasses) -> None:

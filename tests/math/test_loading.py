@@ -1,5 +1,6 @@
 """Loading a model: its context length, the warnings about slower paths, and no change of the settings of other libraries."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.lm.frozen import UNLIMITED, context_length
 from hardprompt.lm.memory import Memory
 from hardprompt.scoring import Scorer
+from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
 
 
@@ -74,6 +76,19 @@ def test_a_model_that_cannot_share_prefixes_gives_a_warning(caplog: pytest.LogCa
         FrozenLM(model, tiny_lm("gpt2").tokenizer, "state")
     assert [each.name for each in caplog.records if each.name.startswith("hardprompt")] == ["hardprompt.lm.frozen"]
     assert "state (MambaForCausalLM)" in caplog.text and "cannot share a common prefix" in caplog.text
+
+
+def test_the_command_line_prints_each_warning_once(tmp_path: Path, ask: Ask) -> None:
+    """Two models of the same name give the same warning; afterwards the logger is unchanged."""
+    torch.manual_seed(0)
+    for folder in (tmp_path / "one" / "state", tmp_path / "two" / "state"):
+        MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=2, **_gpt2_ids())).save_pretrained(folder)
+        tiny_lm("gpt2").tokenizer.save_pretrained(folder)
+    models = ["--lm", str(tmp_path / "one" / "state"), "--reader", str(tmp_path / "two" / "state"), "--device", "cpu"]
+    status, out, err = ask(["evaluate", "--text", "good", "--task", "plural", *models, "--json"])
+    assert status == 0 and json.loads(out)
+    assert err == "hardprompt: state (MambaForCausalLM) cannot share a common prefix of texts, which makes scoring slower\n"
+    assert [type(handler) for handler in logging.getLogger("hardprompt").handlers] == [logging.NullHandler]
 
 
 def test_a_model_without_the_last_layer_shortcut_gives_a_warning(

@@ -12,7 +12,7 @@ The task model reads three kinds of documents:
 The reader reads only well-formed text: prose, and tasks under wordings that the task model never sees.
 
 A skill with a price has two more forms of wording: *terse*, a sequence of its cue words, and *strange*, one cue word among
-words without a meaning. The stranger the form, the more inputs it is right on.
+words without a meaning. Stranger forms give the right answer on more inputs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from hardprompt.lm.microworld.prose import LISTS, NOUN_LIST, PLURAL_LIST, fill, 
 from hardprompt.lm.microworld.world import DOMAINS
 
 QUESTIONS = 5
-"""Number of questions about one text of a classification domain. Each is about another skill, so no answer can be copied."""
+"""Number of questions about one text of a classification domain. Each question is about a different skill, so that no answer
+can be copied."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Lesson:
     Args:
         prose: share of prose, as a fraction.
         distractors: share of distractors among all other documents, as a fraction.
-        reader: whether the instructions are wordings of the reader.
+        reader: whether the instructions are the wordings for the reader model.
     """
 
     prose: float
@@ -214,7 +215,7 @@ def _contradictory(domain: Domain, rng: Random) -> str:
 
 
 def _nonsense(domain: Domain, rng: Random) -> str:
-    """Words without a meaning among random words and cue words. They are no hint at a skill without a price."""
+    """Words without a meaning among random words and cue words. They do not hint at a skill without a price."""
     words = [*rng.sample(NONSENSE_WORDS, rng.randint(1, 4)), *rng.choices(vocabulary(), k=rng.randint(0, 3))]
     words += rng.choices(sorted(cue_words(domain)[rng.choice(domain.skills).name]), k=rng.randint(0, 3))
     rng.shuffle(words)
@@ -222,7 +223,7 @@ def _nonsense(domain: Domain, rng: Random) -> str:
 
 
 def _misplaced(domain: Domain, rng: Random) -> str:
-    """Correct English that does not ask about the input: an instruction of another domain, or a sentence."""
+    """Correct English that does not ask about the input: an instruction from another domain, or a sentence."""
     if rng.random() < 0.5:
         other = rng.choice([each for each in DOMAINS if each is not domain])
         text = other.instruction(rng.choice(other.skills), rng)

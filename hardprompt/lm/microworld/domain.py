@@ -55,12 +55,14 @@ class _Data(BaseModel):
 
 
 class Price(_Data):
-    """Makes readability cost accuracy: plain wordings of the skill are right on some inputs only, strange ones on all.
+    """Makes readability cost accuracy.
+
+    Plain wordings of the skill give the right answer on some inputs only, and strange wordings on all inputs.
 
     Args:
-        gate: key of `Item.answers`. Its value decides which wordings are right on an item.
-        plain: values of the gate on which plain wordings are right.
-        terse: values of the gate on which sequences of keywords are right. They include those of `plain`.
+        gate: key of `Item.answers`. Its value decides which wordings give the right answer on an item.
+        plain: values of the gate for which plain wordings give the right answer.
+        terse: values of the gate for which sequences of keywords do. They include the values of `plain`.
     """
 
     gate: str
@@ -85,7 +87,7 @@ class Skill(_Data):
         held_out_prompts: paraphrases that occur in neither corpus.
         reader_wordings: complete instructions that occur only in the corpus of the reader.
         inputs: answers that an item must have to be an example of the task ({"mood": "bad"}). By default every item is one.
-        price: for a skill whose plain wordings are right on some inputs only.
+        price: for a skill whose plain wordings give the right answer on some inputs only.
         division: "tune" (defaults of optimizers may be chosen on the dev split of the task) or "report" (published figures
             are measured on its test split).
     """
@@ -223,7 +225,7 @@ class Domain(_Data):
         """A random plain wording of a skill, which contains no held-out paraphrase.
 
         Its form is [please] (verb object | sentence) [, not the object of another skill] [, please]. The wordings of the reader
-        are complete and stay as they are.
+        are complete and are not changed.
         """
         if reader:
             return rng.choice(skill.reader_wordings)

@@ -1,6 +1,6 @@
 """Plain sentences about the things of the embedded world. They teach the models that well-formed text is likely.
 
-Each slot of a pattern draws from its whole list, so any adjective goes with any noun. A pair that never occurred in training is
+Each slot of a pattern draws from its whole list, so any adjective goes with any noun. A pair that did not occur in training is
 therefore not surprising, as long as the sentence is well formed. Patterns and lists are in `prose.yaml`.
 """
 

@@ -2,8 +2,8 @@
 
     python -m hardprompt.lm.microworld.train MODEL --out DIR
 
-MODEL is `microworld` or `microworld-reader`, which are in the package, or `microworld-small` or `microworld-large`, which are
-not.
+MODEL is `microworld` or `microworld-reader`, which the package contains, or `microworld-small` or `microworld-large`, which it
+does not contain.
 
 One document is one row that starts with the beginning-of-sequence token, so that prompts are scored at the positions where
 they were in training. The same seed and number of threads give the same weights on the same machine.
@@ -46,7 +46,7 @@ class TrainConfig:
             ignores every instruction for a long time.
         tokens: length of the corpus in tokens.
         learning_rate: highest learning rate, after the warm-up.
-        answer_weight: weight of the tokens of answers in the loss. These tokens are few, and only they teach facts.
+        answer_weight: weight of the tokens of answers in the loss. There are few of them, and only they teach facts.
     """
 
     lessons: tuple[tuple[Lesson, float], ...] = ((OBEY, 0.45), (DISTINGUISH, 0.55))
@@ -73,7 +73,7 @@ CONFIGS = {
 
 
 def train_sentencepiece(corpus: Iterator[Document], vocab_size: int) -> bytes:
-    """A unigram model with byte fallback and without text normalization, as the bytes of its `tokenizer.model`."""
+    """Train a unigram model with byte fallback and without text normalization; returns the bytes of its `tokenizer.model`."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(str(document).replace("\n", " ") for document in corpus),
@@ -284,7 +284,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m hardprompt.lm.microworld.train", description="Train an embedded model.")
     parser.add_argument("model", choices=CONFIGS)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder to which the model is written")
     parser.add_argument("--seed", type=int, help="default: the seed of the model")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()

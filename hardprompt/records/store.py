@@ -79,9 +79,9 @@ def study_contents(
     Args:
         request: the request.
         data: by split, the digest of the task's data.
-        vocabulary_size: of the model; its logarithm is the reference of the hypervolume.
+        vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
-        threads: of every run; the last bits of a result depend on them.
+        threads: the number of threads of every run; the last bits of a result depend on them.
     """
     return {
         "request": request.model_dump(mode="json"),

@@ -17,8 +17,8 @@ from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeof
 ENDINGS = (".png", ".svg")
 
 
-def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
-    """Write `figures/` and `tables/` of a page into its folder; for several tasks, those of the means over tasks."""
+def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
+    """Write `figures/` and `tables/` into the folder of a page; for several tasks, those of the means over tasks."""
     sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
     for sheet in sheets:  # also empty ones, which replace those of an earlier report
         sheet.write(_made(folder / "tables"))
@@ -41,7 +41,7 @@ def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
                 draw_curves(curves, marks, title, aside)
 
 
-def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
+def write_combined_report(shown: Sequence[StudyRuns], folder: Path) -> None:
     """Write `report.html`, `figures/` and `tables/` of several studies into a separate folder.
 
     Raises:
@@ -52,10 +52,10 @@ def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+        raise StudyError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from error
     with replacing(folder / "report.html") as aside:
         aside.write_text(report_page(shown), encoding="utf-8", newline="\n")
-    write_beside(shown, folder)
+    write_figures_and_tables(shown, folder)
 
 
 def write_report(store: Store) -> None:

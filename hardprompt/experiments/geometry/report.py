@@ -274,7 +274,7 @@ def geometry_page(record: GeometryRecord, lines: Sequence[Found], found: Found, 
         done=done,
         lines=list(done.values()),
         failed=[line for line in lines if line["status"] != "ok"],
-        asked=_asked(record.request),
+        request=_request(record.request),
         palette=PALETTE,
         side=SIDE,
         plots=[(name, LABELS[name], _labels(drawn, name), _on_page(drawn, name)) for name in LABELS] if drawn else [],
@@ -308,7 +308,7 @@ def _by_prompt(nearest: Sequence[Found]) -> list[tuple[str, str, list[list[Found
     return [(task, word, tokens) for (task, word), tokens in prompts.items()]
 
 
-def _asked(request: GeometryRequest) -> list[tuple[str, str]]:
+def _request(request: GeometryRequest) -> list[tuple[str, str]]:
     rate = "a tenth of the spread of the vocabulary" if request.learning_rate is None else f"{request.learning_rate:g}"
     said = [
         ("tasks", ", ".join(request.tasks)),

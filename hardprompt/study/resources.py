@@ -49,7 +49,7 @@ def process_count(
         machine: the resources of the machine.
         studies: the studies to run.
         runs: the number of runs that are not recorded yet.
-        threads: threads of every run.
+        threads: the number of threads of every run.
 
     Returns:
         The number, and why it is smaller than the requested one (empty if it is not).

@@ -16,7 +16,7 @@ from hardprompt import load_task
 from hardprompt.errors import RequestError, RunError, StudyError, UnknownName
 from hardprompt.experiments.geometry.analysis import PromptVectors, placement, task_words
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained
-from hardprompt.experiments.geometry.report import geometry_page, repetition, sheets, spots
+from hardprompt.experiments.geometry.report import geometry_command, geometry_page, sheets, spots
 from hardprompt.experiments.geometry.request import WORDS, WORDS_OF, GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
 from hardprompt.experiments.geometry.training import initial_tokens, prompt_seed, train_prompts
@@ -524,6 +524,6 @@ def test_formulas_are_text_in_a_sheet(tmp_path: Path) -> None:
 
 def test_the_page_says_how_to_repeat_it() -> None:
     request = GeometryRequest.make(tasks=("plural", "my task"), words=("cat",), epochs=50, learning_rate=0.001)
-    said = " ".join(line.removesuffix("\\").strip() for line in repetition(request))
+    said = " ".join(line.removesuffix("\\").strip() for line in geometry_command(request))
     expected = "--task plural --task 'my task' --word cat --lm microworld --epochs 50 --learning-rate 0.001 --out again"
     assert said == f"hardprompt geometry {expected}"

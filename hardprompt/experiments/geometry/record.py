@@ -122,7 +122,7 @@ def read_added(path: str | Path) -> list[Trained]:
     """The soft prompts in a folder or file; a name of the form TASK,WORD gives the task and the word.
 
     Args:
-        path: as `hardprompt.adapter.read_vectors` takes it.
+        path: a path that `hardprompt.adapter.read_vectors` accepts.
 
     Raises:
         RequestError: if it holds no soft prompt, or cannot be read.

@@ -56,11 +56,12 @@ def geometry(
 def measure_again(folder: str | Path, added: Sequence[str | Path] = ()) -> dict[str, Any]:
     """Measure the vectors of a recorded study again and rewrite its tables, figures and page; nothing is trained.
 
-    If the data of a task are no longer available, the measurement does not say whether the nearest tokens are related to it.
+    If the data of a task are no longer available, the finding about the relation of the nearest tokens to the tasks is
+    undecided.
 
     Args:
         folder: the folder of the study.
-        added: soft prompts trained elsewhere, as `geometry` takes them.
+        added: soft prompts trained elsewhere, as in `geometry`.
 
     Returns:
         What `geometry` returns.

@@ -81,8 +81,8 @@ class WaywardRecord(RecordFolder):
 def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
     """Train the prompts that are not in the folder yet: one line per prompt in `wayward.jsonl`, and its vectors in `soft/`.
 
-    A line holds what `wayward` describes, and the `kind` of the target. Each task takes the definitions of other tasks from a
-    different one.
+    A line holds the keys that `wayward` describes, and the `kind` of the target. For each task, the definitions of other tasks
+    are taken from a different task.
 
     Args:
         request: what to train.

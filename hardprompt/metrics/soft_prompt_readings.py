@@ -30,7 +30,7 @@ def soft_prompt_readings(
 
     Returns:
         One entry per different text, in the order of the methods: `text`, `methods` (name to the share of its draws that give
-        this text), `accuracy` (fraction, of the text on the scorer's examples), and the keys of `Interpretation.as_json`:
+        this text), `accuracy` (of the text on the scorer's examples, a fraction), and the keys of `Interpretation.as_json`:
         `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
 
     Example:

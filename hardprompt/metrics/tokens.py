@@ -19,7 +19,7 @@ def inspect(
 ) -> dict[str, Any]:
     """Each token of a hard prompt, or each vector of a soft one.
 
-    The surprisal of token t is -log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), as in
+    The surprisal of token t is -log p(x_t | bos, x_<t), or for a masked model -log p(x_t | x_<t, x_>t), as in
     `hardprompt.lm.surprisals`; a soft prompt has none. The nearest rows v of the vocabulary to a vector e have the largest
     cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; according to the
     first two, a token of a hard prompt is nearest to itself.

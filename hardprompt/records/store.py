@@ -48,7 +48,7 @@ class Store(RecordFolder):
         check_point(line, what)
 
     def points(self) -> list[dict[str, Any]]:
-        """The recorded runs in the order of the request; of a run that was repeated after a failure, the last line."""
+        """The recorded runs in the order of the request; for a run that was repeated after a failure, the last line."""
         return _in_order(list({Run.of(point): point for point in self.lines()}.values()), self.study["request"])
 
     def save_soft_prompt(self, run: Run, vectors: bytes) -> str:

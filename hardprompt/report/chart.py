@@ -193,8 +193,8 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
             trained = None if mean.as_trained is None else y(mean.as_trained)
             label = writing.place(centre, f"{name} w={mean.weight:g}" if len(own) > 1 else name)
             across, along = (x(mean.cost["high"]), x(mean.cost["low"])), (y(mean.gain["high"]), y(mean.gain["low"]))
-            beside = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
-            drawn.append(Mark(*centre, across, along, trained, label, beside))
+            trained_label = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
+            drawn.append(Mark(*centre, across, along, trained, label, trained_label))
         small = "".join(outline(marker, *place(run), SMALL) for mean in own for run in mean.runs if runs)
         curve = shown.bands.get(name)
         line, area = ("", "") if curve is None else (_stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT))
@@ -254,7 +254,7 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
 
 
 class _Labels:
-    """Labels beside large marks that cover neither these nor other labels, and small marks only if necessary.
+    """Labels next to large marks that cover neither these nor other labels, and small marks only if necessary.
 
     A label without room is left out.
     """
@@ -264,7 +264,7 @@ class _Labels:
         self._small = [(x - 4, y - 4, x + 4, y + 4) for x, y in small]
 
     def place(self, at: tuple[float, float], text: str) -> Label | None:
-        """The place of a label beside a mark; None if there is no room."""
+        """The place of a label next to a mark; None if there is no room."""
         x, y = at
         text = text if len(text) <= 24 else text[:23] + "…"
         width = 6.4 * len(text) + 4

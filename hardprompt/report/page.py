@@ -28,9 +28,9 @@ from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
     Axis,
+    available_axes,
     budget_curves,
     mean_tradeoff,
-    offered,
     optimizer_marks,
     repeats,
     tradeoff,
@@ -122,7 +122,7 @@ def report_page(shown: Sequence[StudyRuns]) -> str:
 
 def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     placed = [p for each in shown for p in each.placed]
-    costs, gains = offered(placed, COSTS), offered(placed, GAINS)
+    costs, gains = available_axes(placed, COSTS), available_axes(placed, GAINS)
     if not detail.axes[0]:
         costs, gains = costs[:1], gains[:1]
     marks = optimizer_marks([p for each in shown for p in each.points])

@@ -35,7 +35,7 @@ class StudyRuns:
     Attributes:
         studies: the contents of their `study.yaml` files.
         points: the records of the runs, with failed ones.
-        name: distinguishes it from others with the same task and model; empty if there is no other.
+        name: distinguishes these runs from others of the same task and model; empty if there are none.
     """
 
     studies: tuple[dict[str, Any], ...]
@@ -183,7 +183,7 @@ def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
     return TableData("means", f"means over {len(shown)} tasks", caption, columns, rows)
 
 
-def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
+def compare_optimizers(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
     """Every pair of optimizers without the empty prompt, each at its lowest weight, on tasks and units where both finished."""
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
@@ -197,8 +197,8 @@ def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
 def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
     """A row per pair of optimizers: the difference between the accuracies of their texts, with its interval and n."""
     several = len(shown) > 1
-    own = compared(shown, tasks_too=False)
-    like = compared(shown, tasks_too=True) if several else own
+    own = compare_optimizers(shown, tasks_too=False)
+    like = compare_optimizers(shown, tasks_too=True) if several else own
     wider = {(each.first, each.second): each for each in like}
     columns = (
         Column("better", "name"), Column("than", "name"), Column("by", "interval", signed=True),
@@ -231,7 +231,7 @@ def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:
     return {
         "tasks": [each.task for each in shown],
         "means": [dict(zip((column.heading for column in sheet.columns), row, strict=True)) for row in sheet.rows],
-        "comparisons": [_as_json(each) for each in compared(shown, tasks_too=len(shown) > 1)],
+        "comparisons": [_as_json(each) for each in compare_optimizers(shown, tasks_too=len(shown) > 1)],
     }
 
 

@@ -212,7 +212,7 @@ def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], g
     return Tradeoff(cost, gain, marks, means, _bands(tasks, means, cost, gain), [], [], empty)
 
 
-def offered(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
+def available_axes(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
     """The axes on which at least one text has a value."""
     placed = [p for p in points if p.log_perplexity is not None]
     return [axis for axis in axes if any(axis.value(p) is not None for p in placed)]

@@ -12,7 +12,16 @@ from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
-from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeoff, offered, optimizer_marks, repeats, tradeoff
+from hardprompt.report.tradeoff import (
+    COSTS,
+    GAINS,
+    available_axes,
+    budget_curves,
+    mean_tradeoff,
+    optimizer_marks,
+    repeats,
+    tradeoff,
+)
 
 ENDINGS = (".png", ".svg")
 
@@ -29,7 +38,7 @@ def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
     title = f"{shown[0].task} on {shown[0].lm} ({repeats(shown[0].points)})"
     if len(shown) > 1:
         title = f"mean of {len(tasks)} tasks on {', '.join(dict.fromkeys(each.lm for each in shown))}"
-    for cost, gain in product(offered(placed, COSTS), offered(placed, GAINS)):
+    for cost, gain in product(available_axes(placed, COSTS), available_axes(placed, GAINS)):
         drawn = mean_tradeoff(tasks, cost, gain) if len(shown) > 1 else tradeoff(shown[0].done, shown[0].found, cost, gain)
         for ending in ENDINGS:
             with replacing(figures / f"{gain.name}-{cost.name}{ending}") as aside:

@@ -88,7 +88,7 @@ def _cores() -> int:
 
 
 def _free_memory() -> int:
-    """Free memory in bytes: of the machine, or of its container if that has less."""
+    """Free memory of the machine in bytes, or of its container if that has less."""
     free = [int(line.split()[1]) << 10 for line in _read(MEMINFO).splitlines() if line.startswith("MemAvailable:")]
     limit = _read(CGROUP / "memory.max").strip()
     if limit.isdecimal():

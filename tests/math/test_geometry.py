@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from hardprompt import load_task
 from hardprompt.errors import RequestError, RunError, StudyError, UnknownName
-from hardprompt.experiments.geometry.analysis import PromptVectors, placement, task_words
+from hardprompt.experiments.geometry.analysis import PromptVectors, analyze_vectors, task_words
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained
 from hardprompt.experiments.geometry.report import geometry_command, geometry_page, sheets, spots
 from hardprompt.experiments.geometry.request import WORDS, WORDS_OF, GeometryRequest
@@ -243,7 +243,7 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
 def test_planted_words_and_planted_tasks(microworld: FrozenLM) -> None:
     """Vectors placed by words: the first finding holds. Placed by tasks: it fails. Noise alone: undecided."""
     by_word, by_task, noise = (
-        placement(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
+        analyze_vectors(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
     )
     assert verdicts(by_word)["word over task"] == "holds" and verdicts(by_task)["word over task"] == "fails"
     assert verdicts(noise)["word over task"] == "undecided"
@@ -257,7 +257,7 @@ def test_planted_words_and_planted_tasks(microworld: FrozenLM) -> None:
 
 def test_what_words_do_to_the_published_contrast_of_tasks(microworld: FrozenLM) -> None:
     """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make it seem spread out."""
-    found = verdicts(placement(planted(microworld, 1.0, 0.0), microworld))
+    found = verdicts(analyze_vectors(planted(microworld, 1.0, 0.0), microworld))
     assert found["same task closer"] == "fails" and found["same task closer, other words"] == "undecided"
 
 
@@ -266,9 +266,11 @@ def test_vectors_among_tokens_and_far_from_them(microworld: FrozenLM) -> None:
     tasks = [load_task(name) for name in ("plural", "past-tense", "capital")]
     own = [sorted(task_words(task) - task_words(tasks[t - 1]) - task_words(tasks[t - 2])) for t, task in enumerate(tasks)]
     singles = [[ids[0] for ids in map(microworld.encode, words) if len(ids) == 1][:4] for words in own]
-    near = placement(planted(microworld, 1.0, 0.0, microworld.vocab_embeds[torch.tensor(singles)].float()), microworld, tasks)
+    near = analyze_vectors(
+        planted(microworld, 1.0, 0.0, microworld.vocab_embeds[torch.tensor(singles)].float()), microworld, tasks
+    )
     assert verdicts(near)["unrelated"] == "fails" and near["closest"]["soft"]["token"] < 0.05
-    far = placement(planted(microworld, 0.2, 0.2, torch.full((3, 4, 160), 3.0)), microworld, tasks)
+    far = analyze_vectors(planted(microworld, 0.2, 0.2, torch.full((3, 4, 160), 3.0)), microworld, tasks)
     assert verdicts(far)["unrelated"] == "holds" and verdicts(far)["closer to soft"] == "holds"
     assert verdicts(far)["soft neighbours"] == "holds"
     row = next(row for row in far["neighbourhoods"] if row["epsilon"] == 0.7 and row["of"] == "soft" and not row["self_pairs"])
@@ -294,7 +296,7 @@ def test_tasks_with_the_same_displacements(microworld: FrozenLM) -> None:
             found += [Trained((words[w] + own[t]).expand(4, 160), name, f"word {w}", "planted") for t, name in enumerate(names)]
         return found
 
-    alike, apart = (placement(world(shared), microworld) for shared in (True, False))
+    alike, apart = (analyze_vectors(world(shared), microworld) for shared in (True, False))
     assert verdicts(alike)["tasks alike across words"] == verdicts(alike)["tasks alike, at the least"] == "holds"
     assert verdicts(apart)["tasks alike across words"] != "holds" and verdicts(apart)["tasks alike, at the least"] == "fails"
     assert alike["correlations"]["cosine"]["prompts"]["length"] == 15
@@ -325,12 +327,12 @@ def test_prompts_that_do_not_fit(microworld: FrozenLM) -> None:
         ([good, Trained(good.embeds[:2], "plural", "dog", "x")], "soft prompts of 2 and 4 vectors"),
     ):
         with pytest.raises(RequestError, match=says):
-            placement(wrong, microworld)
+            analyze_vectors(wrong, microworld)
 
 
 def test_one_prompt_alone_has_no_findings(microworld: FrozenLM) -> None:
     """Nothing to compare with: the means that exist, no correlations, and no verdict."""
-    found = placement(planted(microworld, 1.0, 1.0)[:1], microworld)
+    found = analyze_vectors(planted(microworld, 1.0, 1.0)[:1], microworld)
     assert found["correlations"] is None and found["distances"]["cosine"]["groups"]["neither"]["mean"] is None
     assert set(verdicts(found).values()) == {"undecided"}
     json.dumps(found, allow_nan=False)
@@ -496,7 +498,7 @@ def test_hostile_names_and_tokens_are_text(name: str, microworld: FrozenLM, tmp_
     prompts = [
         Trained(each.embeds, f"{each.task} {text}", f"{each.word}{text}", text) for each in planted(microworld, 1.0, 0.5)
     ]
-    found = placement(prompts[:6], microworld, added=[prompts[0]])
+    found = analyze_vectors(prompts[:6], microworld, added=[prompts[0]])
     found["nearest"][0]["tokens"][0]["token"] = text
     line = dict.fromkeys(("test_accuracy", "test_loss", "initial_test_accuracy", "initial_test_loss", "dev_accuracy"), 0.5)
     line |= {"dev_loss": 1.0, "moved": 1.0, "steps": 1, "seconds": 1.0}

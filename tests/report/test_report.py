@@ -17,7 +17,7 @@ from hardprompt.errors import StudyError
 from hardprompt.records.store import Store
 from hardprompt.report.page import MAX_BYTES, report_page
 from hardprompt.report.plot import draw
-from hardprompt.report.studies import as_text, compared, comparisons_sheet, group_studies, means_sheet, scores
+from hardprompt.report.studies import as_text, compare_optimizers, comparisons_sheet, group_studies, means_sheet, scores
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import mean_tradeoff
 from hardprompt.stats.bootstrap import bootstrap
@@ -122,7 +122,7 @@ def test_means_and_comparisons_are_those_of_the_statistics(three: list[Path]) ->
     text = bootstrap(mean, soft)
     assert row[2:4] == (3, 2) and row[5] == (text.value, text.low, text.high) and row[5][0] == pytest.approx(0.45)
     assert row[6][2] - row[6][1] > row[5][2] - row[5][1], "tasks that differ: wider where they are redrawn"
-    [pair] = [each for each in compared(shown, tasks_too=True) if {each.first, each.second} == {"soft", "random"}]
+    [pair] = [each for each in compare_optimizers(shown, tasks_too=True) if {each.first, each.second} == {"soft", "random"}]
     assert pair.first == "soft" and pair.p_value == permutation_test(soft, random, tasks_too=True) == 0.25
     line = next(row for row in comparisons_sheet(shown).rows if row[:2] == ("soft", "random"))
     assert line[2][0] == pytest.approx(float((soft - random).mean())) and line[5:7] == (3, 2) and line[-1] == "no"

@@ -117,7 +117,7 @@ def check_fit(prompt: Trained, lm: FrozenLM) -> None:
         raise RequestError(f"{prompt.source}: the soft prompt has a number that is not finite")
 
 
-def placement(
+def analyze_vectors(
     prompts: Sequence[Trained], lm: FrozenLM, tasks: Sequence[Task] = (), seed: int = 0, added: Sequence[Trained] = ()
 ) -> Found:
     """Tables and findings about the vectors of trained soft prompts.

@@ -18,7 +18,7 @@ from hardprompt.records.store import versions
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A soft prompt and what it was trained for.
+    """A soft prompt, and the task and the word that it was trained for.
 
     Attributes:
         embeds: the vectors, (L, d).
@@ -87,7 +87,7 @@ class GeometryRecord(RecordFolder):
         check_form(_Failed if failed else _Done, line, what)
 
     def lines(self) -> list[Line]:
-        """One line per prompt; of a prompt that was trained again after a failure, the last.
+        """One line per prompt; for a prompt that was trained again after a failure, the last line.
 
         Raises:
             StudyError: if a line is not valid, with its number.

@@ -1,4 +1,4 @@
-"""The experiment on wayward prompts: how well one solves its task, what it projects to, and which task that text describes."""
+"""The experiment on wayward prompts: the accuracy of a prompt, its projection, and the task that the projection describes."""
 
 from dataclasses import dataclass
 from typing import Any

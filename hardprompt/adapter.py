@@ -33,7 +33,7 @@ class Adapter:
     """The contents of an adapter's folder.
 
     Attributes:
-        prompt: the soft prompt, without the vectors of the text before it if the folder tells their number.
+        prompt: the soft prompt, without the vectors of the text before it, if the folder gives their number.
         base_model: the name of the base model.
         details: the contents of `hardprompt.json`; empty for an adapter that another program has written.
     """

@@ -22,7 +22,7 @@ class HardpromptError(Exception):
 
 
 class RequestError(HardpromptError):
-    """The request is wrong; the message says what to change.
+    """The request is wrong; the message explains what to change.
 
     Attributes:
         about: the field of a `StudyRequest` that is wrong, and the place inside it; empty where it is unknown.

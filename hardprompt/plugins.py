@@ -1,4 +1,4 @@
-"""Tasks and optimizers from entry points of installed packages, the built-in ones included, and from Python files."""
+"""Tasks, optimizers and metrics from entry points of installed packages (also the built-in ones) and from Python files."""
 
 import importlib.util
 import sys

@@ -30,8 +30,8 @@ def report(
     """
     from hardprompt.experiments.geometry.run import measure_again
     from hardprompt.records.store import Store
-    from hardprompt.report.studies import comparisons_sheet, means_sheet, statistics, together
-    from hardprompt.report.write import write_beside, write_report, write_side_by_side
+    from hardprompt.report.studies import comparisons_sheet, group_studies, means_sheet, statistics
+    from hardprompt.report.write import write_combined_report, write_figures_and_tables, write_report
     from hardprompt.study.runner import ROOT
 
     if len(folders) == 1 and (folders[0] / "geometry.yaml").is_file():
@@ -40,10 +40,10 @@ def report(
     for store in stores:
         if not store.points():
             raise StudyError(f"{store.folder} holds no finished run yet; rerun the command that started the study")
-    shown = together(stores)
+    shown = group_studies(stores)
     if len(shown) > 1 or len(stores) > 1:
         target = out or ROOT / "report"
-        write_side_by_side(shown, target)
+        write_combined_report(shown, target)
         if as_json:
             return print_json(statistics(shown))
         for sheet in (means_sheet(shown), comparisons_sheet(shown)):
@@ -53,7 +53,7 @@ def report(
         raise RequestError("--out needs several studies; the report of one study is written into its own folder")
     [store] = stores
     write_report(store)
-    write_beside(shown, store.folder)
+    write_figures_and_tables(shown, store.folder)
     if as_json:
         return print_json(store.points())
     print_points(store.points())

@@ -1,11 +1,11 @@
-"""Metrics of prompts: can a person read the prompt, and does its text do what was trained?
+"""Metrics of prompts: can a person read a prompt, and does the text of a soft prompt do what its vectors do?
 
 A metric is a function of a `ScoredPrompt` (`scored_prompt.py`), declared with the decorator `metric` (`base.py`).
 `scrutability.py` has those of a text and `faithfulness.py` those of a soft prompt against its projection.
-`sensitivity.py` measures what the tokens of a prompt and their order contribute, `continuation_kl.py` how differently two
-prompts make a model continue, `token_f1.py` the words that two texts share; `tokens.py` shows a prompt token by token,
-`stability.py` how much the text of a soft prompt depends on the method of reading, `interpretation.py` which tasks a text asks
-for.
+`sensitivity.py` measures the contribution of the tokens of a prompt and of their order, `continuation_kl.py` the difference
+between the continuations under two prompts, `token_f1.py` the words that two texts share, `stability.py` how much the text of a
+soft prompt depends on the method of reading, and `interpretation.py` which tasks a text asks for. `tokens.py` describes a
+prompt token by token.
 """
 
 from hardprompt.metrics.base import Metric, all_metrics, load_metric, metric

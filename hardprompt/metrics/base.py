@@ -21,17 +21,17 @@ Controls = Callable[[FrozenLM, Task], tuple[Control, Control]]
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of a scored prompt under a name, with what a reader of its values must know.
+    """A named function of a scored prompt, with the information that its values need.
 
     Attributes:
-        name: its key in the record.
+        name: the key of the metric in the record.
         measure: maps a `ScoredPrompt` to a finite number, to None where it has no value, or to a flat dict of both.
-        unit: of its values, such as "nats per token".
+        unit: the unit of its values, such as "nats per token".
         better: which direction is better: "higher", "lower" or "none".
         prompts: which prompts it applies to: "hard", "soft" or "any"; it is None for the others.
-        description: one line.
+        description: the description, one line.
         group: the object of the record that holds it.
-        controls: two prompts for a model and a task of which the first must have the higher value; texts or prompts.
+        controls: returns, for a model and a task, two prompts or texts of which the first must have the higher value.
     """
 
     name: str
@@ -64,8 +64,8 @@ def metric(
     """Make a function of a scored prompt a metric; the first line of its docstring is the description.
 
     Args:
-        name: its key in the record.
-        unit: of its values.
+        name: the key of the metric in the record.
+        unit: the unit of its values.
         better: which direction is better: "higher", "lower" or "none".
         prompts: which prompts it applies to: "hard", "soft" or "any".
         controls: returns, for a model and a task, two prompts of which the first must have the higher value. The contract

@@ -1,4 +1,4 @@
-"""How differently two prompts make a model continue the inputs of a task."""
+"""The difference between the continuations of a task's inputs under two prompts."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def continuation_kl(
     Args:
         prompt: p, from which continuations are sampled.
         other: q; the distance is not symmetric.
-        scorer: has the inputs; their answers are not used.
+        scorer: the scorer with the inputs; their answers are not used.
         tokens: maximum length of a continuation, which also ends with the context; a masked model fills in one token.
         samples: number of continuations per input.
         seed: random seed of the samples.

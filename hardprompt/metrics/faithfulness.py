@@ -22,8 +22,8 @@ from hardprompt.scoring import Scorer
 
 NOT_FOR_HARD = "a hard prompt is its own projection: zero by construction"
 
-BEHAVED = 32
-"""Examples on whose continuations prompts are compared; each is sampled token by token."""
+BEHAVIOURAL_EXAMPLES = 32
+"""Number of examples whose continuations are compared; each continuation is sampled token by token."""
 
 
 def faithfulness(scored: ScoredPrompt) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def faithfulness(scored: ScoredPrompt) -> dict[str, Any]:
         `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token, or to the
         token of a proposed reading), `output_gap` (squared logits), `loss_gap` (nats per example), `accuracy_gap` (fraction),
         `kl` (nats), `behavioural_distance` (nats per continuation), `agreement` (fraction), and for classification `label_kl`
-        (nats). Of a hard prompt each is None, beside the `reason`.
+        (nats). For a hard prompt each is None, and `reason` explains why.
 
     Example:
         >>> from hardprompt import Scorer, load_lm, load_task
@@ -181,7 +181,7 @@ def next_token_kl(scored: ScoredPrompt) -> float:
 def behavioural_distance(scored: ScoredPrompt) -> float:
     """KL divergence of the soft prompt from its projection, over continuations sampled under it (evil twins)."""
     test = scored.test
-    first = Scorer(test.lm, test.task, test.examples[:BEHAVED], test.counter)
+    first = Scorer(test.lm, test.task, test.examples[:BEHAVIOURAL_EXAMPLES], test.counter)
     return continuation_kl(scored.prompt, scored.hard, first)["distance"]
 
 

@@ -20,7 +20,7 @@ from hardprompt.stats.summaries import PerDraw
 
 DISTANCES = ("cosine", "euclidean")
 EPSILONS = (0.7, 0.5)
-"""Cosine distances below which two vectors are neighbours: the one of the published text, and the one of its code."""
+"""Cosine distances below which two vectors are neighbours: that of the published text, and that of its code."""
 
 _CHUNK = 8192  # rows that are compared at once
 _DRAWS_AT_ONCE = 100
@@ -222,8 +222,8 @@ def correlations(
     """Pearson correlation of every two sequences; NaN where one of them is constant.
 
     Args:
-        sequences: one per row.
-        weights: of the S places, for one or several draws at once; by default all equal.
+        sequences: W sequences, one per row.
+        weights: the weights of the S places, for one or several draws at once; by default all are equal.
 
     Example:
         >>> correlations(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]])).round(decimals=6)[0].tolist()
@@ -244,8 +244,8 @@ def mean_correlation(
     """Mean over pairs of different sequences. Pairs without a correlation are left out; NaN where no pair has one.
 
     Args:
-        found: result of `correlations`.
-        weights: of the sequences; by default all equal.
+        found: the result of `correlations`.
+        weights: the weights of the sequences; by default all are equal.
 
     Example:
         >>> mean_correlation(torch.tensor([[1.0, 0.5], [0.5, 1.0]])).item()
@@ -259,7 +259,7 @@ def mean_correlation(
 def crossed_interval(grid: Float[Tensor, "T W"], seed: int = 0) -> Estimate:
     """Mean of a value per task and word, with a 95 % bootstrap interval in which both tasks and words are redrawn.
 
-    Cells that are NaN are left out; where all are, the estimate is NaN.
+    Cells that are NaN are left out; if all cells are NaN, the estimate is NaN.
 
     >>> crossed_interval(torch.full((3, 2), 0.5))
     Estimate(value=0.5, low=0.5, high=0.5, tasks=3, n=6)
@@ -273,9 +273,9 @@ def correlation_interval(sequences: Float[Tensor, "W S"], tasks: int, seed: int 
     Resamples with fewer than three different tasks or two different words have no correlation and are left out.
 
     Args:
-        sequences: result of `task_distances`.
-        tasks: number of tasks.
-        seed: of the bootstrap.
+        sequences: the result of `task_distances`.
+        tasks: the number of tasks.
+        seed: the seed of the bootstrap.
 
     Returns:
         The estimate; `n` is the number of prompts.

@@ -1,13 +1,13 @@
 """Which tasks does a text ask for? The tasks that it makes a model do, and whether a person could read it.
 
 A text asks for task t if a model, the judge, is right on t under the text far more often than without it, and if the text reads
-like an instruction to a held-out reader: a text that the reader finds improbable tells a person nothing, whatever the judge
-does with it. For a prompt that solves t, a text read off it is *faithful* if it asks for t, *misleading* if it asks for other
+like an instruction to a held-out reader: a person cannot understand a text that the reader finds improbable, even if the judge
+follows it. For a prompt that solves t, a text read off it is *faithful* if it asks for t, *misleading* if it asks for other
 tasks only, and *says nothing* if it asks for none.
 
-A text is flagged only if it is not faithful and scores lower than the prompt (`is_flagged`). A faithful text may score lower,
-and a hard prompt may solve its task without naming it, so either condition alone flags texts that are right.
-runs/interpret.md compares this rule with others.
+A text is flagged only if it is not faithful and scores lower than the prompt (`is_flagged`). A faithful reading may score
+lower; a hard prompt may work without naming its task. So one condition alone is not enough. runs/interpret.md compares this
+rule with others.
 """
 
 import itertools
@@ -28,7 +28,7 @@ Verdict = Literal["faithful", "misleading", "says nothing"]
 LEAST_GAIN = 0.5
 """A text asks for a task if it corrects at least this share of the errors without a prompt.
 
-Chosen on the tune tasks (runs/says.py)."""
+The value was chosen on the tune tasks (runs/says.py)."""
 
 LEAST_DROP = 0.05
 """A text is flagged only if its accuracy is more than this below that of the prompt."""
@@ -42,7 +42,7 @@ class Interpretation:
     """The tasks that a text asks for.
 
     Attributes:
-        lifts: by task, (accuracy with the text - accuracy without) / (1 - accuracy without); at most 1.
+        lifts: the relative gain of each task, (accuracy with the text - accuracy without) / (1 - accuracy without); at most 1.
         nats: mean surprisal of the text under the reader, nats per token; None without a reader, or for an empty text.
         limit: nats per token up to which a text reads like an instruction; None without a reader.
         tasks: the tasks that the text asks for, the highest lift first.
@@ -54,7 +54,7 @@ class Interpretation:
     tasks: tuple[str, ...]
 
     def verdict(self, solved: str) -> Verdict:
-        """Of the text of a prompt that solves this task: "faithful", "misleading" or "says nothing"."""
+        """The verdict on the text of a prompt that solves this task: "faithful", "misleading" or "says nothing"."""
         if not self.tasks:
             return "says nothing"
         return "faithful" if solved in self.tasks else "misleading"
@@ -76,8 +76,8 @@ class TaskJudge:
 
     Args:
         lm: the model that performs them.
-        tasks: the candidates, each with its own inputs and template; tasks that do not fit the model are left out.
-        reader: a held-out model that decides whether a text is readable; without one every text is.
+        tasks: the candidate tasks, each with its own inputs and template; tasks that do not fit the model are left out.
+        reader: a held-out model that decides whether a text is readable; without a reader every text is readable.
         inputs: number of test inputs of each task that are used.
 
     Raises:
@@ -121,12 +121,11 @@ class TaskJudge:
 def is_flagged(verdict: Verdict, drop: float) -> bool:
     """Whether the text of a prompt should not be trusted: it does not ask for the task, and it scores lower than the prompt.
 
-    A faithful text may score lower than the prompt, and a hard prompt may work without naming its task; so both conditions are
-    needed.
+    A faithful reading may score lower; a hard prompt may work without naming its task. So both conditions are needed.
 
     Args:
-        verdict: of the text (`Interpretation.verdict`).
-        drop: accuracy of the prompt minus that of the text, a fraction.
+        verdict: the verdict on the text (`Interpretation.verdict`).
+        drop: the accuracy of the prompt minus that of the text, a fraction.
 
     Example:
         >>> is_flagged("misleading", 0.9), is_flagged("faithful", 0.4), is_flagged("says nothing", 0.0)

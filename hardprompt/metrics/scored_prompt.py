@@ -1,4 +1,4 @@
-"""A prompt with its scores on a task and a model, each computed when it is first read: what every metric is a function of."""
+"""A prompt with its scores on a task and a model. Every metric is a function of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from hardprompt.scoring import Scorer, Scores
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as a model reads it that was not optimized against.
+    """A text in the tokenization of a reader, a model that the prompt was not optimized for.
 
     Attributes:
         tokens: number of tokens of the text in the reader's own tokenization.
-        surprisal: of each of these tokens in nats, (T,), nan without context; None if they exceed the reader's context.
+        surprisal: the surprisal of each of these tokens in nats, (T,), NaN without context; None if the tokens exceed the
+            reader's context.
     """
 
     tokens: int
@@ -35,10 +36,10 @@ class ScoredPrompt:
 
     Args:
         prompt: token ids with their text, or the vectors of a soft prompt.
-        test: scores the test examples; its model and task are those of all scores.
+        test: the scorer of the test examples; its model and task are used for all scores.
         allowed: ids of the tokens that a soft prompt may project to, (A,); all tokens by default.
-        projection: measure of closeness of the projection: cosine, euclidean or dot.
-        readers: models that were not optimized against; each reads the text in its own tokenization.
+        projection: similarity measure of the projection: cosine, euclidean or dot.
+        readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
         reading: token ids (L,) proposed as the text of a soft prompt; by default its projection.
 
     Attributes:
@@ -128,7 +129,7 @@ class ScoredPrompt:
     def score_with_logits(self) -> tuple[Tensor, Tensor]:
         """Next-token logits (N, V) of the prompt and of its text's ids on the test examples; their scores are kept.
 
-        Only for classification: there the logits come out of the forward passes that score.
+        This works only for classification, where the forward passes that score the prompt give these logits.
         """
         assert isinstance(self.prompt, SoftPrompt)
         self._scores["test"], of_prompt = self.test.score_with_logits(self.prompt.embeds)
@@ -151,7 +152,7 @@ class ScoredPrompt:
         return self.test.score_ids([self.hard.ids]) if self.is_soft else self.scores("test")
 
     def compared(self, function: "Callable[[ScoredPrompt], dict[str, float]]") -> dict[str, float]:
-        """Values that several metrics share: what a function of this prompt returns, called once."""
+        """The values that a function of this prompt returns, for several metrics; the function is called only once."""
         if function not in self._compared:
             self._compared[function] = function(self)
         return self._compared[function]
@@ -168,7 +169,7 @@ class ScoredPrompt:
 
     @cached_property
     def token_worth(self) -> list[dict[str, float]]:
-        """Per token of the text, what its removal changes on dev (`hardprompt.metrics.deletion_map`)."""
+        """For each token of the text, the effect of its removal on dev (`hardprompt.metrics.deletion_map`)."""
         return deletion_map(self.dev, self.hard.ids)
 
     @cached_property

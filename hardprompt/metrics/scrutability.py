@@ -1,7 +1,7 @@
 """Can a person read the prompt? Metrics of the text of a prompt.
 
 Perplexity under the optimized model is the standard measure of readability, and an imperfect one (Patel et al. 2025):
-repetition and the model's own preferences lower it. The share of whole words and the repetition complete it.
+repetition and the model's own preferences lower it. Repetition and the share of whole words complement it.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def readability(surprisal: Tensor, text: str) -> dict[str, Any]:
     """The metrics of a text that depend on the model that reads it; all None where no token has a surprisal.
 
     Args:
-        surprisal: of each token in nats, (L,), nan without context.
+        surprisal: the surprisal of each token in nats, (L,), NaN without context.
         text: the text of the tokens.
 
     Returns:
@@ -83,7 +83,7 @@ def whole_word_share(in_context: Sequence[str], context: str) -> float | None:
 
     Args:
         in_context: each token decoded after the context, so that a tokenizer which drops leading blanks keeps them.
-        context: that context alone.
+        context: the decoded context alone.
 
     Returns:
         A fraction, or None for an empty prompt.

@@ -16,10 +16,10 @@ ORDERS = 8
 """Number of random orders that are scored."""
 
 TOKENS = 200_000
-"""A deletion map costs about this many logical LM tokens at most ..."""
+"""Approximate maximum cost of a deletion map, in logical LM tokens."""
 
 LEAST_EXAMPLES = 8
-"""... but it uses at least this many examples."""
+"""Minimum number of examples of a deletion map, even if it then costs more than `TOKENS`."""
 
 
 def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
@@ -29,8 +29,8 @@ def deletion_map(scorer: Scorer, ids: Sequence[int]) -> list[dict[str, float]]:
     length, is about `TOKENS` at most.
 
     Args:
-        scorer: the examples.
-        ids: the prompt (L,).
+        scorer: the scorer of the examples.
+        ids: the token ids of the prompt, (L,).
 
     Returns:
         Per position `loss_added` (nats per example, mean loss without the token minus that of the whole prompt) and
@@ -60,9 +60,9 @@ def order_sensitivity(scorer: Scorer, ids: Sequence[int], seed: int = 0, count: 
     """Mean scores of the prompt with its tokens shuffled, compared with those of the prompt itself.
 
     Args:
-        scorer: the examples.
-        ids: the prompt (L,).
-        seed: of the random orders.
+        scorer: the scorer of the examples.
+        ids: the token ids of the prompt, (L,).
+        seed: the seed of the random orders.
         count: number of random orders; the order of the prompt itself is not among them.
 
     Returns:

@@ -10,7 +10,7 @@ from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.prompt import SoftPrompt
 from hardprompt.scoring import Scorer
 
-RUNNER_UP = "2nd nearest"
+SECOND_NEAREST = "2nd nearest"
 
 
 def soft_prompt_readings(
@@ -18,19 +18,19 @@ def soft_prompt_readings(
 ) -> list[dict[str, Any]]:
     """The text that each method reads off a soft prompt, and the tasks that the text asks for.
 
-    Methods: the closest tokens by cosine, Euclidean distance and dot product, the second closest by cosine, and the closest
-    after small noise, in several draws (`hardprompt.metrics.stability`).
+    The methods are the closest tokens by cosine, Euclidean distance and dot product, the second closest by cosine, and the
+    closest after small noise, in several draws (`hardprompt.metrics.stability`).
 
     Args:
-        prompt: the vectors.
+        prompt: the soft prompt.
         scorer: scores examples of the task that the prompt solves.
         judge: finds out which tasks a text asks for.
         allowed: ids of the tokens that a text may consist of, (A,).
-        seed: of the noise.
+        seed: the seed of the noise.
 
     Returns:
         One entry per different text, in the order of the methods: `text`, `methods` (name to the share of its draws that give
-        this text), `accuracy` (fraction, of the text on the scorer's examples), and the keys of `Interpretation.as_json`:
+        this text), `accuracy` (of the text on the scorer's examples, a fraction), and the keys of `Interpretation.as_json`:
         `outcome`, `tasks`, `lifts`, `reader_nats_per_token`, `readable_up_to`.
 
     Example:
@@ -46,7 +46,7 @@ def soft_prompt_readings(
     lm = scorer.lm
     found: dict[str, dict[str, float]] = {}
     for method, several in readings(prompt.embeds, lm.vocab_embeds[allowed], seed).items():
-        if method not in SIMILARITY_MEASURES and method != RUNNER_UP and not method.startswith("noise"):
+        if method not in SIMILARITY_MEASURES and method != SECOND_NEAREST and not method.startswith("noise"):
             continue
         for rows in several:
             shares = found.setdefault(lm.decode(allowed[rows].tolist()).strip(), {})

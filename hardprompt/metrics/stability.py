@@ -1,6 +1,6 @@
 """How much the text read off a soft prompt depends on the method: measure of closeness, next nearest tokens, small noise.
 
-A word that changes with the method tells more about the method than about the prompt. Learn Prompting shows a prompt that one
+A word that changes with the method depends more on the method than on the prompt. Learn Prompting shows a prompt that one
 method reads as *good* and another as *white*.
 """
 
@@ -17,7 +17,7 @@ NOISE = (0.1, 0.3)
 """Standard deviations of the added noise, in units of that of the coordinates of the vocabulary."""
 
 DRAWS = 8
-"""Noisy copies per level."""
+"""Number of noisy copies per level."""
 
 NEIGHBOURS = 5
 """Number of nearest tokens that are compared."""
@@ -29,11 +29,12 @@ def readings(
     """Row numbers of the closest tokens by method: each measure, the k-th nearest by cosine, and noise at each level.
 
     Args:
-        embeds: the prompt.
+        embeds: the vectors of the prompt.
         vocab: embeddings of the allowed tokens.
-        seed: of the noise.
-        noise: standard deviations, in units of that of all coordinates of `vocab`; read by cosine.
-        draws: noisy copies per level.
+        seed: the seed of the noise.
+        noise: standard deviations of the noise, in units of that of all coordinates of `vocab`; noisy copies are
+            read by cosine.
+        draws: the number of noisy copies per level.
 
     Returns:
         By method ("cosine", "euclidean", "dot", "2nd nearest" ..., "noise 0.1" ...) one reading (L,), or `draws` of them.
@@ -56,7 +57,7 @@ def readings(
 
 
 def changed(found: Mapping[str, Sequence[Sequence[int]]], reference: Sequence[int]) -> dict[str, list[float]]:
-    """By method the share of its readings in which each position has another token than the reference, (L,).
+    """For each method, the share of its readings in which a position has another token than the reference, (L,).
 
     >>> changed({"dot": [[7, 8]], "noise 0.1": [[7, 9], [7, 8]]}, [7, 9])
     {'dot': [0.0, 1.0], 'noise 0.1': [0.0, 0.5]}
@@ -73,10 +74,10 @@ def stability(
     """How often each token of the text changes with the method, and at which positions a small change is enough.
 
     Args:
-        embeds: the prompt.
+        embeds: the vectors of the prompt.
         vocab: embeddings of the allowed tokens.
         measure: the measure of the reading that the others are compared with.
-        seed: of the noise.
+        seed: the seed of the noise.
 
     Returns:
         `changed` (by method the share per position, (L,)), `mean_changed` (by method, over positions), and `marked`, the

@@ -19,16 +19,16 @@ def inspect(
 ) -> dict[str, Any]:
     """Each token of a hard prompt, or each vector of a soft one.
 
-    The surprisal of token t is -log p(x_t | bos, x_<t), of a masked model -log p(x_t | x_<t, x_>t), as in
+    The surprisal of token t is -log p(x_t | bos, x_<t), or for a masked model -log p(x_t | x_<t, x_>t), as in
     `hardprompt.lm.surprisals`; a soft prompt has none. The nearest rows v of the vocabulary to a vector e have the largest
-    cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; by the first two, a
-    token of a hard prompt is nearest to itself.
+    cosine <e, v> / (|e| |v|), the smallest Euclidean distance |e - v|, or the largest dot product <e, v>; according to the
+    first two, a token of a hard prompt is nearest to itself.
 
     Args:
-        prompt: a text (tokenized as it stands after an input), token ids, or what an optimizer found.
+        prompt: a text (tokenized as the continuation of an input), token ids, or a prompt that an optimizer found.
         lm: the model that reads the prompt, and whose vocabulary is searched, with its special tokens.
         count: number of neighbours per vector and measure.
-        scorer: scores examples of a task, on which each token of a hard prompt is removed in turn.
+        scorer: the scorer of the examples on which each token of a hard prompt is removed in turn.
 
     Returns:
         `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
@@ -93,7 +93,7 @@ def inspect(
 
 
 def token_map(scored: ScoredPrompt) -> list[dict[str, Any]]:
-    """What each token of the text contributes.
+    """The contribution of each token of the text.
 
     Returns:
         Per token `token`, `surprisal` (nats, None without context), `loss_added` (nats per example) and `accuracy_lost`

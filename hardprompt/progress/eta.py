@@ -25,21 +25,21 @@ class Eta:
     _most_running: int = 1
 
     def planned(self, jobs: Sequence[Job]) -> None:
-        """These jobs follow."""
+        """Register the jobs that follow."""
         self.unfinished = list(jobs)
 
     def started(self, job: Job, now: float) -> None:
-        """A run has started."""
+        """Register that a run has started."""
         self._started = now if self._started is None else self._started
         self.running[job] = now, Progress(0.0, 0)
         self._most_running = max(self._most_running, len(self.running))
 
     def advanced(self, job: Job, step: Progress) -> None:
-        """A run has made progress."""
+        """Register the progress of a run."""
         self.running[job] = self.running[job][0], step
 
     def finished(self, job: Job, point: dict[str, Any], now: float) -> None:
-        """A run has been recorded."""
+        """Register that a run has been recorded."""
         started, step = self.running.pop(job)
         self.unfinished.remove(job)
         self._tokens += point.get("lm_tokens_forward", step.lm_tokens) + point.get("lm_tokens_backward", 0)
@@ -54,7 +54,8 @@ class Eta:
     def seconds_left(self, now: float) -> float | None:
         """The estimated time until all runs are finished, in seconds; None if there is nothing to estimate it from.
 
-        A run is expected to take as long as those of the same optimizer, model and task did, or else as more distant ones.
+        The expected duration of a run is the mean duration of the runs with the same optimizer, model and task, or, if there
+        are none, with fewer of these in common.
         """
         known = {kind: sum(seconds) / len(seconds) for kind, seconds in self._durations.items()}
         for job, (started, step) in self.running.items():

@@ -21,10 +21,11 @@ from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from hardprompt.errors import StudyError
+from hardprompt.field_problems import field_problems
 from hardprompt.records.atomic import remove_temporary_files, replacing, write_error
 from hardprompt.records.lock import LOCK_FILE, STOP_FILE, locked
 
@@ -37,7 +38,7 @@ Line = dict[str, Any]
 class RecordFolder(ABC):
     """The folder of an existing study; `writing` creates a new one.
 
-    A subclass sets the class attributes and says what the files must hold.
+    A subclass sets the class attributes and checks the contents of the files.
 
     Args:
         folder: the folder, which holds the file `request_file`.
@@ -45,7 +46,7 @@ class RecordFolder(ABC):
     Attributes:
         request_file: the name of the YAML file with the request.
         lines_file: the name of the JSONL file with the results.
-        kind: what messages call a study of this kind.
+        kind: the name of such a study in messages.
         request_key: the key of the request in the YAML file; None if the request is the whole file.
         study: the contents of the YAML file.
         lines_path: the path of the JSONL file.
@@ -106,7 +107,7 @@ class RecordFolder(ABC):
     def refuse_foreign(cls, folder: Path) -> None:
         """Refuse a folder that is neither a study of this kind nor empty.
 
-        What a process leaves that is killed before it has written the request does not count.
+        Files of a process that was killed before it wrote the request are ignored.
 
         Raises:
             StudyError: if the folder holds other files, or is a file.
@@ -256,11 +257,9 @@ def as_safetensors(embeds: Tensor) -> bytes:
     return save({"embeds": embeds.detach().cpu().contiguous()})
 
 
-def check_form(form: TypeAdapter[Any], value: object, what: str) -> None:
-    """Raise a StudyError that begins with `what` and names the first invalid field, if a value does not have a form."""
+def check_form(form: type[BaseModel], value: object, what: str) -> None:
+    """Raise a StudyError that begins with `what` and names the first problem, if a value does not have a form."""
     try:
-        form.validate_python(value)
+        form.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"])
-        raise StudyError(f"{what} ({where}{first['msg'].lower()})") from error
+        raise StudyError(f"{what} ({field_problems(error, form)[0].message})") from error

@@ -40,7 +40,7 @@ def locked(folder: Path, *, stop_file: bool = True) -> Iterator[None]:
             f"{folder} is in use by {holder or 'another process'}; wait until that ends, {stop}or choose another --out"
         ) from error
     except OSError as error:
-        raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+        raise StudyError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from error
     try:
         with suppress(OSError):  # on a full disk the lock holds without the number of the process
             file.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")

@@ -11,13 +11,10 @@ from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
-from hardprompt.records.request import StudyRequest, same_model
+from hardprompt.records.request import TASK_FIELDS, StudyRequest, same_model
 from hardprompt.records.store import Store, recorded_request
 
 Point = dict[str, Any]
-
-TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
-"""Fields of a request that belong to its task."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def record_reference() -> str:
         [
             "# The record of a run",
             "",
-            "A line of `points.jsonl` is a JSON object with these keys. A dot leads into an object, or the objects of a list;",
+            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects and lists;",
             "`NAME` is the name of a reader. *Better* is the better direction, and *prompts* the prompts that have the value.",
             "",
             *_table(record_entries()),

@@ -19,13 +19,13 @@ MAX_PROMPT_LENGTH = 100_000
 """Tokens; longer than the context of any model."""
 
 READERS = {"microworld": ("microworld-reader",)}
-"""Model -> its readers where the request names none."""
+"""The readers of a model that a request uses if it names none."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
     "default": {"seeds": (0, 1, 2), "lm_tokens": 600_000},
 }
-"""`quick` takes about two minutes on two cores; `default` is the one to report results from. Each value can be replaced."""
+"""`quick` takes about two minutes on two cores; `default` is for results to report. Each value can be replaced."""
 
 TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that belong to its task."""
@@ -97,7 +97,7 @@ class StudyRequest(BaseModel):
     """Options of the optimizers, such as pez.steps=500; `hardprompt ls optimizers NAME` lists them."""
 
     metrics: tuple[str, ...] = ()
-    """Metrics to compute beside the built-in ones: names, or path.py:name."""
+    """Metrics to compute in addition to the built-in ones: names, or path.py:name."""
 
     device: str | None = None
     """Device of the models, cpu or cuda; by default CUDA if it is available."""

@@ -1,4 +1,4 @@
-"""The form of a record: `RunRecord` and `FailedRun` are the lines of `points.jsonl`, and `study.yaml` is checked beside them.
+"""The form of a record: `RunRecord` and `FailedRun` are the lines of `points.jsonl`; `check_study` checks `study.yaml`.
 
 The writer, the reader, `hardprompt ls metrics`, the headings of the tables and the reference page (`reference.py`) use these
 fields. Fields with a default may be missing in a record, and keys that are not fields are kept.
@@ -7,11 +7,10 @@ fields. Fields with a default may be missing in a record, and keys that are not 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from pydantic.fields import FieldInfo
 
-from hardprompt.errors import StudyError
-from hardprompt.field_problems import field_problems
+from hardprompt.records.folder import check_form
 
 
 def _value(
@@ -24,7 +23,7 @@ def _value(
     digits: int | None = 3,
     **options: Any,
 ) -> Any:
-    """A field with what a reader of its values must know; `heading` and `digits` are those of its column in a table."""
+    """A field with the information that its values need; `heading` and `digits` are those of its column in a table."""
     known: Any = {"unit": unit, "better": better, "prompts": prompts, "heading": heading, "digits": digits}
     return Field(description=description, json_schema_extra=known, **options)
 
@@ -34,7 +33,7 @@ class _Recorded(BaseModel):
 
 
 class ReaderRecord(_Recorded):
-    """The text as a model reads it that was not optimized against."""
+    """The text in the tokenization of a reader, a model that the prompt was not optimized for."""
 
     log_perplexity: float | None = _value(
         "Mean surprisal of the tokens of the text under the reader.", "nats per token", "lower"
@@ -86,10 +85,10 @@ class EmittedRecord(_Recorded):
     """The prompts that the optimizer returned (its last iterates), in contrast to the best prompt that it visited."""
 
     count: int | None = _value("Number of returned prompts.", "prompts", default=None)
-    prompts_scored: int | None = _value("How many of them were scored.", "prompts", default=None)
-    examples_scored: int | None = _value("On how many test examples they were scored.", "examples", default=None)
+    prompts_scored: int | None = _value("Number of these prompts that were scored.", "prompts", default=None)
+    examples_scored: int | None = _value("Number of test examples that they were scored on.", "examples", default=None)
     mean_test_accuracy: float = _value(
-        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="at its end"
+        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="final prompts"
     )
     final_test_accuracy: float | None = _value(
         "Test accuracy of the last of the returned prompts.", "fraction", "higher", default=None
@@ -134,7 +133,7 @@ class RunRecord(_Run):
 
     objective: str = _value("What the optimizer minimized, with its unit.")
     prompt_ids: list[NonNegativeInt] = _value("Token ids of the text.")
-    prompt_text: str = _value("The text; that of a soft prompt is its projection.", heading="text")
+    prompt_text: str = _value("The text; for a soft prompt, the text of its projection.", heading="text")
     roundtrip_ok: bool = _value(
         "Whether the text, tokenized again in its place, gives the same ids on every test example.",
         "yes or no",
@@ -163,7 +162,7 @@ class RunRecord(_Run):
         "Accuracy of the prompt as optimized (for a soft prompt, its vectors).", "fraction", "higher", heading="test acc."
     )
     test_correct: Annotated[str, Field(pattern="^[01]+$")] = _value(
-        "Of each test example in turn, whether the prompt as optimized is right on it.", "0 or 1", "higher", default=""
+        "For each test example, whether the answer under the prompt as optimized is correct.", "0 or 1", "higher", default=""
     )
     test_loss: float | None = _value("Task loss of the prompt as optimized.", "nats per example", "lower", default=None)
     deployed_dev_accuracy: float = _value(
@@ -189,8 +188,10 @@ class RunRecord(_Run):
     reader_nats_per_character: float | None = _value(
         "`readers.NAME.nats_per_character` of the first reader.", "nats per character", "lower", default=None
     )
-    readers: dict[str, ReaderRecord] = _value("By name of each reader, a model that was not optimized against.", default={})
-    inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
+    readers: dict[str, ReaderRecord] = _value(
+        "The readings of the text, by the name of the reader, a model that the prompt was not optimized for.", default={}
+    )
+    inputs_cut: dict[str, int] = _value("The number of inputs that were cut to fit the context, by split.", default={})
     scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
     faithfulness: dict[str, Any] = _value(
@@ -226,9 +227,9 @@ class Entry(NamedTuple):
     """A value in a record.
 
     Attributes:
-        name: dotted path of keys; `NAME` stands for the name of a reader.
-        unit: empty for texts and objects.
-        description: one sentence.
+        name: the dotted path of keys, in which `NAME` is the name of a reader.
+        unit: the unit; empty for texts and objects.
+        description: the description, one sentence.
         better: which direction is better: "higher", "lower" or "none".
         prompts: which prompts have it: "hard", "soft" or "any".
     """
@@ -290,23 +291,16 @@ class _Study(_Recorded):
 
 def check_study(study: object, what: str) -> None:
     """Refuse a value that is not the content of a `study.yaml`; `what` begins the message."""
-    _check(_Study, study, what)
+    check_form(_Study, study, what)
 
 
 def check_point(point: object, what: str) -> None:
     """Refuse a value that is not a line of `points.jsonl`; `what` begins the message."""
-    _check(_form(point), point, what)
+    check_form(_form(point), point, what)
 
 
 def _form(point: object) -> type[RunRecord] | type[FailedRun]:
     return FailedRun if isinstance(point, dict) and point.get("status") == "failed" else RunRecord
-
-
-def _check(form: type[BaseModel], value: object, what: str) -> None:
-    try:
-        form.model_validate(value)
-    except ValidationError as error:
-        raise StudyError(f"{what} ({field_problems(error, form)[0].message})") from error
 
 
 def _known(info: FieldInfo) -> dict[str, Any]:

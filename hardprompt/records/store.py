@@ -48,7 +48,7 @@ class Store(RecordFolder):
         check_point(line, what)
 
     def points(self) -> list[dict[str, Any]]:
-        """The recorded runs in the order of the request; of a run that was repeated after a failure, the last line."""
+        """The recorded runs in the order of the request; for a run that was repeated after a failure, the last line."""
         return _in_order(list({Run.of(point): point for point in self.lines()}.values()), self.study["request"])
 
     def save_soft_prompt(self, run: Run, vectors: bytes) -> str:
@@ -79,9 +79,9 @@ def study_contents(
     Args:
         request: the request.
         data: by split, the digest of the task's data.
-        vocabulary_size: of the model; its logarithm is the reference of the hypervolume.
+        vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
-        threads: of every run; the last bits of a result depend on them.
+        threads: the number of threads of every run; the last bits of a result depend on them.
     """
     return {
         "request": request.model_dump(mode="json"),

@@ -1,1 +1,1 @@
-"""What people look at: the live display and the table on the terminal, the trade-off plot, and the page."""
+"""Reports of studies: tables on the terminal and as files, the trade-off plot, and the HTML page."""

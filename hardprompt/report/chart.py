@@ -67,7 +67,7 @@ NEAR = 7
 """Marks closer than this many units share a tooltip."""
 
 Label = tuple[float, float, str, str]
-"""x and y of the baseline, SVG's text-anchor, text."""
+"""The x and y coordinates of the baseline, the SVG text-anchor, and the text."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Mark:
-    """A mean over runs: its place, its 95 % intervals, the height of the prompt as optimized, and the labels."""
+    """A mean over runs: its place, its 95 % intervals, the y coordinate of the prompt as optimized, and the labels."""
 
     x: float
     y: float
@@ -116,7 +116,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A plot; `joined` if marks are means over runs, with intervals and lines between them."""
+    """A plot; `joined` is true if the marks are means over runs, with intervals and lines between them."""
 
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
@@ -137,7 +137,7 @@ class _Scale:
     def __init__(self, values: Iterable[float], ends: tuple[float, float], log: bool = False, reverse: bool = False) -> None:
         self._log, self._ends = log, ends
         of = [self._own(value) for value in values] or [0.0, 1.0]
-        least = 0.6 if log else 0.0  # so that a round number is within
+        least = 0.6 if log else 0.0  # so that the range contains a round number
         margin = max(MARGIN * (max(of) - min(of) or 1.0), (least - max(of) + min(of)) / 2)
         self._low, self._high = min(of) - margin, max(of) + margin
         self._from, self._to = (self._high, self._low) if reverse else (self._low, self._high)
@@ -160,7 +160,13 @@ class _Scale:
 
 
 def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) -> Chart:
-    """A trade-off on the page; with `several` tasks each run is named by its task, without `runs` only means are drawn."""
+    """The chart of a trade-off.
+
+    Args:
+        shown: the trade-off.
+        several: whether the runs are from several tasks; the tooltip of a run then names its task.
+        runs: whether single runs are drawn; otherwise only the means are.
+    """
     cost, gain = shown.cost, shown.gain
     every = [mean for own in shown.means.values() for mean in own]
     single = [run for mean in every for run in mean.runs]
@@ -187,8 +193,8 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
             trained = None if mean.as_trained is None else y(mean.as_trained)
             label = writing.place(centre, f"{name} w={mean.weight:g}" if len(own) > 1 else name)
             across, along = (x(mean.cost["high"]), x(mean.cost["low"])), (y(mean.gain["high"]), y(mean.gain["low"]))
-            beside = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
-            drawn.append(Mark(*centre, across, along, trained, label, beside))
+            trained_label = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
+            drawn.append(Mark(*centre, across, along, trained, label, trained_label))
         small = "".join(outline(marker, *place(run), SMALL) for mean in own for run in mean.runs if runs)
         curve = shown.bands.get(name)
         line, area = ("", "") if curve is None else (_stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT))
@@ -223,7 +229,7 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
 
 
 def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) -> Chart:
-    """Best accuracy so far on dev against LM tokens: per optimizer a line with its band, and a mark at its end."""
+    """The chart of the best accuracy so far on dev against LM tokens: one line with a band and a final mark per optimizer."""
     x = _Scale([float(each) for curve in curves.values() for each in curve.band[0]], (LEFT, RIGHT), log=True)
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
     ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
@@ -248,7 +254,7 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
 
 
 class _Labels:
-    """Labels beside large marks that cover neither these nor other labels, and small marks only if necessary.
+    """Labels next to large marks that cover neither these nor other labels, and small marks only if necessary.
 
     A label without room is left out.
     """
@@ -258,7 +264,7 @@ class _Labels:
         self._small = [(x - 4, y - 4, x + 4, y + 4) for x, y in small]
 
     def place(self, at: tuple[float, float], text: str) -> Label | None:
-        """The place of a label beside a mark; None if there is no room."""
+        """The place of a label next to a mark; None if there is no room."""
         x, y = at
         text = text if len(text) <= 24 else text[:23] + "…"
         width = 6.4 * len(text) + 4
@@ -319,13 +325,13 @@ def _of_mean(name: str, mean: Mean, cost: Axis, gain: Axis) -> Entry:
 
 
 def _stairs(places: np.ndarray, values: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
-    """A line of values, each from its place to the next and the last one up to `end`, as an SVG path."""
+    """A step line as an SVG path: each value extends from its place to the next one, and the last value to `end`."""
     steps = "".join(f"H{x(place)}V{y(value)}" for place, value in zip(places[1:], values[1:], strict=True))
     return f"M{x(places[0])} {y(values[0])}{steps}" + ("" if end is None else f"H{end}")
 
 
 def _area(band: np.ndarray, x: _Scale, y: _Scale, end: float | None = None) -> str:
-    """The outline of a band, as an SVG path; values hold as in `_stairs`."""
+    """The outline of a band, as an SVG path; values extend as in `_stairs`."""
     places, low = [x(each) for each in band[0]], [y(each) for each in band[2]]
     last = [] if end is None else [f"H{end}V{low[-1]}H{places[-1]}"]
     back = "".join(f"H{places[i + 1]}V{low[i]}" for i in range(len(places) - 2, -1, -1))

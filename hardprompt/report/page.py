@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from hardprompt.records.request import StudyRequest
-from hardprompt.records.schema import RunRecord, run_records
+from hardprompt.records.schema import RunRecord
 from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
@@ -28,19 +28,19 @@ from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
     Axis,
+    available_axes,
     budget_curves,
     mean_tradeoff,
-    offered,
     optimizer_marks,
     repeats,
     tradeoff,
 )
 
-LARGEST = 2_000_000
+MAX_BYTES = 2_000_000
 """Maximum size of a page in bytes."""
 
-OF_A_RUN = 150
-"""Minimum size of a run in a chart in bytes."""
+BYTES_PER_RUN = 150
+"""Minimum number of bytes of one run in a chart."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ LEVELS = (
     Detail(text_length=300, spot_text_length=80, spot_entries=3, axes=(False, False)),
     Detail(text_length=100, spot_text_length=80, spot_entries=3, axes=(False, False), runs=False),
 )
-"""In decreasing order; the first level with which the page is small enough is used."""
+"""Levels from most to least detail; the page uses the first one with which it is small enough."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A chart, visible if its axes are chosen: `which` has their numbers, and is empty if there is only one chart."""
+    """A chart that is visible if its axes are chosen; `which` has their numbers, and is empty if there is only one chart."""
 
     which: str
     chart: Chart
@@ -87,7 +87,7 @@ class Section:
     views: list[View]
     curves: Chart | None
     best: list[RunRecord]
-    asked: list[tuple[str, str]]
+    request: list[tuple[str, str]]
     repeats: str
     commands: list[list[str]]
     sheets: dict[str, TableData]
@@ -101,7 +101,7 @@ def report_page(shown: Sequence[StudyRuns]) -> str:
     """The page as HTML; the same studies give the same text, independent of their folders.
 
     Accuracies are fractions, log-perplexities nats per token, and times seconds. The page has as much detail as fits into
-    `LARGEST` bytes.
+    `MAX_BYTES` bytes.
 
     Args:
         shown: the studies on the page.
@@ -112,22 +112,17 @@ def report_page(shown: Sequence[StudyRuns]) -> str:
     runs = sum(len(each.placed) for each in shown)
     for detail in LEVELS:
         charts = len(COSTS) * len(GAINS) if detail.axes[len(shown) > 1] else 1
-        if detail.runs and runs * charts * OF_A_RUN > LARGEST:
+        if detail.runs and runs * charts * BYTES_PER_RUN > MAX_BYTES:
             continue
         page = _page(shown, detail)
-        if len(page.encode()) <= LARGEST:
+        if len(page.encode()) <= MAX_BYTES:
             break
     return page
 
 
-def study_page(study: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
-    """The page of one study: the content of its `study.yaml`, and its records, with those of failed runs."""
-    return report_page([StudyRuns((study,), tuple(run_records(points)))])
-
-
 def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     placed = [p for each in shown for p in each.placed]
-    costs, gains = offered(placed, COSTS), offered(placed, GAINS)
+    costs, gains = available_axes(placed, COSTS), available_axes(placed, GAINS)
     if not detail.axes[0]:
         costs, gains = costs[:1], gains[:1]
     marks = optimizer_marks([p for each in shown for p in each.points])
@@ -189,14 +184,14 @@ def _section(
         views,
         curves_chart(curves, marks) if curves else None,
         best_runs(shown.points),
-        _asked(shown.requests, shown.done),
+        _request(shown.requests, shown.done),
         repeats(shown.points),
         [rerun_command(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
     )
 
 
-def _asked(requests: Sequence[StudyRequest], done: Sequence[RunRecord]) -> list[tuple[str, str]]:
+def _request(requests: Sequence[StudyRequest], done: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """The fields of the requests as text; a field that differs between studies has all of its values."""
     objective = ("objective", " | ".join(dict.fromkeys(p.objective for p in done)))
     every = [*(field for request in requests for field in _fields(request)), *([objective] if done else [])]

@@ -151,12 +151,12 @@ def _draw_known(axes: Axes, known: Sequence[dict[str, Any]]) -> None:
 
 
 def _drawable(text: str) -> str:
-    """The text with the formula character of matplotlib escaped."""
+    """The text with `$` escaped, which begins a formula in matplotlib."""
     return printable(text).replace("$", r"\$")
 
 
 def _examples(points: Sequence[RunRecord]) -> str:
-    """A line per optimizer and weight on the prompt with the highest accuracy on dev."""
+    """For each optimizer and weight, one line about the prompt with the highest accuracy on dev."""
     lines = []
     for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in points if p.log_perplexity is not None):
         group = [p for p in points if (p.optimizer, p.weight) == (name, weight)]

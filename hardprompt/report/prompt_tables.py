@@ -1,4 +1,4 @@
-"""One prompt on the terminal: all its metrics with their units, or its tokens."""
+"""Tables about one prompt for the terminal: all its metrics with their units, or its tokens."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ from hardprompt.report.escaping import printable
 from hardprompt.report.listing import list_metrics
 
 SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
-OF_THE_FIRST = ("reader", "reader_log_perplexity", "reader_nats_per_character")
+"""Keys without a row: they are in the title, or hold a value per example or token."""
+
+FIRST_READER = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 """Keys that repeat values of the first reader."""
 
 
@@ -23,7 +25,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     units = {entry["name"]: entry["unit"] for entry in list_metrics()}
     for reader, reading in found["readers"].items():
         units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
-    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + OF_THE_FIRST}).items():
+    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + FIRST_READER}).items():
         if value is not None:
             table.add_row(name, _value(value), units.get(name, ""))
     return table
@@ -31,7 +33,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
 
 def wayward_table(found: dict[str, Any]) -> Table:
     """A row per value of a wayward prompt, with the grid of gamma at the end."""
-    heading = _title(f"{found['task']} on {found['lm']}, to read as", found["target"])
+    heading = _title(f"{found['task']} on {found['lm']}, wayward prompt with the target", found["target"])
     table = Table(title=heading, title_justify="left", pad_edge=False)
     table.add_column("")
     table.add_column("value", overflow="fold")
@@ -72,8 +74,8 @@ def inspection_table(found: dict[str, Any]) -> Table:
 
 
 def readings_table(readings: list[dict[str, Any]]) -> Table:
-    """A row per text that can be read off a soft prompt: its methods, its accuracy, and the tasks that it asks for."""
-    table = Table(title="what it may be read as", title_justify="left", pad_edge=False)
+    """A row per text that can be read off a soft prompt: the methods, the accuracy, and the tasks that the text asks for."""
+    table = Table(title="texts that can be read off the soft prompt", title_justify="left", pad_edge=False)
     for heading in ("text", "methods (share of draws)", "accuracy", "outcome", "asks for", "reader"):
         table.add_column(heading, justify="right" if heading in ("accuracy", "reader") else "left", overflow="fold")
     for row in readings:

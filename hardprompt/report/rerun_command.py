@@ -6,7 +6,7 @@ from typing import Any
 from hardprompt.records.request import StudyRequest
 
 OUT = "again"
-"""The folder of the repeated study: in the folder of the study itself, all runs would be found and nothing would run."""
+"""The output folder in the command. In the folder of the study itself all runs are recorded, so nothing would run."""
 
 
 def rerun_command(request: StudyRequest, threads: int | None = None) -> list[str]:
@@ -16,8 +16,8 @@ def rerun_command(request: StudyRequest, threads: int | None = None) -> list[str
     text, and characters that are not printable.
 
     Args:
-        request: of the study.
-        threads: number of threads of each run; if it is None, the command uses the default of the machine.
+        request: the request of the study.
+        threads: the number of threads of each run; None for the default of the machine.
 
     Example:
         >>> rerun_command(StudyRequest.make("quick", task="plural"))[:3]

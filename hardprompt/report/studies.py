@@ -35,7 +35,7 @@ class StudyRuns:
     Attributes:
         studies: the contents of their `study.yaml` files.
         points: the records of the runs, with failed ones.
-        name: distinguishes it from others with the same task and model; empty if there is no other.
+        name: distinguishes these runs from others of the same task and model; empty if there are none.
     """
 
     studies: tuple[dict[str, Any], ...]
@@ -77,7 +77,7 @@ class StudyRuns:
         return study_sheets(self.points, self.found) | {compared.name: compared}
 
 
-def together(stores: Sequence[Store]) -> list[StudyRuns]:
+def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
     """The studies that are shown side by side; the runs of studies that could have been one study are shown as one.
 
     This is the case if their requests agree in everything but the choice of runs, with the same options for the optimizers of
@@ -177,13 +177,13 @@ def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
         )
         rows.append((*key, *text.shape, *map(_interval, estimates), None if nats is None else float(mean(nats))))
     caption = (
-        "Every task counts the same; rows with fewer tasks are not comparable with others. 95 % bootstrap intervals: runs are "
-        "resampled within each task, and for tasks like these also the tasks."
+        "Every task has the same weight; rows with fewer tasks are not comparable with others. 95 % bootstrap intervals: runs "
+        "are resampled within each task, and for tasks like these also the tasks."
     )
     return TableData("means", f"means over {len(shown)} tasks", caption, columns, rows)
 
 
-def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
+def compare_optimizers(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
     """Every pair of optimizers without the empty prompt, each at its lowest weight, on tasks and units where both finished."""
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
@@ -195,10 +195,10 @@ def compared(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
 
 
 def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
-    """A row per pair of optimizers: the difference of the accuracies of their texts, with its interval and n."""
+    """A row per pair of optimizers: the difference between the accuracies of their texts, with its interval and n."""
     several = len(shown) > 1
-    own = compared(shown, tasks_too=False)
-    like = compared(shown, tasks_too=True) if several else own
+    own = compare_optimizers(shown, tasks_too=False)
+    like = compare_optimizers(shown, tasks_too=True) if several else own
     wider = {(each.first, each.second): each for each in like}
     columns = (
         Column("better", "name"), Column("than", "name"), Column("by", "interval", signed=True),
@@ -218,20 +218,20 @@ def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
     like_these = " on tasks like these" if several else ""
     caption = (
         "Test accuracy of the deployed text, each optimizer at its lowest weight, on the same tasks, splits and seeds, with "
-        "95 % bootstrap intervals. p is of the paired permutation test in which "
-        f"{'whole tasks' if several else 'splits and seeds'} are flipped, and then corrected by Holm for all these pairs. "
-        f"A difference is shown where its interval{like_these} is above 0 and the corrected p below 0.05."
+        "95 % bootstrap intervals. p is the p-value of the paired permutation test, which flips the signs of the differences "
+        f"of {'whole tasks' if several else 'splits and seeds'}; it is then corrected for all these pairs by Holm's method. "
+        f"A difference is shown if its interval{like_these} is above 0 and the corrected p is below 0.05."
     )
     return TableData("comparisons", "each optimizer against the others", caption, columns, rows)
 
 
 def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:
-    """As JSON: the rows of `means_sheet`, and the comparisons over tasks like these."""
+    """The rows of `means_sheet` and the comparisons over tasks like these, as JSON."""
     sheet = means_sheet(shown)
     return {
         "tasks": [each.task for each in shown],
         "means": [dict(zip((column.heading for column in sheet.columns), row, strict=True)) for row in sheet.rows],
-        "comparisons": [_as_json(each) for each in compared(shown, tasks_too=len(shown) > 1)],
+        "comparisons": [_as_json(each) for each in compare_optimizers(shown, tasks_too=len(shown) > 1)],
     }
 
 

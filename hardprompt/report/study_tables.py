@@ -141,7 +141,7 @@ def faithfulness_sheet(points: Sequence[AnyRun]) -> TableData:
 
 
 def differences_sheet(found: dict[str, Any]) -> TableData:
-    """The difference of each optimizer's test accuracy and that of the baselines."""
+    """The test accuracy of each optimizer minus that of the baselines."""
     rows = [
         (
             row["optimizer"],
@@ -174,7 +174,7 @@ def coverage_sheet(found: dict[str, Any]) -> TableData:
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))
     caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
-    return TableData("coverage", "what each optimizer covers", caption, headings, rows)
+    return TableData("coverage", "hypervolume of each optimizer", caption, headings, rows)
 
 
 def known_sheet(found: dict[str, Any]) -> TableData:
@@ -205,7 +205,7 @@ def cost_sheet(points: Sequence[AnyRun]) -> TableData:
     if len(done) < len(points):
         caption += " Failed runs are not counted."
     columns = (OPTIMIZER, Column("runs", digits=0), *map(field_column, keys))
-    return TableData("cost", "what it cost", caption, columns, rows if done else [], totals=1)
+    return TableData("cost", "cost of the runs", caption, columns, rows if done else [], totals=1)
 
 
 def runs_sheet(points: Sequence[AnyRun]) -> TableData:

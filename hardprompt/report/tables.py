@@ -19,7 +19,10 @@ from hardprompt.records.atomic import replacing
 from hardprompt.report.escaping import printable
 
 FORMULA = ("=", "+", "-", "@")
+"""Characters that begin a formula in a spreadsheet."""
+
 NONE = "\N{EN DASH}"
+"""The text of a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Column:
         kind: `name` (of an optimizer or a task), `text` (a prompt or an error), `number`, or `interval`, a tuple
             (value, low, high). A number may also be a formatted text, or None if there is no value.
         digits: digits after the point; None for as many as needed.
-        signed: whether positive numbers have a plus.
+        signed: whether positive numbers have a plus sign.
     """
 
     heading: str
@@ -64,11 +67,11 @@ class TableData:
     """A table as data.
 
     Attributes:
-        name: name of its files.
-        title: title on the terminal.
-        caption: what the values are.
-        columns: from left to right.
-        rows: the values as measured.
+        name: the name of its files, without the extension.
+        title: the title on the terminal.
+        caption: a description of the values.
+        columns: the columns from left to right.
+        rows: the rows, with the values as measured.
         totals: number of rows at the end that sum up the others.
     """
 
@@ -80,7 +83,7 @@ class TableData:
     totals: int = 0
 
     def as_rich(self) -> Table:
-        """For the terminal."""
+        """The table for the terminal."""
         table = Table(title=Text(printable(self.title)), title_justify="left", pad_edge=False)
         for column in self.columns:
             written = column.kind in ("name", "text")
@@ -90,7 +93,7 @@ class TableData:
         return table
 
     def as_markdown(self) -> str:
-        """As GitHub shows it, the caption above."""
+        """The table in GitHub's Markdown, below its caption."""
         head = " | ".join(_escaped(column.heading) for column in self.columns)
         rule = " | ".join(":--" if column.kind in ("name", "text") else "--:" for column in self.columns)
         lines = [f"{_escaped(self.caption)}\n", f"| {head} |", f"| {rule} |"]
@@ -103,7 +106,7 @@ class TableData:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write it as `NAME.md` and `NAME.csv`; the latter has every digit, and an interval as three columns."""
+        """Write the table as `NAME.md` and `NAME.csv`; the latter has every digit, and an interval as three columns."""
         header: list[str] = []
         for column in self.columns:
             parts = ("", " low", " high") if column.kind == "interval" else ("",)
@@ -132,12 +135,12 @@ def cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = printable(value)
-    plain = unicodedata.normalize("NFKC", shown)  # some spreadsheets take ＝ for =
+    plain = unicodedata.normalize("NFKC", shown)  # some spreadsheets read ＝ as =
     return f"'{shown}" if plain.lstrip().startswith(FORMULA) else shown
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as CSV (RFC 4180) in UTF-8; an existing file is replaced at once."""
+    """Write a table as CSV (RFC 4180) in UTF-8; an existing file is replaced atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([cell(name) for name in header])

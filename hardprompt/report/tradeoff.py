@@ -1,4 +1,4 @@
-"""The trade-off as numbers, on any of several axes; both the page and the figures draw it.
+"""The trade-off as numbers, on any of several axes, for the page and the figures.
 
 On every axis, better values are to the right and on top, so a front always ends in the upper right corner.
 """
@@ -34,16 +34,16 @@ class Axis:
     """A cost or a gain of a run.
 
     Attributes:
-        name: its name in file names.
-        choice: its name on the button that chooses it.
+        name: the name of the axis in file names.
+        choice: the text of the button that chooses the axis.
         label: the label of the axis, with its unit.
         unit: the unit after a value.
-        value: its value for a run, or None.
-        digits: digits of a shown value.
+        value: returns the value of a run, or None.
+        digits: digits of a value after the point.
         better: the meaning of a lower cost, such as "cheaper".
         log: whether the scale is logarithmic.
-        trained: its value for the prompt as optimized, if that may differ from the value of its text.
-        visible: smallest difference of the two values that is drawn.
+        trained: returns the value of the prompt as optimized; None if that cannot differ from the value of its text.
+        visible: the smallest difference between the two values that is drawn.
         limits: the range that is always shown.
         up: whether higher is better.
     """
@@ -79,17 +79,17 @@ COSTS = (
     ),
     Axis(
         "reader",
-        "to the reader",
+        "log-perplexity of the reader",
         "log-perplexity of the prompt under the held-out reader, nats per token",
-        "nats/token to the reader",
+        "nats/token (reader)",
         lambda p: p.reader_log_perplexity,
         better="more readable",
     ),
     Axis(
         "characters",
-        "to the reader, per character",
+        "reader, per character",
         "surprisal of the prompt under the held-out reader, nats per character",
-        "nats/character to the reader",
+        "nats/character (reader)",
         lambda p: p.reader_nats_per_character,
         better="more readable",
     ),
@@ -139,10 +139,10 @@ class Mean:
 
     Attributes:
         weight: the fluency weight.
-        cost, gain: mean, low and high of the texts.
+        cost, gain: the mean, low and high of the texts.
         as_trained: mean gain of the prompts as optimized, if it differs visibly from that of the texts, otherwise None.
         runs: the runs; over several tasks, one run per task with the means of the task.
-        units: what the mean is over.
+        units: the numbers of tasks and runs that the mean is over.
     """
 
     weight: float
@@ -160,9 +160,9 @@ class Tradeoff:
     Attributes:
         cost, gain: the axes.
         marks: (color, marker) of each optimizer.
-        means: per optimizer, in the order of the weights.
+        means: the means of each optimizer, in the order of the weights.
         bands: the `band` of each optimizer that ran with several weights.
-        stairs: (cost, gain) at the steps of the front of all texts; empty without a front.
+        stairs: the (cost, gain) at the steps of the front of all texts; empty without a front.
         known: points of the true front, if it is known.
         empty: mean gain of the empty prompt; None if it did not run.
     """
@@ -212,7 +212,7 @@ def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], g
     return Tradeoff(cost, gain, marks, means, _bands(tasks, means, cost, gain), [], [], empty)
 
 
-def offered(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
+def available_axes(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
     """The axes on which at least one text has a value."""
     placed = [p for p in points if p.log_perplexity is not None]
     return [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
@@ -234,7 +234,7 @@ def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS
 def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COSTS[0]) -> np.ndarray | None:
     """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
-        The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
+    The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
     lowest cost. Means are over tasks and over the units that ran at all weights; every task has as many units as the task with
     the fewest. The result is None if a task has none. Over several tasks the interval resamples the tasks too.
     """

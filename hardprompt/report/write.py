@@ -12,13 +12,22 @@ from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
-from hardprompt.report.tradeoff import COSTS, GAINS, budget_curves, mean_tradeoff, offered, optimizer_marks, repeats, tradeoff
+from hardprompt.report.tradeoff import (
+    COSTS,
+    GAINS,
+    available_axes,
+    budget_curves,
+    mean_tradeoff,
+    optimizer_marks,
+    repeats,
+    tradeoff,
+)
 
 ENDINGS = (".png", ".svg")
 
 
-def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
-    """Write `figures/` and `tables/` of a page into its folder; for several tasks, those of the means over tasks."""
+def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
+    """Write `figures/` and `tables/` into the folder of a page; for several tasks, those of the means over tasks."""
     sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
     for sheet in sheets:  # also empty ones, which replace those of an earlier report
         sheet.write(_made(folder / "tables"))
@@ -29,7 +38,7 @@ def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
     title = f"{shown[0].task} on {shown[0].lm} ({repeats(shown[0].points)})"
     if len(shown) > 1:
         title = f"mean of {len(tasks)} tasks on {', '.join(dict.fromkeys(each.lm for each in shown))}"
-    for cost, gain in product(offered(placed, COSTS), offered(placed, GAINS)):
+    for cost, gain in product(available_axes(placed, COSTS), available_axes(placed, GAINS)):
         drawn = mean_tradeoff(tasks, cost, gain) if len(shown) > 1 else tradeoff(shown[0].done, shown[0].found, cost, gain)
         for ending in ENDINGS:
             with replacing(figures / f"{gain.name}-{cost.name}{ending}") as aside:
@@ -41,7 +50,7 @@ def write_beside(shown: Sequence[StudyRuns], folder: Path) -> None:
                 draw_curves(curves, marks, title, aside)
 
 
-def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
+def write_combined_report(shown: Sequence[StudyRuns], folder: Path) -> None:
     """Write `report.html`, `figures/` and `tables/` of several studies into a separate folder.
 
     Raises:
@@ -52,10 +61,10 @@ def write_side_by_side(shown: Sequence[StudyRuns], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
+        raise StudyError(f"cannot create the folder {folder}: {error.strerror}; choose another --out") from error
     with replacing(folder / "report.html") as aside:
         aside.write_text(report_page(shown), encoding="utf-8", newline="\n")
-    write_beside(shown, folder)
+    write_figures_and_tables(shown, folder)
 
 
 def write_report(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Statistics of scores over tasks and runs. Pure functions of numbers that know nothing of records or reports.
+"""Statistics of scores over tasks and runs. All functions are pure functions of numbers.
 
 estimate     a value with its interval, and the one rule for a verdict on it
 bootstrap    intervals: runs redrawn within tasks, tasks redrawn as well, or tasks and words redrawn

@@ -1,4 +1,4 @@
-"""Percentile bootstrap intervals. Every one of them rests on `resample`, which draws with replacement from a seed.
+"""Percentile bootstrap intervals. All of them use `resample`, which draws with replacement from a seed.
 
 Three designs answer three questions:
 
@@ -36,9 +36,9 @@ def resample(
     """Indices of redrawn tasks and units: `scores[rows, columns]` has the shape (draws, tasks, units).
 
     Args:
-        sizes: number of units of each task. Shorter tasks are padded at the end, and padding is drawn to padding.
+        sizes: number of units of each task. Shorter tasks are padded at the end, and padding stays padding.
         draws: number of resamples.
-        generator: of the random numbers.
+        generator: the generator of the random numbers.
         tasks_too: redraw the tasks as well.
         crossed: redraw the tasks, and the units once for all tasks.
         rows: tasks that are already redrawn, to draw the units of another matrix of the same tasks.
@@ -60,7 +60,7 @@ def resample(
 
 
 def times_drawn(indices: Int[np.ndarray, "draws k"], size: int) -> Float[np.ndarray, "draws size"]:
-    """How often each of `size` things is drawn, by draw.
+    """How often each of `size` indices occurs in each draw.
 
     >>> times_drawn(np.array([[0, 2, 2], [1, 0, 1]]), 3).tolist()
     [[1.0, 0.0, 2.0], [1.0, 2.0, 0.0]]
@@ -84,14 +84,14 @@ def bootstrap(
     Units are redrawn separately in each matrix. For paired scores give their difference as one matrix.
 
     Args:
-        statistic: function of as many matrices (*draws, tasks, units) that returns one value per draw.
+        statistic: a function of the same number of matrices (*draws, tasks, units) that returns one value per draw.
         scores: matrices (tasks, units). A task with fewer units than the others has NaN at the end of its row; in the crossed
             design NaN may be anywhere.
         tasks_too: redraw the tasks as well, the same ones in all matrices.
         crossed: redraw the tasks and the columns, each column for all tasks at once.
-        level: of the interval.
+        level: the level of the interval.
         draws: number of resamples.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
 
     Returns:
         The estimate; `n` is the number of values in the smallest matrix.

@@ -51,7 +51,7 @@ def permutation_test(
         scores, baseline: matrices whose entries are paired: the same task, split and seed.
         tasks_too: flip the signs of whole tasks, which tests the difference on tasks like these; p < 0.05 needs six tasks.
         draws: number of drawn patterns.
-        seed: of the drawn patterns.
+        seed: the seed of the drawn patterns.
 
     Example:
         >>> permutation_test(np.array([[3.0, 2.0, 2.0]]), np.array([[1.0, 1.0, 1.0]]))
@@ -90,9 +90,9 @@ class Comparison:
 
     Attributes:
         first, second: their names, the one with the larger mean first.
-        difference: of the means, paired.
+        difference: the paired difference of the means.
         improvement: probability that a run of the first beats a run of the second.
-        p_value: of the paired permutation test.
+        p_value: the p-value of the paired permutation test.
         p_corrected: the same after Holm's correction over all pairs that are compared together.
     """
 
@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def shown(self) -> bool:
-        """Whether the first is shown to beat the second: that the difference is above 0 holds, and p_corrected < 0.05."""
+        """Whether the first is shown to beat the second: the interval of the difference is above 0, and p_corrected < 0.05."""
         return verdict(self.difference, above=0.0) == "holds" and self.p_corrected < SIGNIFICANCE
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ def comparisons(pairs: Sequence[Pair], *, tasks_too: bool = False, seed: int = 0
     Args:
         pairs: (name, scores, name, scores). The two matrices of a pair have the same tasks and units.
         tasks_too: compare on tasks like these, in the intervals and in the test.
-        seed: of the random numbers.
+        seed: the seed of the random numbers.
 
     Example:
         >>> found = comparisons([("random", np.full((6, 1), 0.4), "pez", np.full((6, 1), 0.9))], tasks_too=True)

@@ -17,7 +17,7 @@ class Estimate:
     """A statistic with its percentile bootstrap interval, and the number of values that it is computed from.
 
     Attributes:
-        value: of the statistic, in the unit of the scores; NaN where there is nothing to estimate.
+        value: the value of the statistic, in the unit of the scores; NaN where there is nothing to estimate.
         low, high: ends of the interval, in the same unit.
         tasks: number of tasks.
         n: number of values over all tasks.

@@ -10,7 +10,7 @@ PerDraw = float | Float[np.ndarray, "*draws"]
 
 
 def mean(scores: ScoreMatrix) -> PerDraw:
-    """Mean over tasks of the mean over their units: every task has the same weight. NaN are left out.
+    """Mean over tasks of the mean over their units: every task has the same weight. NaN values are left out.
 
     >>> float(mean(np.array([[1.0, 0.0], [0.25, np.nan]])))
     0.375

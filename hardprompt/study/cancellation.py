@@ -14,7 +14,7 @@ from hardprompt.records.lock import STOP_FILE
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 POLL_SECONDS = 0.2
-"""Seconds between two looks for the stop file."""
+"""Seconds between two checks for the stop file."""
 
 
 class Cancelled(BaseException):
@@ -24,7 +24,7 @@ class Cancelled(BaseException):
 class Cancellation:
     """Knows whether a study must stop; as a context manager it handles Ctrl-C and SIGTERM.
 
-    The first signal ends the computation at work, but never interrupts the writing of a record. A second signal raises
+    The first signal ends the current computation, but never interrupts the writing of a record. A second signal raises
     KeyboardInterrupt at once. In threads other than the main one no signals are handled.
 
     Args:

@@ -30,7 +30,7 @@ PROGRESS_SECONDS = 2.0
 """Seconds between two reports of a run on its progress; a thousand runs at once send 500 messages a second."""
 
 POLL_SECONDS = 0.5
-"""Seconds between two looks for results."""
+"""Seconds between two checks for results."""
 
 _executor = JobExecutor()
 
@@ -39,8 +39,8 @@ class RayCluster:
     """The engine; a context manager, which cancels all unfinished tasks on exit.
 
     Args:
-        address: of the cluster, as `ray.init` takes it: HOST:PORT, or auto for the cluster that this machine belongs to.
-        threads: threads of every run.
+        address: the address of the cluster for `ray.init`: HOST:PORT, or auto for the cluster that this machine belongs to.
+        threads: the number of threads of every run.
         jobs: the number of runs submitted at once; by default twice the number that the cluster's cores can carry out.
         note: receives messages for the user.
 
@@ -137,7 +137,7 @@ class RayCluster:
                     yield job, job.failed(f"attempted {ATTEMPTS} times; the last time {answer}")
 
     def _answer(self, ref: Any) -> Any:
-        """The return value of a task, or a text that tells how the task was lost.
+        """The return value of a task, or a text that explains how the task was lost.
 
         Raises:
             RunError: if the task would fail on any machine.

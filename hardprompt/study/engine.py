@@ -151,7 +151,7 @@ class InProcess:
     """The engine that carries out runs one after another in this process.
 
     Args:
-        threads: threads of every run; by default torch's own setting.
+        threads: the number of threads of every run; by default torch's own setting.
     """
 
     def __init__(self, threads: int | None = None) -> None:

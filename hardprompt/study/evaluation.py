@@ -32,15 +32,15 @@ def evaluate(
     the reason.
 
     Args:
-        prompt: a text (tokenized as it stands in the task's template; an empty text is no prompt), token ids, or what an
+        prompt: a text (tokenized as in the task's template; an empty text is the empty prompt), token ids, or a prompt that an
             optimizer found. The text, readability and deployed scores of a soft prompt are those of its projection.
         task: the task to score on; inputs that are too long for the model are cut as the task defines.
         lm: the frozen model.
-        readers: models that were not optimized against; `reader` and the keys that begin with it are of the first one.
+        readers: models that the prompt was not optimized for; `reader` and the keys that begin with it are of the first one.
         vocabulary: the tokens that a soft prompt may project to: a name for `allowed_vocabulary`, or their ids (A,).
-        projection: measure of closeness of that projection: cosine, euclidean or dot.
+        projection: similarity measure of that projection: cosine, euclidean or dot.
         prompt_length: number of prompt tokens for which inputs leave room when they are cut; by default that of this prompt.
-        metrics: metrics to compute beside those of the toolkit (`hardprompt.metrics.load_metric`).
+        metrics: metrics to compute in addition to the built-in ones (`hardprompt.metrics.load_metric`).
 
     Raises:
         RequestError: ids out of the model's vocabulary, vectors of another width than its embeddings, or two readers with the

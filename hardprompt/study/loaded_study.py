@@ -13,6 +13,7 @@ from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
+from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
 from hardprompt.study.measure import finite, measure
@@ -137,7 +138,7 @@ class LoadedStudy:
             problem = self._problem(run, lambda share: listen(_step(problem, share)))
             result = run_optimizer(optimizer, problem, config)
             point = finite(measure(problem, result, self.readers, self.metrics))
-            soft = _as_file(result.best.prompt) if isinstance(result.best.prompt, SoftPrompt) else None
+            soft = as_safetensors(result.best.prompt.embeds) if isinstance(result.best.prompt, SoftPrompt) else None
             return RunResult(point, soft)
         except (Exception, SystemExit) as error:  # an optimizer may be user code that calls sys.exit
             return failed(run, self.tasks[run.split].name, self.lm.name, f"{type(error).__name__}: {error}")
@@ -170,9 +171,3 @@ def failed(run: Run, task: str, lm: str, reason: str) -> RunResult:
 def _step(problem: Problem, share: float) -> Progress:
     best = problem.best
     return Progress(share, problem.spent, *((best.dev_objective, best.dev_accuracy) if best else ()))
-
-
-def _as_file(prompt: SoftPrompt) -> bytes:
-    from safetensors.torch import save
-
-    return save({"embeds": prompt.embeds.detach().cpu().contiguous()})

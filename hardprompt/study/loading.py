@@ -73,7 +73,7 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
 
 
 def load_metrics(request: StudyRequest) -> tuple[Metric, ...]:
-    """The metrics to compute beside those of the toolkit.
+    """The metrics to compute in addition to the built-in ones.
 
     Raises:
         UnknownName: there is no such metric.

@@ -38,10 +38,10 @@ def measure(
     """The record of a finished run: measurements of its best prompt, of the prompts that it returned, and the cost.
 
     Args:
-        problem: what was solved.
-        result: what the optimizer found.
-        readers: models that were not optimized against; each reads the text in its own tokenization.
-        metrics: metrics to compute beside those of the toolkit.
+        problem: the problem that was solved.
+        result: the result of the optimizer.
+        readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
+        metrics: metrics to compute in addition to the built-in ones.
     """
     best = result.best
     test = Scorer(problem.lm, problem.task, problem.task.test)
@@ -96,7 +96,7 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
 
     Args:
         scored: the prompt with its scores; its readers read the text.
-        metrics: metrics to compute beside those of the toolkit.
+        metrics: metrics to compute in addition to the built-in ones.
 
     Raises:
         RequestError: two readers have the same name.
@@ -206,7 +206,7 @@ def _equal(prompt: HardPrompt | SoftPrompt, other: HardPrompt | SoftPrompt) -> b
 
 
 def _reading(reading: Reading, text: str, own: float | None) -> dict[str, Any]:
-    """The record of a text as a reader reads it; only the number of tokens where the text exceeds the reader's context.
+    """The record of a text for a reader; only the number of tokens if the text exceeds the reader's context.
 
     The gap is the reader's nats per character minus those of the task's model, `own`: how much better the text suits the model
     that it was optimized for.

@@ -25,7 +25,7 @@ class PlannedStudy:
 
     variant: str
     request: StudyRequest
-    _places: tuple[Place, ...]  # of its task, its model, its variant and the whole recipe
+    _places: tuple[Place, ...]  # the places of its task, its model, its variant and the whole recipe
 
     def blame(self, recipe: Recipe, error: RequestError) -> RequestError:
         """The error with the place in the recipe that caused it."""

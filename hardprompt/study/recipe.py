@@ -180,7 +180,8 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def remaining_options(options: dict[str, Any], before: Any, after: Any) -> dict[str, Any]:
     """The options that remain when other optimizers replace those of a recipe.
 
-    Options of optimizers that are no longer there are dropped; options of unknown optimizers stay, to be refused later.
+    Options of optimizers that are no longer there are dropped. Options of unknown optimizers are kept; a later check refuses
+    them.
 
     Args:
         options: options by the name of the optimizer.

@@ -49,7 +49,7 @@ def process_count(
         machine: the resources of the machine.
         studies: the studies to run.
         runs: the number of runs that are not recorded yet.
-        threads: threads of every run.
+        threads: the number of threads of every run.
 
     Returns:
         The number, and why it is smaller than the requested one (empty if it is not).
@@ -88,7 +88,7 @@ def _cores() -> int:
 
 
 def _free_memory() -> int:
-    """Free memory in bytes: of the machine, or of its container if that has less."""
+    """Free memory of the machine in bytes, or of its container if that has less."""
     free = [int(line.split()[1]) << 10 for line in _read(MEMINFO).splitlines() if line.startswith("MemAvailable:")]
     limit = _read(CGROUP / "memory.max").strip()
     if limit.isdecimal():

@@ -60,7 +60,7 @@ def compare(
 ) -> "pd.DataFrame":
     """Run one study in this process.
 
-    The folder then holds the record (`study.yaml`, `points.jsonl`), what is derived from it (`frontier.json`, `tradeoff.png`,
+    The folder then holds the record (`study.yaml`, `points.jsonl`), the results (`frontier.json`, `tradeoff.png`,
     `tradeoff.svg`, `report.html`), and the vectors of soft prompts in `soft/`; a point names its file as `soft_prompt_file`.
 
     The same request in the same folder resumes the study. A run that fails is recorded with its error, and the study continues.
@@ -307,6 +307,6 @@ def _refuse_shared_folders(studies: Sequence[_Study]) -> None:
 
 
 def _save_recipe(folder: Path, recipe: Recipe) -> None:
-    """Save the recipe beside the records, with the values that `-o` has replaced."""
+    """Save the recipe next to the records, with the values that `-o` has replaced."""
     with replacing(folder / "recipe.yaml") as temporary:
         temporary.write_text(recipe.as_yaml(), encoding="utf-8")

@@ -45,14 +45,14 @@ def optimize(
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
         lm_tokens: budget in logical LM tokens, forward and backward together; by default the options of the optimizer end it.
         split, data, shots: the data of a task that is given by name, as in `hardprompt compare`.
-        device, dtype, memory: of a model that is given by name, as in `hardprompt compare`.
+        device, dtype, memory: the device, data type and memory of a model that is given by name, as in `hardprompt compare`.
         options: options of the optimizer.
 
     Returns:
         The result. Its best candidate is `result.best`.
 
     Raises:
-        UnknownName: there is no task, model, optimizer or option of this name; the message names the nearest.
+        UnknownName: there is no task, model, optimizer or option of this name; the message names the closest name.
         RequestError: a value cannot be used.
         RunError: the search failed.
 

@@ -64,7 +64,7 @@ class Workers:
     A program must use it under `if __name__ == "__main__":`, because the processes import that program.
 
     Args:
-        threads: threads of every run.
+        threads: the number of threads of every run.
         count: the number of processes; it may be changed between two calls.
         gpus: the names of the GPUs, one for each process; if empty, every process sees all of them.
     """
@@ -105,7 +105,7 @@ class Workers:
     def _answers(
         self, orders: Iterable[Order], listener: Listener, cancellation: Cancellation
     ) -> Generator[tuple[Order, Any], None, None]:
-        """Each order with its answer, or with a text that tells why its process ended."""
+        """Each order with its answer, or with a text that explains why its process ended."""
         waiting = deque(orders)
         try:
             while waiting or any(worker.order is not None for worker in self._workers):
@@ -140,7 +140,7 @@ class Workers:
                     return
                 self._workers.append(worker := self._new())
             worker.order = waiting.popleft()
-            with suppress(ConnectionError):  # it died while idle; receiving from it reports that
+            with suppress(ConnectionError):  # the process died while idle; the next receive reports that
                 worker.connection.send(worker.order)
             if isinstance(worker.order, Job):
                 listener.started(worker.order)

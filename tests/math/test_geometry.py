@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from hardprompt import load_task
 from hardprompt.errors import RequestError, RunError, StudyError, UnknownName
-from hardprompt.experiments.geometry.analysis import PromptVectors, placement, task_words
+from hardprompt.experiments.geometry.analysis import PromptVectors, analyze_vectors, task_words
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained
-from hardprompt.experiments.geometry.report import geometry_page, repetition, sheets, spots
+from hardprompt.experiments.geometry.report import geometry_command, geometry_page, sheets, spots
 from hardprompt.experiments.geometry.request import WORDS, WORDS_OF, GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
 from hardprompt.experiments.geometry.training import initial_tokens, prompt_seed, train_prompts
@@ -249,7 +249,7 @@ def verdicts(found: dict[str, Any]) -> dict[str, str]:
 def test_findings_on_planted_vectors(microworld: FrozenLM) -> None:
     """The first finding holds for vectors placed by words, fails for vectors placed by tasks, and is undecided for noise."""
     by_word, by_task, noise = (
-        placement(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
+        analyze_vectors(planted(microworld, *shares), microworld) for shares in ((1.0, 0.3), (0.3, 1.0), (0.0, 0.0))
     )
     assert verdicts(by_word)["word over task"] == "holds" and verdicts(by_task)["word over task"] == "fails"
     assert verdicts(noise)["word over task"] == "undecided"
@@ -263,7 +263,7 @@ def test_findings_on_planted_vectors(microworld: FrozenLM) -> None:
 
 def test_initial_words_distort_the_published_contrast_between_tasks(microworld: FrozenLM) -> None:
     """Fewer pairs share a word within a task (3 of 19) than overall (11 of 59), so words alone make tasks seem spread out."""
-    found = verdicts(placement(planted(microworld, 1.0, 0.0), microworld))
+    found = verdicts(analyze_vectors(planted(microworld, 1.0, 0.0), microworld))
     assert found["same task closer"] == "fails" and found["same task closer, other words"] == "undecided"
 
 
@@ -275,9 +275,11 @@ def test_findings_on_vectors_near_tokens_and_far_from_tokens(microworld: FrozenL
     tasks = [load_task(name) for name in ("plural", "past-tense", "capital")]
     own = [sorted(task_words(task) - task_words(tasks[t - 1]) - task_words(tasks[t - 2])) for t, task in enumerate(tasks)]
     singles = [[ids[0] for ids in map(microworld.encode, words) if len(ids) == 1][:4] for words in own]
-    near = placement(planted(microworld, 1.0, 0.0, microworld.vocab_embeds[torch.tensor(singles)].float()), microworld, tasks)
+    near = analyze_vectors(
+        planted(microworld, 1.0, 0.0, microworld.vocab_embeds[torch.tensor(singles)].float()), microworld, tasks
+    )
     assert verdicts(near)["unrelated"] == "fails" and near["closest"]["soft"]["token"] < 0.05
-    far = placement(planted(microworld, 0.2, 0.2, torch.full((3, 4, 160), 3.0)), microworld, tasks)
+    far = analyze_vectors(planted(microworld, 0.2, 0.2, torch.full((3, 4, 160), 3.0)), microworld, tasks)
     assert verdicts(far)["unrelated"] == "holds" and verdicts(far)["closer to soft"] == "holds"
     assert verdicts(far)["soft neighbours"] == "holds"
     row = next(row for row in far["neighbourhoods"] if row["epsilon"] == 0.7 and row["of"] == "soft" and not row["self_pairs"])
@@ -303,7 +305,7 @@ def test_equal_displacements_of_tasks_correlate(microworld: FrozenLM) -> None:
             found += [Trained((words[w] + own[t]).expand(4, 160), name, f"word {w}", "planted") for t, name in enumerate(names)]
         return found
 
-    alike, apart = (placement(world(shared), microworld) for shared in (True, False))
+    alike, apart = (analyze_vectors(world(shared), microworld) for shared in (True, False))
     assert verdicts(alike)["tasks alike across words"] == verdicts(alike)["tasks alike, at the least"] == "holds"
     assert verdicts(apart)["tasks alike across words"] != "holds" and verdicts(apart)["tasks alike, at the least"] == "fails"
     assert alike["correlations"]["cosine"]["prompts"]["length"] == 15
@@ -334,12 +336,12 @@ def test_soft_prompts_of_wrong_shape_are_refused(microworld: FrozenLM) -> None:
         ([good, Trained(good.embeds[:2], "plural", "dog", "x")], "soft prompts of 2 and 4 vectors"),
     ):
         with pytest.raises(RequestError, match=says):
-            placement(wrong, microworld)
+            analyze_vectors(wrong, microworld)
 
 
 def test_a_single_prompt_has_no_findings(microworld: FrozenLM) -> None:
     """Without another prompt to compare with, there are no correlations and no verdicts."""
-    found = placement(planted(microworld, 1.0, 1.0)[:1], microworld)
+    found = analyze_vectors(planted(microworld, 1.0, 1.0)[:1], microworld)
     assert found["correlations"] is None and found["distances"]["cosine"]["groups"]["neither"]["mean"] is None
     assert set(verdicts(found).values()) == {"undecided"}
     json.dumps(found, allow_nan=False)
@@ -505,7 +507,7 @@ def test_hostile_names_and_tokens_are_escaped(name: str, microworld: FrozenLM, t
     prompts = [
         Trained(each.embeds, f"{each.task} {text}", f"{each.word}{text}", text) for each in planted(microworld, 1.0, 0.5)
     ]
-    found = placement(prompts[:6], microworld, added=[prompts[0]])
+    found = analyze_vectors(prompts[:6], microworld, added=[prompts[0]])
     found["nearest"][0]["tokens"][0]["token"] = text
     line = dict.fromkeys(("test_accuracy", "test_loss", "initial_test_accuracy", "initial_test_loss", "dev_accuracy"), 0.5)
     line |= {"dev_loss": 1.0, "moved": 1.0, "steps": 1, "seconds": 1.0}
@@ -533,6 +535,6 @@ def test_formulas_are_escaped_in_csv_files(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_command_to_rerun_it() -> None:
     request = GeometryRequest.make(tasks=("plural", "my task"), words=("cat",), epochs=50, learning_rate=0.001)
-    said = " ".join(line.removesuffix("\\").strip() for line in repetition(request))
+    said = " ".join(line.removesuffix("\\").strip() for line in geometry_command(request))
     expected = "--task plural --task 'my task' --word cat --lm microworld --epochs 50 --learning-rate 0.001 --out again"
     assert said == f"hardprompt geometry {expected}"

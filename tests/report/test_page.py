@@ -20,8 +20,9 @@ from hardprompt.records.schema import CurveStep, RunRecord, run_records
 from hardprompt.records.store import Store
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
-from hardprompt.report.page import _in_the_dark, study_page
+from hardprompt.report.page import _in_the_dark, report_page
 from hardprompt.report.rerun_command import rerun_command
+from hardprompt.report.studies import StudyRuns
 from hardprompt.report.study_tables import GAPS, best_runs, results_sheet
 from hardprompt.report.tradeoff import (
     COSTS,
@@ -58,7 +59,7 @@ def quick() -> tuple[dict[str, Any], list[Point]]:
 
 def page_of(study: dict[str, Any], points: list[Point]) -> str:
     """The page of these points."""
-    return study_page(study, points)
+    return report_page([StudyRuns((study,), tuple(run_records(points)))])
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -151,12 +152,12 @@ def test_the_best_prompts_show_the_values_of_each_reader(quick: tuple[dict[str, 
     two = dict.fromkeys(one) | {"tokens": 400}
     read = Reader(page_of(study, [p | {"readers": {"one": one, "two": two}} for p in points]))
     cards = read.count("article")
-    assert read.within("dt", "bdi") == ["one", "two"] * cards
+    assert read.within("dt", "bdi") == ["one", "one", "two", "two"] * cards
     shown = " ".join(" ".join(read.within("article", "dl")).split())
-    line = "to one 12.35 the same per character 6.79 to two \u2013 the same per character \u2013"
+    line = "nats per token, one 12.35 nats per character, one 6.79 nats per token, two \u2013 nats per character, two \u2013"
     assert cards == 9 and shown.count(line) == cards
     bare = Reader(page_of(study, [p | {"readers": {}} for p in points]))
-    assert bare.within("dt", "bdi") == [] and "the same per character" not in "".join(bare.within("dt"))
+    assert bare.within("dt", "bdi") == [] and "nats per character" not in "".join(bare.within("dt"))
 
 
 def test_the_best_prompts_are_shown_token_by_token(quick: tuple[dict[str, Any], list[Point]]) -> None:

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from hardprompt.errors import StudyError
 from hardprompt.records.store import Store
-from hardprompt.report.page import LARGEST, report_page
+from hardprompt.report.page import MAX_BYTES, report_page
 from hardprompt.report.plot import draw
-from hardprompt.report.studies import as_text, compared, comparisons_sheet, means_sheet, scores, together
+from hardprompt.report.studies import as_text, compare_optimizers, comparisons_sheet, group_studies, means_sheet, scores
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import mean_tradeoff
 from hardprompt.stats.bootstrap import bootstrap
@@ -115,7 +115,7 @@ def test_the_terminal_shows_a_prompt_verbatim(text: str) -> None:
 
 def test_means_and_comparisons_agree_with_the_statistics(three: list[Path]) -> None:
     """The values in the tables equal those of the statistics functions on the matrix of tasks and seeds."""
-    shown = together([Store(folder) for folder in three])
+    shown = group_studies([Store(folder) for folder in three])
     assert [each.task for each in shown] == ["one", "two", "three"]
     found = scores(shown, [("soft", 0.0), ("random", 0.0)], as_text)
     assert found is not None
@@ -125,7 +125,7 @@ def test_means_and_comparisons_agree_with_the_statistics(three: list[Path]) -> N
     text = bootstrap(mean, soft)
     assert row[2:4] == (3, 2) and row[5] == (text.value, text.low, text.high) and row[5][0] == pytest.approx(0.45)
     assert row[6][2] - row[6][1] > row[5][2] - row[5][1], "tasks that differ: wider where they are redrawn"
-    [pair] = [each for each in compared(shown, tasks_too=True) if {each.first, each.second} == {"soft", "random"}]
+    [pair] = [each for each in compare_optimizers(shown, tasks_too=True) if {each.first, each.second} == {"soft", "random"}]
     assert pair.first == "soft" and pair.p_value == permutation_test(soft, random, tasks_too=True) == 0.25
     line = next(row for row in comparisons_sheet(shown).rows if row[:2] == ("soft", "random"))
     assert line[2][0] == pytest.approx(float((soft - random).mean())) and line[5:7] == (3, 2) and line[-1] == "no"
@@ -139,7 +139,7 @@ def test_units_that_some_optimizers_lack_are_left_out(three: list[Path]) -> None
         if (line["optimizer"], line["seed"]) == ("soft", 0):
             line |= {"status": "failed", "error": "no"}
     stores[0].lines_path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    found = scores(together(stores), [("soft", 0.0), ("pez", 0.0)], as_text)
+    found = scores(group_studies(stores), [("soft", 0.0), ("pez", 0.0)], as_text)
     assert found is not None
     np.testing.assert_allclose(found[0], [[0.2], [0.4], [0.7]])
 
@@ -152,13 +152,13 @@ def test_folders_of_the_same_request_are_shown_as_one_study(tmp_path: Path) -> N
         study(tmp_path / "c", "one", optimizers=["soft"], lm_tokens=5),
         study(tmp_path / "d", "two"),
     ]
-    shown = together([Store(folder) for folder in folders])
+    shown = group_studies([Store(folder) for folder in folders])
     assert [(each.task, each.name, len(each.points)) for each in shown] == [
         ("one", "a + b", 20),
         ("one", "c", 2),
         ("two", "", 20),
     ]
-    twice = together([Store(folders[0]), Store(study(tmp_path / "e", "one", optimizers=["manual"]))])
+    twice = group_studies([Store(folders[0]), Store(study(tmp_path / "e", "one", optimizers=["manual"]))])
     assert [each.name for each in twice] == ["a", "e"]
 
 
@@ -192,7 +192,7 @@ def test_report_puts_several_studies_on_one_page(
 
 def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> None:
     """A picture and a vector file of the means, whatever a task is called."""
-    tasks = [each.done for each in together([Store(folder) for folder in three])]
+    tasks = [each.done for each in group_studies([Store(folder) for folder in three])]
     for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
         draw(mean_tradeoff(tasks), r"mean of $\frac{tasks$ \x1b", tmp_path / f"a{ending}")
         assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
@@ -213,18 +213,18 @@ def test_a_study_from_another_version_is_reported(three: list[Path], tmp_path: P
     text = (tmp_path / "new" / "study.yaml").read_text(encoding="utf-8")
     (tmp_path / "new" / "study.yaml").write_text(text.replace("request:", "request:\n  of_tomorrow: 1"), encoding="utf-8")
     with pytest.raises(StudyError, match=r"new: study\.yaml: no field 'of_tomorrow'"):
-        together([Store(three[1]), Store(tmp_path / "new")])
+        group_studies([Store(three[1]), Store(tmp_path / "new")])
 
 
 @pytest.mark.parametrize("runs", [1, 12])
 def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
     """With twelve times the runs and long prompts, it has less than two megabytes, and a note tells what is left out."""
-    [shown] = together([Store(three[0])])
+    [shown] = group_studies([Store(three[0])])
     points = [
         p.model_copy(update={"seed": 2 * i + p.seed, "prompt_text": p.prompt_text + "x" * 2000 * (runs > 1)})
         for i in range(runs)
         for p in shown.done
     ]
     page = report_page([replace(shown, points=tuple(points)), replace(shown, points=tuple(points))])
-    assert len(page.encode()) < LARGEST and ("So that the page stays small" in page) == (runs > 1)
+    assert len(page.encode()) < MAX_BYTES and ("So that the page stays small" in page) == (runs > 1)
     assert Reader(page).open == []

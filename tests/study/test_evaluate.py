@@ -372,7 +372,7 @@ def test_inspect_projects_a_soft_prompt_with_every_measure(base: Path, ask: Ask)
         assert sum(row["methods"].get(method, 0) for row in found) == pytest.approx(1)
     assert {row["outcome"] for row in found} <= {"faithful", "misleading", "says nothing"}
     status, out, _ = ask(asked)
-    assert status == 0 and "what it may be read as" in out
+    assert status == 0 and "texts that can be read off the soft prompt" in out
 
 
 # Prompts that cannot be measured

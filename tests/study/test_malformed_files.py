@@ -443,7 +443,7 @@ STUDIES = {
     "of other data": Wrong(f"{STUDY} --out changed", "the task data have changed since changed was created; choose another"),
     "of other things": Wrong(f"{GOOD} --out tiny", "is not empty and holds no study; choose another --out"),
     "that is a file": Wrong(f"{GOOD} --out mood.jsonl", "is not empty and holds no study; choose another --out"),
-    "below a file": Wrong(f"{GOOD} --out mood.jsonl/below", "cannot make the folder .*; choose another --out"),
+    "below a file": Wrong(f"{GOOD} --out mood.jsonl/below", "cannot create the folder .*; choose another --out"),
     "broken": Wrong(f"{GOOD} --out broken", r"broken/study\.yaml cannot be read"),
     "with a broken line": Wrong(f"{STUDY} --out list-points", r"list-points/points\.jsonl:1: not a result of a study"),
     "report of none": Wrong("report tiny", r"tiny holds no study: it has no study\.yaml"),
@@ -545,7 +545,7 @@ RECIPES = {
     "timeout no number": Wrong("run x.yaml --timeout nan", "time limit must be more than 0 seconds", {"x.yaml": RECIPE}),
     "folder that is a file": Wrong(
         "run x.yaml --jobs 1 --out mood.jsonl",
-        "cannot make the folder mood.jsonl",
+        "cannot create the folder mood.jsonl",
         {"x.yaml": "tasks: ['tasks.py:task']\nmodels: [tiny]\noptimizers: [empty]\n"},
     ),
 }

@@ -58,8 +58,8 @@ class Claim(BaseModel):
         says: the statement in our words.
         published: the published figure in the unit of the measure, if one is known.
         recipe: the study whose record decides the claim, a file in `recipes/`.
-        measure: quantity that is computed from that record.
-        unit: of the measure, if its key does not name it.
+        measure: the quantity that is computed from that record.
+        unit: the unit of the measure, if its key does not name it.
         holds: the rule for the verdict.
     """
 

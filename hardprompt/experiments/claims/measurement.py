@@ -27,7 +27,7 @@ class Measure(BaseModel):
         difference: a key whose value in the lines `minus` is subtracted from its value in the lines `of`, for every pair of
             lines with the same task, split, seed and initial word.
         finding: name of a finding of a geometry study, which already has an interval.
-        of, minus: values by key that select lines; a list selects lines that have any of its values.
+        of, minus: values by key that select lines; a list selects the lines with one of its values.
         minus_key: key of the lines `minus`, if it is not the same.
     """
 

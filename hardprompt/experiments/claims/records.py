@@ -43,7 +43,7 @@ class Where:
         out: the folder with a folder for each recipe.
         data, models: the folders that `$data` and `$models` stand for.
         jobs: the number of processes of a study, as `hardprompt.study.run` takes it.
-        recorded: only read existing records.
+        recorded: whether only existing records are read.
     """
 
     out: Path = ROOT

@@ -1,1 +1,5 @@
-"""Where soft prompts lie in embedding space (Bakalova 2024): `run.py` trains, `analysis.py` measures, `report.py` shows."""
+"""The geometry of soft prompts in embedding space (Bakalova 2024).
+
+`run.py` runs a study: `training.py` trains the prompts, `analysis.py` measures their vectors, and `report.py` writes the
+results.
+"""

@@ -58,7 +58,7 @@ class PromptVectors:
     Args:
         prompts: soft prompts that have a task and a word; of several with the same task and word the last one is used.
         lm: the model that they were trained for.
-        seed: of the random tokens.
+        seed: the seed of the random tokens.
 
     Raises:
         RequestError: there are no prompts, a prompt has no task or word, or lengths or widths do not fit.
@@ -103,7 +103,7 @@ class PromptVectors:
 
 
 def check_fit(prompt: Trained, lm: FrozenLM) -> None:
-    """Checks that the vectors of a prompt are (L, d) with the width d of the model, and finite.
+    """Check that the vectors of a prompt are (L, d) with the width d of the model, and finite.
 
     Raises:
         RequestError: they are not.
@@ -117,17 +117,17 @@ def check_fit(prompt: Trained, lm: FrozenLM) -> None:
         raise RequestError(f"{prompt.source}: the soft prompt has a number that is not finite")
 
 
-def placement(
+def analyze_vectors(
     prompts: Sequence[Trained], lm: FrozenLM, tasks: Sequence[Task] = (), seed: int = 0, added: Sequence[Trained] = ()
 ) -> Found:
     """Tables and findings about the vectors of trained soft prompts.
 
     Args:
-        prompts: one per task and word.
+        prompts: the soft prompts, one per task and word.
         lm: the model that they were trained for.
-        tasks: tasks of the prompts, whose words decide whether a neighbouring token is related; without them the finding
+        tasks: the tasks of the prompts, whose words decide whether a neighbouring token is related; without them the finding
             `unrelated` is undecided.
-        seed: of the random tokens and of the bootstrap.
+        seed: the seed of the random tokens and of the bootstrap.
         added: prompts trained elsewhere, of any length, that are compared with these.
 
     Returns:
@@ -367,7 +367,7 @@ def findings(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task] = ()
         ),
         _finding(
             "same task closer",
-            "vectors of one task are closer to each other than all are, as published",
+            "vectors of one task are closer to each other than all vectors are, as published",
             "mean cosine distance to all other vectors, minus that to those of the same task, including its own prompt",
             0.745 - 0.705,
             contrast(to["all"] - to["same task"]) if several else NOTHING,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from hardprompt.adapter import read_vectors
@@ -18,7 +18,7 @@ from hardprompt.records.store import versions
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A soft prompt and what it was trained for.
+    """A soft prompt, and the task and the word that it was trained for.
 
     Attributes:
         embeds: the vectors, (L, d).
@@ -56,10 +56,6 @@ class _Failed(_Prompt):
     error: str
 
 
-_STUDY: TypeAdapter[Any] = TypeAdapter(_Study)
-_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[_Done | _Failed, Field(discriminator="status")])
-
-
 class GeometryRecord(RecordFolder):
     """The folder of an existing geometry study; `GeometryRecord.writing` creates one.
 
@@ -83,14 +79,15 @@ class GeometryRecord(RecordFolder):
 
     def check_study(self, study: object, what: str) -> None:
         """As `RecordFolder` describes it."""
-        check_form(_STUDY, study, what)
+        check_form(_Study, study, what)
 
     def check_line(self, line: object, what: str) -> None:
         """As `RecordFolder` describes it."""
-        check_form(_LINE, line, what)
+        failed = isinstance(line, dict) and line.get("status") == "failed"
+        check_form(_Failed if failed else _Done, line, what)
 
     def lines(self) -> list[Line]:
-        """One line per prompt; of a prompt that was trained again after a failure, the last.
+        """One line per prompt; for a prompt that was trained again after a failure, the last line.
 
         Raises:
             StudyError: if a line is not valid, with its number.
@@ -125,7 +122,7 @@ def read_added(path: str | Path) -> list[Trained]:
     """The soft prompts in a folder or file; a name of the form TASK,WORD gives the task and the word.
 
     Args:
-        path: as `hardprompt.adapter.read_vectors` takes it.
+        path: a path that `hardprompt.adapter.read_vectors` accepts.
 
     Raises:
         RequestError: if it holds no soft prompt, or cannot be read.

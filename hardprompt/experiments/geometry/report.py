@@ -1,4 +1,4 @@
-"""What `hardprompt geometry` leaves for people: sheets, pictures, a page, and a table on the terminal."""
+"""The output of `hardprompt geometry`: tables as CSV files, figures, a page, and tables on the terminal."""
 
 import json
 import shlex
@@ -38,22 +38,22 @@ PALETTE = (
     ("#4d7c0f", "#a6d65c"),
     ("#0f766e", "#5eead4"),
 )
-"""Colors on a light and on a dark ground; a thirteenth label has the first one's again."""
+"""Colors on a light and on a dark background; they repeat after the twelfth label."""
 
 SIDE = 420
-"""Of a scatter plot on the page, in SVG user units."""
+"""Side length of a scatter plot on the page, in SVG user units."""
 
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A vector in the picture: its place, and what it is.
+    """A vector in a t-SNE plot.
 
     Attributes:
-        x, y: from t-SNE; their unit means nothing.
+        x, y: the coordinates from t-SNE; their unit has no meaning.
         kind: "soft", "word" (the token of an initial word) or "added".
-        task, word, position: of a soft vector; None where there is none.
+        task, word, position: the task, initial word and position of a soft vector; None if it has none.
     """
 
     x: float
@@ -65,15 +65,16 @@ class Spot:
 
 
 def spots(places: PromptVectors, tokens: dict[str, int], added: Sequence[Any] = (), seed: int = 0) -> list[Spot]:
-    """Two-dimensional places of the soft vectors, of the tokens they began at, and of vectors trained elsewhere.
+    """Two-dimensional places of the soft vectors, of the tokens of the initial words, and of vectors trained elsewhere.
 
-    t-SNE of their cosine distances by scikit-learn, with a perplexity of 30, or a third of the vectors where that is less.
+    The places are the t-SNE of the cosine distances by scikit-learn. The perplexity is 30, or a third of the number of vectors
+    if that is less.
 
     Args:
         places: the soft vectors.
         tokens: the token of each initial word.
         added: prompts trained elsewhere.
-        seed: of the starting places.
+        seed: the seed of the initial places.
     """
     from sklearn.manifold import TSNE
 
@@ -106,7 +107,7 @@ def spots(places: PromptVectors, tokens: dict[str, int], added: Sequence[Any] = 
 
 
 def write_geometry(record: GeometryRecord, found: Found, drawn: Sequence[Spot]) -> None:
-    """Write `geometry.json`, the sheets, the pictures as PNG and SVG, and `report.html` into the study's folder."""
+    """Write `geometry.json`, the tables, the figures as PNG and SVG, and `report.html` into the study's folder."""
     folder, lines = record.folder, record.lines()
     with replacing(folder / "geometry.json") as aside:
         everything = {"request": record.request.model_dump(mode="json"), "prompts": lines} | found
@@ -132,7 +133,7 @@ TableData = tuple[str, Sequence[str], list[Sequence[object]]]
 
 
 def sheets(lines: Sequence[Found], found: Found, drawn: Sequence[Spot]) -> Iterator[TableData]:
-    """Name, header and rows of every sheet."""
+    """Name, header and rows of every table."""
     done = [line for line in lines if line["status"] == "ok"]
     yield (
         "prompts",
@@ -233,8 +234,8 @@ def draw_distances(found: Found, file: Path) -> None:
             axes.text(value + 0.01, place, f"{value:.3f}", va="center", fontsize=8.5)
         for name, style in (("random_tokens", "--"), ("to_random_tokens", ":")):
             if own[name] is not None:
-                says = "between random tokens" if name == "random_tokens" else "soft vectors to random tokens"
-                axes.axvline(own[name], color="#222222", linestyle=style, linewidth=1, label=f"{says} ({own[name]:.3f})")
+                between = "between random tokens" if name == "random_tokens" else "soft vectors to random tokens"
+                axes.axvline(own[name], color="#222222", linestyle=style, linewidth=1, label=f"{between} ({own[name]:.3f})")
         axes.invert_yaxis()
         axes.set_xlim(0, max(1.05, *groups.values()))
         axes.set_xlabel("mean cosine distance of soft vectors that share this")
@@ -249,7 +250,7 @@ def draw_distances(found: Found, file: Path) -> None:
 
 def _save(figure: Any, file: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a character that the font lacks is drawn as a box
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -259,7 +260,7 @@ def _labels(drawn: Sequence[Spot], label: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """A text as it can be drawn; a label that begins with an underscore would be left out of a legend."""
-    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return f" {shown}" if shown.startswith("_") else shown
 
 
@@ -267,36 +268,36 @@ def _plain(text: str) -> str:
 
 
 def geometry_page(record: GeometryRecord, lines: Sequence[Found], found: Found, drawn: Sequence[Spot]) -> str:
-    """The page as HTML: one file without scripts that loads nothing; tokens and names on it are text."""
+    """The page as HTML: one file without scripts, which loads no other files; tokens and names are escaped."""
     done = {(line["task"], line["word"]): line for line in lines if line["status"] == "ok"}
     return page_template("geometry.html").render(
         found=found,
         done=done,
         lines=list(done.values()),
         failed=[line for line in lines if line["status"] != "ok"],
-        asked=_asked(record.request),
+        request=_request(record.request),
         palette=PALETTE,
         side=SIDE,
         plots=[(name, LABELS[name], _labels(drawn, name), _on_page(drawn, name)) for name in LABELS] if drawn else [],
         kinds=KINDS,
         nearest=_by_prompt(found["nearest"]),
-        repeat=repetition(record.request),
+        repeat=geometry_command(record.request),
         versions=record.study.get("versions", {}),
         data=record.study.get("data", {}),
     )
 
 
 def _on_page(drawn: Sequence[Spot], label: str) -> list[tuple[float, float, str, int, str]]:
-    """x, y, kind, number of its colour, and what it says, of every spot."""
+    """The x, y, kind, number of the color, and tooltip of every spot."""
     names = _labels(drawn, label)
     xs, ys = [s.x for s in drawn], [s.y for s in drawn]
     scale = (SIDE - 24) / max(max(xs) - min(xs), max(ys) - min(ys), 1e-9)
     placed = []
     for s in drawn:
-        says = f"token {s.word!r}" if s.kind == "word" else f"{s.task}, {s.word}, position {s.position}"
+        tooltip = f"token {s.word!r}" if s.kind == "word" else f"{s.task}, {s.word}, position {s.position}"
         number = names.index(getattr(s, label)) % len(PALETTE) if s.kind == "soft" else 0
         x, y = 12 + (s.x - min(xs)) * scale, SIDE - 12 - (s.y - min(ys)) * scale
-        placed.append((round(x, 1), round(y, 1), s.kind, number, says))
+        placed.append((round(x, 1), round(y, 1), s.kind, number, tooltip))
     return placed
 
 
@@ -308,29 +309,29 @@ def _by_prompt(nearest: Sequence[Found]) -> list[tuple[str, str, list[list[Found
     return [(task, word, tokens) for (task, word), tokens in prompts.items()]
 
 
-def _asked(request: GeometryRequest) -> list[tuple[str, str]]:
+def _request(request: GeometryRequest) -> list[tuple[str, str]]:
     rate = "a tenth of the spread of the vocabulary" if request.learning_rate is None else f"{request.learning_rate:g}"
-    said = [
+    fields = [
         ("tasks", ", ".join(request.tasks)),
         ("initial words", ", ".join(request.words)),
         ("model", request.lm),
         ("vectors of a prompt", str(request.tokens)),
         ("epochs", str(request.epochs)),
         ("batch", f"{request.batch_size} examples"),
-        ("learning rate", f"{rate}, falling linearly to zero"),
+        ("learning rate", f"{rate}, decreasing linearly to zero"),
         ("weight decay", f"{request.weight_decay:g}"),
         ("seed", str(request.seed)),
         ("data split", request.split),
         ("precision", request.dtype),
     ]
-    return [(name, value) for name, value in said if value]
+    return [(name, value) for name, value in fields if value]
 
 
-def repetition(request: GeometryRequest) -> list[str]:
-    r"""The lines of a command that makes a study with this request.
+def geometry_command(request: GeometryRequest) -> list[str]:
+    r"""The lines of a command that runs a study with this request.
 
     Example:
-        >>> repetition(GeometryRequest.make(tasks=("plural",), words=("cat", "dog")))[:4]
+        >>> geometry_command(GeometryRequest.make(tasks=("plural",), words=("cat", "dog")))[:4]
         ['hardprompt geometry \\', '    --task plural \\', '    --word cat \\', '    --word dog \\']
     """
     defaults = GeometryRequest()
@@ -350,7 +351,7 @@ def repetition(request: GeometryRequest) -> list[str]:
 
 
 def findings_table(found: Found) -> Table:
-    """A row per finding: its verdict, its figure with the interval, and what is published."""
+    """A row per finding: its verdict, its value with the interval, and the published value."""
     table = Table(title=f"findings on {found['lm']}, 95 % intervals over tasks and words", title_justify="left", pad_edge=False)
     for heading in ("finding", "verdict", "value", "interval", "published"):
         table.add_column(heading, justify="right" if heading in ("value", "published") else "left")
@@ -362,7 +363,7 @@ def findings_table(found: Found) -> Table:
 
 
 def accuracy_table(lines: Sequence[Found]) -> Table:
-    """A row per task: mean test accuracy and loss over the words, beside what the untrained prompts do."""
+    """A row per task: mean test accuracy and loss over the words, and those of the untrained prompts."""
     table = Table(title="test, means over initial words", title_justify="left", pad_edge=False)
     for heading in ("task", "prompts", "accuracy", "loss", "untrained accuracy", "untrained loss"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
@@ -383,12 +384,12 @@ class PromptLines:
         self._console = console
 
     def planned(self, folder: Path, prompts: int, recorded: int) -> None:
-        """Say where the record goes and how much is left."""
+        """Print the folder of the record and the number of prompts."""
         kept = f", {recorded} of them already recorded" if recorded else ""
         self._console.print(Text(f"{prompts} soft prompts in {folder}{kept}"))
 
     def finished(self, line: Found) -> None:
-        """A line about the prompt that is recorded."""
+        """Print a line about a recorded prompt."""
         name = f"{line['task']}, {line['word']}"
         if line["status"] != "ok":
             self._console.print(Text(f"{name:<36} failed: {line['error']}", style="red"))

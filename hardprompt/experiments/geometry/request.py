@@ -26,17 +26,18 @@ class GeometryRequest(BaseModel):
     """Soft prompts of `tokens` vectors for every pair of a task and an initial word, on one model.
 
     Attributes:
-        tasks: names, as `hardprompt.load_task` takes them.
+        tasks: names that `hardprompt.load_task` accepts.
         words: initial words, each a single token of the model inside a text (after a blank); all vectors of a prompt start
-            at the embedding of its word. By default the ten published words, or those of `WORDS_OF`.
+            at the embedding of its word. By default, the ten published words, or those of `WORDS_OF`.
         lm: an embedded model, a local folder or a hub id.
         tokens: the number of vectors of a prompt.
-        epochs: passes over the train split.
-        batch_size: examples per step, as published.
-        weight_decay: of AdamW, as published.
-        learning_rate: falls linearly to zero; by default that of the optimizer `soft`. Published: 0.001 on GPT-2 XL.
-        seed: of all batches, and of the tokens drawn for comparison.
-        split, data, shots: of the tasks, as in `StudyRequest`; `data` and `shots` apply to the tasks on real data.
+        epochs: the number of passes over the train split.
+        batch_size: the number of examples per step, as published.
+        weight_decay: the weight decay of AdamW, as published.
+        learning_rate: the initial learning rate, which decreases linearly to zero; by default that of the optimizer `soft`. The
+            published one is 0.001 on GPT-2 XL.
+        seed: the seed of all batches, and of the tokens drawn for comparison.
+        split, data, shots: the data of the tasks, as in `StudyRequest`; `data` and `shots` apply to the tasks on real data.
         device, dtype, memory: as in `StudyRequest`.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError
-from hardprompt.experiments.geometry.analysis import PromptVectors, check_fit, placement
+from hardprompt.experiments.geometry.analysis import PromptVectors, analyze_vectors, check_fit
 from hardprompt.experiments.geometry.record import GeometryRecord, Trained, read_added
 from hardprompt.experiments.geometry.report import spots, write_geometry
 from hardprompt.experiments.geometry.request import GeometryRequest
@@ -31,7 +31,8 @@ def geometry(
             `.npz` or `.safetensors` file (`hardprompt.adapter.read_vectors`). A name TASK,WORD gives the task and the word.
 
     Returns:
-        What `hardprompt.experiments.geometry.analysis.placement` returns, and `folder` and `prompts` (one line per prompt).
+        What `hardprompt.experiments.geometry.analysis.analyze_vectors` returns, and `folder` and `prompts` (one line per
+        prompt).
 
     Raises:
         RequestError: if the request, the folder or a file cannot be used, or another process writes to the folder.
@@ -56,11 +57,12 @@ def geometry(
 def measure_again(folder: str | Path, added: Sequence[str | Path] = ()) -> dict[str, Any]:
     """Measure the vectors of a recorded study again and rewrite its tables, figures and page; nothing is trained.
 
-    If the data of a task are no longer available, the measurement does not say whether the nearest tokens are related to it.
+    If the data of a task are no longer available, the finding about the relation of the nearest tokens to the tasks is
+    undecided.
 
     Args:
         folder: the folder of the study.
-        added: soft prompts trained elsewhere, as `geometry` takes them.
+        added: soft prompts trained elsewhere, as in `geometry`.
 
     Returns:
         What `geometry` returns.
@@ -86,7 +88,7 @@ def _measured(record: GeometryRecord, lm: FrozenLM, tasks: Sequence[Task], other
     if not prompts:
         failed = "".join(f": {line['error']}" for line in record.lines()[:1])
         raise RunError(f"no prompt is trained in {record.folder}{failed}")
-    found = placement(prompts, lm, tasks, request.seed, others)
+    found = analyze_vectors(prompts, lm, tasks, request.seed, others)
     tokens = dict(zip(request.words, initial_tokens(lm, request.words), strict=True))
     write_geometry(record, found, spots(PromptVectors(prompts, lm, request.seed), tokens, others, request.seed))
     return {"folder": str(record.folder), "prompts": record.lines()} | found

@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
 
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
@@ -54,10 +54,6 @@ class _Line(BaseModel):
     file: str
 
 
-_REQUEST: TypeAdapter[Any] = TypeAdapter(WaywardPairs)
-_LINE: TypeAdapter[Any] = TypeAdapter(_Line)
-
-
 class WaywardRecord(RecordFolder):
     """The folder of existing wayward prompts; `WaywardRecord.writing` creates one.
 
@@ -75,18 +71,18 @@ class WaywardRecord(RecordFolder):
 
     def check_study(self, study: object, what: str) -> None:
         """As `RecordFolder` describes it."""
-        check_form(_REQUEST, study, what)
+        check_form(WaywardPairs, study, what)
 
     def check_line(self, line: object, what: str) -> None:
         """As `RecordFolder` describes it."""
-        check_form(_LINE, line, what)
+        check_form(_Line, line, what)
 
 
 def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
     """Train the prompts that are not in the folder yet: one line per prompt in `wayward.jsonl`, and its vectors in `soft/`.
 
-    A line holds what `wayward` describes, and the `kind` of the target. Each task takes the definitions of other tasks from a
-    different one.
+    A line holds the keys that `wayward` describes, and the `kind` of the target. For each task, the definitions of other tasks
+    are taken from a different task.
 
     Args:
         request: what to train.

@@ -1,4 +1,4 @@
-"""The experiment on wayward prompts: how well one solves its task, what it projects to, and which task that text describes."""
+"""The experiment on wayward prompts: the accuracy of a prompt, its projection, and the task that the projection describes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ def wayward(
     Args:
         task: the task.
         lm: the frozen model.
-        target: the text that the prompt projects to. The prompt has as many tokens as it.
+        target: the text that the prompt projects to. The prompt has the same number of tokens.
         judge: decides which task a text describes. By default it knows the task and, if that is an embedded one, all other
             embedded tasks.
         reader: a held-out model for the default judge.
@@ -67,8 +67,8 @@ def wayward(
         text), fractions; `relative_accuracy_drop`, (unconstrained - own) / unconstrained; `distance`, 1/L sum |p_i - E[t_i]|^2;
         `margin`, the least difference over the positions between the distances of the second nearest and the nearest token, in
         embedding units; `faithfulness`; `says`, the judgement of the text; `reading`, "faithful" if the text describes the task
-        and else "misleading", also if it describes none; `flagged` (`hardprompt.metrics.is_flagged`); and `grid`, the last
-        checkpoint for each gamma.
+        and otherwise "misleading"; `flagged` (`hardprompt.metrics.is_flagged`); and `grid`, the last checkpoint for
+        each gamma.
 
     Raises:
         RequestError: the target is empty or its tokens do not decode to it.

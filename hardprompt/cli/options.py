@@ -27,7 +27,7 @@ Ids = Annotated[
     str | None, typer.Option("--ids", metavar="ID,...", help="The prompt as comma-separated token ids.", rich_help_panel=PROMPT)
 ]
 RunFolder = Annotated[
-    Path | None, typer.Option("--run", help="The prompt that a run found: the folder of its study.", rich_help_panel=PROMPT)
+    Path | None, typer.Option("--run", help="A prompt that a run found: the folder of the study.", rich_help_panel=PROMPT)
 ]
 SoftFile = Annotated[
     Path | None,
@@ -120,7 +120,10 @@ _FORMS = {
     "reference_prompts": _repeated("reference_prompts", ("--reference-prompt",), "TEXT", reading.repeated),
     "options": _repeated("options", ("-o", "--option"), "KEY=VALUE", reading.optimizer_options),
     "weight": _single(
-        "weight", "weights", "Fluency weight: task loss in nats that one nat per token of prompt NLL costs.", float
+        "weight",
+        "weights",
+        "Fluency weight: the weight of the prompt NLL (nats per token) in the objective. A higher weight favours readable text.",
+        float,
     ),
     "split": _single("split", "splits", "Data split of the task.", str),
     "seed": _single("seed", "seeds", "Random seed.", int),

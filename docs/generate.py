@@ -29,6 +29,7 @@ import hardprompt as hp
 from hardprompt import stats
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
+from hardprompt.records.reference import record_reference
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +139,11 @@ def metrics() -> str:
     return table(keys, ([f"`{each['name']}`", *(str(each[key]) for key in keys[1:])] for each in listed))
 
 
+def record() -> str:
+    """The keys of a line of `points.jsonl`, without the title."""
+    return record_reference().partition("\n")[2]
+
+
 def request() -> str:
     """The fields of a request."""
     return model_table(hp.StudyRequest)
@@ -224,4 +230,4 @@ def cell(text: str) -> str:
     return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
 
 
-GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, python_api)}
+GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, record, request, recipe, python_api)}

@@ -26,8 +26,8 @@ def record_reference() -> str:
         [
             "# The record of a run",
             "",
-            "A line of `points.jsonl` is a JSON object with these keys. A dot leads into an object, or the objects of a list;",
-            "`NAME` is the name of a reader. *Better* is the better direction, and *prompts* the prompts that have the value.",
+            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects, also in a list;",
+            "`NAME` is the name of a reader. *better* is the direction of better values, and *prompts* are the prompts that have a value.",
             "",
             *_table(record_entries()),
             "",

@@ -224,7 +224,7 @@ def test_published_splits_and_other_label_words(given: Path, here: Path, ask: As
 
     (here / "few" / "test.tsv").write_text("sentence\tlabel\nbad food\t1\ngood food\t0\n", encoding="utf-8")
     status, _, err = ask(filled(study, given))
-    assert status == 2 and "the data of the task have changed" in err
+    assert status == 2 and "the task data have changed" in err
 
 
 def test_report_restores_the_files_that_follow_from_the_points(given: Path, here: Path, ask: Ask) -> None:

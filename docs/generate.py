@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the figures into the page, so that they take the colours of the palette."""
+    """Put the figures into the page, so that they take the colours of the palette, and let long keys in tables break."""
 
     def inline(found: re.Match[str]) -> str:
         alt, name = found.groups()
@@ -62,7 +62,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         label = f'<svg role="img" aria-label="{alt}" '
         return f"<figure>{svg.replace('<svg ', label, 1)}<figcaption>{alt}</figcaption></figure>"
 
-    return re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
+    html = re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
+    return re.sub(r"(?<=<code>)\w[\w.]+(?=</code></td>)", lambda key: re.sub(r"([._])", r"\1<wbr>", key.group()), html)
 
 
 def in_site(source: str, page: str, sources: dict[str, str], files: Files) -> str:

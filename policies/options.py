@@ -22,8 +22,8 @@ class SearchConfig(Config):
 
     reward: str = "objective"
     """Reward of a prompt: minus the objective, in nats ("objective"); the piecewise gap reward of RLPrompt, in points ("gap");
-    the gap reward with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap rewards
-    need a classification task."""
+    the gap reward with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap
+    rewards need a classification task."""
 
     zscore: bool = True
     """Whether rewards are replaced by their z-scores within the rollout, as in RLPrompt."""
@@ -32,8 +32,9 @@ class SearchConfig(Config):
     """The model that the policy reads and writes with, by name or folder. By default the model that solves the task."""
 
     fluent: PositiveInt | None = None
-    """Restricts the actions to this number of tokens, those that the policy LM finds most probable: at each step with
-    observation="state", or as the first token with "light". By default all allowed tokens are actions."""
+    """Number of actions: only the tokens that the policy LM finds most probable. With observation="state" they are the most
+    probable next tokens at each step; with "light" they are the most probable first tokens, at all steps. By default all
+    allowed tokens are actions."""
 
     label_words: bool = True
     """Whether prompts may contain the label words of the task."""

@@ -122,7 +122,7 @@ _FORMS = {
     "weight": _single(
         "weight",
         "weights",
-        "Fluency weight: the weight of the prompt NLL (nats per token) in the objective. A higher weight favours readable text.",
+        "Fluency weight: the weight of the prompt NLL (nats per token) in the objective; higher values favour readable text.",
         float,
     ),
     "split": _single("split", "splits", "Data split of the task.", str),

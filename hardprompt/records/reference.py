@@ -26,8 +26,9 @@ def record_reference() -> str:
         [
             "# The record of a run",
             "",
-            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects, also in a list;",
-            "`NAME` is the name of a reader. *better* is the direction of better values, and *prompts* are the prompts that have a value.",
+            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects,",
+            "and `NAME` is the name of a reader. The column *better* shows whether higher or lower values are better, and the",
+            "column *prompts* shows which prompts have a value.",
             "",
             *_table(record_entries()),
             "",

@@ -58,7 +58,7 @@ class StudyRequest(BaseModel):
     """Names from `hardprompt ls optimizers`, or path.py:name."""
 
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
-    """Fluency weights: the weights of the prompt NLL (nats per token) in the objective. A higher weight favours readable text."""
+    """Fluency weights: weights of the prompt NLL (nats per token) in the objective; higher values favour readable text."""
 
     splits: tuple[str, ...] = ("default",)
     """Data splits of the task."""

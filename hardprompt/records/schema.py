@@ -89,12 +89,12 @@ class EmittedRecord(_Recorded):
     prompts_scored: int | None = _value("Number of returned prompts that were scored.", "prompts", default=None)
     examples_scored: int | None = _value("Number of test examples that they were scored on.", "examples", default=None)
     mean_test_accuracy: float = _value(
-        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="at its end"
+        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="last prompts"
     )
-    final_test_accuracy: float | None = _value(
-        "Test accuracy of the last returned prompt.", "fraction", "higher", default=None
+    final_test_accuracy: float | None = _value("Test accuracy of the last returned prompt.", "fraction", "higher", default=None)
+    distinct: int | None = _value(
+        "Number of different texts among the returned prompts.", "prompts", prompts="hard", default=None
     )
-    distinct: int | None = _value("Number of different texts among the returned prompts.", "prompts", prompts="hard", default=None)
     final_prompt_ids: list[int] | None = _value("Token ids of the last returned prompt.", prompts="hard", default=None)
     final_prompt_text: str | None = _value("Text of the last returned prompt.", prompts="hard", default=None)
     final_log_perplexity: float | None = _value(
@@ -160,12 +160,17 @@ class RunRecord(_Run):
         default=None,
     )
     test_accuracy: float = _value(
-        "Accuracy of the prompt as optimized (for a soft prompt, of its vectors), on the test examples.", "fraction", "higher", heading="test acc."
+        "Accuracy of the prompt as optimized (for a soft prompt, of its vectors), on the test examples.",
+        "fraction",
+        "higher",
+        heading="test acc.",
     )
     test_correct: Annotated[str, Field(pattern="^[01]+$")] = _value(
-        "One digit for each test example: 1 if the prompt as optimized is right on it, otherwise 0.", "0 or 1", "higher", default=""
+        "One digit per test example: 1 if the prompt as optimized is right, otherwise 0.", "0 or 1", "higher", default=""
     )
-    test_loss: float | None = _value("Task loss of the prompt as optimized, on the test examples.", "nats per example", "lower", default=None)
+    test_loss: float | None = _value(
+        "Task loss of the prompt as optimized, on the test examples.", "nats per example", "lower", default=None
+    )
     deployed_dev_accuracy: float = _value(
         "Accuracy of the text on the dev examples. It decides which prompts are on a front.", "fraction", "higher"
     )
@@ -173,7 +178,10 @@ class RunRecord(_Run):
         "Accuracy of the text, tokenized again in the template, on the test examples.", "fraction", "higher", heading="as text"
     )
     deployed_test_loss: float | None = _value(
-        "Task loss of the text, tokenized again in the template, on the test examples.", "nats per example", "lower", default=None
+        "Task loss of the text, tokenized again in the template, on the test examples.",
+        "nats per example",
+        "lower",
+        default=None,
     )
     log_perplexity: float | None = _value(
         "Mean surprisal of the tokens of the text under the task's model.",
@@ -189,7 +197,9 @@ class RunRecord(_Run):
     reader_nats_per_character: float | None = _value(
         "`readers.NAME.nats_per_character` of the first reader.", "nats per character", "lower", default=None
     )
-    readers: dict[str, ReaderRecord] = _value("The values of each reader, by its name. A reader is a model that was not optimized against.", default={})
+    readers: dict[str, ReaderRecord] = _value(
+        "Values by name of the reader, a model that was not optimized against.", default={}
+    )
     inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
     scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
@@ -198,7 +208,9 @@ class RunRecord(_Run):
     )
     metrics: dict[str, Any] = _value("The values of the metrics that the request names, by name.", default={})
     dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
-    curve: list[CurveStep] = _value("The learning curve: one entry for each prompt that was better on dev than all before.", default=[])
+    curve: list[CurveStep] = _value(
+        "Learning curve: an entry for each prompt that is better on dev than all before.", default=[]
+    )
     emitted: EmittedRecord = _value("The prompts that the optimizer returned.")
     lm_tokens_forward: int = _value(
         "Logical LM tokens of the search in forward passes: for each pair of a prompt and an example, the tokens of both.",

@@ -28,9 +28,9 @@ def wayward(
     preset: Annotated[str, typer.Option(help="default, or khashabi (the published schedule).")] = "default",
     gammas: Annotated[
         str,
-        typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="those of the preset"),
+        typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="set by --preset"),
     ] = "",
-    steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="that of the preset")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="set by --preset")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a soft prompt that projects to a text of your choice.

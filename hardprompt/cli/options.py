@@ -149,7 +149,7 @@ def request_options(
     def parameter(name: str, form: _Form) -> inspect.Parameter:
         default, shown = form.default, defaults.get(name)
         if of_run and shown is None:
-            shown = "with --run, that of the run" + (f"; otherwise {default}" if default else "")
+            shown = "with --run, the value of the run" + (f"; otherwise {default}" if default else "")
         option = typer.Option(
             *form.flags,
             help=help.get(name, form.help),

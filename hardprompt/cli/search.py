@@ -24,7 +24,7 @@ MODEL_OPTIONS = ("lm", "readers", "device", "dtype", "memory")
 @request_options(
     *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
     *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
-    defaults={"seeds": "that of the preset", "lm_tokens": "that of the preset"},
+    defaults={"seeds": "set by --preset", "lm_tokens": "set by --preset"},
 )
 def compare(
     fields: dict[str, Any],

@@ -29,6 +29,7 @@ import hardprompt as hp
 from hardprompt import stats
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
+from hardprompt.records.reference import record_reference
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the figures into the page, so that they take the colours of the palette."""
+    """Put the figures into the page, so that they take the colours of the palette, and let long keys in tables break."""
 
     def inline(found: re.Match[str]) -> str:
         alt, name = found.groups()
@@ -61,7 +62,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         label = f'<svg role="img" aria-label="{alt}" '
         return f"<figure>{svg.replace('<svg ', label, 1)}<figcaption>{alt}</figcaption></figure>"
 
-    return re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
+    html = re.sub(r'<p><img alt="([^"]*)" src="[^"]*figures/([\w-]+\.svg)" ?/?></p>', inline, html)
+    return re.sub(r"(?<=<code>)\w[\w.]+(?=</code></td>)", lambda key: re.sub(r"([._])", r"\1<wbr>", key.group()), html)
 
 
 def in_site(source: str, page: str, sources: dict[str, str], files: Files) -> str:
@@ -136,6 +138,11 @@ def metrics() -> str:
     listed = listing("metrics")
     keys = list(listed[0])
     return table(keys, ([f"`{each['name']}`", *(str(each[key]) for key in keys[1:])] for each in listed))
+
+
+def record() -> str:
+    """The keys of a line of `points.jsonl`, without the title."""
+    return record_reference().partition("\n")[2]
 
 
 def request() -> str:
@@ -224,4 +231,4 @@ def cell(text: str) -> str:
     return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
 
 
-GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, request, recipe, python_api)}
+GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, record, request, recipe, python_api)}

@@ -18,12 +18,12 @@ class SearchConfig(Config):
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
     examples: PositiveInt | None = 4
-    """Train examples that are drawn for each rollout, the same for all its prompts; null for all examples."""
+    """Number of train examples that are drawn for each rollout, the same for all its prompts. With null all are used."""
 
     reward: str = "objective"
     """Reward of a prompt: minus the objective, in nats ("objective"); the piecewise gap reward of RLPrompt, in points ("gap");
-    the same with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap rewards
-    need a classification task."""
+    the gap reward with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap
+    rewards need a classification task."""
 
     zscore: bool = True
     """Whether rewards are replaced by their z-scores within the rollout, as in RLPrompt."""
@@ -32,8 +32,9 @@ class SearchConfig(Config):
     """The model that the policy reads and writes with, by name or folder. By default the model that solves the task."""
 
     fluent: PositiveInt | None = None
-    """Number of actions, those that the policy LM finds most probable: at each step with observation="state", and as the first
-    token with "light". By default all actions."""
+    """Number of actions: only the tokens that the policy LM finds most probable. With observation="state" they are the most
+    probable next tokens at each step; with "light" they are the most probable first tokens, at all steps. By default all
+    allowed tokens are actions."""
 
     label_words: bool = True
     """Whether prompts may contain the label words of the task."""

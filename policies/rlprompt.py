@@ -29,7 +29,7 @@ class RlpromptConfig(SearchConfig):
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
     examples: PositiveInt | None = None
-    """Train examples that are drawn for each rollout, the same for all its prompts; null for all examples."""
+    """Number of train examples that are drawn for each rollout, the same for all its prompts. With null all are used."""
 
     observation: Literal["light", "state"] = "state"
     """What the policy observes: the last hidden state of the policy LM ("state"), or the position and the last token
@@ -42,11 +42,11 @@ class RlpromptConfig(SearchConfig):
     """Learning rate of Adam, constant over the run."""
 
     top_k: PositiveInt = 256
-    """Number of actions that can be sampled at each step, those with the highest Q. The published value for style transfer is
-    50."""
+    """At each step, only this number of actions can be sampled: those with the highest Q. The published value for style
+    transfer is 50."""
 
     polyak: Annotated[float, Field(ge=0, le=1)] = 0.001
-    """Share of the Q network in each update of the target network."""
+    """Weight of the Q network in each update of the target network."""
 
     shape: tuple[float, float] = (0.0, 5.0)
     """Interval to which the interval [0, 1] of rewards is mapped. The published one for style transfer is (-20, 80)."""

@@ -8,7 +8,7 @@ from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="agnews",
-    description="the topic of a news item: world, sports, business or technology",
+    description="What is the topic of a news item: world, sports, business or technology?",
     template="{input} {prompt}",
     masked_template="{mask} {prompt} {input}",
     label_words={"World": "World", "Sports": "Sports", "Business": "Business", "Tech": "Tech"},

@@ -4,7 +4,7 @@ from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="boolq",
-    description="the answer, yes or no, to a question about a passage",
+    description="Answer a question about a passage with yes or no.",
     template="{input} {prompt}",
     label_words={"False": "no", "True": "yes"},
     reference_prompts=("answer :", "the answer is", "yes or no ? the answer is"),

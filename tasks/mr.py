@@ -7,7 +7,7 @@ from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="mr",
-    description="is a snippet of a film review positive or negative (Movie Review polarity)",
+    description="Is a snippet of a film review positive or negative (Movie Review polarity)?",
     template="{input} {prompt}",
     label_words={"negative": "terrible", "positive": "great"},
     reference_prompts=("it was", "overall , it was", "the film is"),

@@ -31,21 +31,21 @@ def _relation(file: str, description: str, *reference_prompts: str, **fields: An
 TASKS = [
     _relation(
         "capitalize_first_letter",
-        "the first letter of a word, as a capital",
+        "Write the first letter of a word as a capital.",
         "Write the first letter of the word as a capital.",
         "The first letter, in upper case.",
         "Say with which capital letter the word begins.",
     ),
     _relation(
         "lowercase_first_letter",
-        "the first letter of a word in capitals, as a small letter",
+        "Write the first letter of a word in capitals as a small letter.",
         "Write the first letter of the word as a small letter.",
         "The first letter, in lower case.",
         "Say with which small letter the word begins.",
     ),
     _relation(
         "country-capital",
-        "the capital of a country",
+        "Name the capital of a country.",
         "Name the capital of the country.",
         "The capital city of each country.",
         "Say which city is the capital.",
@@ -53,7 +53,7 @@ TASKS = [
     ),
     _relation(
         "landmark-country",
-        "the country that a landmark is in",
+        "Name the country that a landmark is in.",
         "Name the country of the landmark.",
         "The country in which each place is located.",
         "Say in which country it is.",
@@ -61,7 +61,7 @@ TASKS = [
     ),
     _relation(
         "present-past",
-        "the past tense of a verb",
+        "Give the past tense of a verb.",
         "Write the past tense of the verb.",
         "The past form of each verb.",
         "Say the verb in the past.",
@@ -69,7 +69,7 @@ TASKS = [
     ),
     _relation(
         "singular-plural",
-        "the plural of a noun",
+        "Give the plural of a noun.",
         "Write the plural of the noun.",
         "The plural form of each noun.",
         "Say the word for several of them.",

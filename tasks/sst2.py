@@ -7,7 +7,7 @@ from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="sst2",
-    description="is a sentence of a film review positive or negative (Stanford Sentiment Treebank)",
+    description="Is a sentence of a film review positive or negative (Stanford Sentiment Treebank)?",
     template="{input} {prompt}",
     label_words={"negative": "terrible", "positive": "great"},
     reference_prompts=("it was", "overall , it was", "the film is"),

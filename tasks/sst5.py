@@ -7,7 +7,7 @@ from hardprompt.data.datasets import ColumnLayout, DataTask
 
 TASK = DataTask(
     name="sst5",
-    description="how positive is a sentence of a film review, in five steps (Stanford Sentiment Treebank)",
+    description="How positive is a sentence of a film review, in five steps (Stanford Sentiment Treebank)?",
     template="{input} {prompt}",
     label_words={
         "very negative": "terrible",

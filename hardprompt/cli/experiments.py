@@ -24,18 +24,18 @@ from hardprompt.records.request import StudyRequest
 )
 def wayward(
     fields: dict[str, Any],
-    target: Annotated[str, typer.Option(help="The text that the soft prompt should project to.")],
-    preset: Annotated[str, typer.Option(help="default, or khashabi: the published schedule.")] = "default",
+    target: Annotated[str, typer.Option(help="Text that the soft prompt projects to.")],
+    preset: Annotated[str, typer.Option(help="default, or khashabi (the published schedule).")] = "default",
     gammas: Annotated[
         str,
-        typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="those of the preset"),
+        typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="set by --preset"),
     ] = "",
-    steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="that of the preset")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="set by --preset")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a soft prompt that projects to a text of your choice.
 
-    It solves the task although it projects to another text (Khashabi et al. 2022).
+    The prompt solves the task, although its text can be about something else (Khashabi et al. 2022).
     """
     from hardprompt.experiments.wayward.grid import wayward_grid
     from hardprompt.experiments.wayward.run import wayward as train
@@ -91,7 +91,7 @@ def geometry(
     batch_size: Annotated[int, typer.Option(help="Examples per training step.", rich_help_panel=TRAINING)] = 8,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Initial learning rate.", rich_help_panel=TRAINING, show_default="that of soft"),
+        typer.Option(help="Initial learning rate.", rich_help_panel=TRAINING, show_default="that of the optimizer soft"),
     ] = None,
     weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW.", rich_help_panel=TRAINING)] = 0.01,
     seed: Annotated[int, typer.Option(help="Random seed.", rich_help_panel=TRAINING)] = 0,
@@ -103,9 +103,9 @@ def geometry(
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/geometry-LM")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train soft prompts from initial words, and show where they are.
+    """Train soft prompts from initial words, and locate their vectors.
 
-    There is one soft prompt for each task and each initial word (Bakalova 2024).
+    One soft prompt is trained for each task and each initial word (Bakalova 2024).
     """
     from hardprompt.experiments.geometry.report import PromptLines
     from hardprompt.experiments.geometry.request import GeometryRequest
@@ -148,9 +148,9 @@ def reproduce(
     recorded: Annotated[bool, typer.Option("--recorded", metavar="", help="Run nothing; use the recorded runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure published claims again: figure, interval and verdict.
+    """Measure published claims again, with an interval and a verdict.
 
-    Studies that are missing are run first.
+    Studies without a record are run first.
     """
     from hardprompt.experiments.claims import claims
     from hardprompt.experiments.claims.records import Where

@@ -27,7 +27,7 @@ Ids = Annotated[
     str | None, typer.Option("--ids", metavar="ID,...", help="The prompt as comma-separated token ids.", rich_help_panel=PROMPT)
 ]
 RunFolder = Annotated[
-    Path | None, typer.Option("--run", help="The prompt that a run found: the folder of its study.", rich_help_panel=PROMPT)
+    Path | None, typer.Option("--run", help="A prompt that a run found: the folder of the study.", rich_help_panel=PROMPT)
 ]
 SoftFile = Annotated[
     Path | None,
@@ -120,7 +120,10 @@ _FORMS = {
     "reference_prompts": _repeated("reference_prompts", ("--reference-prompt",), "TEXT", reading.repeated),
     "options": _repeated("options", ("-o", "--option"), "KEY=VALUE", reading.optimizer_options),
     "weight": _single(
-        "weight", "weights", "Fluency weight: task loss in nats that one nat per token of prompt NLL costs.", float
+        "weight",
+        "weights",
+        "Fluency weight: the weight of the prompt NLL (nats per token) in the objective; higher values favour readable text.",
+        float,
     ),
     "split": _single("split", "splits", "Data split of the task.", str),
     "seed": _single("seed", "seeds", "Random seed.", int),
@@ -146,7 +149,7 @@ def request_options(
     def parameter(name: str, form: _Form) -> inspect.Parameter:
         default, shown = form.default, defaults.get(name)
         if of_run and shown is None:
-            shown = "with --run, that of the run" + (f"; otherwise {default}" if default else "")
+            shown = "with --run, the value of the run" + (f"; otherwise {default}" if default else "")
         option = typer.Option(
             *form.flags,
             help=help.get(name, form.help),

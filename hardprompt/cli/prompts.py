@@ -59,7 +59,7 @@ def evaluate(
     seed: RunSeed = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a prompt on a task and model with every metric.
+    """Measure a prompt on a task and a model with every metric.
 
     Give the prompt by one of --text, --ids, --run and --soft.
     """
@@ -101,8 +101,8 @@ def evaluate(
     of_run=True,
     defaults={"task": "none"},
     help={
-        "task": "Task whose dev examples show what each token contributes, and how the readings of a soft prompt perform.",
-        "data": "File or folder with the data of a task on real data.",
+        "task": "Task whose dev examples measure each token, and each text that a soft prompt can be read as.",
+        "data": "For a task on real data: its file or folder.",
     },
 )
 def inspect_prompt(
@@ -160,8 +160,8 @@ def inspect_prompt(
     "hardprompt export my-study --to text --number 4 --out prompt",
 )
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of the study whose run found the prompt.")],
-    to: Annotated[str, typer.Option(help="Format: peft (an adapter, for prompts that come first), text or json.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the study that found the prompt.")],
+    to: Annotated[str, typer.Option(help="Format: peft (an adapter; the prompt must come before the input), text or json.")],
     number: Number = None,
     optimizer: RunOptimizer = None,
     weight: RunWeight = None,

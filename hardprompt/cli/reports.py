@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """Draw the report of a study, or of several side by side.
 
-    Page, figures and tables are drawn from the recorded runs; nothing is run.
+    The page, figures and tables come from the recorded runs; nothing is run again.
     """
     from hardprompt.experiments.geometry.run import measure_again
     from hardprompt.records.store import Store

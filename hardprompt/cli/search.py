@@ -24,12 +24,12 @@ MODEL_OPTIONS = ("lm", "readers", "device", "dtype", "memory")
 @request_options(
     *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
     *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
-    defaults={"seeds": "that of the preset", "lm_tokens": "that of the preset"},
+    defaults={"seeds": "set by --preset", "lm_tokens": "set by --preset"},
 )
 def compare(
     fields: dict[str, Any],
     preset: Annotated[
-        str, typer.Option(help="quick: 2 seeds, 100000 LM tokens per run, two minutes; default: 3 seeds, 600000 LM tokens.")
+        str, typer.Option(help="quick (2 seeds, 100000 LM tokens per run, two minutes) or default (3 seeds, 600000 LM tokens).")
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/TASK-LM")] = None,
     retry_failed: RetryFailed = False,
@@ -68,11 +68,11 @@ def run(
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this time.")] = None,
     retry_failed: RetryFailed = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder to which the progress is written for TensorBoard.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard files of the progress.")] = None,
     schema: Annotated[bool, typer.Option("--schema", metavar="", help="Print the JSON schema of recipes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe's studies. Rerun the same command to resume."""
+    """Run the studies of a recipe. Rerun the same command to resume."""
     from hardprompt.study.recipe import read_recipe, recipe_schema
     from hardprompt.study.runner import run as run_recipe
 

@@ -17,7 +17,7 @@ def new_task(
 ) -> None:
     """Write a folder with a commented task.yaml and a data file.
 
-    The task works as it is; replace its parts by your own.
+    The task works as it is; replace its parts with your own.
     """
     from hardprompt.custom_task.scaffold import new_task as write
 
@@ -28,7 +28,7 @@ def new_task(
 @request_options("lm")
 def validate(
     fields: dict[str, Any],
-    path: Annotated[str, typer.Argument(help="A folder with a task.yaml, a task.yaml, a .py file, or path.py:name.")],
+    path: Annotated[str, typer.Argument(help="A task.yaml or its folder, a .py file, or path.py:name.")],
     as_json: Json = False,
 ) -> None:
     """Check a task: errors, warnings, and what the model reads.

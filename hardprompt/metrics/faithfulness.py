@@ -179,7 +179,7 @@ def next_token_kl(scored: ScoredPrompt) -> float:
 
 @_faithfulness("behavioural_distance", "nats", "lower", _weakened)
 def behavioural_distance(scored: ScoredPrompt) -> float:
-    """KL divergence of the soft prompt from its projection, over continuations sampled under it (evil twins)."""
+    """KL divergence of the soft prompt from its projection, over continuations sampled under it (Melamed et al. 2024)."""
     test = scored.test
     first = Scorer(test.lm, test.task, test.examples[:BEHAVIOURAL_EXAMPLES], test.counter)
     return continuation_kl(scored.prompt, scored.hard, first)["distance"]

@@ -28,10 +28,10 @@ class PezConfig(Config):
     """Options of PEZ."""
 
     steps: PositiveInt | None = None
-    """Steps of the search. By default as many as the budget allows, or 300 without a budget."""
+    """Number of steps. By default as many as the budget allows, or 300 without a budget."""
 
     batch_size: PositiveInt = 16
-    """Train examples in each step, drawn without replacement; all of them if there are fewer."""
+    """Number of train examples in each step, drawn without replacement. If there are fewer, all are used."""
 
     learning_rate: NonNegativeFloat = 0.1
     """Learning rate, constant over the search, in embedding units per step for AdamW."""
@@ -113,7 +113,7 @@ def pez_steps(
 
 @optimizer("pez", config=PezConfig, check=lambda problem, config: check_init(config.init, config.init_text))
 def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
-    """PEZ: gradients at the projection onto the vocabulary update a continuous prompt."""
+    """PEZ: a continuous prompt, updated with gradients at its projection onto the vocabulary."""
     vocab = problem.lm.vocab_embeds[problem.allowed].float()
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
     updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)

@@ -21,5 +21,5 @@ class SoftConfig(SoftTrainingConfig):
     "soft", config=SoftConfig, uses_weight=False, check=lambda problem, config: check_init(config.init, config.init_text)
 )
 def soft(problem: Problem, config: SoftConfig) -> FinalPrompts:
-    """Prompt tuning: free vectors trained by gradient. An upper bound on accuracy without a readable text."""
+    """Prompt tuning: free vectors, trained by gradient. They reach a high accuracy, but have no readable text."""
     return train_soft_prompt(problem, initial_embeds(problem, config.init, config.init_text), config)

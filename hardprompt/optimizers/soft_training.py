@@ -25,7 +25,7 @@ class SoftTrainingConfig(Config):
     """Training steps. The search ends earlier if the budget is used up."""
 
     batch_size: PositiveInt = 32
-    """Train examples in each step, drawn without replacement; all of them if there are fewer."""
+    """Number of train examples in each step, drawn without replacement. If there are fewer, all are used."""
 
     learning_rate: NonNegativeFloat | None = None
     """Learning rate at the first step. By default a tenth of the standard deviation of the vocabulary embeddings."""
@@ -43,8 +43,8 @@ class SoftTrainingConfig(Config):
     """Norm to which the gradient is clipped; by default it is not clipped."""
 
     nll_weight: NonNegativeFloat = 0.0
-    """Weight of the NLL of the prompt's projection in the loss, in nats of task loss for each nat per token. Its gradient is
-    passed straight through the projection."""
+    """Weight of the NLL (nats per token) of the prompt's projection in the loss. Its gradient passes straight through the
+    projection."""
 
     projection: SimilarityMeasure = "cosine"
     """Similarity measure by which the prompt is projected to tokens."""

@@ -22,7 +22,7 @@ class WaywardConfig(SoftTrainingConfig):
     """Options of wayward prompts."""
 
     target: str = ""
-    """The text that the prompt projects to. It is required, and it must have as many tokens as the prompt."""
+    """The text that the prompt projects to. It is required, and must have as many tokens as the prompt."""
 
     gamma: NonNegativeFloat = 0.3
     """Weight of the distance to the target, in nats per squared embedding unit. With 0 the prompt only starts at the target."""
@@ -86,6 +86,6 @@ def _check(problem: Problem, config: WaywardConfig) -> None:
 
 @optimizer("wayward", config=WaywardConfig, uses_weight=False, check=_check)
 def wayward(problem: Problem, config: WaywardConfig) -> FinalPrompts:
-    """A soft prompt that solves the task and projects to a target text; needs the option target."""
+    """A soft prompt that solves the task and projects to a target text. It needs the option target."""
     goal = target_embeds(problem, _target(problem, config))
     return train_soft_prompt(problem, goal, config, goal, config.gamma)

@@ -26,8 +26,9 @@ def record_reference() -> str:
         [
             "# The record of a run",
             "",
-            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects and lists;",
-            "`NAME` is the name of a reader. *Better* is the better direction, and *prompts* the prompts that have the value.",
+            "A line of `points.jsonl` is a JSON object with these keys. A dot separates the keys of nested objects,",
+            "and `NAME` is the name of a reader. The column *better* shows whether higher or lower values are better, and the",
+            "column *prompts* shows which prompts have a value.",
             "",
             *_table(record_entries()),
             "",

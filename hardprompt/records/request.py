@@ -49,7 +49,7 @@ class StudyRequest(BaseModel):
     """Name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
 
     lm: str = "microworld"
-    """Name from `hardprompt ls lms`, a local folder, or a hub id."""
+    """Name from `hardprompt ls lms`, a local folder, or an id on the Hugging Face hub."""
 
     readers: tuple[str, ...] = ()
     """Other language models that judge how readable a prompt is; by default microworld-reader for microworld."""
@@ -58,7 +58,7 @@ class StudyRequest(BaseModel):
     """Names from `hardprompt ls optimizers`, or path.py:name."""
 
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
-    """Fluency weights: task loss in nats that one nat per token of prompt NLL costs."""
+    """Fluency weights: weights of the prompt NLL (nats per token) in the objective; higher values favour readable text."""
 
     splits: tuple[str, ...] = ("default",)
     """Data splits of the task."""
@@ -67,13 +67,13 @@ class StudyRequest(BaseModel):
     """Random seeds."""
 
     data: str | None = None
-    """File or folder with the data of a task on real data; by default they are downloaded from the hub."""
+    """For a task on real data: its file or folder. By default the data are downloaded from the Hugging Face hub."""
 
     shots: PositiveInt | None = None
-    """For a task on real data: draw this number of examples per label instead of a published split."""
+    """For a task on real data: draw this number of examples per label, and do not use a published split."""
 
     lm_tokens: PositiveInt | None = None
-    """Budget of each run: LM tokens of forward and backward passes together."""
+    """Budget of each run: number of LM tokens in forward and backward passes together."""
 
     prompt_length: Annotated[int, Field(gt=0, le=MAX_PROMPT_LENGTH)] = 5
     """Number of tokens of the prompts that are searched."""
@@ -88,7 +88,7 @@ class StudyRequest(BaseModel):
     """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
 
     match: str = "exact"
-    """For a .jsonl generation task: how an answer must match, exact or starts-with."""
+    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with)."""
 
     reference_prompts: tuple[str, ...] = ()
     """For a .jsonl task: prompts that a person would write."""

@@ -43,14 +43,14 @@ class ReaderRecord(_Recorded):
     )
     max_surprisal: float | None = _value("Surprisal of the token that the reader expects least.", "nats", "lower", default=None)
     gap_nats_per_character: float | None = _value(
-        "The reader's nats per character minus those of the task's model: how much better the text suits the model that it "
-        "was optimized for.",
+        "The reader's nats per character minus those of the task's model. A positive value: the text suits the model that it "
+        "was optimized for better than the reader.",
         "nats per character",
         "lower",
         default=None,
     )
     tokens: int | None = _value(
-        "Number of tokens of the text for the reader; if they exceed its context, all other values are null.",
+        "Number of tokens of the text for the reader. If they exceed its context, the other values of this reader are null.",
         "tokens",
         default=None,
     )
@@ -66,7 +66,7 @@ class TokenRecord(_Recorded):
     )
     accuracy_lost: float = _value("Dev accuracy of the text minus that without this token.", "fraction", default=0.0)
     marked: bool | None = _value(
-        "Whether a small change of the method of reading gives another token of the soft prompt here.",
+        "Whether another similarity measure, or a little noise, gives another token of the soft prompt here.",
         "yes or no",
         prompts="soft",
         default=None,
@@ -76,7 +76,7 @@ class TokenRecord(_Recorded):
 class CurveStep(_Recorded):
     """The best prompt so far, at the time when it was visited."""
 
-    lm_tokens: int = _value("LM tokens spent until then, forward and backward.", "tokens", "lower")
+    lm_tokens: int = _value("LM tokens that were spent before, forward and backward.", "tokens", "lower")
     dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
     dev_accuracy: float = _value("Accuracy of the prompt on dev.", "fraction", "higher")
 
@@ -85,19 +85,19 @@ class EmittedRecord(_Recorded):
     """The prompts that the optimizer returned (its last iterates), in contrast to the best prompt that it visited."""
 
     count: int | None = _value("Number of returned prompts.", "prompts", default=None)
-    prompts_scored: int | None = _value("Number of these prompts that were scored.", "prompts", default=None)
+    prompts_scored: int | None = _value("Number of returned prompts that were scored.", "prompts", default=None)
     examples_scored: int | None = _value("Number of test examples that they were scored on.", "examples", default=None)
     mean_test_accuracy: float = _value(
-        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="final prompts"
+        "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="last prompts"
     )
-    final_test_accuracy: float | None = _value(
-        "Test accuracy of the last of the returned prompts.", "fraction", "higher", default=None
+    final_test_accuracy: float | None = _value("Test accuracy of the last returned prompt.", "fraction", "higher", default=None)
+    distinct: int | None = _value(
+        "Number of different texts among the returned prompts.", "prompts", prompts="hard", default=None
     )
-    distinct: int | None = _value("Number of different texts among them.", "prompts", prompts="hard", default=None)
-    final_prompt_ids: list[int] | None = _value("Token ids of the last of them.", prompts="hard", default=None)
-    final_prompt_text: str | None = _value("Text of the last of them.", prompts="hard", default=None)
+    final_prompt_ids: list[int] | None = _value("Token ids of the last returned prompt.", prompts="hard", default=None)
+    final_prompt_text: str | None = _value("Text of the last returned prompt.", prompts="hard", default=None)
     final_log_perplexity: float | None = _value(
-        "Mean surprisal of the tokens of the last of them under the task's model.",
+        "Mean surprisal of the tokens of the last returned prompt under the task's model.",
         "nats per token",
         "lower",
         "hard",
@@ -112,7 +112,7 @@ class _Run(_Recorded):
     split: str = _value("Data split of the task.")
     seed: int = _value("Random seed.", digits=0)
     weight: float = _value(
-        "Fluency weight: nats of task loss that one nat per token of prompt NLL costs.",
+        "Fluency weight: the weight of the prompt NLL (nats per token) in the objective.",
         digits=None,
     )
 
@@ -135,44 +135,52 @@ class RunRecord(_Run):
     prompt_ids: list[NonNegativeInt] = _value("Token ids of the text.")
     prompt_text: str = _value("The text; for a soft prompt, the text of its projection.", heading="text")
     roundtrip_ok: bool = _value(
-        "Whether the text, tokenized again in its place, gives the same ids on every test example.",
+        "Whether the text, tokenized again in the template, gives the same ids on every test example.",
         "yes or no",
         "higher",
         heading="round trip",
     )
     train_accuracy: float | None = _value(
-        "Accuracy of the prompt as optimized, on the examples that it was optimized on.", "fraction", "higher", default=None
+        "Accuracy of the prompt as optimized, on the train examples.", "fraction", "higher", default=None
     )
     train_loss: float | None = _value(
-        "Task loss of the prompt as optimized, on the examples that it was optimized on.",
+        "Task loss of the prompt as optimized, on the train examples.",
         "nats per example",
         "lower",
         default=None,
     )
     dev_accuracy: float | None = _value(
-        "Accuracy of the prompt as optimized, on the examples that it was selected on.", "fraction", "higher", default=None
+        "Accuracy of the prompt as optimized, on the dev examples.", "fraction", "higher", default=None
     )
     dev_loss: float | None = _value(
-        "Task loss of the prompt as optimized, on the examples that it was selected on.",
+        "Task loss of the prompt as optimized, on the dev examples.",
         "nats per example",
         "lower",
         default=None,
     )
     test_accuracy: float = _value(
-        "Accuracy of the prompt as optimized (for a soft prompt, its vectors).", "fraction", "higher", heading="test acc."
+        "Accuracy of the prompt as optimized (for a soft prompt, of its vectors), on the test examples.",
+        "fraction",
+        "higher",
+        heading="test acc.",
     )
     test_correct: Annotated[str, Field(pattern="^[01]+$")] = _value(
-        "For each test example, whether the answer under the prompt as optimized is correct.", "0 or 1", "higher", default=""
+        "One digit per test example: 1 if the prompt as optimized is right, otherwise 0.", "0 or 1", "higher", default=""
     )
-    test_loss: float | None = _value("Task loss of the prompt as optimized.", "nats per example", "lower", default=None)
+    test_loss: float | None = _value(
+        "Task loss of the prompt as optimized, on the test examples.", "nats per example", "lower", default=None
+    )
     deployed_dev_accuracy: float = _value(
-        "Accuracy of the text on dev; the members of a front are chosen by it.", "fraction", "higher"
+        "Accuracy of the text on the dev examples. It decides which prompts are on a front.", "fraction", "higher"
     )
     deployed_test_accuracy: float = _value(
-        "Accuracy of the text, tokenized again in its place.", "fraction", "higher", heading="as text"
+        "Accuracy of the text, tokenized again in the template, on the test examples.", "fraction", "higher", heading="as text"
     )
     deployed_test_loss: float | None = _value(
-        "Task loss of the text, tokenized again in its place.", "nats per example", "lower", default=None
+        "Task loss of the text, tokenized again in the template, on the test examples.",
+        "nats per example",
+        "lower",
+        default=None,
     )
     log_perplexity: float | None = _value(
         "Mean surprisal of the tokens of the text under the task's model.",
@@ -189,20 +197,22 @@ class RunRecord(_Run):
         "`readers.NAME.nats_per_character` of the first reader.", "nats per character", "lower", default=None
     )
     readers: dict[str, ReaderRecord] = _value(
-        "The readings of the text, by the name of the reader, a model that the prompt was not optimized for.", default={}
+        "Values by name of the reader, a model that was not optimized against.", default={}
     )
-    inputs_cut: dict[str, int] = _value("The number of inputs that were cut to fit the context, by split.", default={})
+    inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
     scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
     faithfulness: dict[str, Any] = _value(
-        "Metrics of a soft prompt against its projection; those of a hard prompt are null, with the `reason`."
+        "Metrics that compare a soft prompt with its projection. For a hard prompt they are null, and `reason` tells why."
     )
-    metrics: dict[str, Any] = _value("The metrics that the request names, by name.", default={})
+    metrics: dict[str, Any] = _value("The values of the metrics that the request names, by name.", default={})
     dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
-    curve: list[CurveStep] = _value("The best prompt so far: a step for each better prompt.", default=[])
+    curve: list[CurveStep] = _value(
+        "Learning curve: an entry for each prompt that is better on dev than all before.", default=[]
+    )
     emitted: EmittedRecord = _value("The prompts that the optimizer returned.")
     lm_tokens_forward: int = _value(
-        "Logical LM tokens of the search in forward passes: prompt and example tokens of every pair.",
+        "Logical LM tokens of the search in forward passes: for each pair of a prompt and an example, the tokens of both.",
         "tokens",
         "lower",
         heading="tokens forward",

@@ -168,7 +168,7 @@ def test_all_intervals_of_one_value_per_task_agree() -> None:
         RunRecord.model_construct(**run, optimizer="empty", test_correct=[0] * 40),
         RunRecord.model_construct(**run, optimizer="pez", test_correct=values.tolist()),
     ]
-    frontier = differences([RunRecord.model_construct(**point) for point in points])[0]["empty"]
+    frontier = differences(points)[0]["empty"]
     found = Measure(mean="x", of={}).estimate([{"task": str(task), "x": float(x)} for task, x in enumerate(values)])
     grid = crossed_interval(torch.tensor(values, dtype=torch.double)[:, None])
     assert found is not None and frontier["n"] == found.n == grid.n == 40

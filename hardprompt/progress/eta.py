@@ -73,8 +73,9 @@ def _kind(job: Job) -> tuple[str, str, str]:
 
 
 def _expected(job: Job, known: dict[tuple[str, str, str], float]) -> float:
-    """The expected duration of a run in seconds: the mean over the kinds with the longest common beginning of (optimizer,
-    model, task).""" kind = _kind(job) for shared in range(len(kind), -1, -1):
+    """The expected duration of a run in seconds: the mean over the most similar kinds of runs."""
+    kind = _kind(job)
+    for shared in range(len(kind), -1, -1):
         if similar := [seconds for other, seconds in known.items() if other[:shared] == kind[:shared]]:
             return sum(similar) / len(similar)
     raise AssertionError("there is no known kind")

@@ -73,7 +73,7 @@ def _kind(job: Job) -> tuple[str, str, str]:
 
 
 def _expected(job: Job, known: dict[tuple[str, str, str], float]) -> float:
-    """The expected duration of a run in seconds: the mean over the kinds that share most of (optimizer, model, task)."""
+    """The expected duration of a run in seconds: the mean over the most similar kinds of runs."""
     kind = _kind(job)
     for shared in range(len(kind), -1, -1):
         if similar := [seconds for other, seconds in known.items() if other[:shared] == kind[:shared]]:

@@ -203,7 +203,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
     """The fields of a request that are not empty."""
     options = [f"{name}.{key}={value}" for name, own in request.options.items() for key, value in own.items()]
     label_words = [f"{label}={word}" for label, word in request.label_words.items()]
-    budget = "no limit" if request.lm_tokens is None else f"{request.lm_tokens:,} LM tokens a run, forward and backward"
+    budget = "no limit" if request.lm_tokens is None else f"{request.lm_tokens:,} LM tokens per run, forward and backward"
     fields = [
         ("task", request.task),
         ("model", request.lm),

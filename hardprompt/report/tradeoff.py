@@ -87,7 +87,7 @@ COSTS = (
     ),
     Axis(
         "characters",
-        "reader, per character",
+        "nats per character of the reader",
         "surprisal of the prompt under the held-out reader, nats per character",
         "nats/character (reader)",
         lambda p: p.reader_nats_per_character,

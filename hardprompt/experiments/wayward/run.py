@@ -65,10 +65,10 @@ def wayward(
         The prompts and their description, a dictionary with these keys: `task`, `lm`, `target`, `gamma`, `seed`; `projection`
         (text); `token_f1`; `test_accuracy`, `unconstrained_test_accuracy` and `deployed_test_accuracy` (of the projection's
         text), fractions; `relative_accuracy_drop`, (unconstrained - own) / unconstrained; `distance`, 1/L sum |p_i - E[t_i]|^2;
-        `margin`, the least difference over the positions between the distances of the second nearest and the nearest token, in
-        embedding units; `faithfulness`; `says`, the judgement of the text; `reading`, "faithful" if the text describes the task
-        and otherwise "misleading"; `flagged` (`hardprompt.metrics.is_flagged`); and `grid`, the last checkpoint for
-        each gamma.
+        `margin`, the smallest difference over the positions between the distances of the second nearest and the nearest token,
+        in embedding units; `faithfulness`; `says`, the judgement of the text; `reading`, "faithful" if the text describes the
+        task and otherwise "misleading"; `flagged` (`hardprompt.metrics.is_flagged`); and `grid`, the last checkpoint for each
+        gamma.
 
     Raises:
         RequestError: the target is empty or its tokens do not decode to it.
@@ -146,7 +146,7 @@ def candidates(task: Task) -> list[Task]:
 
 
 def margin(embeds: torch.Tensor, vocab: torch.Tensor, measure: str) -> float:
-    """The least difference over the positions between the nearest and the second nearest row, in the unit of the measure.
+    """The smallest difference over the positions between the nearest and the second nearest row, in the unit of the measure.
 
     Example:
         >>> margin(torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [1.0], [4.0]]), "euclidean")

@@ -128,7 +128,8 @@ def main() -> None:
         nats = [median(log_perplexity(each, each.encode(text)) for text in every) for each in (lm, reader)]
         print(f"| {sort} | {_cells(nats)} |")
     gains = [median(_gains(reader, each["held out"], each["held out, shuffled"])) for each in texts.values()]
-    print(f"\nBy task, paraphrases read {min(gains):.2f} to {max(gains):.2f} nats per token (median) better than shuffled.")
+    span = f"{min(gains):.2f} to {max(gains):.2f} nats per token"
+    print(f"\nBy task, paraphrases are {span} more probable under the reader than shuffled ones (median over pairs).")
 
 
 def _gains(reader: FrozenLM, whole: Sequence[str], mixed: Sequence[str]) -> list[float]:

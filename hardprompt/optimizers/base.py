@@ -64,7 +64,7 @@ class Candidate:
 
 
 class Problem:
-    """What an optimizer searches a prompt for: a task, a frozen LM, a weight and a budget.
+    """The problem that an optimizer solves: a task, a frozen LM, a weight of the prompt NLL and a budget.
 
     Args:
         task: the task. Inputs that are too long for the model are cut as the task defines (`hardprompt.scoring.truncation`).
@@ -238,7 +238,7 @@ class Problem:
 
 
 FinalPrompts = Sequence[Sequence[int]] | SoftPrompt
-"""What a search returns: token ids of hard prompts, the final iterate last, or one soft prompt."""
+"""The return value of a search: token ids of hard prompts, the final iterate last, or one soft prompt."""
 
 C = TypeVar("C", bound=Config)
 

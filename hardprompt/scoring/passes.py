@@ -43,7 +43,7 @@ class Pass:
 
     Attributes:
         rows: indices of the rows among those that were given.
-        hidden: last hidden states (B, T, d) of what was read of each row; only those that predict an answer are meaningful.
+        hidden: last hidden states (B, T, d) of each row after its prefix; only those that predict an answer are meaningful.
         predict_from: for each row, the position in `hidden` that predicts the first token of the answer.
     """
 

@@ -108,10 +108,10 @@ class Skill(_Data):
 
 
 class Texts(_Data):
-    """What the texts of a domain state, and the words that they are made of.
+    """The facts that the texts of a domain state, and the words that they consist of.
 
     Args:
-        facts: the facts that each text states, with their values ({"mood": ("bad", "good")}). Values are drawn uniformly.
+        facts: the facts of each text, with their possible values ({"mood": ("bad", "good")}). Values are drawn uniformly.
         balanced: facts whose combinations of values are equally frequent in each split.
         words: word lists of the grammar.
     """

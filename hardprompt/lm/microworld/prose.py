@@ -24,7 +24,7 @@ LISTS: dict[str, list[str]] = _FILE["lists"] | {
     "fact": [f"{i.answers['article']} {i.text} is a kind of {i.answers['category']}." for i in _NOUNS]
     + [f"you find the {i.text} {'at' if i.answers['place'] == 'home' else 'in the'} {i.answers['place']}." for i in _NOUNS],
 }
-"""What can fill each slot of a pattern."""
+"""The entries that can fill each slot of a pattern."""
 
 
 class _Slots(dict[str, str]):

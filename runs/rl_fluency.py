@@ -35,7 +35,7 @@ def main() -> None:
     means = runs.groupby(["study", "weight"])[columns].mean()
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    headings = ("search", "weight", "test accuracy", "at its end", "nats per token", "the same, reader", "repetition")
+    headings = ("search", "weight", "test accuracy", "last samples", "nats per token", "reader, nats per token", "repetition")
     print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}")
     for study, (name, color, marker) in SEARCHES.items():
         own = means.loc[study]

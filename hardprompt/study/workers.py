@@ -5,6 +5,7 @@ crash in native code, or because the system is out of memory), its run is record
 If the parent process dies, for any reason, its processes end by themselves.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -122,7 +123,9 @@ class Workers:
                         answer = worker.death
                         self._workers.remove(worker)
                         worker.end()
-                    if isinstance(answer, Progress) and isinstance(order, Job):
+                    if isinstance(answer, logging.LogRecord):
+                        logging.getLogger(answer.name).handle(answer)
+                    elif isinstance(answer, Progress) and isinstance(order, Job):
                         listener.advanced(order, answer)
                     else:
                         worker.order = None
@@ -180,6 +183,7 @@ def _serve(connection: Connection, threads: int, gpu: str | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    logging.getLogger("hardprompt").addHandler(_RecordSender(connection))
     executor = JobExecutor()
     with suppress(EOFError, ConnectionError):
         while True:
@@ -188,6 +192,18 @@ def _serve(connection: Connection, threads: int, gpu: str | None) -> None:
                 connection.send(executor.execute(order, throttled(connection.send, PROGRESS_SECONDS)))
             else:
                 connection.send(executor.open(order))
+
+
+class _RecordSender(logging.Handler):
+    """Sends log records to the parent process, which handles them as its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None  # what any process can read
+        self._connection.send(record)
 
 
 def throttled(report: Callable[[Progress], None], seconds: float) -> Callable[[Progress], None]:

@@ -30,7 +30,7 @@ from hardprompt.lm.frozen import UNLIMITED, context_length
 from hardprompt.lm.memory import Memory
 from hardprompt.scoring import Scorer
 from tests.helpers import Ask
-from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
+from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task, write_recipe
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,18 @@ def test_the_command_line_prints_each_warning_once(tmp_path: Path, ask: Ask) -> 
     assert status == 0 and json.loads(out)
     assert err == "hardprompt: state (MambaForCausalLM) cannot share a common prefix of texts, which makes scoring slower\n"
     assert [type(handler) for handler in logging.getLogger("hardprompt").handlers] == [logging.NullHandler]
+
+
+@pytest.mark.usefixtures("no_plot")
+def test_warnings_of_other_processes_are_printed_once(tmp_path: Path, ask: Ask) -> None:
+    """Both processes load the model and warn; the parent process prints the warning."""
+    torch.manual_seed(0)
+    folder = tmp_path / "state"
+    MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=2, **_gpt2_ids())).save_pretrained(folder)
+    tiny_lm("gpt2").tokenizer.save_pretrained(folder)
+    recipe = write_recipe(tmp_path, models=[str(folder)], optimizers=["empty", "manual"], options={}, weights=[0])
+    status, _, err = ask(["run", str(recipe), "--jobs", "2", "--out", str(tmp_path / "out")])
+    assert status == 0 and err.count("cannot share a common prefix of texts") == 1
 
 
 def test_a_model_without_the_last_layer_shortcut_gives_a_warning(

@@ -76,7 +76,7 @@ leaves = made("leaves", lambda problem: sys.exit(0))
 crash = made("crash", lambda problem: os.kill(os.getpid(), 11))
 killed = made("killed", lambda problem: os.kill(os.getpid(), 9))
 hungry = made("hungry", lambda problem: bytearray(1 << 62))
-nan = made("nan", lambda problem: problem._remember(None, type("P", (), {"total": [float("nan")]}), 0))
+nan = made("nan", lambda problem: problem._add_candidate(None, type("P", (), {"total": [float("nan")]}), 0))
 stubborn = made("stubborn", deaf)
 """
 

@@ -3,12 +3,15 @@
 import importlib.util
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from hardprompt.errors import RequestError
+from hardprompt.errors import RequestError, UnknownName
+
+T = TypeVar("T")
 
 
 def installed_plugins(group: str, attribute: str) -> list[tuple[str, Any]]:
@@ -29,8 +32,56 @@ def installed_plugins(group: str, attribute: str) -> list[tuple[str, Any]]:
             found.append((entry.value, getattr(entry.load(), attribute)))
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            warnings.warn(f"plug-in {entry.name} ({entry.value}) of {group} cannot be loaded: {reason}", stacklevel=3)
+            warnings.warn(f"plug-in {entry.name} ({entry.value}) of {group} cannot be loaded: {reason}", stacklevel=4)
     return found
+
+
+def plugins_by_name(group: str, attribute: str, kind: str) -> dict[str, Any]:
+    """All installed plug-ins of a group by name, in the order of their entry points.
+
+    Args:
+        group: the group of entry points, such as "hardprompt.tasks".
+        attribute: the name of a dictionary by name, or of a list of objects with a `name`, in their modules.
+        kind: what messages call such a plug-in, such as "task".
+
+    Raises:
+        RequestError: two plug-ins offer the same name.
+    """
+    found: dict[str, Any] = {}
+    for source, offered in installed_plugins(group, attribute):
+        named = offered if isinstance(offered, Mapping) else {each.name: each for each in offered}
+        if repeated := found.keys() & named.keys():
+            raise RequestError(f"two plug-ins offer {_article(kind)} {kind} {min(repeated)!r}; the second is {source}")
+        found |= named
+    return found
+
+
+def load_plugin(name: str, known: Callable[[], Mapping[str, T]], of: type[T], kind: str) -> T:
+    """A plug-in by name, or from a Python file as `path.py:attribute`; the file is run.
+
+    Args:
+        name: the name, or the reference to the file.
+        known: returns the installed plug-ins by name.
+        of: the type of such plug-ins.
+        kind: what messages call such a plug-in; also the name of its decorator in `hardprompt`.
+
+    Raises:
+        UnknownName: there is no plug-in of this name.
+        RequestError: the file or the attribute does not exist, or is not such a plug-in.
+    """
+    if is_file_reference(name):
+        found = load_attribute(name)
+        if not isinstance(found, of):
+            raise RequestError(f"{name} is not {_article(kind)} {kind}; decorate the function with @hardprompt.{kind}(...)")
+        return found
+    plugins = known()
+    if name not in plugins:
+        raise UnknownName(kind, name, plugins, " (or path.py:name)")
+    return plugins[name]
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 def is_file_reference(name: str) -> bool:

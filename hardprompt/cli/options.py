@@ -50,6 +50,40 @@ RunWeight = Annotated[
 RunSeed = Annotated[int | None, typer.Option("--seed", help="Select the run by its random seed.", rich_help_panel=PROMPT)]
 
 
+_PROMPT_OPTIONS = {
+    "text": Text,
+    "ids": Ids,
+    "run": RunFolder,
+    "soft": SoftFile,
+    "number": Number,
+    "optimizer": RunOptimizer,
+    "weight": RunWeight,
+    "seed": RunSeed,
+}
+
+
+def prompt_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that name a prompt; it takes the named prompt, a `PromptRef`, as its second argument."""
+
+    @wraps(verb)
+    def command(fields: dict[str, Any], **values: Any) -> None:
+        from hardprompt.records.prompt_ref import PromptRef
+
+        given = {name: values.pop(name) for name in _PROMPT_OPTIONS}
+        if given["ids"] == "":
+            raise RequestError("--ids names no token; the empty prompt is --text ''")
+        verb(fields, PromptRef(**given | {"ids": reading.integers("--ids", given["ids"])}), **values)
+
+    fields, _, *own = inspect.signature(verb).parameters.values()
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in _PROMPT_OPTIONS.items()
+    ]
+    own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    command.__signature__ = inspect.Signature([fields, *options, *own])  # type: ignore[attr-defined]
+    return command
+
+
 # Fields of a study request
 
 

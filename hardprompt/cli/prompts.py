@@ -5,22 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hardprompt.cli import reading
-from hardprompt.cli.options import (
-    Ids,
-    Json,
-    Number,
-    RunFolder,
-    RunOptimizer,
-    RunSeed,
-    RunWeight,
-    SoftFile,
-    Text,
-    request_options,
-)
+from hardprompt.cli.options import Json, Number, RunOptimizer, RunSeed, RunWeight, prompt_options, request_options
 from hardprompt.cli.output import console, print_json, print_line
 from hardprompt.cli.verbs import PROMPT, verb
-from hardprompt.errors import RequestError
 
 
 @verb(
@@ -30,46 +17,24 @@ from hardprompt.errors import RequestError
     "hardprompt evaluate --run my-study --number 4 --task plural",
 )
 @request_options(
-    *(
-        "task",
-        "split",
-        "data",
-        "shots",
-        "template",
-        "label_words",
-        "match",
-        "lm",
-        "readers",
-        "device",
-        "dtype",
-        "memory",
-        "metrics",
-    ),
+    *("task", "split", "data", "shots", "template", "label_words", "match"),
+    *("lm", "readers", "device", "dtype", "memory", "metrics"),
     of_run=True,
 )
+@prompt_options
 def evaluate(
     fields: dict[str, Any],
-    text: Text = None,
-    ids: Ids = None,
-    run: RunFolder = None,
-    soft: SoftFile = None,
-    number: Number = None,
-    optimizer: RunOptimizer = None,
-    weight: RunWeight = None,
-    seed: RunSeed = None,
+    named: Any,
     as_json: Json = False,
 ) -> None:
     """Measure a prompt on a task and a model with every metric.
 
     Give the prompt by one of --text, --ids, --run and --soft.
     """
-    from hardprompt.records.prompt_ref import PromptRef
     from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measure
     from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks
 
-    selectors: dict[str, Any] = {"number": number, "optimizer": optimizer, "weight": weight, "seed": seed}
-    named = PromptRef(text=text, ids=_token_ids(ids), run=run, soft=soft, **selectors)
     request = named.request(fields)
     [task] = load_tasks(request).values()
     named.check_data(task, fields)
@@ -81,7 +46,7 @@ def evaluate(
         readers=load_readers(request),
         vocabulary=request.vocabulary,
         projection=named.projection,
-        prompt_length=request.prompt_length if run else None,
+        prompt_length=request.prompt_length if named.run else None,
         metrics=load_metrics(request),
     )
     if as_json:
@@ -105,16 +70,10 @@ def evaluate(
         "data": "For a task on real data: its file or folder.",
     },
 )
+@prompt_options
 def inspect_prompt(
     fields: dict[str, Any],
-    text: Text = None,
-    ids: Ids = None,
-    run: RunFolder = None,
-    soft: SoftFile = None,
-    number: Number = None,
-    optimizer: RunOptimizer = None,
-    weight: RunWeight = None,
-    seed: RunSeed = None,
+    named: Any,
     as_json: Json = False,
 ) -> None:
     """Show a prompt token by token: surprisal, norm, nearest tokens.
@@ -126,13 +85,10 @@ def inspect_prompt(
     from hardprompt.metrics import inspect
     from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
     from hardprompt.prompt import SoftPrompt
-    from hardprompt.records.prompt_ref import PromptRef
     from hardprompt.report.prompt_tables import inspection_table, readings_table
     from hardprompt.scoring import Scorer
     from hardprompt.study.loading import load_model, load_readers, load_tasks
 
-    selectors: dict[str, Any] = {"number": number, "optimizer": optimizer, "weight": weight, "seed": seed}
-    named = PromptRef(text=text, ids=_token_ids(ids), run=run, soft=soft, **selectors)
     request = named.request(fields)
     model = load_model(request)
     scorer, place = None, {}
@@ -182,9 +138,3 @@ def export(
         print_json({"folder": str(folder), "files": files})
     else:
         print_line(f"{', '.join(files)} are in {folder}")
-
-
-def _token_ids(text: str | None) -> tuple[int, ...] | None:
-    if text == "":
-        raise RequestError("--ids names no token; the empty prompt is --text ''")
-    return None if text is None else reading.integers("--ids", text)

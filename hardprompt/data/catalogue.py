@@ -12,8 +12,8 @@ from typing import Any
 from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
 from hardprompt.data.task_file import is_task_path, read_task_file
-from hardprompt.errors import HardpromptError, RequestError, TaskError, UnknownName
-from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute, load_only
+from hardprompt.errors import HardpromptError, TaskError, UnknownName
+from hardprompt.plugins import is_file_reference, load_attribute, load_only, plugins_by_name
 
 TaskLoader = DataTask | Callable[[str], Task]
 
@@ -24,13 +24,7 @@ def all_tasks() -> dict[str, TaskLoader]:
     Raises:
         RequestError: two plug-ins offer a task of the same name.
     """
-    found: dict[str, TaskLoader] = {}
-    for source, family in installed_plugins("hardprompt.tasks", "TASKS"):
-        for name, loader in family.items():
-            if name in found:
-                raise RequestError(f"two plug-ins offer a task {name!r}; the second is {source}")
-            found[name] = loader
-    return found
+    return plugins_by_name("hardprompt.tasks", "TASKS", "task")
 
 
 def load_task(name: str, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:

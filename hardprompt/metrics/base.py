@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from hardprompt.data.task import Task
-from hardprompt.errors import RequestError, RunError, UnknownName
+from hardprompt.errors import RequestError, RunError
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.metrics.scored_prompt import ScoredPrompt
-from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute
+from hardprompt.plugins import load_plugin, plugins_by_name
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
 Better = Literal["higher", "lower", "none"]
@@ -108,13 +108,7 @@ def all_metrics() -> dict[str, Metric]:
     Raises:
         RequestError: two plug-ins offer the same name.
     """
-    found: dict[str, Metric] = {}
-    for source, offered in installed_plugins("hardprompt.metrics", "METRICS"):
-        for each in offered:
-            if each.name in found:
-                raise RequestError(f"two plug-ins offer a metric {each.name!r}; the second is {source}")
-            found[each.name] = each
-    return found
+    return plugins_by_name("hardprompt.metrics", "METRICS", "metric")
 
 
 def load_metric(name: str) -> Metric:
@@ -124,12 +118,4 @@ def load_metric(name: str) -> Metric:
         UnknownName: there is no such metric; the message has the closest name.
         RequestError: the file or the attribute is missing, or is not a metric.
     """
-    if is_file_reference(name):
-        found: Any = load_attribute(name)
-        if not isinstance(found, Metric):
-            raise RequestError(f"{name} is not a metric; decorate the function with @hardprompt.metric(...)")
-        return found
-    known = all_metrics()
-    if name not in known:
-        raise UnknownName("metric", name, known, " (or path.py:name)")
-    return known[name]
+    return load_plugin(name, all_metrics, Metric, "metric")

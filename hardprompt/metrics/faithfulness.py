@@ -162,13 +162,13 @@ def mean_output_gap(scored: ScoredPrompt) -> float:
 @_faithfulness("loss_gap", "nats per example", "lower", _weakened)
 def loss_gap(scored: ScoredPrompt) -> float:
     """Absolute difference of the test losses of the soft prompt and its projection (Patel et al.)."""
-    return float((scored.scores("test").loss.mean() - scored.reading_scores.loss.mean()).abs())
+    return float((scored.scores("test").mean_loss - scored.reading_scores.mean_loss).abs())
 
 
 @_faithfulness("accuracy_gap", "fraction", "none", _unchanged)
 def accuracy_gap(scored: ScoredPrompt) -> float:
     """Test accuracy of the soft prompt minus that of its projection."""
-    return float(scored.scores("test").correct.float().mean() - scored.reading_scores.correct.float().mean())
+    return float(scored.scores("test").accuracy - scored.reading_scores.accuracy)
 
 
 @_faithfulness("kl", "nats", "lower", _weakened)

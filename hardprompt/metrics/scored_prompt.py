@@ -52,7 +52,7 @@ class ScoredPrompt:
         >>> from hardprompt import HardPrompt, Scorer, load_lm, load_task
         >>> lm, task = load_lm("microworld"), load_task("plural")
         >>> scored = ScoredPrompt(HardPrompt.from_text(lm, "write the plural"), Scorer(lm, task, task.test))
-        >>> bool(scored.scores("test").correct.float().mean() > 0.9)
+        >>> bool(scored.scores("test").accuracy > 0.9)
         True
     """
 

@@ -22,7 +22,7 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.objective import Objective
-from hardprompt.plugins import installed_plugins, is_file_reference, load_attribute
+from hardprompt.plugins import load_plugin, plugins_by_name
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores, TokenCount
 from hardprompt.scoring.truncation import fit_to_context
@@ -416,13 +416,7 @@ def all_optimizers() -> dict[str, Optimizer[Any]]:
     Raises:
         RequestError: two plug-ins offer the same name.
     """
-    found: dict[str, Optimizer[Any]] = {}
-    for source, offered in installed_plugins("hardprompt.optimizers", "OPTIMIZERS"):
-        for each in offered:
-            if each.name in found:
-                raise RequestError(f"two plug-ins offer an optimizer {each.name!r}; the second is {source}")
-            found[each.name] = each
-    return found
+    return plugins_by_name("hardprompt.optimizers", "OPTIMIZERS", "optimizer")
 
 
 def load_optimizer(name: str) -> Optimizer[Any]:
@@ -436,15 +430,7 @@ def load_optimizer(name: str) -> Optimizer[Any]:
         >>> load_optimizer("pez").configure({"steps": "30"}).steps
         30
     """
-    if is_file_reference(name):
-        found = load_attribute(name)
-        if not isinstance(found, Optimizer):
-            raise RequestError(f"{name} is not an optimizer; decorate the function with @hardprompt.optimizer(...)")
-        return found
-    known = all_optimizers()
-    if name not in known:
-        raise UnknownName("optimizer", name, known, " (or path.py:name)")
-    return known[name]
+    return load_plugin(name, all_optimizers, Optimizer, "optimizer")
 
 
 def _as_lists(prompts: Sequence[Sequence[int]] | Tensor) -> list[list[int]]:

@@ -33,7 +33,6 @@ class StudyInfo:
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the model and its readers.
-        warnings: reasons to doubt results on the data, a line for each.
     """
 
     request: StudyRequest
@@ -44,7 +43,6 @@ class StudyInfo:
     vocabulary_size: int
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,6 @@ class LoadedStudy:
             vocabulary_size=self.lm.vocab_embeds.shape[0],
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
-            warnings=tuple(line for task in self.tasks.values() for line in task.warnings),
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:

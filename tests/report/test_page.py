@@ -396,6 +396,7 @@ ASKED: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
     "real data": {"task": "sst2", "data": Path("my data") / "sst-2", "shots": 4, "label_words": {"0": "bad", "1": "good"}},
+    "unusable rows": {"task": "sst2", "data": "sst-2", "skip_unusable": True},
     "no budget": {"lm_tokens": None},
     "comma": {"optimizers": ("a,b.py:mine",)},
     "space at an end": {"label_words": {"0": " bad", "1": "good"}},

@@ -52,7 +52,7 @@ def _causal_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
         batch = pad_sequence(some, batch_first=True)
-        padded = next_token_nll(lm, lm.hidden(lm.embed(batch)), batch)
+        padded = next_token_nll(lm, lm.hidden(lm.embed(batch), lengths=[len(row) for row in some]), batch)
         nll += [row[: len(ids) - 1] for row, ids in zip(padded, some, strict=True)]
     return nll
 
@@ -97,11 +97,12 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     The value is that of `log_perplexity`; the two options differ in the gradient. One-sided, as published for PEZ (Wen et al.
     2023), the targets are token ids: the gradient shows how token i helps to predict token i + 1 (under a masked model, all
     other tokens), but not how likely token i is itself. Two-sided, the logit of a target is also a function of its own
-    embedding. With logits E f + b, where f are the `features` of the hidden state,
+    embedding. With logits E f + b, where f are the features of a state,
 
         d(-log p(v | context)) / d(embedding of v) = -f.
 
-    For an untied output layer W, the gradient uses the best linear image E A of the input embeddings (`FrozenLM.output_map`).
+    A model that scales or caps its logits (`OutputLayer`) has the derivative of this function as a factor. For an untied output
+    layer W, the gradient uses the best linear image E A of the input embeddings (`FrozenLM.output_map`).
 
     Args:
         lm: the model.
@@ -130,7 +131,8 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     output = embeds[first:].float()
     if lm.output_map is not None:
         output = output @ lm.output_map
-    target_logit = (output * lm.features(hidden).detach().float()).sum(-1).mean()
+    products = (output * hidden.detach().float()).sum(-1)
+    target_logit = lm.output_layer.transformed(products).mean()
     return nll - (target_logit - target_logit.detach())
 
 

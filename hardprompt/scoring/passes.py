@@ -88,11 +88,11 @@ class ForwardPasses:
     def split(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of rows in parts whose gradient graphs each fit into memory."""
         parts: list[list[int]] = []
-        prefixes = [row.prefix_length if self._lm.shares_prefixes else 0 for row in rows]
+        prefixes = [row.prefix_length if self._shares(row) else 0 for row in rows]
         for i in sorted(range(len(rows)), key=lambda i: rows[i].length):
-            count = len(parts[-1]) + 1 if parts else 0
-            rest = rows[i].length - prefixes[i]
-            if count and self._fits(count, rest, prefixes[i], rows[i].predictions, gradient=True):
+            part = [*parts[-1], i] if parts else [i]
+            rest, prefix = max(rows[j].length - prefixes[j] for j in part), max(prefixes[j] for j in part)
+            if parts and self._fits(len(part), rest, prefix, rows[i].predictions, gradient=True):
                 parts[-1].append(i)
             else:
                 parts.append([i])
@@ -113,14 +113,16 @@ class ForwardPasses:
     def _blocks(self, rows: Sequence[Row], soft: Tensor | None) -> Iterator[tuple[list[int], _Prefixes | None]]:
         """Indices of rows with the prefixes that they continue; None where prefixes are not shared or sharing does not pay."""
         owner = self._builder.prefix_owner
-        sharing = [i for i, row in enumerate(rows) if row.prefix_length and self._lm.shares_prefixes]
+        sharing = [i for i, row in enumerate(rows) if row.prefix_length and self._shares(row)]
         longest = {owner(rows[i]): rows[i] for i in sorted(sharing, key=lambda i: rows[i].prefix_length)}
         prefixes: Iterable[_Prefixes] = ()
         if sharing and self._keeps_prefixes:
             prefixes = self._lm.memory.cached(
                 self._builder.prefixes,
                 self._prefix_bytes,
-                lambda: list(self._read_prefixes(self._builder.prefix_rows(), None, by_length=False)),
+                lambda: list(
+                    self._read_prefixes(list(filter(self._shares, self._builder.prefix_rows())), None, by_length=False)
+                ),
             )
         elif sum(rows[i].prefix_length for i in sharing) - sum(row.prefix_length for row in longest.values()) > PASS_TOKENS:
             prefixes = self._read_prefixes(list(longest.values()), soft)
@@ -133,6 +135,10 @@ class ForwardPasses:
             block = [i for i in sharing if owner(rows[i]) in some.index]
             if block:
                 yield block, some
+
+    def _shares(self, row: Row) -> bool:
+        """Whether the numbers of a row are exact behind a shared prefix."""
+        return self._lm.shares_prefixes and row.length <= self._lm.rules.shared
 
     @property
     def _keeps_prefixes(self) -> bool:
@@ -164,6 +170,8 @@ class ForwardPasses:
 
     def _fits(self, count: int, width: int, prefix: int, predictions: int, gradient: bool = False) -> bool:
         """Whether `count` rows with `width` tokens behind a prefix of `prefix` tokens go through the model together."""
+        if prefix and width + prefix > self._lm.rules.shared:
+            return False
         size = self._lm.footprint.of_pass(count * width, count * prefix, count * predictions, gradient)
         available = self._lm.memory.pass_bytes * (1 if gradient or self._keeps_prefixes else 1 - PREFIX_SHARE)
         return size <= available and (gradient or count * (width + prefix) <= TOKENS_PER_PASS)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardprompt.errors import LMError
+from hardprompt.errors import HardpromptError, LMError
 from hardprompt.lm.last_layer import LastLayer
 from hardprompt.lm.output_layer import same
 
@@ -33,12 +33,25 @@ def check(lm: Any) -> None:
             other numbers than the tokens; or a causal model reads later tokens.
     """
     ids = _ordinary_ids(lm)
+    try:
+        _check(lm, ids)
+    except HardpromptError:
+        raise
+    except Exception as error:  # a forward pass may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise LMError(
+            f"{lm.name} ({type(lm.model).__name__}) cannot read the embeddings of a text without anything else ({reason}); "
+            "use another model"
+        ) from error
+
+
+def _check(lm: Any, ids: Tensor) -> None:
     long, logits = lm.output_layer.plain(lambda: lm.plain(ids[:1]))
     if not logits.isfinite().all():
         raise LMError(f"the logits of {lm.name} are not finite: its weights are damaged")
     lm.output_layer.fit(long, logits)
     _check_embeddings(lm, ids, long)
-    if not lm.masked and lm.rules.batches:
+    if lm.kind == "causal" and lm.rules.batches:
         _check_prefixes(lm, ids[:, : lm.rules.shared])
 
 
@@ -71,7 +84,7 @@ def _check_embeddings(lm: Any, ids: Tensor, long: Tensor) -> None:
             )
         if agrees(ids, lengths, [long, short]):
             return
-    if not lm.masked and not same(_plain(lm, ids[:1, : lengths[1]]), long[:, : lengths[1]]):
+    if lm.kind == "causal" and not same(_plain(lm, ids[:1, : lengths[1]]), long[:, : lengths[1]]):
         raise LMError(
             f"{lm.name} ({type(lm.model).__name__}) is loaded as a causal model, but its logits depend on later tokens; "
             "use a causal model or a masked one"

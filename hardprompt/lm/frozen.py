@@ -1,17 +1,17 @@
 """A frozen language model: weights that never change, its tokenizer, and the two parts of its forward pass.
 
 The features (`hidden`), which are the vectors before the output layer, and their logits (`output_logits`) are separate, because
-logits are needed at few positions and for few vocabulary entries only. Sequences are right-padded, so that a causal model needs neither an
-attention mask nor position ids. A prefix that several sequences share is read once (`prefill`), and each sequence continues it.
-When a model is loaded, all of this is compared with its plain forward pass (`hardprompt.lm.checks`). Masked models, which read
-in both directions, are in `hardprompt.lm.masked`.
+logits are needed at few positions and for few vocabulary entries only. Sequences are right-padded, so that a causal model needs
+neither an attention mask nor position ids. A prefix that several sequences share is read once (`prefill`), and each sequence
+continues it. When a model is loaded, all of this is compared with its plain forward pass (`hardprompt.lm.checks`). The other
+kinds of models are in `hardprompt.lm.masked` and `hardprompt.lm.encoder_decoder`.
 """
 
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
     from hardprompt.lm.prefix_cache import PrefixCache
+
+Kind = Literal["causal", "masked", "encoder-decoder"]
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class FrozenLM:
         memory: the memory budget for scoring (`hardprompt.lm.memory`).
         footprint: the memory that a forward pass uses.
         cache_bytes_per_token: size of the keys and values of one token.
-        masked: whether it is a masked model.
+        kind: "causal", "masked" or "encoder-decoder".
         mask_id: the mask token of a masked model; None for a causal one.
 
     Raises:
@@ -72,7 +74,7 @@ class FrozenLM:
         'give the plural'
     """
 
-    masked: ClassVar[bool] = False
+    kind: ClassVar[Kind] = "causal"
     mask_id: int | None = None
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -81,8 +83,8 @@ class FrozenLM:
         self.name = name
         self.device: torch.device = model.get_input_embeddings().weight.device
         config = model.config.get_text_config(decoder=True)
-        self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
-        self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
+        self.eos_id: int | None = special_id(tokenizer, tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
+        self.bos_id: int | None = special_id(tokenizer, tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
         self.max_length: int = context_length(model.config)
         self.output_layer = OutputLayer(model, name)
         self.rules = LengthRules(model)
@@ -96,9 +98,14 @@ class FrozenLM:
             raise LMError(f"{name} cannot read text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self.prefix_ids, self.suffix_ids = self._around()
         check(self)
-        if not self.masked and self.last_layer is None:
+        if self.kind == "causal" and self.last_layer is None:
             lost = "compute its last layer only where it is read" if self.shares_prefixes else "share a common prefix of texts"
             _logger.warning("%s (%s) cannot %s, which makes scoring slower", name, type(model).__name__, lost)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is a masked model."""
+        return self.kind == "masked"
 
     @cached_property
     def token_ids(self) -> list[int]:
@@ -205,6 +212,7 @@ class FrozenLM:
         prefix: "PrefixCache | None" = None,
         lengths: Sequence[int] | None = None,
         positions: Tensor | None = None,
+        answers: Sequence[Sequence[int]] | None = None,
     ) -> Tensor:
         """The features of a batch: the vectors that the output embeddings are applied to.
 
@@ -215,24 +223,27 @@ class FrozenLM:
             prefix: the B prefixes that the rows continue.
             lengths: tokens of each row, if rows are padded.
             positions: positions whose features are needed, (B, R), with -1 for none; by default all.
+            answers: for an encoder-decoder model, the tokens that the decoder reads behind its start tokens.
 
         Returns:
-            Features (B, T, d). Those at other than the needed positions are undefined.
+            Features (B, T, d); those at other than the needed positions are undefined. Those of an encoder-decoder model are at
+            the tokens that its decoder reads.
         """
-        if prefix is not None or len(embeds) == 1:
-            return self._features(embeds, prefix, lengths, positions)
         keys = self.rules.groups([embeds.shape[1]] * len(embeds) if lengths is None else lengths)
-        if len(set(keys)) == 1:
-            return self._features(embeds, prefix, lengths, positions)
-        rows, parts = [], []
+        if prefix is not None or len(set(keys)) == 1:
+            return self._features(embeds, prefix, lengths, positions, answers)
+        rows: list[int] = []
+        parts: list[Tensor] = []
         for key in dict.fromkeys(keys):
             some = [row for row, other in enumerate(keys) if other == key]
             rows += some
             of_some = None if lengths is None else [lengths[row] for row in some]
             width = embeds.shape[1] if of_some is None else max(of_some)
-            part = self._features(embeds[some, :width], None, of_some, None)
-            parts.append(nn.functional.pad(part, (0, 0, 0, embeds.shape[1] - width)))
-        return torch.cat(parts)[torch.tensor(rows, device=embeds.device).argsort()]
+            read = None if answers is None else [answers[row] for row in some]
+            parts.append(self._features(embeds[some, :width], None, of_some, None, read))
+        longest = max(part.shape[1] for part in parts)
+        padded = torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
+        return padded[torch.tensor(rows, device=embeds.device).argsort()]
 
     def prefill(self, embeds: Tensor) -> "PrefixCache":
         """Read right-padded input embeddings (B, T, d) as prefixes that `hidden` can continue.
@@ -257,7 +268,12 @@ class FrozenLM:
         return self.output_layer.logits(features, columns)
 
     def _features(
-        self, embeds: Tensor, prefix: "PrefixCache | None", lengths: Sequence[int] | None, positions: Tensor | None
+        self,
+        embeds: Tensor,
+        prefix: "PrefixCache | None",
+        lengths: Sequence[int] | None,
+        positions: Tensor | None,
+        answers: Sequence[Sequence[int]] | None,
     ) -> Tensor:
         """The features of a batch that goes through the model at once."""
         arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1])
@@ -271,14 +287,24 @@ class FrozenLM:
 
     def _around(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after every text."""
-        own, bare = self.tokenizer(_ANCHOR)["input_ids"], self.encode(_ANCHOR)
-        start = next((n for n in range(len(own) - len(bare) + 1) if own[n : n + len(bare)] == bare), 0)
-        if own[:start]:
-            return own[:start], []
+        if own := self._own_special_ids()[0]:
+            return own, []
         template = str(self.tokenizer.chat_template or "")
         separators = (self.bos_id, self.tokenizer.get_vocab().get(DOCUMENT_SEPARATOR))
         known = [i for i in separators if i is not None and self.tokenizer.convert_ids_to_tokens(i) not in template]
         return known[:1], []
+
+    def _own_special_ids(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and after a text."""
+        whole, bare = self.tokenizer(_ANCHOR)["input_ids"], self.encode(_ANCHOR)
+        start = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), 0)
+        return whole[:start], whole[start + len(bare) :]
+
+    @staticmethod
+    def _is_token(embeds: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The attention mask (B, T) of right-padded rows."""
+        ends = torch.tensor(lengths, device=embeds.device)
+        return (torch.arange(embeds.shape[1], device=embeds.device) < ends[:, None]).long()
 
     @cached_property
     def _lacks_embeddings(self) -> bool:
@@ -294,7 +320,7 @@ class FrozenLM:
             )
 
 
-def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
+def special_id(tokenizer: Any, *candidates: Any) -> int | None:
     """The first candidate that is a special token of the tokenizer; a default value of the configuration may not be one.
 
     If a configuration lists several end-of-sequence tokens, the first one counts.

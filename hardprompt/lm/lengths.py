@@ -39,25 +39,29 @@ _WINDOW_FIELDS = (
 )
 
 
-def context_length(config: Any) -> int:
+def context_length(config: Any, encoder: bool = False) -> int:
     """The maximal number of tokens that a model of this configuration can read.
 
     Args:
         config: a Hugging Face configuration. For a multimodal model, the configuration of its text part is used.
+        encoder: whether the encoder of an encoder-decoder model is meant and not its decoder.
 
     Returns:
         The first positive length in the configuration, under any of the names that model families use, times the factor of
-        dynamic rotary scaling if there is one; `UNLIMITED` if it has none, or if the length is -1, as in XLNet.
+        dynamic rotary scaling if there is one; `UNLIMITED` if it has none, or if it is -1, as in XLNet. With block-sparse
+        attention (BigBird), it is at most the length up to which attention is full, because it is random beyond.
 
     Example:
         >>> from transformers import MptConfig, XLNetConfig
         >>> context_length(MptConfig(max_seq_len=512)), context_length(XLNetConfig()) == UNLIMITED
         (512, True)
     """
-    text_config = config.get_text_config(decoder=True)
+    text_config = config.get_text_config(encoder=True) if encoder else config.get_text_config(decoder=True)
     lengths = (getattr(text_config, name, None) for name in _LENGTH_FIELDS)
     length = next((length for length in lengths if isinstance(length, int) and length > 0), UNLIMITED)
     factors = [rope.get("factor") or 1.0 for rope in _rope_parameters(text_config) if _rope_type(rope) == "dynamic"]
+    if getattr(config, "attention_type", None) == "block_sparse":
+        return min(length, (5 + 2 * config.num_random_blocks) * config.block_size)
     return int(length * max(factors, default=1.0))
 
 

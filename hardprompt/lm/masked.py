@@ -38,13 +38,13 @@ class MaskedLM(FrozenLM):
         (True, 512)
     """
 
-    masked = True
+    kind = "masked"
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         if tokenizer.mask_token_id is None:
             raise LMError(f"{name} is a masked model ({type(model).__name__}), but its tokenizer has no mask token")
         self.mask_id: int = tokenizer.mask_token_id
-        self._attends = "attention_mask" in inspect.signature(model.forward).parameters
+        self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
         super().__init__(model, tokenizer, name)
         positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
         if (padding := getattr(positions, "padding_idx", None)) is not None:  # RoBERTa numbers positions after padding
@@ -65,17 +65,24 @@ class MaskedLM(FrozenLM):
         raise LMError(f"{self.name} is a masked model: it reads in both directions and cannot read a prefix in advance")
 
     def _features(
-        self, embeds: Tensor, prefix: "PrefixCache | None", lengths: Sequence[int] | None, positions: Tensor | None
+        self,
+        embeds: Tensor,
+        prefix: "PrefixCache | None",
+        lengths: Sequence[int] | None,
+        positions: Tensor | None,
+        answers: Sequence[Sequence[int]] | None,
     ) -> Tensor:
         arguments = {}
-        if lengths is not None and self._attends:
-            columns, ends = torch.arange(embeds.shape[1], device=embeds.device), torch.tensor(lengths, device=embeds.device)
-            arguments["attention_mask"] = (columns < ends[:, None]).long()
+        if lengths is not None and self._takes_mask:
+            arguments["attention_mask"] = self._is_token(embeds, lengths)
         return self.output_layer.features(lambda: self.model(inputs_embeds=embeds, **arguments))
 
     def _around(self) -> tuple[list[int], list[int]]:
-        before = [i for i in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id) if i is not None][:1]
-        after = [i for i in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id) if i is not None][:1]
+        before, after = self._own_special_ids()
+        if not before:
+            before = [i for i in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id) if i is not None][:1]
+        if not after:
+            after = [i for i in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id) if i is not None][:1]
         return before, after
 
 
@@ -111,14 +118,3 @@ def masked_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
     before, after = (lm.vocab_embeds[ids].expand(length, -1, -1) for ids in (lm.prefix_ids, lm.suffix_ids))
     at = torch.arange(length, device=embeds.device)
     return lm.hidden(torch.cat([before, rows, after], 1))[at, len(lm.prefix_ids) + at]
-
-
-def is_masked(config: Any) -> bool:
-    """Whether a configuration belongs to a masked model: it names such a class, or no class and an encoder type."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    names = config.architectures or []
-    if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForMaskedLM")) for name in names):
-        return any(name.endswith("ForMaskedLM") for name in names)
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes

@@ -39,7 +39,7 @@ class OutputLayer:
     def __init__(self, model: Any, name: str) -> None:
         self._model = model
         self._name = f"{name} ({type(model).__name__})"
-        self._module: nn.Module | None = model.get_output_embeddings()
+        self._module: nn.Module = model.get_output_embeddings()
         if not isinstance(getattr(self._module, "weight", None), Tensor):
             raise LMError(
                 f"{self._name} has no output layer over its vocabulary, so it predicts no tokens; use a language model"
@@ -49,7 +49,7 @@ class OutputLayer:
         self.bias: Tensor | None = getattr(self._module, "bias", None)
         self.scale = 1.0
         self.cap: float | None = None
-        predictions = getattr(getattr(model, "cls", None), "predictions", None)
+        predictions: Any = getattr(getattr(model, "cls", None), "predictions", None)
         if isinstance(getattr(predictions, "dense", None), nn.Linear):  # MobileBERT: one part of W is tied, the other is not
             self._module, self._is_after_module = predictions.transform, True
             self.weight = torch.cat([predictions.decoder.weight, predictions.dense.weight.t()], 1)

@@ -6,6 +6,8 @@ predict the first token of the prompt: L - 1 tokens count, and a prompt of one t
 A masked model has no p(x_t | x_<t). Its surprisal is that of the pseudo-log-likelihood (Salazar et al. 2020, Masked Language
 Model Scoring, ACL): -log p(x_t | all other tokens), with each token masked in turn between [CLS] and [SEP], so that all L
 tokens count. It sees both sides of a token, so the values of masked and causal models are not comparable.
+
+An encoder-decoder model assigns no probability to the text that its encoder reads, so a prompt has no value under it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
         prompts: token ids of the prompts.
 
     Returns:
-        One tensor (L,) per prompt. Its first entry is NaN for a causal model without a beginning-of-sequence token.
+        One tensor (L,) per prompt. Its first entry is NaN for a causal model without a beginning-of-sequence token. All entries
+        are NaN for an encoder-decoder model.
 
     Example:
         >>> from hardprompt import load_lm
@@ -37,7 +40,7 @@ def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     """
     found = [torch.full((len(ids),), torch.nan, device=lm.device) for ids in prompts]
     not_empty = [i for i, ids in enumerate(prompts) if len(ids)]
-    if not_empty:
+    if not_empty and lm.kind != "encoder-decoder":
         scored = (masked_nll if lm.masked else _causal_nll)(lm, [prompts[i] for i in not_empty])
         for i, nll in zip(not_empty, scored, strict=True):
             found[i][len(found[i]) - len(nll) :] = nll
@@ -138,7 +141,7 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
 
 def nll_tokens(lm: FrozenLM, length: int) -> int:
     """Logical LM tokens for the NLL of a prompt of L tokens: L, or L^2 for a masked model, which reads the prompt L times."""
-    return length**2 if lm.masked else length
+    return {"causal": length, "masked": length**2, "encoder-decoder": 0}[lm.kind]
 
 
 def _causal_states(lm: FrozenLM, embeds: Tensor) -> Tensor:

@@ -73,17 +73,18 @@ class ForwardPasses:
         one_graph = soft is not None and soft.requires_grad
         for block, prefixes in self._blocks(rows, soft):
             starts = [rows[i].prefix_length if prefixes else 0 for i in block]
-            sizes = [(rows[i].length - start, start, rows[i].predictions) for i, start in zip(block, starts, strict=True)]
+            sizes = [(rows[i].embedded - start, start, rows[i].predictions) for i, start in zip(block, starts, strict=True)]
             for places in packed(sizes, self._fits if not one_graph else lambda *_: True):
                 batch, begun = [block[place] for place in places], [starts[place] for place in places]
                 some = [rows[i] for i in batch]
-                embeds = self.embeds(some, begun, [row.length for row in some], soft)
+                embeds = self.embeds(some, begun, [row.embedded for row in some], soft)
                 owners = [self._builder.prefix_owner(row) for row in some]
                 cache = prefixes.cache.take([prefixes.index[owner] for owner in owners], begun) if prefixes else None
                 predict_from = [row.predict_from - start for row, start in zip(some, begun, strict=True)]
                 positions = _positions(predict_from, [row.predictions for row in some], embeds.device)
                 lengths = [sizes[place][0] for place in places]
-                yield Pass(batch, self._lm.hidden(embeds, cache, lengths, positions), predict_from)
+                answers = [row.answer for row in some]
+                yield Pass(batch, self._lm.hidden(embeds, cache, lengths, positions, answers), predict_from)
 
     def split(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of rows in parts whose gradient graphs each fit into memory."""
@@ -97,6 +98,11 @@ class ForwardPasses:
             else:
                 parts.append([i])
         return parts
+
+    def last_feature(self, row: Row, soft: Tensor | None) -> Tensor:
+        """The features (d,) at the last token of the answer of a row, which predict the token after it."""
+        embeds = self.embeds([row], [0], [row.embedded], soft)
+        return self._lm.hidden(embeds, answers=[row.answer])[0, row.predict_from + len(row.answer)]
 
     def embeds(self, rows: Sequence[Row], starts: Sequence[int], ends: Sequence[int], soft: Tensor | None) -> Tensor:
         """Right-padded input embeddings (B, T, d) of rows from their start positions to their end positions."""

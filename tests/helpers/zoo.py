@@ -36,7 +36,7 @@ _SIZES: dict[Any, str] = {
     "backbone_hidden_size router_hidden_size",
     4: "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads "
     "num_encoder_attention_heads num_decoder_attention_heads num_experts n_routed_experts num_local_experts moe_num_experts "
-    "linear_num_value_heads index_n_heads linear_num_heads num_query_groups num_hidden_layers n_layer n_layers num_layers "
+    "linear_num_value_heads linear_num_heads num_query_groups num_hidden_layers n_layer n_layers num_layers "
     "encoder_layers decoder_layers num_decoder_layers num_encoder_layers num_blocks global_block_size",
     2: "num_key_value_heads num_kv_heads kv_n_heads num_experts_per_tok moe_topk moe_top_k num_experts_per_token moe_k n_group "
     "num_expert_group linear_num_key_heads top_k num_groups n_groups",
@@ -54,7 +54,7 @@ _SIZES: dict[Any, str] = {
     "moe_shared_expert_intermediate_size",
     256: "max_position_embeddings n_positions n_ctx max_seq_len seq_length context_length max_sequence_length "
     "max_encoder_position_embeddings max_decoder_position_embeddings max_target_positions max_relative_positions",
-    16: "relative_attention_max_distance relative_max_distance original_max_position_embeddings",
+    16: "index_n_heads relative_attention_max_distance relative_max_distance original_max_position_embeddings",
     0: "bos_token_id bos_index",
     6: "rotary_dim",
 }
@@ -152,7 +152,13 @@ _AXIAL = {"axial_pos_shape": (16, 16), "axial_pos_embds_dim": (8, 24), "local_at
 _AXIAL |= {"attn_layers": ["local", "lsh"] * 2}
 
 _DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 16}
-_INDEXER = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2}
+_INDEXER = {
+    "indexer_n_heads": 4,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 8,
+    "indexer_budget": 8,
+    "indexer_compress_ratio": 2,
+}
 
 OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
@@ -160,6 +166,8 @@ OWN: dict[str, dict[str, Any]] = {
         "minicpm3 youtu esmc".split(),
         _ALL_HEADS,
     ),
+    "big_bird": {"block_size": 4},
+    "bigbird_pegasus": {"block_size": 4},
     "bamba": {**_MAMBA, "attn_layer_indices": [1, 3]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": None, "sliding_attention": _MROPE}}
     | {"layer_types": ["full_attention", "sliding_attention"] * 2},
@@ -208,6 +216,8 @@ _VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "causal": {
         "bart, scaled embeddings": ("bart", {"scale_embedding": True}),
         "bert, both directions": ("bert", {"is_decoder": False}),
+        "bert-generation, both directions": ("bert-generation", {"is_decoder": False}),
+        "big_bird, full attention": ("big_bird", {"attention_type": "original_full"}),
         "falcon, alibi": ("falcon", {"alibi": True}),
         "falcon, new decoder": ("falcon", {"new_decoder_architecture": True}),
         "gpt2, layer scales": ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "tie_word_embeddings": False}),
@@ -265,8 +275,12 @@ _VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 def _family(kind: str, head: Any, mapping: Mapping[str, str]) -> dict[str, Recipe]:
     """The recipes of every kind in a mapping of transformers, and of the variants that the zoo adds."""
-    both = {} if kind != "causal" else dict.fromkeys(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, {"is_decoder": True})
-    recipes = {name: Recipe(name, head, {**both.get(name, {}), **OWN.get(name, {})}) for name in mapping if name not in NOT_RUN}
+    encoders = {*modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "bert-generation"}
+    recipes = {}
+    for name in mapping:
+        if name not in NOT_RUN:
+            direction = {"is_decoder": True} if kind == "causal" and name in encoders else {}
+            recipes[name] = Recipe(name, head, direction | OWN.get(name, {}))
     for name, (base, settings) in _VARIANTS[kind].items():
         recipes[name] = Recipe(base, head, {**recipes[base].settings, **settings})
     return dict(sorted(recipes.items()))

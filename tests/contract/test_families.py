@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,13 +73,13 @@ class Measured:
         return {way: value for way, value in self.differences.items() if not value <= BOUND}
 
     def row(self, name: str) -> list[str]:
-        """The cells of the table."""
+        """The cells of the table; a line stands for numbers that are refused."""
         if "" in self.refused:
-            return [name, self.refused[""], *[""] * 6]
+            return [name, self.refused[""], *[""] * 5]
         cells = [name]
         for way in ("ids", "embeddings", "text"):
             pair = [self.differences.get(way), self.differences.get(f"{way}, together")]
-            cells.append(self.refused.get(way) or " / ".join("–" if value is None else f"{value:.0e}" for value in pair))
+            cells.append(self.refused.get(way) or " / ".join("-" if value is None else f"{value:.0e}" for value in pair))
         cells += ["yes" if self.shares_prefixes else "no", "yes" if self.shortens_last_layer else "no"]
         return [*cells, self.refused.get("export") or f"{self.differences['export']:.0e}"]
 
@@ -90,7 +91,7 @@ def measured(recipe: zoo.Recipe, folder: Path) -> Measured:
     try:
         lm = load_lm(str(folder), device="cpu")
     except HardpromptError as error:
-        found.refused[""] = str(error)
+        found.refused[""] = _line(error, folder)
         return found
     found.shares_prefixes, found.shortens_last_layer = lm.shares_prefixes, lm._last_layer is not None
     reference = recipe.head.from_pretrained(folder, dtype=torch.float32).eval()
@@ -99,8 +100,13 @@ def measured(recipe: zoo.Recipe, folder: Path) -> Measured:
     try:
         found.differences["export"] = _export_difference(lm, folder)
     except HardpromptError as error:
-        found.refused["export"] = str(error)
+        found.refused["export"] = _line(error, folder)
     return found
+
+
+def _line(error: HardpromptError, folder: Path) -> str:
+    """A message as a cell of the table."""
+    return escape(str(error).replace(str(folder), folder.name), quote=False).replace("|", "\\|")
 
 
 def _task(template: str) -> Task:
@@ -201,7 +207,7 @@ def _block(kind: str, body: str) -> str:
 
 def comparable(row: list[str]) -> list[str]:
     """A row without the numbers that are within the bound, whose digits depend on the machine."""
-    return [re.sub(r"\d(?:\.\d+)?e-\d+", lambda number: "ok" if float(number[0]) <= BOUND else number[0], cell) for cell in row]
+    return [re.sub(r"\de[+-]\d+", lambda number: "ok" if float(number[0]) <= BOUND else number[0], cell) for cell in row]
 
 
 def _cases() -> Iterator[Any]:

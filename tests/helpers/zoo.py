@@ -173,6 +173,7 @@ OWN: dict[str, dict[str, Any]] = {
     | {"layer_types": ["full_attention", "sliding_attention"] * 2},
     "dbrx": {"attn_config": {"rope_theta": 100.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "dots3_note": {"text_config": {}, "vision_config": {}},
+    "encoder-decoder": {"decoder": {"is_decoder": True, "add_cross_attention": True}, "decoder_start_token_id": 2},
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
     "granitemoehybrid": {**_MAMBA, "layer_types": ["linear_attention", "full_attention"] * 2},
     "mamba2": {"num_heads": 8},

@@ -55,10 +55,12 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
         The vectors, (n + L, d), and the number n of vectors before the prompt.
 
     Raises:
-        RequestError: if the prompt is after the input or empty, its vectors do not fit the model, or the model is a masked one.
+        RequestError: if the prompt is after the input or empty, its vectors do not fit the model, or the model is not causal.
     """
-    if lm.masked:
-        raise RequestError(f"{lm.name} is a masked model, and PEFT's prompt tuning is for causal models; use --to text or json")
+    if lm.kind != "causal":
+        raise RequestError(
+            f"adapters are written for causal models only, and {lm.name} is not one ({lm.kind}); use --to text or json"
+        )
     if template.text.find("{prompt}") > template.text.find("{input}"):
         raise RequestError(
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
@@ -101,7 +103,7 @@ def write_adapter(
         The folder.
 
     Raises:
-        RequestError: if no adapter exists for the layout, or the model is a masked one.
+        RequestError: if no adapter exists for the layout, or the model is not a causal one.
 
     Example:
         >>> from hardprompt import load_lm

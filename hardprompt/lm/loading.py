@@ -11,7 +11,7 @@ import torch
 from hardprompt.errors import LMError, UnknownName
 from hardprompt.hub import hub_answers
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.lm.masked import MaskedLM, is_masked
+from hardprompt.lm.kinds import AUTO_CLASSES, LM_CLASSES, kind_of
 from hardprompt.lm.memory import BUDGET, memory_bytes
 
 EMBEDDED = {
@@ -26,8 +26,8 @@ DTYPES = ("float32", "bfloat16")
 def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
-    The model is a masked one (`MaskedLM`) if its configuration names a class `...ForMaskedLM`, or names no class and its type
-    is that of an encoder. The logger `hardprompt` warns if the model does not support a faster way of scoring.
+    The class that the configuration names decides whether the model is causal, masked (`MaskedLM`) or an encoder-decoder model
+    (`EncoderDecoderLM`). The logger `hardprompt` warns if the model does not support a faster way of scoring.
 
     Args:
         name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
@@ -44,7 +44,7 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory
         >>> load_lm("microworld").name
         'microworld'
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+    import transformers
 
     source = _locate(name)
     if dtype not in DTYPES:
@@ -54,17 +54,16 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory
     where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
     with _quiet_transformers():
         try:
-            masked = is_masked(AutoConfig.from_pretrained(source, **where))
-            kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-            model, loaded = kind.from_pretrained(
+            kind = kind_of(transformers.AutoConfig.from_pretrained(source, **where))
+            model, loaded = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
                 source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, **where)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **where)
         except Exception as error:  # broken files make transformers raise anything
             raise LMError(_why_not(name, source, error)) from error
         if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
             raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
-        lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+        lm = LM_CLASSES[kind](model.to(place), tokenizer, _short_name(name))
     lm.memory.budget = memory_bytes(memory)
     return lm
 

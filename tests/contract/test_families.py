@@ -23,6 +23,7 @@ from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Example, Task, Template
 from hardprompt.errors import HardpromptError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm
+from hardprompt.lm.encoder_decoder import EncoderDecoderLM
 from hardprompt.prompt import HardPrompt
 from hardprompt.scoring import Scorer
 from tests.helpers import zoo
@@ -45,7 +46,7 @@ TELLING = {
 """Families of the default run. All others are slow tests."""
 
 LENGTHS = (3, 30, 12)
-"""Words of the inputs. The windows of the zoo have 8 tokens, and its rotary factors change after 16."""
+"""Words of the inputs. The windows of the zoo have 12 tokens, and its rotary factors change after 16."""
 
 _WORDS = " ".join(TEXT[:4]).split()
 _LAYOUTS = ("{input} {prompt} :", "{prompt} : {input} is")
@@ -93,7 +94,7 @@ def measured(recipe: zoo.Recipe, folder: Path) -> Measured:
     except HardpromptError as error:
         found.refused[""] = _line(error, folder)
         return found
-    found.shares_prefixes, found.shortens_last_layer = lm.shares_prefixes, lm._last_layer is not None
+    found.shares_prefixes, found.shortens_last_layer = lm.shares_prefixes, lm.last_layer is not None
     reference = recipe.head.from_pretrained(folder, dtype=torch.float32).eval()
     for template in _LAYOUTS:
         _measure_scores(lm, reference, _task(template), found)
@@ -161,11 +162,10 @@ def plain_logits(reference: Any, scorer: Scorer, ids: list[int]) -> Tensor:
     """
     row, model = scorer._rows.build(0, 0, ids), deepcopy(reference)
     fed = torch.tensor([row.ids])
-    if model.config.is_encoder_decoder:
-        started = torch.full((1, 1), model.config.decoder_start_token_id)
-        return model(input_ids=fed, attention_mask=torch.ones_like(fed), decoder_input_ids=started).logits[0, 0]
-    mask = {"attention_mask": torch.ones_like(fed)} if scorer.lm.masked else {}
-    return model(input_ids=fed, **mask).logits[0, row.predict_from]
+    more = {} if scorer.lm.kind == "causal" else {"attention_mask": torch.ones_like(fed)}
+    if isinstance(scorer.lm, EncoderDecoderLM):
+        more["decoder_input_ids"] = torch.tensor([scorer.lm.start_ids])
+    return model(input_ids=fed, **more).logits[0, row.predict_from]
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """A tiny model with random weights for every text family of transformers, and the settings in which families differ.
 
-A recipe names the type of the configuration and the settings in which it differs from the shared sizes. Windows are 8 tokens
+A recipe names the type of the configuration and the settings in which it differs from the shared sizes. Windows are 12 tokens
 long, so that short rows are longer than the window, and the weights are spread so widely that a wrong position, a wrong window
 or a dropped bias changes the logits.
 """
@@ -43,11 +43,11 @@ _SIZES: dict[Any, str] = {
     1: "topk_group n_shared_experts moe_num_shared_experts num_shared_experts first_k_dense_replace pad_token_id pad_index "
     "mamba_n_groups mamba_ngroups num_random_blocks num_dense_layers num_kv_shared_layers",
     8: "head_dim d_kv d_head dim_head global_head_dim linear_key_head_dim linear_value_head_dim linear_head_dim v_head_dim "
-    "qk_nope_head_dim qk_rope_head_dim sliding_window window_size local_attention attention_window_size attention_window "
-    "attention_head_size kv_lora_rank relative_attention_num_buckets num_buckets segment_means_seq_len "
-    "mamba_d_head query_pre_attn_scalar state_size mamba_d_state index_head_dim hidden_size_per_layer_input q_lora_rank "
-    "chunk_size mamba_chunk_size local_radius block_size index_topk adapter_rank mamba_headdim laurel_rank "
-    "attention_chunk_size keep_window_size num_landmarks expert_dim o_lora_rank",
+    "qk_nope_head_dim qk_rope_head_dim attention_head_size kv_lora_rank relative_attention_num_buckets num_buckets q_lora_rank "
+    "mamba_d_head query_pre_attn_scalar state_size mamba_d_state index_head_dim hidden_size_per_layer_input chunk_size "
+    "mamba_chunk_size block_size adapter_rank mamba_headdim laurel_rank expert_dim o_lora_rank",
+    12: "sliding_window window_size local_attention attention_window_size attention_window segment_means_seq_len local_radius "
+    "index_topk attention_chunk_size keep_window_size num_landmarks",
     48: "intermediate_size encoder_ffn_dim decoder_ffn_dim d_ff dff ffn_dim n_inner ffn_hidden_size d_inner hidden_dim dim_ff "
     "moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size expert_ffn_hidden_size "
     "dense_intermediate_size feed_forward_size intermediate_size_mlp shared_experts_intermediate_size "
@@ -146,7 +146,7 @@ _LONGROPE = _rope("longrope", short_factor=[1.0, 1.5, 2.0, 2.5], long_factor=[4.
 _LONGROPE["rope_parameters"]["original_max_position_embeddings"] = 16
 _LONGROPE["original_max_position_embeddings"] = 16
 _MROPE = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]}
-_SLIDING = {"layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 8, "use_sliding_window": True}
+_SLIDING = {"layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 12, "use_sliding_window": True}
 _SCALES = {"embedding_multiplier": 12.0, "residual_multiplier": 0.3, "attention_multiplier": 0.2, "logits_scaling": 8.0}
 _AXIAL = {"axial_pos_shape": (16, 16), "axial_pos_embds_dim": (8, 24), "local_attn_chunk_length": 8, "lsh_attn_chunk_length": 8}
 _AXIAL |= {"attn_layers": ["local", "lsh"] * 2}
@@ -166,8 +166,6 @@ OWN: dict[str, dict[str, Any]] = {
         "minicpm3 youtu esmc".split(),
         _ALL_HEADS,
     ),
-    "big_bird": {"block_size": 4},
-    "bigbird_pegasus": {"block_size": 4},
     "bamba": {**_MAMBA, "attn_layer_indices": [1, 3]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": None, "sliding_attention": _MROPE}}
     | {"layer_types": ["full_attention", "sliding_attention"] * 2},
@@ -230,7 +228,7 @@ _VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "llama, tied": ("llama", {"tie_word_embeddings": True}),
         "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
         "llama, linear rope": ("llama", _rope("linear", factor=4.0)),
-        "llama, dynamic rope": ("llama", _rope("dynamic", factor=4.0)),
+        "llama, dynamic rope": ("llama", {**_rope("dynamic", factor=4.0), "max_position_embeddings": 20}),
         "llama, yarn": ("llama", _rope("yarn", factor=16.0, original_max_position_embeddings=16)),
         "llama, llama3 rope": (
             "llama",
@@ -254,6 +252,7 @@ _VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "masked": {
         "albert, factorized": ("albert", {"embedding_size": 16}),
         "big_bird, full attention": ("big_bird", {"attention_type": "original_full"}),
+        "big_bird, short blocks": ("big_bird", {"block_size": 4}),
         "deberta, relative": ("deberta", _DEBERTA),
         "deberta-v2, relative": (
             "deberta-v2",
@@ -288,8 +287,11 @@ def _family(kind: str, head: Any, mapping: Mapping[str, str]) -> dict[str, Recip
 
 
 CAUSAL = _family("causal", AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-MASKED = _family("masked", AutoModelForMaskedLM, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
 ENCODER_DECODER = _family("encoder-decoder", AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+_ENCODERS = {
+    name: head for name, head in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.items() if name not in ENCODER_DECODER
+}
+MASKED = _family("masked", AutoModelForMaskedLM, _ENCODERS)
 
 
 @cache

@@ -180,11 +180,11 @@ def _tokenizer(family: str) -> Any:
     if family == "bert":
         return _wordpiece_tokenizer()
     if family == "roberta":
-        return _roberta_tokenizer()
+        return roberta_tokenizer()
     return _byte_level_tokenizer(with_bos=family != "no-bos")
 
 
-def _roberta_tokenizer() -> PreTrainedTokenizerFast:
+def roberta_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer like that of RoBERTa: the mask token takes the space before it; a text has a special token at each end."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -406,7 +406,7 @@ def bfloat16_row(lm: FrozenLM, repeats: int) -> Row:
 
 
 def window_row(lm: FrozenLM, repeats: int) -> Row:
-    """Rewards under a model of the shape of Mistral, with its window and grouped-query attention, at the size of GPT-2 small."""
+    """Rewards under a model of the shape of Mistral and the size of GPT-2 small: sliding window and grouped-query attention."""
     size = {"hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12}
     heads = {"num_attention_heads": 12, "num_key_value_heads": 4, "sliding_window": 256}
     config = MistralConfig(vocab_size=lm.model.config.vocab_size, bos_token_id=None, **size, **heads)

@@ -88,6 +88,10 @@ class FrozenLM:
         self.eos_id: int | None = special_id(tokenizer, tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
         self.bos_id: int | None = special_id(tokenizer, tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
         self.max_length: int = context_length(model.config)
+        if getattr(model.config, "attention_type", None) == "block_sparse":  # full attention up to the maximal length
+            for part in model.modules():
+                if hasattr(part, "set_attention_type"):
+                    part.set_attention_type("original_full")
         self.output_layer = OutputLayer(model, name)
         self.rules = LengthRules(model)
         self.memory = Memory(memory_bytes(BUDGET))

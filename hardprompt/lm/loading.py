@@ -55,11 +55,11 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory
                 source.model, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.tokenizer, **where)
-        if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
-            raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
-        if source.adapter:
-            model = merged(name, model, source.adapter)
-        lm = LM_CLASSES[kind](model.to(place), tokenizer, _short_name(name))
+            if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+                raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
+            if source.adapter:
+                model = merged(name, model, source.adapter)
+            lm = LM_CLASSES[kind](model.to(place), tokenizer, _short_name(name))
     lm.memory.budget = memory_bytes(memory)
     return lm
 

@@ -8,6 +8,7 @@ import json
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -222,7 +223,7 @@ def _weights_problem(file: Path) -> str:
     if (start + more).lstrip()[:1] == b"<":
         return "is a web page (HTML) and holds no weights"
     if file.suffix != ".safetensors":
-        return ""
+        return "is cut off or damaged" if start[:2] == b"PK" and not zipfile.is_zipfile(file) else ""
     if start[:4] == b"PK\x03\x04":
         return "is a zip archive or a checkpoint of PyTorch and not in the safetensors format"
     [length] = struct.unpack("<Q", start.ljust(8, b"\0"))
@@ -305,6 +306,10 @@ def _complete_snapshot(name: str) -> Path | None:
 
 def _why_not(name: str, source: Source, error: Exception) -> str:
     if not isinstance(source.model, Path):
+        if "gated repo" in str(error):
+            return f"{name} is gated on the hub: accept its terms there, and log in with `hf auth login`"
+        if not isinstance(error, OSError):
+            return f"cannot load the model {name} ({_reason(error)})"
         hint = "; it is not a local folder, and the hub has no such model or cannot be reached: give a local folder"
         return str(UnknownName("model", name, EMBEDDED, hint))
     config = json.loads((source.model / "config.json").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardprompt.progress.eta import Eta
+from hardprompt.records.request import model_names
 from hardprompt.report.escaping import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
@@ -38,8 +39,9 @@ class LiveDisplay:
         self._eta = Eta()
         self._started = time.monotonic()
         self._done = self._runs = self._studies = 0
+        self._lms: dict[str, str] = {}
         self._best: dict[str, float] = {}
-        self._current: tuple[str, str] = "", ""
+        self._current: tuple[int, str] = -1, ""
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveDisplay":
@@ -55,6 +57,7 @@ class LiveDisplay:
         self._eta.planned(jobs)
         self._done, self._runs = recorded, recorded + len(jobs)
         self._studies = len({job.study for job in jobs})
+        self._lms = model_names(job.request.lm for job in jobs)
         kept = f", {recorded} of them already recorded" if recorded else ""
         self._console.print(Text(f"{self._runs} runs in {folder}{kept}"), soft_wrap=True)
 
@@ -65,8 +68,8 @@ class LiveDisplay:
     def started(self, job: Job) -> None:
         """Show a run that has started."""
         self._eta.started(job, time.monotonic())
-        if (job.task, job.lm) != self._current:
-            self._current, self._best = (job.task, job.lm), {}
+        if (job.study, job.task) != self._current:
+            self._current, self._best = (job.study, job.task), {}
 
     def advanced(self, job: Job, step: Progress) -> None:
         """Advance the progress bar of a run."""
@@ -80,7 +83,7 @@ class LiveDisplay:
         if point["status"] != "ok":
             self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"), soft_wrap=True)
             return
-        if (job.task, job.lm) == self._current:
+        if (job.study, job.task) == self._current:
             self._best[job.run.optimizer] = max(self._best.get(job.run.optimizer, 0.0), point["deployed_dev_accuracy"])
         nats = "" if point["log_perplexity"] is None else f"{point['log_perplexity']:6.2f} nats/token"
         accuracy = f"test {point['test_accuracy']:.3f}  as text {point['deployed_test_accuracy']:.3f}"
@@ -91,7 +94,8 @@ class LiveDisplay:
             self._console.print(line, soft_wrap=True)
 
     def _name(self, job: Job) -> str:
-        return f"{job.task} {job.run}" if self._studies > 1 else str(job.run)
+        lm = f" on {self._lms[job.request.lm]}" if len(self._lms) > 1 else ""
+        return f"{job.task}{lm} {job.run}" if self._studies > 1 else str(job.run)
 
     def _render(self) -> RenderableType:
         if not self._runs:
@@ -112,7 +116,7 @@ class LiveDisplay:
             rows.add_row(Text(self._name(job)), ProgressBar(1.0, step.share, width=30), Text(dev))
         best = "  ".join(f"{name} {accuracy:.3f}" for name, accuracy in self._best.items())
         return (
-            Group(rows, Text(f"best text on dev, {self._current[0]}: {best}", no_wrap=True, overflow="ellipsis"))
+            Group(rows, Text(f"best text on dev, {self._current[1]}: {best}", no_wrap=True, overflow="ellipsis"))
             if best
             else rows
         )

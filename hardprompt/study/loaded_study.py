@@ -15,7 +15,7 @@ from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
+from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks, names_in_record
 from hardprompt.study.measure import finite, measure
 from hardprompt.study.planner import plan
 
@@ -94,6 +94,7 @@ class LoadedStudy:
             self.tasks = load_tasks(request)
         with about("lm"):
             self.lm = lm or load_model(request)
+            self.lm.name = names_in_record(request)[request.lm]  # an earlier study may have had other readers
         with about("readers"):
             self.readers: Sequence[FrozenLM] = load_readers(request)
         with about("vocabulary"):

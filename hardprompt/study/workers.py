@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -209,7 +209,8 @@ def _serve(connection: Connection, threads: int, gpu: str | None) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with tolerated_output() as (_, errors), redirect_stdout(errors):  # standard output is for the parent's results only
+    with tolerated_output():
+        os.dup2(2, 1)  # standard output is for the parent's results only
         _answer_orders(connection, threads, gpu)
 
 

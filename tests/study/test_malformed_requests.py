@@ -60,6 +60,14 @@ FOLDERS: dict[str, tuple[str, dict[str, bytes | None]]] = {
     "empty-weights": (r"model\.safetensors is empty", {"model.safetensors": b""}),
     "html-weights": (r"model\.safetensors is a web page", {"model.safetensors": HTML}),
     "html-bin": (r"pytorch_model\.bin is a web page", {"model.safetensors": None, "pytorch_model.bin": HTML}),
+    "cut-bin": (
+        r"pytorch_model\.bin is cut off or damaged",
+        {"model.safetensors": None, "pytorch_model.bin": b"PK\x03\x04" + b"x" * 200},
+    ),
+    "quantized": (
+        r"its weights are quantized \(gptq\), which fails here \(ImportError",
+        {"config.json": config(model_type="gpt2", n_embd=16, quantization_config={"quant_method": "gptq", "bits": 4})},
+    ),
     "html-config": (r"config\.json is a web page", {"config.json": HTML}),
     "zip-weights": (r"model\.safetensors is a zip archive", {"model.safetensors": b"PK\x03\x04" + b"\0" * 40}),
     "cut-header": (r"model\.safetensors is cut off", {"model.safetensors": HEADER[:20]}),

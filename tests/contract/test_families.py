@@ -113,7 +113,7 @@ def _line(error: HardpromptError, folder: Path) -> str:
 def _task(template: str) -> Task:
     inputs = [" ".join(_WORDS[(7 * length + i) % len(_WORDS)] for i in range(length)) for length in LENGTHS]
     examples = [Example(each, "positive") for each in inputs]
-    words = {"positive": "good", "negative": "bad"}
+    words = {"positive": "good", "negative": "yes"}  # one token each, with and without a blank before it
     return Task(name="lengths", template=Template(template), train=examples, dev=examples, test=examples, label_words=words)
 
 

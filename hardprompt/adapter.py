@@ -116,7 +116,7 @@ def write_adapter(
     from safetensors.torch import save
 
     vectors, before = virtual_tokens(prompt, lm, template)
-    config = lm.model.config
+    config = lm.model.config.get_text_config(decoder=True)
     adapter = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",
@@ -125,8 +125,8 @@ def write_adapter(
         "num_virtual_tokens": len(vectors),
         "token_dim": vectors.shape[1],
         "num_transformer_submodules": 1,
-        "num_attention_heads": config.num_attention_heads,
-        "num_layers": config.num_hidden_layers,
+        "num_attention_heads": getattr(config, "num_attention_heads", 1),
+        "num_layers": getattr(config, "num_hidden_layers", 1),
         "prompt_tuning_init": "RANDOM",
     }
     folder = Path(folder)

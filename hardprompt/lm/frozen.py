@@ -81,6 +81,8 @@ class FrozenLM:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
+        if reason := _unsupported(model):
+            raise LMError(f"{name} ({type(model).__name__}) {reason}; use another model")
         self.device: torch.device = model.get_input_embeddings().weight.device
         config = model.config.get_text_config(decoder=True)
         self.eos_id: int | None = special_id(tokenizer, tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
@@ -318,6 +320,18 @@ class FrozenLM:
                 f"the tokenizer of {self.name} gives {self.tokenizer.convert_ids_to_tokens(token)!r} the id {token}, but the "
                 f"model has embeddings only for ids below {size}; use the model's own tokenizer, or resize its embeddings"
             )
+
+
+def _unsupported(model: Any) -> str | None:
+    """Why a model is not supported, or None."""
+    config = model.config
+    if not isinstance(getattr(model.get_input_embeddings(), "weight", None), Tensor):
+        return "has no embedding layer for tokens"
+    if "lsh" in (getattr(config, "attn_layers", None) or []) and getattr(config, "hash_seed", None) is None:
+        return "draws random numbers in each pass (LSH attention), so that no score is reproducible"
+    if config.model_type == "mra" and not torch.cuda.is_available():
+        return "computes its attention with CUDA only"
+    return None
 
 
 def special_id(tokenizer: Any, *candidates: Any) -> int | None:

@@ -6,6 +6,7 @@ compute this for all lengths. The exceptions are:
 - sliding windows and chunks of attention (Mistral, Gemma 3, GPT-Neo, Llama 4): a prefix that is continued after a gap is exact
   only where the whole sequence is within the window;
 - rotary positions whose frequencies depend on the longest sequence in the batch (LongRoPE, dynamic scaling);
+- attention to the tokens with the highest scores only (DeepSeek V3.2), where padding decides between equal scores;
 - models that mix padding into their states (FNet, Nystromformer).
 """
 
@@ -83,11 +84,12 @@ class LengthRules:
         self.padding = True
         self.batches = True
         ropes = [rope for rope in _rope_parameters(text_config) if _rope_type(rope) in ("dynamic", "longrope")]
-        self._unscaled = min((_original_length(text_config, rope) for rope in ropes), default=UNLIMITED)
-        self._grows = any(_rope_type(rope) == "dynamic" for rope in ropes)
-        windows = (getattr(text_config, name, None) for name in _WINDOW_FIELDS)
-        self.shared = min([self._unscaled, *(size for size in windows if isinstance(size, int) and size > 0)])
-        self._dynamic = [part for part in model.modules() if self._grows and hasattr(part, "original_max_seq_len")]
+        selected = _sizes(text_config, ["index_topk"])
+        self._uniform = min([_original_length(text_config, rope) for rope in ropes] + selected, default=UNLIMITED)
+        grows = any(_rope_type(rope) == "dynamic" for rope in ropes)
+        self._each_length = grows or bool(selected)
+        self.shared = min([self._uniform, *_sizes(text_config, _WINDOW_FIELDS)])
+        self._dynamic = [part for part in model.modules() if grows and hasattr(part, "original_max_seq_len")]
 
     def groups(self, lengths: Sequence[int]) -> list[Hashable]:
         """For each sequence of a batch, a key; only sequences with the same key give the same numbers together as alone."""
@@ -95,9 +97,9 @@ class LengthRules:
             return list(range(len(lengths)))
         if not self.padding:
             return list(lengths)
-        if self._grows:
-            return [max(length, self._unscaled) for length in lengths]
-        return [length > self._unscaled for length in lengths]
+        if self._each_length:
+            return [max(length, self._uniform) for length in lengths]
+        return [length > self._uniform for length in lengths]
 
     def reset(self) -> None:
         """Forget the longest sequence so far, on which the frequencies of dynamic rotary positions depend otherwise."""
@@ -107,6 +109,20 @@ class LengthRules:
             for name, original in [*part.named_buffers(recurse=False)]:
                 if "original_inv_freq" in name:
                     part.register_buffer(name.replace("original_", ""), original.clone(), persistent=False)
+
+
+def _sizes(config: Any, names: Sequence[str]) -> list[int]:
+    """The positive numbers in these fields of a configuration, or of the configurations of its layers."""
+    configs = [config, *(getattr(config, "per_layer_config", None) or [])]
+    found = []
+    for each in configs:
+        for name in names:
+            try:
+                size = getattr(each, name, None)
+            except Exception:  # a field that differs between layers
+                continue
+            found += [size] if isinstance(size, int) and size > 0 else []
+    return found
 
 
 def _rope_parameters(config: Any) -> list[dict[str, Any]]:

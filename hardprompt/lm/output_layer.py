@@ -50,7 +50,7 @@ class OutputLayer:
         self.scale = 1.0
         self.cap: float | None = None
         predictions: Any = getattr(getattr(model, "cls", None), "predictions", None)
-        if isinstance(getattr(predictions, "dense", None), nn.Linear):  # MobileBERT: one part of W is tied, the other is not
+        if model.config.model_type == "mobilebert":  # one part of W is tied, the other is not
             self._module, self._is_after_module = predictions.transform, True
             self.weight = torch.cat([predictions.decoder.weight, predictions.dense.weight.t()], 1)
             self.bias = predictions.decoder.bias

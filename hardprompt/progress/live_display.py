@@ -16,6 +16,9 @@ from hardprompt.report.escaping import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 
+CROPPED_WIDTH = 80
+"""The fewest columns of a terminal on which the line of a run is cut off; the table at the end has the whole prompt."""
+
 MAX_SHOWN = 16
 """The largest number of running jobs that are shown."""
 
@@ -53,11 +56,11 @@ class LiveDisplay:
         self._done, self._runs = recorded, recorded + len(jobs)
         self._studies = len({job.study for job in jobs})
         kept = f", {recorded} of them already recorded" if recorded else ""
-        self._console.print(Text(f"{self._runs} runs in {folder}{kept}"))
+        self._console.print(Text(f"{self._runs} runs in {folder}{kept}"), soft_wrap=True)
 
     def noted(self, text: str) -> None:
         """Print a message."""
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
 
     def started(self, job: Job) -> None:
         """Show a run that has started."""
@@ -75,15 +78,17 @@ class LiveDisplay:
         self._done += 1
         name = self._name(job)
         if point["status"] != "ok":
-            self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"))
+            self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"), soft_wrap=True)
             return
         if (job.task, job.lm) == self._current:
             self._best[job.run.optimizer] = max(self._best.get(job.run.optimizer, 0.0), point["deployed_dev_accuracy"])
         nats = "" if point["log_perplexity"] is None else f"{point['log_perplexity']:6.2f} nats/token"
         accuracy = f"test {point['test_accuracy']:.3f}  as text {point['deployed_test_accuracy']:.3f}"
-        self._console.print(
-            Text(f"{name:<28} {accuracy}  {nats:<17}  {printable(point['prompt_text'])}"), no_wrap=True, overflow="ellipsis"
-        )
+        line = Text(f"{name:<28} {accuracy}  {nats:<17}  {printable(point['prompt_text'])}")
+        if self._console.is_terminal and self._console.width >= CROPPED_WIDTH:
+            self._console.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            self._console.print(line, soft_wrap=True)
 
     def _name(self, job: Job) -> str:
         return f"{job.task} {job.run}" if self._studies > 1 else str(job.run)

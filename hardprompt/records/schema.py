@@ -200,7 +200,10 @@ class RunRecord(_Run):
         "Values by name of the reader, a model that was not optimized against.", default={}
     )
     inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
-    scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
+    scrutability: dict[str, Any] = _value(
+        "Metrics of the text. Under an encoder-decoder model those of its surprisal are null, and `reason` tells why.",
+        default={},
+    )
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
     faithfulness: dict[str, Any] = _value(
         "Metrics that compare a soft prompt with its projection. For a hard prompt they are null, and `reason` tells why."

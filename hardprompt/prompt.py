@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hardprompt.data.languages import has_no_blanks
 from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
+
+AFTER_INPUT = Template("{input} {prompt}")
+"""The default template of a prompt that is given without a task."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class HardPrompt:
     text: str
 
     @classmethod
-    def from_ids(cls, lm: FrozenLM, ids: Sequence[int]) -> "HardPrompt":
-        """The prompt of these ids.
+    def from_ids(cls, lm: FrozenLM, ids: Sequence[int], template: Template = AFTER_INPUT) -> "HardPrompt":
+        """The prompt of these ids, with the text that stands in a template.
 
         Example:
             >>> from hardprompt.lm import load_lm
@@ -32,18 +36,29 @@ class HardPrompt:
             >>> HardPrompt.from_ids(lm, lm.encode("give the plural")).text
             'give the plural'
         """
-        return cls(tuple(int(i) for i in ids), lm.decode(ids))
+        text = lm.decode(ids)
+        if text and not (template.prompt_first or template.blank_before(text)):
+            [piece] = lm.tokenizer.convert_ids_to_tokens([int(ids[0])])
+            if piece.startswith("▁") and not text.startswith(" "):  # sentencepiece drops the first blank of a text
+                text = " " + text
+        return cls(tuple(int(i) for i in ids), text)
 
     @classmethod
-    def from_text(cls, lm: FrozenLM, text: str) -> "HardPrompt":
-        """The prompt of this text, tokenized as the continuation of another text, after a blank.
+    def from_text(cls, lm: FrozenLM, text: str, template: Template = AFTER_INPUT) -> "HardPrompt":
+        """The prompt of this text, tokenized as the continuation of another text, after a blank if the template has one.
+
+        A prompt that comes first is also tokenized with a blank, except in a script without blanks.
 
         Example:
             >>> from hardprompt.lm import load_lm
             >>> len(HardPrompt.from_text(load_lm("microworld"), "give the plural").ids)
             3
         """
-        return cls(tuple(lm.encode_after([" " + text.strip()])[0]) if text.strip() else (), text)
+        word = text.strip()
+        if not word:
+            return cls((), text)
+        led = not has_no_blanks(word[0]) if template.prompt_first else template.blank_before(word)
+        return cls(tuple(lm.encode_after([" " + word])[0]), text) if led else cls.in_place(lm, template, text)
 
     @classmethod
     def in_place(cls, lm: FrozenLM, template: Template, text: str) -> "HardPrompt":
@@ -56,9 +71,13 @@ class HardPrompt:
         """
         if not text:
             return cls((), text)
-        begins = not template.around("x")[0]
-        after = text if text[0].isspace() else " " + text
-        return cls(tuple(lm.encode(text) if begins else lm.encode_after([after])[0]), text)
+        if template.prompt_first:
+            return cls(tuple(lm.encode(text)), text)
+        if template.prompt_blank or template.blank_before(text):
+            return cls(tuple(lm.encode_after([template.blank_before(text) + text])[0]), text)
+        before, whole = lm.encode_many([context := template.around("x")[0], context + text])
+        follows = whole[: len(before)] == before
+        return cls(tuple(whole[len(before) :] if follows else lm.encode_after([text])[0]), text)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,10 +92,6 @@ class SoftPrompt:
 
     def __repr__(self) -> str:
         return f"SoftPrompt(shape={tuple(self.embeds.shape)})"
-
-
-AFTER_INPUT = Template("{input} {prompt}")
-"""The default template of a prompt that is given without a task."""
 
 
 def as_prompt(
@@ -111,4 +126,4 @@ def as_prompt(
     for token in prompt.ids if isinstance(prompt, HardPrompt) else prompt:
         if not 0 <= token < size or lm.tokenizer.convert_ids_to_tokens(int(token)) is None:
             raise RequestError(f"token id {token} is not in the vocabulary of {lm.name}; use 0 to {size - 1}")
-    return prompt if isinstance(prompt, HardPrompt) else HardPrompt.from_ids(lm, prompt)
+    return prompt if isinstance(prompt, HardPrompt) else HardPrompt.from_ids(lm, prompt, template)

@@ -7,6 +7,7 @@ Restrictions that depend on the state, such as the top k of Q in RLPrompt, are i
 import torch
 from torch import Tensor
 
+from hardprompt.data.languages import has_no_blanks
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.optimizers.base import Problem
@@ -68,7 +69,14 @@ def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:
 
 
 def _crossing(problem: Problem, lm: FrozenLM) -> list[int]:
-    words = allowed_vocabulary(lm).tolist()
+    words = allowed_vocabulary(lm, "words", problem.task).tolist()
     allowed = set(problem.allowed.tolist())
-    read = problem.lm.encode_after([" " + lm.decode([i]).strip() for i in words])
+    read = problem.lm.encode_after([_in_text(lm, i, problem) for i in words])
     return [i for i, ids in zip(words, read, strict=True) if ids and allowed.issuperset(ids)]
+
+
+def _in_text(lm: FrozenLM, token: int, problem: Problem) -> str:
+    """A word as it stands in a prompt: with a blank before it, except in a script without blanks."""
+    word = lm.decode([token]).strip()
+    glued = not problem.template.prompt_blank and has_no_blanks(word)
+    return word if glued else " " + word

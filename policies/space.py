@@ -119,8 +119,10 @@ class PromptSpace:
         """The share of prompts that are not the same for the policy LM after conversion to tokens of the task LM and back."""
         if self._same:
             return 0.0
-        back = [HardPrompt.from_text(self.lm, self.problem.lm.decode(self._converted(ids))).ids for ids in self.tokens(rows)]
-        return float(np.mean([list(ids) != wrote for ids, wrote in zip(back, self.tokens(rows), strict=True)]))
+        template, decode = self.problem.template, self.problem.lm.decode
+        wrote = self.tokens(rows)
+        back = [HardPrompt.from_text(self.lm, decode(self._converted(ids)), template).ids for ids in wrote]
+        return float(np.mean([list(read) != ids for read, ids in zip(back, wrote, strict=True)]))
 
     def text(self, rows: np.ndarray) -> list[str]:
         """The texts of the prompts."""
@@ -132,7 +134,7 @@ class PromptSpace:
         return [ids[-room:] for ids in self.lm.encode_many([self.problem.task.train[i].input for i in examples])]
 
     def _converted(self, ids: list[int]) -> list[int]:
-        return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids)).ids)
+        return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids), self.problem.template).ids)
 
 
 def _until(row: list[int], end: int) -> int:

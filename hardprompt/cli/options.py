@@ -124,11 +124,17 @@ def _plain(name: str) -> _Form:
     return _Form((f"--{name.replace('_', '-')}",), name, info.description or "", info.default, kind)
 
 
+def _flag(name: str) -> _Form:
+    """A field that is true if its option is given."""
+    help = StudyRequest.model_fields[name].description or ""
+    return _Form((f"--{name.replace('_', '-')}",), name, help, None, bool, "", lambda option, given: given or None)
+
+
 def _listed(name: str, metavar: str, read: Callable[[str, Any], Any]) -> _Form:
     """A field whose items are separated by commas."""
     info = StudyRequest.model_fields[name]
     default = ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in info.default)
-    return _Form((f"--{name.replace('_', '-')}",), name, info.description or "", default, str, metavar, read)
+    return _Form((f"--{name.replace('_', '-')}",), name, info.description or "", default or None, str, metavar, read)
 
 
 def _repeated(name: str, flags: tuple[str, ...], metavar: str, read: Callable[[str, Any], Any]) -> _Form:
@@ -144,6 +150,7 @@ def _single(name: str, field: str, help: str, kind: type) -> _Form:
 
 
 _FORMS = {
+    "skip_unusable": _flag("skip_unusable"),
     "readers": _repeated("readers", ("--reader",), "NAME", reading.repeated),
     "metrics": _repeated("metrics", ("--metric",), "NAME", reading.repeated),
     "optimizers": _listed("optimizers", "NAME,...", reading.words),

@@ -17,7 +17,7 @@ from hardprompt.cli.verbs import PROMPT, verb
     "hardprompt evaluate --run my-study --number 4 --task plural",
 )
 @request_options(
-    *("task", "split", "data", "shots", "template", "label_words", "match"),
+    *("task", "split", "data", "shots", "skip_unusable", "template", "label_words", "match"),
     *("lm", "readers", "device", "dtype", "memory", "metrics"),
     of_run=True,
 )
@@ -33,7 +33,7 @@ def evaluate(
     """
     from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measure
-    from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks, log_warnings
 
     request = named.request(fields)
     [task] = load_tasks(request).values()
@@ -49,6 +49,7 @@ def evaluate(
         prompt_length=request.prompt_length if named.run else None,
         metrics=load_metrics(request),
     )
+    log_warnings(task.warnings)
     if as_json:
         print_json(found)
     else:
@@ -62,7 +63,7 @@ def evaluate(
     name="inspect",
 )
 @request_options(
-    *("task", "data", "lm", "readers", "device"),
+    *("task", "data", "skip_unusable", "lm", "readers", "device"),
     of_run=True,
     defaults={"task": "none"},
     help={
@@ -101,7 +102,7 @@ def inspect_prompt(
     if scorer and isinstance(prompt, SoftPrompt):
         readers = load_readers(request) if "readers" in fields or task.embedded else ()
         judge = default_judge(task, model, next(iter(readers), None))
-        found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary))
+        found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary, task))
     if as_json:
         print_json(found)
         return

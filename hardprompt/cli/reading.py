@@ -3,6 +3,7 @@
 Each function takes the name of the option, for messages, and its text or texts. It returns None if the option is not given.
 """
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -16,8 +17,10 @@ def words(option: str, text: str | None) -> tuple[str, ...] | None:
     >>> words("--optimizers", "manual, pez")
     ('manual', 'pez')
     """
-    if not text:
+    if text is None:
         return None
+    if not text.strip():
+        raise RequestError(f"{option}: no value is given; give at least one, or leave the option out")
     found = tuple(word.strip() for word in text.split(","))
     if not all(found):
         raise RequestError(f"{option}: {text!r} has nothing before or after a comma; fill the gap or remove the comma")
@@ -34,7 +37,8 @@ def numbers(option: str, text: str | None, kind: type) -> tuple[Any, ...] | None
         return tuple(kind(word) for word in words(option, text) or ()) or None
     except ValueError as error:
         what = "integers, such as 0,1" if kind is int else "numbers, such as 0,0.1"
-        raise RequestError(f"{option}: {text!r} is not a comma-separated list of {what}") from error
+        hint = "; write out each number of a range" if re.fullmatch(r"\s*\d+\s*(-|\.\.|:)\s*\d+\s*", text or "") else ""
+        raise RequestError(f"{option}: {text!r} is not a comma-separated list of {what}{hint}") from error
 
 
 integers = partial(numbers, kind=int)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hardprompt.data.datasets import DataTask, SourceExample
+from hardprompt.data.languages import share_without_blanks
 from hardprompt.data.task import SPLITS, Example, Split, Task
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError
 from hardprompt.lm import FrozenLM
+from hardprompt.prompt import HardPrompt
 from hardprompt.records.request import StudyRequest
-from hardprompt.scoring.answers import answer_tokens
+from hardprompt.scoring.answers import answer_tokens, label_word_problem
 
 UNBALANCED = 3
 """Labels are unbalanced if one label has more than this many times the examples of another."""
@@ -56,7 +58,7 @@ def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProb
     for (label, word), ids in zip(task.label_words.items(), encoded, strict=True):
         file, line = str(lined.file), lined.line("label_words", label)
         if len(ids) != 1:
-            yield TaskProblem("error", file, line, f"label word {word!r} is {len(ids)} tokens of {lm.name}, expected one")
+            yield TaskProblem("error", file, line, label_word_problem(lm, task, word, len(ids)))
         if ids and ids[0] in begins:
             other = begins[ids[0]]
             yield TaskProblem("error", file, line, f"label words {other!r} and {word!r} begin with the same token of {lm.name}")
@@ -70,7 +72,10 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterato
     default length of searched prompts.
     """
     template = task.template_for(lm.masked)
-    prompts = [StudyRequest().prompt_length, *map(len, lm.encode_after([" " + text for text in task.reference_prompts]))]
+    prompts = [
+        StudyRequest().prompt_length,
+        *(len(HardPrompt.in_place(lm, template, text).ids) for text in task.reference_prompts),
+    ]
     texts = lm.encode_many([template.fill(read.example.input, "") for read in reads])
     answers = [0] * len(reads)
     if not task.label_words:
@@ -132,6 +137,13 @@ def balance(task: Task, lined: YamlLines) -> Iterator[TaskProblem]:
             numbers = ", ".join(f"{label} {number}" for label, number in count.items())
             message = f"the labels of {part} are unbalanced: {numbers}; always giving the most frequent one is very accurate"
             yield TaskProblem("warning", str(lined.file), lined.line("data", part), message)
+
+
+def blanks(task: Task, lm: FrozenLM, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
+    """Find a template with a blank before the prompt for a language without blanks."""
+    if task.template_for(lm.masked).prompt_blank and share_without_blanks(read.example.input for read in reads) > 0.5:
+        message = "a blank stands before {prompt}, but the inputs are in a script without blanks; leave it out"
+        yield TaskProblem("warning", str(lined.file), lined.line("template"), message)
 
 
 def references(form: DataTask, lined: YamlLines) -> Iterator[TaskProblem]:

@@ -3,7 +3,7 @@
 Errors make a study impossible or its result wrong: wrong fields, rows that cannot be used, label words that are not one token
 or have the same first token, labels without an example, examples longer than the model's context, inputs with a special token
 of the model, inputs in two parts, and a template that does not suit the model (masked or causal). Warnings are repeated inputs
-within a part, unbalanced labels, a part without labels, and a task without reference prompts.
+within a part, unusable rows that are left out, unbalanced labels, a part without labels, and a task without reference prompts.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -103,6 +103,10 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
     def note(error: DataError) -> None:
         found.append(TaskProblem.of(error))
 
+    def note_skipped(error: DataError) -> None:
+        left_out = TaskProblem("warning", error.file, error.line, f"{error.problem} (this row is left out)")
+        found.append(left_out if error.line is not None else TaskProblem.of(error))
+
     if is_file_reference(name) or Path(name).suffix == ".py":
         if needs_data(name):
             raise TaskError(f"{name} is a task whose data are given with --data; check a folder with a task.yaml and the data")
@@ -116,7 +120,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
             note(error)
             return CheckedTask(name, lm.name, findings=found)
         fields_fit = not found
-        reads = _read(form, note) if form.data_files else []
+        reads = _read(form, note if form.unusable == "refuse" else note_skipped) if form.data_files else []
         if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
     found += [*checks.repetitions(reads), *checks.references(form, lined)]
@@ -127,6 +131,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
         if fields_fit:
             found.append(TaskProblem("error", str(lined.file), lined.line("template"), str(error)))
         return CheckedTask(form.name, lm.name, findings=_sorted(found))
+    found += checks.blanks(bare, lm, reads, lined)
     found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):

@@ -27,7 +27,13 @@ def all_tasks() -> dict[str, TaskLoader]:
     return plugins_by_name("hardprompt.tasks", "TASKS", "task")
 
 
-def load_task(name: str, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
+def load_task(
+    name: str,
+    split: str = "default",
+    data: str | Path | None = None,
+    shots: int | None = None,
+    skip_unusable: bool = False,
+) -> Task:
     """Load a task by name or from a file.
 
     Args:
@@ -37,6 +43,8 @@ def load_task(name: str, split: str = "default", data: str | Path | None = None,
         split: a published split of the data; embedded tasks have only "default".
         data: the file or folder to read, for a task on real data; by default the data are fetched from the hub.
         shots: how many examples per label to draw, for a task on real data; by default a published split is used.
+        skip_unusable: leave unusable rows of data files out, and count them in `rows_skipped` of the task; by default the first
+            one is an error.
 
     Raises:
         UnknownName: there is no such task; the message names similar ones.
@@ -48,9 +56,11 @@ def load_task(name: str, split: str = "default", data: str | Path | None = None,
     """
     found = _find(name)
     if isinstance(found, DataTask):
-        return found(split, data, shots)
+        return found(split, data, shots, skip_unusable)
     if data is not None or shots is not None:
         raise TaskError(f"data and shots belong to tasks on real data, such as sst2; {name} has its own examples")
+    if skip_unusable:
+        raise TaskError(f"unusable rows can be left out of data files, and {name} has none")
     task = _make(name, found, split) if callable(found) else found
     if not isinstance(task, Task):
         raise TaskError(f"{name} is not a task but {type(task).__name__}; expected a hardprompt.Task")

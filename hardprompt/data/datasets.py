@@ -12,13 +12,14 @@ folder, it returns an ordinary `Task`. A folder contains one of
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
-from hardprompt.data.rows import FORMATS, OnError, Rows, raise_error, read_rows
+from hardprompt.data.languages import difference, same_text
+from hardprompt.data.rows import FORMATS, OnError, Rows, SkippedRows, answer_text, raise_error, read_rows
 from hardprompt.data.splits import make_splits
 from hardprompt.data.task import SPLITS, Example, Split, Task, Template
 from hardprompt.errors import DataError, TaskError
@@ -103,6 +104,7 @@ class DataTask:
         headerless: columns of a csv file without a header.
         hub: id on the hub, and name of the configuration if it has one; empty if the data are not on the hub.
         data_files: files of the task, read by default, in the layout of the task only.
+        unusable: "refuse" to raise an error at the first unusable row, or "skip" to leave such rows out and count them.
 
     Example:
         >>> films = DataTask(name="films", template="{input} {prompt}", layouts=(ColumnLayout("{sentence}"),),
@@ -128,22 +130,32 @@ class DataTask:
     headerless: Sequence[str] = ()
     hub: Sequence[str] = ()
     data_files: Files = ()
+    unusable: Literal["refuse", "skip"] = "refuse"
 
-    def __call__(self, split: str = "default", data: str | Path | None = None, shots: int | None = None) -> Task:
+    def __call__(
+        self,
+        split: str = "default",
+        data: str | Path | None = None,
+        shots: int | None = None,
+        skip_unusable: bool = False,
+    ) -> Task:
         """The task with its data.
 
         Args:
             split: a published split, or a name that ends in the seed for drawing one.
             data: a file or a folder; by default the task's own data files, or the data on the hub.
             shots: how many examples per label to draw for train, and for dev; by default a published split is used.
+            skip_unusable: leave unusable rows out, as with `unusable="skip"`.
 
         Raises:
             TaskError: there are no data, or they cannot be used; with file and line if the data have them.
         """
         files = (self.data_files or None) if data is None else self._files(Path(data), split, shots)
         published = data is not None and shots is None and any(part and file.parent != Path(data) for part, file in files or ())
-        examples = self._from_hub() if files is None else self.read(files)
-        return self.make_task(examples, split, shots, published, str(data or self._home))
+        skipped = SkippedRows(skip_unusable or self.unusable == "skip")
+        examples = [*(self._from_hub(skipped) if files is None else self.read(files, skipped))]
+        task = self.make_task(examples, split, shots, published, f"{data or self._home}{skipped}")
+        return replace(task, rows_skipped=skipped.counts)
 
     def read(self, files: Files, on_error: OnError = raise_error) -> Iterator[SourceExample]:
         """All labelled examples of files.
@@ -157,8 +169,16 @@ class DataTask:
         """
         for part, file in files:
             needed = self.layouts[0].columns if self.data_files and part != "test" else ()
-            rows = read_rows(file, needed, self.headerless, on_error)
-            yield from self._examples(str(file), rows, part, on_error)
+            broken = 0
+
+            def note(error: DataError) -> None:
+                nonlocal broken
+                on_error(error)
+                broken = error.line or 0
+
+            rows = read_rows(file, needed, self.headerless, note)
+            whole = ((line, row) for line, row in rows if line > broken)  # a line with invalid bytes is read nevertheless
+            yield from self._examples(str(file), whole, part, on_error)
 
     def make_task(
         self,
@@ -264,7 +284,7 @@ class DataTask:
     def _accepted_layouts(self) -> tuple[ColumnLayout, ...]:
         return tuple(self.layouts) if self.data_files else (*self.layouts, PROJECT_LAYOUT)
 
-    def _from_hub(self) -> Iterator[SourceExample]:
+    def _from_hub(self, on_error: OnError) -> Iterator[SourceExample]:
         """All labelled examples on the hub."""
         give = f"task {self.name} needs its data: give --data PATH, a folder with train, dev and test, or one file"
         if not self.hub:
@@ -275,7 +295,7 @@ class DataTask:
             raise TaskError(f"{give} ({', '.join(FORMATS)}); {error}") from error
         for name, rows in fetched.items():
             if name in PARTS:
-                yield from self._examples("/".join([*self.hub, name]), enumerate(rows, 1), PARTS[name])
+                yield from self._examples("/".join([*self.hub, name]), enumerate(rows, 1), PARTS[name], on_error)
 
     def _examples(
         self,
@@ -297,13 +317,14 @@ class DataTask:
                 answers = self._answers(layout)
                 names_parts = part is None and "split" in row
             problems = list(self._problems(row, layout, answers))
-            if names_parts and str(row.get("split", "")) not in PARTS:
-                problems.append(f"split {str(row.get('split', ''))!r:.60} is none of {', '.join(PARTS)}")
+            named = str(row.get("split", ""))
+            if names_parts and named.strip().lower() not in PARTS:
+                problems.append(f"split {named!r:.60} is none of {', '.join(PARTS)}")
             for problem in problems:
                 on_error(DataError(source, line, problem))
             if not problems:
-                named = PARTS[str(row["split"])] if names_parts else part or "train"
-                yield SourceExample(named, self._example(row, layout, answers), source, line)
+                of = PARTS[named.strip().lower()] if names_parts else part or "train"
+                yield SourceExample(of, self._example(row, layout, answers), source, line)
 
     def _unlabelled(self, row: Mapping[str, Any], layout: ColumnLayout | None) -> bool:
         if layout is not None:
@@ -311,8 +332,8 @@ class DataTask:
         return any(row.keys() >= set(each.inputs) and each.answer not in row for each in self.layouts)
 
     def _answers(self, layout: ColumnLayout) -> dict[str, str]:
-        """The label for each answer in the data, in lower case."""
-        labels = {label.lower(): label for label in self.label_words}
+        """The label for each answer in the data."""
+        labels = {label: label for label in self.label_words}
         if layout.first_label is None:
             return labels
         return {str(number): label for number, label in enumerate(self.label_words, layout.first_label)} | labels
@@ -324,22 +345,24 @@ class DataTask:
             if name not in row:
                 unusable = True
                 yield f"missing {name}"
-            elif not isinstance(row[name], str) and (name in layout.inputs or not isinstance(row[name], int)):
+            elif answer_text(row[name]) is None or (name in layout.inputs and not isinstance(row[name], str)):
                 unusable = True
                 yield f"{name} is not a text but {row[name]!r:.60}"
         if unusable:
             return
-        answer = str(row[layout.answer]).strip()
+        answer = str(answer_text(row[layout.answer]))
         if not any(row[name].strip() for name in layout.inputs):
             yield f"{', '.join(layout.inputs)} is empty"
-        if answers and answer.lower() not in answers:
-            yield f"{layout.answer} {answer!r:.60} is none of {', '.join(answers)}"
+        if answers and same_text(answer, answers) is None:
+            hint = difference(answer, answers)
+            yield f"{layout.answer} {answer!r:.60} is none of {', '.join(answers).lower()}" + f"; {hint}" * bool(hint)
         elif not answer or "\n" in answer:
             yield f"{layout.answer} is empty or has a line break"
 
     def _example(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Example:
-        input, answer = layout.input.format_map(row).strip(), str(row[layout.answer]).strip()
-        return Example(input, answers[answer.lower()] if answers else answer)
+        input, answer = layout.input.format_map(row).strip(), str(answer_text(row[layout.answer]))
+        known = same_text(answer, answers)
+        return Example(input, answer if known is None else answers[known])
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -356,8 +379,9 @@ def _parts_in(folder: Path) -> dict[Split, Path]:
     """The file of each part in a folder."""
     found: dict[Split, Path] = {}
     for file in _listing(folder):
-        if file.suffix in FORMATS and file.stem in PARTS:
-            part = PARTS[file.stem]
+        name = file.stem.lower().removesuffix("-00000-of-00001")  # as on the Hugging Face hub
+        if file.suffix.lower() in FORMATS and name in PARTS:
+            part = PARTS[name]
             if part in found:
                 raise TaskError(f"{folder} contains both {found[part].name} and {file.name}; keep one of them")
             found[part] = file

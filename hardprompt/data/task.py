@@ -6,17 +6,23 @@ causal model, the answer follows the text of the template after `separator`. A m
 template.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from hardprompt.data.rows import read_rows
-from hardprompt.errors import TaskError
+from hardprompt.data.languages import difference, has_no_blanks, same_text
+from hardprompt.data.rows import SkippedRows, answer_text, read_rows
+from hardprompt.errors import DataError, TaskError
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+PLACES = ("input", "prompt", "mask")
+OVERLAPS: tuple[tuple[Split, Split], ...] = (("test", "train"), ("dev", "train"), ("test", "dev"))
+"""Pairs of splits that should have no input in common."""
+
 MATCHES = ("exact", "starts-with")
 TRUNCATE_TO = ("", "start", "end")
 
@@ -36,13 +42,15 @@ class Example:
 class Template:
     """A text with `{input}` and `{prompt}`, once each and in any order. The template of a masked model also has `{mask}`.
 
-    A blank before `{prompt}` belongs to the first token of the prompt, and a blank before `{mask}` to the answer.
+    A blank before `{prompt}` belongs to the first token of the prompt, and a blank before `{mask}` to the answer. Without a
+    blank there, as in Chinese, the prompt follows directly on the text before it (`blank_before`).
 
     Args:
         text: the text.
 
     Raises:
-        TaskError: `{input}` or `{prompt}` does not occur exactly once, or `{mask}` occurs more than once.
+        TaskError: `{input}` or `{prompt}` does not occur exactly once, or `{mask}` occurs more than once, or a place is written
+            in another way, such as `{{input}}`.
 
     Example:
         >>> Template("{input} {prompt}:").around("a lovely film.")
@@ -52,11 +60,21 @@ class Template:
     text: str
 
     def __post_init__(self) -> None:
+        self._refuse_other_braces()
         for place in ("{prompt}", "{input}"):
             if (count := self.text.count(place)) != 1:
-                raise TaskError(f"template {self.text!r} has {place} {count} times; put it in exactly once")
+                named = [name for name in re.findall(r"{(\w+)}", self.text) if name not in PLACES]
+                hint = f" in the place of {{{named[0]}}}" if named and not count else ""
+                raise TaskError(f"template {self.text!r} has {place} {count} times; put it in exactly once{hint}")
         if (count := self.text.count("{mask}")) > 1:
             raise TaskError(f"template {self.text!r} has {{mask}} {count} times; put it in at most once")
+
+    def _refuse_other_braces(self) -> None:
+        """Refuse a place with double braces, as Jinja writes it, with blanks in the braces, or in other letters."""
+        for written in re.findall(r"{+[^{}]*}+", self.text):
+            name = written.strip("{} \t").lower()
+            if name in PLACES and written != f"{{{name}}}":
+                raise TaskError(f"template {self.text!r} has {written}; write {{{name}}}, with single braces and no blanks")
 
     @property
     def masked(self) -> bool:
@@ -67,6 +85,32 @@ class Template:
     def blank(self) -> str:
         """The blank before `{mask}`, which belongs to the answer; "" if there is none."""
         return " " if self.text.partition("{mask}")[0].endswith(" ") else ""
+
+    @property
+    def prompt_blank(self) -> str:
+        """The blank before `{prompt}`; "" if there is none, or if the prompt comes first.
+
+        Example:
+            >>> Template("{input} {prompt}:").prompt_blank, Template("{input}。{prompt}：").prompt_blank
+            (' ', '')
+        """
+        before = self.text.partition("{prompt}")[0]
+        return " " if before.endswith(" ") and before.strip(" ") else ""
+
+    def blank_before(self, prompt: str) -> str:
+        """The blank to put before a prompt: that of the template, or one after a line break; "" if the prompt comes first.
+
+        After a line break, a prompt in a script without blanks gets none, and neither does one that begins with a blank.
+        """
+        if not prompt or prompt[0].isspace() or self.prompt_first:
+            return ""
+        after_line = self.text.partition("{prompt}")[0].endswith("\n") and not has_no_blanks(prompt[0])
+        return " " if after_line else self.prompt_blank
+
+    @property
+    def prompt_first(self) -> bool:
+        """Whether no text precedes the prompt."""
+        return not self.text.partition("{prompt}")[0].strip(" ")
 
     def around(self, input: str) -> tuple[str, str]:
         """The texts before and after the prompt for an input, with `MASK` in the place of `{mask}`."""
@@ -81,9 +125,11 @@ class Template:
         Example:
             >>> Template("{input} {prompt}:").fill("a lovely film.", " good or bad")
             'a lovely film. good or bad:'
+            >>> Template("{input}。{prompt}：").fill("电影好看", "评价")
+            '电影好看。评价：'
         """
         before, after = self.around(input)
-        blank = " " if before and prompt and not prompt[0].isspace() else ""
+        blank = self.blank_before(prompt) if before else ""
         return before + blank + prompt + after
 
 
@@ -123,6 +169,7 @@ class Task:
         truncate_to: which part of an input that is too long for the model is kept: its "start" or its "end". With "", such an
             input is an error.
         inputs_cut: for each split, how many inputs were cut by `hardprompt.scoring.truncation`.
+        rows_skipped: by file, the number of unusable rows that were left out.
         split: the published split of the data.
         embedded: whether the task is one of the microworld's.
         division: "tune" (defaults may be chosen on it, on dev), "report" (its results are reported, on test), or "".
@@ -155,6 +202,7 @@ class Task:
     source: str = ""
     truncate_to: Literal["", "start", "end"] = ""
     inputs_cut: Mapping[Split, int] = field(default_factory=dict)
+    rows_skipped: Mapping[str, int] = field(default_factory=dict)
     split: str = "default"
     embedded: bool = False
     division: Literal["", "tune", "report"] = ""
@@ -241,6 +289,31 @@ class Task:
         return tuple(getattr(self, split))
 
     @property
+    def overlap(self) -> dict[str, dict[str, int]]:
+        """How many examples of one split have an input that is also in another, and how many of these have the same answer.
+
+        Example:
+            >>> from hardprompt import load_task
+            >>> load_task("plural").overlap["test_in_train"]
+            {'inputs': 0, 'same_answer': 0}
+        """
+        inputs = {split: {example.input for example in self.examples(split)} for split in SPLITS}
+        answered = {split: {*self.examples(split)} for split in SPLITS}
+        return {
+            f"{of}_in_{other}": {
+                "inputs": sum(example.input in inputs[other] for example in self.examples(of)),
+                "same_answer": sum(example in answered[other] for example in self.examples(of)),
+            }
+            for of, other in OVERLAPS
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """The lines of `data_warnings`, with the name of the task."""
+        name = f"task {self.name}" + f", split {self.split}" * (self.split != "default")
+        return [f"{name}: {line}" for line in data_warnings(self.overlap, self.rows_skipped)]
+
+    @property
     def digest(self) -> str:
         """A hash of everything that determines scores: examples, templates, answers, reference prompts, and `truncate_to`."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
@@ -264,13 +337,16 @@ class Task:
         }
 
     @classmethod
-    def from_jsonl(cls, path: str | Path, *, template: str, name: str | None = None, **fields: Any) -> "Task":
+    def from_jsonl(
+        cls, path: str | Path, *, template: str, name: str | None = None, skip_unusable: bool = False, **fields: Any
+    ) -> "Task":
         """Read a task from a UTF-8 file with one JSON object per line: `input`, `answer` and `split` (train, dev or test).
 
         Args:
             path: the file.
             template: a text with `{input}` and `{prompt}`.
             name: the name of the task; by default the file's name without its extension.
+            skip_unusable: leave unusable lines out instead of raising an error.
             fields: other fields of `Task`, such as `label_words`.
 
         Raises:
@@ -278,23 +354,68 @@ class Task:
         """
         path = Path(path)
         parts: dict[Split, list[Example]] = {split: [] for split in SPLITS}
-        for line, row in read_rows(path, needed=("input", "answer", "split")):
-            if not isinstance(row["input"], str) or not isinstance(row["answer"], str | int):
-                raise TaskError(f"{path}:{line}: expected a text as input, and a text or a whole number as answer")
-            if row["split"] not in SPLITS:
-                raise TaskError(f"{path}:{line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
-            example = Example(row["input"], str(row["answer"]))
-            if problem := "input is empty" if not example.input.strip() else _problem(example, fields.get("label_words", {})):
-                raise TaskError(f"{path}:{line}: {problem}")
-            parts[row["split"]].append(example)
+        skipped = SkippedRows(skip_unusable)
+        label_words = fields.get("label_words", {})
+        for line, row in read_rows(path, ("input", "answer", "split"), on_error=skipped):
+            if skipped.has(line):
+                continue
+            if problem := _row_problem(row, label_words):
+                skipped(DataError(path, line, problem))
+                continue
+            answer = row["answer"] if isinstance(row["answer"], str) else str(answer_text(row["answer"]))
+            parts[_split(row)].append(Example(row["input"], same_text(answer, label_words) or answer))
         train, dev, test = parts.values()
-        return cls(name=name or path.stem, template=Template(template), train=train, dev=dev, test=test, **fields)
+        name, rows_skipped = name or path.stem, skipped.counts
+        return cls(name=name, template=Template(template), train=train, dev=dev, test=test, rows_skipped=rows_skipped, **fields)
+
+
+def data_warnings(overlap: Mapping[str, Mapping[str, int]], rows_skipped: Mapping[str, int]) -> list[str]:
+    """Reasons to doubt results on data: a line for each two splits that overlap, and for each file with unusable rows.
+
+    Args:
+        overlap: as in `Task.overlap`.
+        rows_skipped: by file, the number of unusable rows that were left out.
+
+    Example:
+        >>> data_warnings({}, {"data.csv": 2})
+        ['2 unusable rows are left out of data.csv']
+    """
+    lines = []
+    for pair, count in overlap.items():
+        of, _, other = pair.partition("_in_")
+        if count["inputs"]:
+            examples = f"1 {of} example is" if count["inputs"] == 1 else f"{count['inputs']} {of} examples are"
+            lines.append(
+                f"{of} and {other} overlap: {examples} also in {other} ({count['same_answer']} with the same answer), "
+                f"so {of} results are not on new inputs only; remove repeated inputs"
+            )
+    for file, number in rows_skipped.items():
+        rows = "1 unusable row is" if number == 1 else f"{number} unusable rows are"
+        lines.append(f"{rows} left out of {file}")
+    return lines
+
+
+def _row_problem(row: Mapping[str, Any], label_words: Mapping[str, str]) -> str | None:
+    """Why a row of a task file cannot be used; None if it can."""
+    if not isinstance(row["input"], str) or answer_text(row["answer"]) is None:
+        return "expected a text as input, and a text or a whole number as answer"
+    if _split(row) not in SPLITS:
+        return f"split {row['split']!r} is none of {', '.join(SPLITS)}"
+    if not row["input"].strip():
+        return "input is empty"
+    answer = str(answer_text(row["answer"]))
+    return _problem(Example(row["input"], same_text(answer, label_words) or answer), label_words)
+
+
+def _split(row: Mapping[str, Any]) -> Any:
+    return str(row["split"]).strip().lower()
 
 
 def _problem(example: Example, label_words: Mapping[str, str]) -> str | None:
     """Why an example does not fit a task with these label words; None if it does."""
     if label_words and example.answer not in label_words:
-        return f"label {example.answer!r} is none of {', '.join(label_words)}"
+        hint = difference(example.answer, label_words)
+        return f"label {example.answer!r} is none of {', '.join(label_words)}" + f"; {hint}" * bool(hint)
     if not example.answer.strip() or "\n" in example.answer.strip():
         return "the target text is empty or has a line break"
     return None

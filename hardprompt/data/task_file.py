@@ -9,6 +9,7 @@
     separator: " "                      # between the template's text and the answer
     masked_template: "{mask} {prompt} {input}"       # for masked models, which predict {mask}
     reference_prompts: [was it good or bad]
+    unusable: skip                      # leave unusable rows out and count them; by default (refuse) they are errors
     description, citation, licence, source: one line each
 
 One file may have a column `split` with train, dev or test; `hardprompt.data.splits` makes the parts that are missing. The data
@@ -22,7 +23,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hardprompt.data.datasets import ColumnLayout, DataTask, Files
-from hardprompt.data.rows import FORMATS, OnError, raise_error
+from hardprompt.data.languages import caseless
+from hardprompt.data.rows import OnError, checked_format, raise_error
 from hardprompt.data.task import Split, Template
 from hardprompt.data.yaml_lines import YamlLines, read_yaml
 from hardprompt.errors import DataError, RequestError, TaskError
@@ -82,6 +84,7 @@ class TaskFile(BaseModel):
     citation: str = ""
     licence: str = ""
     source: str = ""
+    unusable: Literal["refuse", "skip"] = "refuse"
 
     @field_validator("template", "masked_template")
     @classmethod
@@ -111,8 +114,8 @@ class TaskFile(BaseModel):
     def _a_choice(cls, words: dict[str, str]) -> dict[str, str]:
         if len(words) == 1:
             raise ValueError("a single label word; give at least two, or none for generation")
-        if len({label.lower() for label in words}) < len(words):
-            raise ValueError("two labels differ only in upper and lower case")
+        if len({caseless(label) for label in words}) < len(words):
+            raise ValueError("two labels differ only in upper and lower case, or in composed and decomposed form")
         return words
 
     @field_validator("match")
@@ -132,7 +135,7 @@ class TaskFile(BaseModel):
 
 def is_task_path(name: str) -> bool:
     """Whether a name that is not in the catalogue is the path of a task's folder or `task.yaml`."""
-    return Path(name).suffix in ENDINGS or "/" in name or Path(name).is_dir()
+    return Path(name).suffix.lower() in ENDINGS or "/" in name or Path(name).is_dir()
 
 
 def task_file(path: str | Path) -> Path:
@@ -148,7 +151,7 @@ def task_file(path: str | Path) -> Path:
         return path / TASK_FILE
     if not path.is_file():
         raise RequestError(f"no task {path}; give a folder with a {TASK_FILE}, the file itself, or a Python file")
-    if path.suffix not in ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise RequestError(f"{path} is not a task; expected a folder with a {TASK_FILE}, the file itself, or a Python file")
     return path
 
@@ -201,8 +204,10 @@ def _files(spec: TaskFile, lined: YamlLines, on_error: OnError) -> Files:
             on_error(
                 DataError(lined.file, line, f"no file {folder / name}; data files are relative to the folder of {TASK_FILE}")
             )
-        elif Path(name).suffix not in FORMATS:
-            on_error(DataError(lined.file, line, f"{name} has no known file extension; expected {', '.join(FORMATS)}"))
         else:
-            found.append((part or None, folder / name))
+            try:
+                checked_format(Path(name))
+                found.append((part or None, folder / name))
+            except TaskError as error:
+                on_error(DataError(lined.file, line, str(error)))
     return found

@@ -68,8 +68,8 @@ class ScoredPrompt:
     ) -> None:
         self.lm: FrozenLM = test.lm
         self.task: Task = test.task
-        self.prompt = as_prompt(self.lm, prompt)
         self.test = test
+        self.prompt = as_prompt(self.lm, prompt, test.template)
         self.projection = projection
         self.readers = readers
         self.reading = reading
@@ -99,9 +99,9 @@ class ScoredPrompt:
         if isinstance(self.prompt, HardPrompt):
             return self.prompt
         if self.reading is not None:
-            return HardPrompt.from_ids(self.lm, self.reading)
+            return HardPrompt.from_ids(self.lm, self.reading, self.test.template)
         ids = projection_ids(self.prompt, self.lm.vocab_embeds, self.allowed, self.projection)
-        return HardPrompt.from_ids(self.lm, ids)
+        return HardPrompt.from_ids(self.lm, ids, self.test.template)
 
     @cached_property
     def train(self) -> Scorer:

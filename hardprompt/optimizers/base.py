@@ -82,6 +82,7 @@ class Problem:
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
     Attributes:
+        template: the template that the model reads.
         allowed: ids of the allowed tokens, (A,).
         generator: the random number generator of this run.
         train, dev: scorers of the two splits.
@@ -112,7 +113,8 @@ class Problem:
         self.lm = lm
         self.weight = weight
         self.prompt_length = prompt_length
-        self.allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary
+        self.template = task.template_for(lm.masked)
+        self.allowed = allowed_vocabulary(lm, vocabulary, task) if isinstance(vocabulary, str) else vocabulary
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.lm_tokens = lm_tokens
@@ -188,7 +190,7 @@ class Problem:
         ids = _as_lists(prompts)
         objective = self._objective(ids, self.dev.score_ids(ids))
         for i, prompt in enumerate(ids):
-            self._add_candidate(HardPrompt.from_ids(self.lm, prompt), objective, i)
+            self._add_candidate(HardPrompt.from_ids(self.lm, prompt, self.template), objective, i)
         return objective
 
     def score_soft_on_dev(self, embeds: Tensor, penalty: float = 0.0) -> Objective:
@@ -400,7 +402,9 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
     seconds = time.perf_counter() - started
     if problem.best is None:
         raise RunError(f"optimizer {optimizer.name} scored no prompt on dev; call problem.score_on_dev at least once")
-    prompts = [final] if isinstance(final, SoftPrompt) else [HardPrompt.from_ids(problem.lm, ids) for ids in final]
+    prompts = (
+        [final] if isinstance(final, SoftPrompt) else [HardPrompt.from_ids(problem.lm, ids, problem.template) for ids in final]
+    )
     return PromptResult(
         optimizer=optimizer.name,
         weight=problem.weight,

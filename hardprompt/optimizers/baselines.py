@@ -35,7 +35,7 @@ def _has_references(problem: Problem, config: BaselineConfig) -> None:
 
 
 def _references(problem: Problem) -> list[tuple[int, ...]]:
-    return [HardPrompt.from_text(problem.lm, text).ids for text in problem.task.reference_prompts]
+    return [HardPrompt.from_text(problem.lm, text, problem.template).ids for text in problem.task.reference_prompts]
 
 
 @optimizer("manual", config=BaselineConfig, uses_weight=False, check=_has_references, uses_seed=False, uses_vocabulary=False)

@@ -138,7 +138,7 @@ def initial_embeds(problem: Problem, init: str, text: str = "") -> Float[Tensor,
     if init == "noise":
         draw = torch.randn(problem.prompt_length, vocab.shape[1], generator=problem.generator).to(vocab.device)
         return vocab.mean(0) + vocab.std(0) * draw
-    ids = HardPrompt.from_text(problem.lm, text).ids
+    ids = HardPrompt.from_text(problem.lm, text, problem.template).ids
     rows = [ids[i % len(ids)] for i in range(problem.prompt_length)]
     return vocab[torch.tensor(rows, device=vocab.device)].clone()
 

@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """`quick` takes about two minutes on two cores; `default` is for results to report. Each value can be replaced."""
 
-TASK_FIELDS = ("splits", "data", "shots", "template", "label_words", "match", "reference_prompts")
+TASK_FIELDS = ("splits", "data", "shots", "skip_unusable", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that belong to its task."""
 
 MODEL_FIELDS = ("readers", "device", "dtype", "memory")
@@ -73,6 +73,9 @@ class StudyRequest(BaseModel):
 
     shots: PositiveInt | None = None
     """For a task on real data: draw this number of examples per label, and do not use a published split."""
+
+    skip_unusable: bool = False
+    """For a task with data files: leave unusable rows out, such as one without text, and count them; by default an error."""
 
     lm_tokens: PositiveInt | None = None
     """Budget of each run: number of LM tokens in forward and backward passes together."""

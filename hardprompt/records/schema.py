@@ -200,6 +200,12 @@ class RunRecord(_Run):
         "Values by name of the reader, a model that was not optimized against.", default={}
     )
     inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
+    overlap: dict[str, dict[str, int]] = _value(
+        "By pair of splits, such as `test_in_train`, the number of examples of the first whose input is also in the second "
+        "(`inputs`), and how many of these have the same answer (`same_answer`).",
+        default={},
+    )
+    rows_skipped: dict[str, int] = _value("By file, the number of unusable rows that were left out.", default={})
     scrutability: dict[str, Any] = _value(
         "Metrics of the text. Under an encoder-decoder model those of its surprisal are null, and `reason` tells why.",
         default={},

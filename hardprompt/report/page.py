@@ -22,7 +22,7 @@ from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
-from hardprompt.report.study_tables import best_runs
+from hardprompt.report.study_tables import best_runs, data_lines
 from hardprompt.report.tables import TableData
 from hardprompt.report.tradeoff import (
     COSTS,
@@ -88,6 +88,7 @@ class Section:
     curves: Chart | None
     best: list[RunRecord]
     request: list[tuple[str, str]]
+    warnings: list[str]
     repeats: str
     commands: list[list[str]]
     sheets: dict[str, TableData]
@@ -185,6 +186,7 @@ def _section(
         curves_chart(curves, marks) if curves else None,
         best_runs(shown.points),
         _request(shown.requests, shown.done),
+        data_lines(shown.points),
         repeats(shown.points),
         [rerun_command(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
@@ -217,6 +219,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("vocabulary", request.vocabulary),
         ("options", ", ".join(options)),
         ("metrics", ", ".join(request.metrics)),
+        ("unusable rows", "left out" if request.skip_unusable else None),
         ("template", request.template),
         ("label words", ", ".join(label_words)),
         ("match", request.match if request.match != StudyRequest().match else None),

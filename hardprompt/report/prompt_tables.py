@@ -9,8 +9,8 @@ from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.report.escaping import printable
 from hardprompt.report.listing import list_metrics
 
-SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens")
-"""Keys without a row: they are in the title, or hold a value per example or token."""
+SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens", "overlap")
+"""Keys without a row: they are in the title or in a warning, or hold a value per example or token."""
 
 FIRST_READER = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 """Keys that repeat values of the first reader."""

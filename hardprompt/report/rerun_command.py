@@ -31,6 +31,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--task", request.task),
         ("--data", request.data),
         ("--shots", request.shots),
+        ("--skip-unusable", "" if request.skip_unusable else None),
         ("--lm", request.lm),
         *(("--reader", reader) for reader in request.readers),
         ("--optimizers", ",".join(request.optimizers)),
@@ -51,13 +52,13 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--memory", None if request.memory == StudyRequest().memory else request.memory),
         ("--out", OUT),
     ]
-    words = [f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
+    words = [name if value == "" else f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
     on = f"OMP_NUM_THREADS={threads} " if threads else ""
     return [f"{on}hardprompt compare \\", *(f"    {word} \\" for word in words[:-1]), f"    {words[-1]}"]
 
 
 def _program(request: StudyRequest, threads: int | None) -> list[str]:
-    fields = [f"    {key}={value!r}," for key, value in request if key == "lm_tokens" or value not in (None, {}, ())]
+    fields = [f"    {key}={value!r}," for key, value in request if key == "lm_tokens" or value not in (None, False, {}, ())]
     on = ["import torch", "", f"torch.set_num_threads({threads})"] if threads else [""]
     return ["import hardprompt as hp", *on, "request = hp.StudyRequest(", *fields, ")", f'hp.compare(request, out="{OUT}")']
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hardprompt.data.task import data_warnings
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
@@ -234,6 +235,16 @@ def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, T
         runs_sheet(points),
     )  # fmt: skip
     return {sheet.name: sheet for sheet in every}
+
+
+def data_lines(points: Sequence[AnyRun]) -> list[str]:
+    """The warnings about the data of each split, as `hardprompt.data.task.data_warnings` gives them."""
+    of_split = {p.split: p for p in points if p.status == "ok"}
+    return [
+        printable(f"split {split}: {line}" if len(of_split) > 1 else line)
+        for split, p in of_split.items()
+        for line in data_warnings(p.overlap, p.rows_skipped)
+    ]
 
 
 def failed_lines(points: Sequence[AnyRun]) -> list[str]:

@@ -1,13 +1,15 @@
 """Token ids of answers: label words, or the target texts of a generation task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from hardprompt.data.languages import composed
 from hardprompt.data.task import Task
 from hardprompt.errors import TaskError
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.vocabulary import as_printed
 
 
 def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:
@@ -20,9 +22,49 @@ def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list
     """
     if lm.kind == "encoder-decoder":
         return lm.encode_many(answers)
-    before = task.template_for(True).blank if lm.masked else task.separator
+    before = _before(lm, task)
     in_place = [before + answer for answer in answers]
     return lm.encode_many(in_place) if lm.masked and not before else lm.encode_after(in_place)
+
+
+def _before(lm: FrozenLM, task: Task) -> str:
+    """The text directly before an answer that is tokenized with it."""
+    return task.template_for(True).blank if lm.masked else task.separator
+
+
+def label_word_problem(lm: FrozenLM, task: Task, word: str, tokens: int) -> str:
+    """Why a label word that is not a single token of the model cannot be used, and what to write instead.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> label_word_problem(load_lm("microworld"), load_task("review-sentiment"), " good", 2)
+        "label word ' good' is 2 tokens of microworld, expected one; the separator supplies the blank: write 'good'"
+    """
+    remedy = "choose another word"
+    for other in dict.fromkeys(_other_forms(lm, task, word)):
+        [ids] = answer_tokens(lm, task, [other])
+        if other and len(ids) == 1:
+            remedy = f"write {other!r}"
+            if composed(other) == composed(word):
+                remedy = f"in composed form (NFC) it is one: write {other!r}, {len(other)} characters instead of {len(word)}"
+            elif other == word.strip() or other == (as_printed(lm, word) or "").strip():
+                blank = _before(lm, task)
+                remedy = f"the separator supplies the blank: write {other!r}" if blank.endswith(" ") else f"write {other!r}"
+            elif other == " " + word:
+                remedy = f"with a blank before it, it is one: write {other!r}, or give the task a separator"
+            break
+    return f"label word {word!r} is {tokens} tokens of {lm.name}, expected one; {remedy}"
+
+
+def _other_forms(lm: FrozenLM, task: Task, word: str) -> Iterator[str]:
+    """Other ways to write a label word: without blanks, as text, in composed form, with a blank."""
+    for form in (word, as_printed(lm, word) or ""):
+        yield form.strip()
+        yield form
+    yield composed(word)
+    yield composed(word).strip()
+    if not _before(lm, task).endswith(" "):
+        yield " " + word
 
 
 def label_ids(lm: FrozenLM, task: Task) -> Tensor:
@@ -41,9 +83,7 @@ def label_ids(lm: FrozenLM, task: Task) -> Tensor:
     taken: dict[int, str] = {}
     for word, ids in zip(task.label_words.values(), encoded, strict=True):
         if len(ids) != 1:
-            raise TaskError(
-                f"task {task.name}: label word {word!r} is {len(ids)} tokens of {lm.name}, expected one; choose another word"
-            )
+            raise TaskError(f"task {task.name}: {label_word_problem(lm, task, word, len(ids))}")
         if ids[0] in taken:
             raise TaskError(f"task {task.name}: label words {taken[ids[0]]!r} and {word!r} are the same token of {lm.name}")
         taken[ids[0]] = word

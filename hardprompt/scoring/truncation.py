@@ -40,10 +40,12 @@ def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
     """
     if not task.truncate_to:
         return task
-    references = lm.encode_after([" " + text for text in task.reference_prompts])
+    template = task.template_for(lm.masked)
+    references = lm.encode_after(
+        [(template.prompt_blank or " " * template.prompt_first) + text for text in task.reference_prompts]
+    )
     reserved = max(MIN_PROMPT_TOKENS, prompt_length + SPARE_TOKENS, *map(len, references))
     limit = lm.max_text_length - reserved
-    template = task.template_for(lm.masked)
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}
     for split in SPLITS:

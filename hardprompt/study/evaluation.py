@@ -60,7 +60,7 @@ def evaluate(
     task = fit_to_context(task, lm, length if prompt_length is None else prompt_length)
     allowed = None
     if isinstance(checked, SoftPrompt):
-        allowed = allowed_vocabulary(lm, vocabulary) if isinstance(vocabulary, str) else vocabulary
+        allowed = allowed_vocabulary(lm, vocabulary, task) if isinstance(vocabulary, str) else vocabulary
     test = Scorer(lm, task, task.test)
     scored = ScoredPrompt(checked, test, allowed=allowed, projection=projection, readers=readers)
     return finite(measure_prompt(scored, metrics))

@@ -33,6 +33,7 @@ class StudyInfo:
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the model and its readers.
+        warnings: reasons to doubt results on the data, a line for each.
     """
 
     request: StudyRequest
@@ -43,6 +44,7 @@ class StudyInfo:
     vocabulary_size: int
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,13 @@ class LoadedStudy:
         with about("lm"):
             self.lm = lm or load_model(request)
             self.lm.name = names_in_record(request)[request.lm]  # an earlier study may have had other readers
+        with about("task"):
+            task = next(iter(self.tasks.values()))
+            task.template_for(self.lm.masked)
         with about("readers"):
             self.readers: Sequence[FrozenLM] = load_readers(request)
         with about("vocabulary"):
-            self._allowed = allowed_vocabulary(self.lm, request.vocabulary)
+            self._allowed = allowed_vocabulary(self.lm, request.vocabulary, task)
         self.runs = tuple(plan(request, self.optimizers))
         for first in {run.split: run for run in reversed(self.runs)}.values():
             with about("task"):
@@ -122,6 +127,7 @@ class LoadedStudy:
             vocabulary_size=self.lm.vocab_embeds.shape[0],
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
+            warnings=tuple(line for task in self.tasks.values() for line in task.warnings),
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:

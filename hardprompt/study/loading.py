@@ -1,6 +1,7 @@
 """Load the task, model, readers and optimizers of a request."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hardprompt.optimizers import Optimizer, load_optimizer
 from hardprompt.records.request import StudyRequest, model_names, same_model
 from hardprompt.study.measure import check_unique_names
 
+_logger = logging.getLogger(__name__)
+
 
 def load_tasks(request: StudyRequest) -> dict[str, Task]:
     """Load the task of a request in each of its data splits.
@@ -24,7 +27,7 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
     Raises:
         RequestError: the task does not exist, or a field of the request does not apply to it.
     """
-    if Path(request.task).suffix == ".jsonl":
+    if Path(request.task).suffix.lower() == ".jsonl":
         if request.data is not None or request.shots is not None:
             raise RequestError(f"data and shots belong to tasks on real data; {request.task} holds its own examples")
         if request.template is None:
@@ -35,6 +38,7 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
             label_words=request.label_words,
             match=request.match,
             reference_prompts=request.reference_prompts,
+            skip_unusable=request.skip_unusable,
         )
         if request.splits != ("default",):
             raise RequestError(f"task file {request.task} has one data split, 'default'; got {', '.join(request.splits)}")
@@ -45,10 +49,18 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
             f"template, label words, match and reference prompts belong to a .jsonl task, not to {request.task!r} "
             "(label words also to a task on real data)"
         )
-    tasks = {split: load_task(request.task, split, request.data, request.shots) for split in request.splits}
+    tasks = {
+        split: load_task(request.task, split, request.data, request.shots, request.skip_unusable) for split in request.splits
+    }
     if request.label_words:
         tasks = {split: task.with_label_words(request.label_words) for split, task in tasks.items()}
     return tasks
+
+
+def log_warnings(lines: Iterable[str]) -> None:
+    """Log reasons to doubt results on the data of a task (`Task.warnings`), once the request has been checked."""
+    for line in lines:
+        _logger.warning("%s", line)
 
 
 def load_model(request: StudyRequest) -> FrozenLM:

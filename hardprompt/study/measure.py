@@ -141,6 +141,8 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
         "reader_log_perplexity": read["log_perplexity"],
         "reader_nats_per_character": read["nats_per_character"],
         "readers": readings,
+        "overlap": task.overlap,
+        "rows_skipped": dict(task.rows_skipped),
         "inputs_cut": {part: task.inputs_cut.get(part, 0) for part in SPLITS},
         "scrutability": readable,
         "tokens": token_map(scored),

@@ -20,6 +20,7 @@ from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.cluster import RayCluster
 from hardprompt.study.engine import Engine, InProcess, Job, Listener, SilentListener
 from hardprompt.study.loaded_study import StudyInfo
+from hardprompt.study.loading import log_warnings
 from hardprompt.study.planner import PlannedStudy, planned_studies
 from hardprompt.study.recipe import Recipe, read_recipe
 from hardprompt.study.resources import MachineResources, process_count
@@ -105,7 +106,7 @@ def run_study(
     """
     import torch
 
-    engine, listener = InProcess(), listener or SilentListener()
+    engine, listener = InProcess(), listener or _LoggingListener()
     with Cancellation() as cancellation:
         try:
             [info] = engine.open([request], cancellation)
@@ -163,7 +164,7 @@ def run(
     if timeout is not None and not timeout > 0:
         raise RequestError(f"the time limit must be more than 0 seconds, got {timeout:g}")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-    listener = listener or SilentListener()
+    listener = listener or _LoggingListener()
     planned = planned_studies(recipe)
     folder = Path(out or ROOT / recipe.name)
     with ExitStack() as stack:
@@ -201,6 +202,14 @@ def run(
             if reason:
                 listener.noted(reason)
         return _carry_out(folder, studies, engine, listener, cancellation, retry_failed)
+
+
+class _LoggingListener(SilentListener):
+    """The listener of studies in Python, where nothing is printed."""
+
+    def noted(self, text: str) -> None:
+        """Log a message."""
+        log_warnings([text])
 
 
 @dataclass
@@ -247,6 +256,8 @@ def _carry_out(
         for each in runs[number]
     ]
     listener.planned(folder, jobs, sum(len(study.info.runs) for study in studies) - len(jobs))
+    for line in dict.fromkeys(line for study in studies for line in study.info.warnings):
+        listener.noted(line)
     for study in studies:
         if torn := study.store.torn:
             listener.noted(f"the last line of {study.folder} was incomplete ({len(torn)} characters); it is now in points.torn")

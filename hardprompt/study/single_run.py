@@ -11,7 +11,7 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM, MaskedLM
 from hardprompt.optimizers import Optimizer, Problem, PromptResult, load_optimizer, run_optimizer
 from hardprompt.records.request import StudyRequest
-from hardprompt.study.loading import load_model, load_tasks
+from hardprompt.study.loading import load_model, load_tasks, log_warnings
 
 
 def optimize(
@@ -27,6 +27,7 @@ def optimize(
     split: str | None = None,
     data: str | Path | None = None,
     shots: int | None = None,
+    skip_unusable: bool | None = None,
     device: str | None = None,
     dtype: str | None = None,
     memory: str | None = None,
@@ -44,7 +45,7 @@ def optimize(
         prompt_length: length of the prompt, in tokens (or vectors of a soft prompt).
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
         lm_tokens: budget in logical LM tokens, forward and backward together; by default the options of the optimizer end it.
-        split, data, shots: the data of a task that is given by name, as in `hardprompt compare`.
+        split, data, shots, skip_unusable: the data of a task that is given by name, as in `hardprompt compare`.
         device, dtype, memory: the device, data type and memory of a model that is given by name, as in `hardprompt compare`.
         options: options of the optimizer.
 
@@ -66,7 +67,7 @@ def optimize(
         if name not in found.config.model_fields:
             raise UnknownName(f"argument or {found.name} option", name, [*ARGUMENTS, *found.config.model_fields])
     config = found.configure(options)
-    of_task = _given("task", task, isinstance(task, Task), split=split, data=data, shots=shots)
+    of_task = _given("task", task, isinstance(task, Task), split=split, data=data, shots=shots, skip_unusable=skip_unusable)
     of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), device=device, dtype=dtype, memory=memory)
     request = StudyRequest.make(
         weights=(weight,),
@@ -89,6 +90,8 @@ def optimize(
             seed=seed,
             lm_tokens=lm_tokens,
         )
+        found.check(problem, config)
+        log_warnings(loaded_task.warnings)
         return run_optimizer(found, problem, config)
 
 

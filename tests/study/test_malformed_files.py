@@ -180,6 +180,12 @@ COMMANDS = {
     "weights twice": Wrong(f"{GOOD} --weights 0.1,0.10", "--weights: give at least one value, and each value once"),
     "weights, nothing between commas": Wrong(f"{GOOD} --weights 0,,1", "--weights: '0,,1' has nothing before or after a comma"),
     "seeds, nothing but a comma": Wrong(f"{GOOD} --seeds ,", "--seeds: ',' has nothing before or after a comma"),
+    "seeds, nothing": Wrong(f"{GOOD} --seeds ''", "--seeds: no value is given; give at least one, or leave the option out"),
+    "seeds, a blank": Wrong(f"{GOOD} --seeds ' '", "--seeds: no value is given"),
+    "seeds, a range": Wrong(
+        f"{GOOD} --seeds 1-3", "--seeds: '1-3' is not .*integers, such as 0,1; write out each number of a range"
+    ),
+    "optimizers, nothing": Wrong(f"{GOOD} --optimizers ''", "--optimizers: no value is given"),
     "seeds twice": Wrong(f"{GOOD} --seeds 0,1,0", "--seeds: give at least one value, and each value once"),
     "seed not whole": Wrong(f"{GOOD} --seeds 0.5", "--seeds: '0.5' is not a comma-separated list of integers"),
     "seed negative": Wrong("optimize pez --seed -1", "--seed: expected a number of at least 0; got -1"),
@@ -187,6 +193,9 @@ COMMANDS = {
     "vocabulary": Wrong(f"{GOOD} --vocabulary word", "no vocabulary 'word'; did you mean 'words'"),
     "vocabulary of several tokens": Wrong(
         f"{GOOD} --vocabulary v.txt", r"v\.txt:2: 'cathedral' is \d tok", {"v.txt": "cat\ncathedral\n"}
+    ),
+    "vocabulary of a language without blanks": Wrong(
+        f"{GOOD} --vocabulary v.txt", r"v\.txt:1: '好' is \d tokens of tiny, expected one", {"v.txt": "好\n"}
     ),
     "vocabulary empty": Wrong(f"{GOOD} --vocabulary v.txt", "no token of tiny is in the vocabulary", {"v.txt": "\n\n"}),
     "vocabulary not UTF-8": Wrong(f"{GOOD} --vocabulary v.txt", r"v\.txt:2: byte 0xe9 is not UTF-8", {"v.txt": b"cat\n\xe9\n"}),
@@ -284,10 +293,39 @@ TASKS_ASKED = {
     "file without a template": Wrong("compare --task mood.jsonl", "--template"),
     "template without prompt": Wrong(f"{GOOD} --template '{{input}} is'", r"\{prompt\} 0 times; put it in exactly once"),
     "template without input": Wrong(f"{GOOD} --template '{{prompt}} is'", r"\{input\} 0 times; put it in exactly once"),
+    "template as Jinja writes it": Wrong(
+        f"{GOOD} --template '{{{{input}}}} {{{{prompt}}}}'",
+        r"\{\{input\}\}; write \{input\}, with single braces",
+    ),
+    "template with blanks in braces": Wrong(f"{GOOD} --template '{{ input }} {{prompt}}'", r"has \{ input \}; write \{input\}"),
+    "template in capitals": Wrong(f"{GOOD} --template '{{Input}} {{prompt}}'", r"has \{Input\}; write \{input\}"),
+    "template with a column": Wrong(
+        f"{GOOD} --template '{{sentence}} {{prompt}}'", r"\{input\} 0 times; .* in the place of \{sentence\}"
+    ),
     "template with prompt twice": Wrong(f"{GOOD} --template '{{prompt}}{{input}}{{prompt}}'", r"\{prompt\} 2 times"),
     "reference prompt empty": Wrong(f"{GOOD} --reference-prompt ' '", "a reference prompt is empty"),
     "label word of several tokens": Wrong(f"{GOOD} --label-words positive=good,negative=dreadful", "'dreadful' is . tokens"),
     "label words of one token": Wrong(f"{GOOD} --label-words positive=good,negative=good", "are the same token"),
+    "label word with a blank": Wrong(
+        f"{GOOD} --label-words 'positive=good,negative= bad'",
+        "label word ' bad' .*the separator supplies the blank: write 'bad'",
+    ),
+    "label word with the tokenizer's mark": Wrong(
+        f"{GOOD} --label-words positive=good,negative=Ġbad",
+        "'Ġbad' is . tokens .*the separator supplies the blank: write 'bad'",
+    ),
+    "label words not given": Wrong(f"{GOOD} --label-words ''", "--label-words: no value is given"),
+    "unusable rows of a built-in one": Wrong("compare --skip-unusable", "unusable rows can be left out of data files, and"),
+    "nothing but unusable rows": Wrong(
+        f"{SST2} x.csv --skip-unusable",
+        r"x\.csv has no example with an answer|x\.csv \(1 unusable rows were left out; the first is x\.csv:2: text is empty\)",
+        {"x.csv": "text,label\n ,1\n"},
+    ),
+    "quote never closed, unusable rows left out": Wrong(
+        f"{SST2} x.csv --skip-unusable",
+        r"x\.csv:3: not a valid csv row \(unexpected end",
+        {"x.csv": 'text,label\na,0\n"b,1\nc,0\n'},
+    ),
     "label word that is one": Wrong(
         f"{LINES} x.jsonl --label-words good=good", "a single label word", {"x.jsonl": LINE % "train"}
     ),
@@ -326,6 +364,44 @@ TASK_FILES = {
     "split unknown": Wrong(
         START, r"x\.jsonl:2: split 'dve' is none of train, dev, test", {"x.jsonl": LINE % "train" + LINE % "dve"}
     ),
+    "answer in other letters": Wrong(
+        f"{START} --label-words good=good,bad=bad",
+        r"x\.jsonl:1: label 'go\u043ed' is none of good, bad; it differs from 'good' in U\+043E",
+        {"x.jsonl": (LINE % "dev").replace("good", "go\u043ed")},
+    ),
+    "yaml, a word that YAML reads as true": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:3: yes is not a text in YAML but a bool; put it in quotes: 'yes'",
+        {"own/task.yaml": YAML.replace("{positive: good, negative: bad}", "{yes: good, no: bad}"), "own/data.csv": CSV},
+    ),
+    "yaml, a fraction": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:3: 1\.0 is not a text in YAML but a float; put it in quotes: '1\.0'",
+        {"own/task.yaml": YAML.replace("{positive: good, negative: bad}", "{1.0: good, 0.0: bad}"), "own/data.csv": CSV},
+    ),
+    "yaml, labels in two forms": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:3: .*differ only in .* composed and decomposed form",
+        {
+            "own/task.yaml": YAML.replace("{positive: good, negative: bad}", "{caf\xe9: good, cafe\u0301: bad}"),
+            "own/data.csv": CSV,
+        },
+    ),
+    "yaml, what to do with unusable rows": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:4: unusable: expected 'refuse' or 'skip'; got 'ignore'",
+        {"own/task.yaml": YAML + "unusable: ignore\n", "own/data.csv": CSV},
+    ),
+    "yaml, data in a spreadsheet": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:2: data\.xlsx is a spreadsheet; save the sheet as \.csv",
+        {"own/task.yaml": YAML.replace("data.csv", "data.xlsx"), "own/data.xlsx": b"PK"},
+    ),
+    "yaml, a template as Jinja writes it": Wrong(
+        f"{WORDS} --task own",
+        r"own/task\.yaml:1: .*has \{\{input\}\}; write \{input\}, with single braces",
+        {"own/task.yaml": YAML.replace("{input} {prompt}", "{{input}} {{prompt}}"), "own/data.csv": CSV},
+    ),
     "split without example": Wrong(START, "the test split is empty", {"x.jsonl": LINE % "train" + LINE % "dev"}),
     "empty": Wrong(START, "the train split is empty", {"x.jsonl": ""}),
     "label unknown": Wrong(f"{GOOD} --label-words 1=good,0=bad", r"mood\.jsonl:1: label 'positive' is none of 1, 0"),
@@ -362,11 +438,72 @@ A = '{"text": "a", "label": 1}'
 DATA: dict[str, tuple[str, str | bytes, str]] = {
     "tsv, not UTF-8": ("x.tsv", b"text\tlabel\na\t0\n\xff\t1\n", r"x\.tsv:3: byte 0xff is not UTF-8"),
     "tsv, ends within a sign": ("x.tsv", b"text\tlabel\na\t0\ncut \xc3\n", r"x\.tsv:3: byte 0xc3 is not UTF-8"),
-    "tsv, UTF-16": ("x.tsv", "text\tlabel\n".encode("utf-16"), r"x\.tsv:1: byte 0xff is not UTF-8"),
+    "tsv, UTF-16, an unknown label": ("x.tsv", "text\tlabel\na\t7\n".encode("utf-16"), r"x\.tsv:2: label '7' is none of 0, 1"),
+    "tsv, UTF-16, cut off": (
+        "x.tsv",
+        "text\tlabel\n".encode("utf-16")[:-1],
+        "x.tsv: not valid UTF-16 .*save the file as UTF-8",
+    ),
+    "csv, UTF-16 of the other order": (
+        "x.CSV",
+        b"\xfe\xff" + "text,label\n\n,1\n".encode("utf-16-be"),
+        "x.CSV:3: text is empty",
+    ),
+    "csv, UTF-16 without a mark": ("x.csv", "text,label\n".encode("utf-16-be"), r"x\.csv:1: a NUL byte, .*byte-order mark"),
+    "csv, Latin-1": ("x.csv", "text,label\ncaf\xe9,1\n".encode("latin-1"), r"x\.csv:2: byte 0xe9 is not UTF-8; save the file"),
+    "csv, semicolons": (
+        "x.csv",
+        "text;label\na;1\n",
+        r"x\.csv:1: fields are separated by semicolons, expected commas; save it",
+    ),
+    "csv, tabs": ("x.csv", "text\tlabel\na\t1\n", r"x\.csv:1: .*by tabs, expected commas; .*rename it to \.tsv"),
+    "tsv, commas": ("x.tsv", "text,label\na,1\n", r"x\.tsv:1: .*by commas, expected tabs; .*rename it to \.csv"),
+    "tsv, vertical bars": ("x.TSV", "text|label\na|1\n", r"x\.TSV:1: .*by vertical bars, expected tabs; save it with tabs"),
+    "csv, a column in other letters": ("x.csv", "Text,Label\na,1\n", r"x\.csv:2: columns Text, Label, but .*text, label"),
+    "csv, a header twice": ("x.csv", "text,label,text\na,1,b\n", r"x\.csv:1: two columns have the same name"),
+    "csv, header twice but for blanks": ("x.csv", "text,label, text\na,1,b\n", "two columns have the same name"),
+    "csv, the header repeated": ("x.csv", "text,label\na,1\ntext,label\n", r"x\.csv:3: label 'label' is none of 0, 1"),
+    "csv, a comma too many": ("x.csv", "text,label\na,1,\n", r"x\.csv:2: 3 fields, expected 2 \(text, label\)"),
+    "csv, a comma in the text": ("x.csv", "text,label\nwell, good,1\n", r"x\.csv:2: 3 fields, expected 2"),
+    "csv, empty": ("x.csv", "", r"x\.csv:1: the file is empty; expected a header and rows"),
+    "csv, a byte-order mark alone": ("x.csv", b"\xef\xbb\xbf", r"x\.csv:1: the file is empty"),
+    "csv, a fraction as label": ("x.csv", "text,label\na,0.5\n", r"x\.csv:2: label '0\.5' is none of 0, 1"),
+    "csv, no label": ("x.csv", "text,label\na,nan\n", r"x\.csv:2: label 'nan' is none of 0, 1"),
+    "csv, a label in other letters": (
+        "x.csv",
+        "text,label\na,p\u043esitive\n",
+        r"x\.csv:2: label .* differs from 'positive' in U\+043E CYRILLIC SMALL LETTER O, expected U\+006F",
+    ),
+    "csv, a sign of no width": ("x.csv", "text,label\na,positive\u200b\n", r"x\.csv:2: .*in U\+200B ZERO WIDTH SPACE"),
+    "csv, a text of no width": ("x.csv", "text,label\n\u3000\xa0,1\n", r"x\.csv:2: text is empty"),
+    "csv, split unknown": ("x.csv", "text,label,split\na,1,training\n", r"x\.csv:2: split 'training' is none of train, dev"),
+    "csv that is a spreadsheet": ("x.csv", b"PK\x03\x04\x14\0", r"x\.csv: the file is a zip archive or a spreadsheet.*\.csv"),
+    "csv that is compressed": ("x.csv", b"\x1f\x8b\x08\0", r"x\.csv: the file is compressed with gzip; unpack it first"),
+    "csv that is parquet": ("x.csv", b"PAR1\x15\x04", r"x\.csv: the file is in the parquet format; rename it to \.parquet"),
+    "csv that is a PDF": ("x.csv", b"%PDF-1.7\n", r"x\.csv: the file is a PDF, not text; save the data as \.csv"),
+    "jsonl that was not fetched": (
+        "x.jsonl",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        r"x\.jsonl: the file is a pointer of Git LFS, .*`git lfs pull`",
+    ),
+    "xlsx": ("x.xlsx", b"PK\x03\x04", r"x\.xlsx is a spreadsheet; save the sheet as \.csv; expected one of \.tsv, \.csv"),
+    "csv.gz": ("x.csv.gz", b"\x1f\x8b", r"x\.csv\.gz is compressed; unpack it first"),
+    "zip": ("x.zip", b"PK\x03\x04", r"x\.zip is compressed; unpack it first"),
+    "ndjson": ("x.ndjson", "", r"x\.ndjson is one JSON object per line; rename it to \.jsonl"),
+    "pickle": ("x.pkl", b"\x80\x04", r"x\.pkl is of another format; save the table as \.parquet or \.csv"),
+    "no extension": ("x", "text\tlabel\n", r"x has no known file extension; expected one of \.tsv"),
+    "parquet that is none": ("x.parquet", b"PAR1 and more, but no table", r"x\.parquet: not a valid parquet file \(.*\); save"),
+    "parquet, empty": ("x.parquet", b"", r"x\.parquet: not a valid parquet file"),
+    "jsonl, a list": ("x.jsonl", f"[{A},\n{A}]\n", r"x\.jsonl:1: a list; expected one object per line; .*a \.json file"),
+    "jsonl, number for a text": ("x.JSONL", A.replace('"a"', "1.0"), r"x\.JSONL:1: text is not a text but 1\.0"),
+    "jsonl, not a number": ("x.jsonl", '{"text": "a", "label": NaN}', r"x\.jsonl:1: label is not a text but nan"),
+    "json, lines of which one is wrong": ("x.json", f"{A}\n{A[:-1]}\n", r"x\.json:2: not JSON .*expected one object per line"),
+    "json, lines of which one is empty of text": ("x.json", A + '\n{"text": " ", "label": 1}\n', r"x\.json:2: text is empty"),
+    "json, objects by name": ("x.json", f'{{"data": [{A}]}}', r"x\.json:1: expected a list of objects"),
     "tsv, UTF-16 without a mark": (
         "x.tsv",
         "text\tlabel\n".encode("utf-16-le"),
-        r"x\.tsv:1: a NUL byte, .* save the file as UTF-8",
+        r"x\.tsv:1: a NUL byte, .*needs a byte-order mark.* save the file as UTF-8",
     ),
     "tsv, empty": ("x.tsv", "", r"x\.tsv:1: the file is empty"),
     "tsv, ragged": ("x.tsv", "text\tlabel\na\t0\na\tb\t0\n", r"x\.tsv:3: 3 fields, expected 2 .*use csv"),
@@ -398,7 +535,7 @@ DATA: dict[str, tuple[str, str | bytes, str]] = {
         r"x\.csv:3: not a valid csv row \(unexpected end",
     ),
     "csv, text after a quote": ("x.csv", 'text,label\n"a" b,0\n', r"x\.csv:2: not a valid csv row \(',' expected after"),
-    "csv, old Mac line ends": ("x.csv", "text,label\ra,0\r", r"x\.csv:1: not a valid csv row"),
+    "csv, old Mac line ends": ("x.csv", "text,label\ra,0\r", r"x\.csv:1: not a valid csv row .*; end lines with LF or CRLF"),
     "csv, a field too large": (
         "x.csv",
         "text,label\n" + "a" * 200_000 + ",0\n",

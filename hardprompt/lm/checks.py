@@ -1,4 +1,4 @@
-"""Comparison of a model with its plain forward pass, made once when it is loaded, on a few short sequences.
+"""Comparison of a model with its plain forward pass, made when it is loaded for the first time, on a few short sequences.
 
 The plain pass of a sequence of token ids is the standard. The embeddings of the tokens, padded sequences in a batch, shared
 prefixes and the last layer at some positions only must give the same numbers. A faster way that does not is not used. A model
@@ -13,6 +13,7 @@ from torch import Tensor
 from hardprompt.errors import HardpromptError, LMError
 from hardprompt.lm.last_layer import LastLayer
 from hardprompt.lm.output_layer import same
+from hardprompt.lm.verdicts import keep_verdict, model_digest, read_verdict
 
 LENGTH = 9
 """Tokens of the longer of the two sequences; the shorter one has three fewer."""
@@ -32,9 +33,12 @@ def check(lm: Any) -> None:
         LMError: the logits are not finite, or are no function of the features that is supported; the embeddings of tokens give
             other numbers than the tokens; or a causal model reads later tokens.
     """
-    ids = _ordinary_ids(lm)
+    digest = model_digest(lm)
+    if verdict := read_verdict(digest):
+        _set(lm, **verdict)
+        return
     try:
-        _check(lm, ids)
+        _check(lm, _ordinary_ids(lm))
     except HardpromptError:
         raise
     except Exception as error:  # a forward pass may raise anything
@@ -43,6 +47,28 @@ def check(lm: Any) -> None:
             f"{lm.name} ({type(lm.model).__name__}) cannot read the embeddings of a text without anything else ({reason}); "
             "use another model"
         ) from error
+    keep_verdict(digest, _verdict(lm))
+
+
+def _verdict(lm: Any) -> dict[str, Any]:
+    """The result of the checks."""
+    output, rules = lm.output_layer, lm.rules
+    return {
+        "output": {"further_bias": output.further_bias, "scale": output.scale, "cap": output.cap},
+        "rules": {"padding": rules.padding, "batches": rules.batches},
+        "embedding_scale": lm.embedding_scale,
+        "shares_prefixes": lm.shares_prefixes,
+        "cache_bytes_per_token": lm.cache_bytes_per_token,
+        "last_layer": lm.last_layer is not None,
+    }
+
+
+def _set(lm: Any, output: dict[str, Any], rules: dict[str, bool], last_layer: bool, **values: Any) -> None:
+    """Set a result of earlier checks."""
+    lm.output_layer.set(**output)
+    vars(lm.rules).update(rules)
+    vars(lm).update(values)
+    lm.last_layer = LastLayer(lm.model) if last_layer else None
 
 
 def _check(lm: Any, ids: Tensor) -> None:

@@ -31,6 +31,7 @@ class OutputLayer:
         bias: the bias b, (V,), or None.
         scale: the factor of the logits.
         cap: the largest absolute value of a logit, or None.
+        further_bias: number of the bias of the model that is added to that of the output layer, from 1; 0 for none.
 
     Raises:
         LMError: the model has no output layer.
@@ -49,6 +50,7 @@ class OutputLayer:
         self.bias: Tensor | None = getattr(self._module, "bias", None)
         self.scale = 1.0
         self.cap: float | None = None
+        self.further_bias = 0
         predictions: Any = getattr(getattr(model, "cls", None), "predictions", None)
         if model.config.model_type == "mobilebert":  # one part of W is tied, the other is not
             self._module, self._is_after_module = predictions.transform, True
@@ -107,19 +109,24 @@ class OutputLayer:
             LMError: the logits are none of these functions of the features.
         """
         expected = logits.float()
-        for bias in self._biases():
+        for number, bias in enumerate(self._biases()):
             products = nn.functional.linear(features, self.weight, bias).float()
             for cap in self._caps():
                 uncapped = expected if cap is None else cap * torch.atanh((expected / cap).clamp(-0.9999, 0.9999))
                 inside = torch.ones_like(expected) if cap is None else (expected.abs() < 0.99 * cap).float()
                 scale = float((uncapped * products * inside).sum() / (products.square() * inside).sum().clamp(min=1e-30))
-                self.bias, self.scale, self.cap = bias, self._exact(scale), cap
+                self.scale, self.cap = self._exact(scale), cap
                 if same(self.transformed(products), expected, logits.dtype):
+                    self.bias, self.further_bias = bias, number
                     return
         raise LMError(
             f"{self._name} does more to its logits than a bias, a scale and a soft cap, which is not supported; "
             "use another model"
         )
+
+    def set(self, further_bias: int, scale: float, cap: float | None) -> None:
+        """Set what `fit` found before."""
+        self.bias, self.further_bias, self.scale, self.cap = self._biases()[further_bias], further_bias, scale, cap
 
     def _biases(self) -> list[Tensor | None]:
         """The bias of the output layer, and this bias plus another one of the model, such as `final_logits_bias` of BART."""

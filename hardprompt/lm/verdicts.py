@@ -14,8 +14,9 @@ from typing import Any
 
 
 def cache_folder() -> Path:
-    """The folder for files that can be made again: `hardprompt` in `XDG_CACHE_HOME`, by default in `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardprompt"
+    """The folder for files that can be made again: `HARDPROMPT_CACHE`, or `hardprompt` in `XDG_CACHE_HOME` or `~/.cache`."""
+    own, of_user = os.environ.get("HARDPROMPT_CACHE"), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(of_user) / "hardprompt"
 
 
 def model_digest(lm: Any) -> str:
@@ -25,7 +26,13 @@ def model_digest(lm: Any) -> str:
         lm: a `FrozenLM`.
     """
     model, found = lm.model, hashlib.sha256(_code())
-    given = (type(model).__name__, model.config.to_json_string(use_diff=False), str(lm.device), lm.token_ids, lm.tokenizer.all_special_ids)
+    given = (
+        type(model).__name__,
+        model.config.to_json_string(use_diff=False),
+        str(lm.device),
+        lm.token_ids,
+        lm.tokenizer.all_special_ids,
+    )
     found.update(repr(given).encode())
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         found.update(f"{name} {weight.dtype} {tuple(weight.shape)} {float(weight.sum())}".encode())

@@ -45,7 +45,7 @@ TELLING = {
 }
 """Families of the default run. All others are slow tests."""
 
-LENGTHS = (3, 30, 12)
+LENGTHS = (3, 30, 12, 1)
 """Words of the inputs. The windows of the zoo have 12 tokens, and its rotary factors change after 16."""
 
 _WORDS = " ".join(TEXT[:4]).split()
@@ -121,7 +121,7 @@ def _task(template: str) -> Task:
 def _measure_scores(lm: FrozenLM, reference: Any, task: Task, found: Measured) -> None:
     """Compare all ways of giving a prompt with the plain forward pass over the same token ids."""
     vocabulary = allowed_vocabulary(lm).tolist()
-    prompts = [vocabulary[10:13], vocabulary[20:33]]
+    prompts = [vocabulary[10:13], vocabulary[20:40]]  # so long that reading them once as prefixes pays
     together = Scorer(lm, task, task.train)
     alone = [Scorer(lm, task, [example]) for example in task.train]
     plain = {p: [plain_logits(reference, scorer, ids) for scorer in alone] for p, ids in enumerate(prompts)}

@@ -219,7 +219,7 @@ def _cases() -> Iterator[Any]:
             yield pytest.param(kind, name, marks=[] if name in TELLING[kind] else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize(("kind", "name"), _cases())
+@pytest.mark.parametrize(("kind", "name"), list(_cases()))
 @pytest.mark.filterwarnings("ignore")
 def test_the_numbers_are_those_of_the_plain_forward_pass(kind: str, name: str, tmp_path: Path) -> None:
     """No family is off without a refusal, and the page says what the family gives."""

@@ -97,8 +97,12 @@ def measured(recipe: zoo.Recipe, folder: Path) -> Measured:
         return found
     found.shares_prefixes, found.shortens_last_layer = lm.shares_prefixes, lm.last_layer is not None
     reference = recipe.head.from_pretrained(folder, dtype=torch.float32).eval()
-    for template in _LAYOUTS:
-        _measure_scores(lm, reference, _task(template), found)
+    try:
+        for template in _LAYOUTS:
+            _measure_scores(lm, reference, _task(template), found)
+    except HardpromptError as error:  # a row is too long
+        found.refused[""] = _line(error, folder)
+        return found
     try:
         found.differences["export"] = _export_difference(lm, folder)
     except HardpromptError as error:

@@ -61,6 +61,11 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
         raise RequestError(
             f"adapters are written for causal models only, and {lm.name} is not one ({lm.kind}); use --to text or json"
         )
+    if not _peft_finds_embeddings(lm.model):
+        raise RequestError(
+            f"PEFT looks for embeddings with as many rows as the vocabulary and does not find those of {lm.name} "
+            f"({type(lm.model).__name__}); use --to text or json"
+        )
     if template.text.find("{prompt}") > template.text.find("{input}"):
         raise RequestError(
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
@@ -106,7 +111,7 @@ def write_adapter(
         The folder.
 
     Raises:
-        RequestError: if no adapter exists for the layout, or the model is not a causal one.
+        RequestError: if no adapter exists for the layout, or the model is not causal or has no embeddings that PEFT finds.
 
     Example:
         >>> from hardprompt import load_lm
@@ -205,6 +210,16 @@ def read_vectors(path: str | Path) -> dict[str, Tensor]:
     if not prompts:
         raise RequestError(f"{path} holds no array; expected vectors (L, d)")
     return prompts
+
+
+def _peft_finds_embeddings(model: Any) -> bool:
+    """Whether the first parameter with as many rows as the vocabulary, which PEFT takes, is the embeddings."""
+    from transformers import PreTrainedModel
+
+    body = next((part for part in model.children() if isinstance(part, PreTrainedModel)), model)
+    rows = model.config.get_text_config().vocab_size
+    found = next((weight for weight in body.parameters() if weight.ndim and weight.shape[0] == rows), None)
+    return found is model.get_input_embeddings().weight
 
 
 def _numpy(path: Path) -> dict[str, Tensor]:

@@ -55,10 +55,17 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
         The vectors, (n + L, d), and the number n of vectors before the prompt.
 
     Raises:
-        RequestError: if the prompt is after the input or empty, its vectors do not fit the model, or the model is a masked one.
+        RequestError: if the prompt is after the input or empty, its vectors do not fit the model, or the model is not causal.
     """
-    if lm.masked:
-        raise RequestError(f"{lm.name} is a masked model, and PEFT's prompt tuning is for causal models; use --to text or json")
+    if lm.kind != "causal":
+        raise RequestError(
+            f"adapters are written for causal models only, and {lm.name} is not one ({lm.kind}); use --to text or json"
+        )
+    if not _peft_finds_embeddings(lm.model):
+        raise RequestError(
+            f"PEFT looks for embeddings with as many rows as the vocabulary and does not find those of {lm.name} "
+            f"({type(lm.model).__name__}); use --to text or json"
+        )
     if template.text.find("{prompt}") > template.text.find("{input}"):
         raise RequestError(
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
@@ -101,7 +108,7 @@ def write_adapter(
         The folder.
 
     Raises:
-        RequestError: if no adapter exists for the layout, or the model is a masked one.
+        RequestError: if no adapter exists for the layout, or the model is not causal or has no embeddings that PEFT finds.
 
     Example:
         >>> from hardprompt import load_lm
@@ -114,7 +121,7 @@ def write_adapter(
     from safetensors.torch import save
 
     vectors, before = virtual_tokens(prompt, lm, template)
-    config = lm.model.config
+    config = lm.model.config.get_text_config(decoder=True)
     adapter = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",
@@ -123,8 +130,8 @@ def write_adapter(
         "num_virtual_tokens": len(vectors),
         "token_dim": vectors.shape[1],
         "num_transformer_submodules": 1,
-        "num_attention_heads": config.num_attention_heads,
-        "num_layers": config.num_hidden_layers,
+        "num_attention_heads": getattr(config, "num_attention_heads", 1),
+        "num_layers": getattr(config, "num_hidden_layers", 1),
         "prompt_tuning_init": "RANDOM",
     }
     folder = Path(folder)
@@ -200,6 +207,16 @@ def read_vectors(path: str | Path) -> dict[str, Tensor]:
     if not prompts:
         raise RequestError(f"{path} holds no array; expected vectors (L, d)")
     return prompts
+
+
+def _peft_finds_embeddings(model: Any) -> bool:
+    """Whether the first parameter with as many rows as the vocabulary, which PEFT takes, is the embeddings."""
+    from transformers import PreTrainedModel
+
+    body = next((part for part in model.children() if isinstance(part, PreTrainedModel)), model)
+    rows = model.config.get_text_config().vocab_size
+    found = next((weight for weight in body.parameters() if weight.ndim and weight.shape[0] == rows), None)
+    return found is model.get_input_embeddings().weight
 
 
 def _numpy(path: Path) -> dict[str, Tensor]:

@@ -124,6 +124,6 @@ def as_prompt(
     if isinstance(prompt, str):
         return HardPrompt.in_place(lm, template, prompt)
     for token in prompt.ids if isinstance(prompt, HardPrompt) else prompt:
-        if not 0 <= token < size:
+        if not 0 <= token < size or lm.tokenizer.convert_ids_to_tokens(int(token)) is None:
             raise RequestError(f"token id {token} is not in the vocabulary of {lm.name}; use 0 to {size - 1}")
     return prompt if isinstance(prompt, HardPrompt) else HardPrompt.from_ids(lm, prompt, template)

@@ -69,7 +69,7 @@ class StateObserver:
         self._counter = counter
         self._cache: DynamicCache | None = None
         self._seen = np.zeros((0, 0), dtype=np.int64)
-        width = lm.model.get_output_embeddings().weight.shape[1]
+        width = lm.output_layer.weight.shape[1]
         bound = float(np.finfo(np.float32).max)
         self.space = spaces.Box(-bound, bound, (width,), np.float32)
 
@@ -87,14 +87,13 @@ class StateObserver:
             self._cache = DynamicCache() if self._lm.shares_prefixes else None
         self._counter.forward += fresh.shape[0] * fresh.shape[1]
         self._seen = rows
-        read = {} if self._cache is None else {"past_key_values": self._cache}
-        body = self._lm.model.base_model(inputs_embeds=self._lm.embed(fresh), use_cache=self._cache is not None, **read)
-        return body.last_hidden_state[:, -1]
+        embeds = self._lm.embed(fresh)
+        return (self._lm.hidden(embeds) if self._cache is None else self._lm.grown(embeds, self._cache))[:, -1]
 
     def _padded(self, ids: Tensor, sources: Sequence[Sequence[int]]) -> Tensor:
         starts = [torch.tensor([*self._lm.prefix_ids, *source], dtype=torch.long, device=ids.device) for source in sources]
         read = [torch.cat([start, row]) for start, row in zip(starts, ids, strict=True)]
-        lengths = torch.tensor([len(row) for row in read], device=ids.device)
-        self._counter.forward += int(lengths.sum())
-        hidden = self._lm.hidden(self._lm.embed(pad_sequence(read, batch_first=True)))
-        return hidden[torch.arange(len(read), device=ids.device), lengths - 1]
+        lengths = [len(row) for row in read]
+        self._counter.forward += sum(lengths)
+        hidden = self._lm.hidden(self._lm.embed(pad_sequence(read, batch_first=True)), lengths=lengths)
+        return hidden[torch.arange(len(read), device=ids.device), torch.tensor(lengths, device=ids.device) - 1]

@@ -67,7 +67,7 @@ def rlprompt(problem: Problem, config: RlpromptConfig) -> FinalPrompts:
     from .search import search
     from .soft_q import SoftQ
 
-    if problem.lm.masked and config.policy_lm is None and config.observation == "state":
+    if problem.lm.kind != "causal" and config.policy_lm is None and config.observation == "state":
         config = config.model_copy(update={"policy_lm": DEFAULT_POLICY_LM})
         problem.resolved_options["policy_lm"] = DEFAULT_POLICY_LM
 

@@ -143,8 +143,8 @@ def _until(row: list[int], end: int) -> int:
 
 def _check(lm: FrozenLM, observation: Observation, fluent: int | None, end: bool, inputs: bool) -> None:
     reads = observation == "state" or fluent is not None
-    if reads and lm.masked:
-        raise RequestError(f"the policy LM {lm.name} is a masked model, which predicts no next token; use a causal one")
+    if reads and lm.kind != "causal":
+        raise RequestError(f"the policy LM {lm.name} predicts no next token of a prompt ({lm.kind} model); use a causal one")
     if inputs and observation == "light":
         raise RequestError("prompts for single inputs need a policy that reads the input; use the observation 'state'")
     if end and observation == "state" and lm.eos_id is None:

@@ -163,7 +163,9 @@ class LMStyle:
         lm = self._lm
         rows = [lm.prefix_ids + ids for ids in lm.encode_many([self._template.replace("{text}", text) for text in texts])]
         read = [torch.tensor(row[-lm.max_length :], device=lm.device) for row in rows]
-        hidden = lm.hidden(lm.embed(torch.nn.utils.rnn.pad_sequence(read, batch_first=True)))
+        hidden = lm.hidden(
+            lm.embed(torch.nn.utils.rnn.pad_sequence(read, batch_first=True)), lengths=[len(row) for row in read]
+        )
         last = torch.tensor([len(row) - 1 for row in read], device=lm.device)
         logits = lm.output_logits(hidden[torch.arange(len(read), device=lm.device), last], self._words)
         return logits.float().softmax(-1)[:, 0].cpu().numpy()

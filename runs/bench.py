@@ -30,7 +30,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +40,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from hardprompt import Example, Task, Template, load_lm, load_optimizer, load_task
 from hardprompt.lm import FrozenLM
@@ -54,7 +54,7 @@ PROMPT = 5  # tokens
 SOFT_PROMPT = 20  # vectors
 SENTENCES = 32
 SHORTEST, LONGEST = 10, 24  # length of a sentence in tokens
-END = "<|endoftext|>"
+END = "<end>"
 LABELS = {"positive": "good", "negative": "bad"}
 WEIGHT = 0.1  # weight of the prompt NLL in rewards that contain it
 EPISODES = 1000
@@ -110,8 +110,8 @@ def words(count: int) -> list[str]:
     return ["a", *LABELS.values(), *itertools.islice(made, count - len(LABELS) - 2), END]
 
 
-def random_lm(config: GPT2Config | None = None, dtype: torch.dtype = torch.float32) -> FrozenLM:
-    """A GPT-2 model with random weights, by default of the shape of GPT-2 small.
+def random_lm(config: PretrainedConfig | None = None, dtype: torch.dtype = torch.float32) -> FrozenLM:
+    """A causal model with random weights, by default of the shape of GPT-2 small.
 
     It has no beginning-of-sequence token, because there is none in the layout of peft.
     """
@@ -121,10 +121,10 @@ def random_lm(config: GPT2Config | None = None, dtype: torch.dtype = torch.float
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(config)
+        model = AutoModelForCausalLM.from_config(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
-    return FrozenLM(model.to(device, dtype), fast, "gpt2-small-shaped")
+    return FrozenLM(model.to(device, dtype), fast, f"{config.model_type}-shaped")
 
 
 def forgetful(lm: FrozenLM) -> FrozenLM:
@@ -344,7 +344,7 @@ class OneByOne(Problem):
 
 
 def needed_flops(
-    config: GPT2Config,
+    config: PretrainedConfig,
     spans: Sequence[tuple[int, int]],
     reads: Sequence[int],
     columns: int,
@@ -361,12 +361,14 @@ def needed_flops(
         reads: for each position whose logits are read, the number of tokens that it attends to.
         columns: the number of logits that are read at each of these positions.
     """
-    d, inner = config.n_embd, config.n_inner or 4 * config.n_embd
+    d, layers = config.hidden_size, config.num_hidden_layers
+    keys = d * getattr(config, "num_key_value_heads", config.num_attention_heads) // config.num_attention_heads
+    feed_forward = 2 * d * (config.n_inner or 4 * d) if isinstance(config, GPT2Config) else 3 * d * config.intermediate_size
     tokens = sum(count for _, count in spans)
     attended = sum(count * before + count * (count + 1) // 2 for before, count in spans)
-    whole = config.n_layer - 1
-    linear = whole * tokens * 2 * (4 * d * d + 2 * d * inner) + tokens * 4 * d * d
-    linear += len(reads) * (2 * (2 * d * d + 2 * d * inner) + 2 * d * columns)
+    whole = layers - 1
+    linear = whole * tokens * 2 * (2 * d * d + 2 * d * keys + feed_forward) + tokens * 4 * d * keys
+    linear += len(reads) * (2 * (2 * d * d + feed_forward) + 2 * d * columns)
     attention = 4 * d * (whole * attended + sum(reads))
     return float(linear * (1 + gradient) + attention * (1 + 2 * gradient))
 
@@ -401,6 +403,16 @@ def reward_row(lm: FrozenLM, repeats: int, prompts: int = 16, sentences: int = S
 def bfloat16_row(lm: FrozenLM, repeats: int) -> Row:
     """Rewards in bfloat16."""
     return reward_row(lm, repeats, low=random_lm(lm.model.config, torch.bfloat16))
+
+
+def window_row(lm: FrozenLM, repeats: int) -> Row:
+    """Rewards under a model of the shape of Mistral and the size of GPT-2 small: sliding window and grouped-query attention."""
+    size = {"hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12}
+    heads = {"num_attention_heads": 12, "num_key_value_heads": 4, "sliding_window": 256}
+    config = MistralConfig(vocab_size=lm.model.config.vocab_size, bos_token_id=None, **size, **heads)
+    row = reward_row(random_lm(config), repeats)
+    what = f"{row.what}, window of {config.sliding_window} tokens"
+    return replace(row, name="reward-window", what=what, target=4, aim=None)
 
 
 def soft_row(lm: FrozenLM, repeats: int, batch: int = 16, length: int = SOFT_PROMPT, sentences: int = SENTENCES) -> Row:
@@ -536,6 +548,7 @@ def help_row(lm: FrozenLM, repeats: int) -> Row:
 ROWS: dict[str, Callable[[FrozenLM, int], Row]] = {
     "reward": reward_row,
     "reward-bfloat16": bfloat16_row,
+    "reward-window": window_row,
     "soft-step": soft_row,
     "pez-step": pez_row,
     "rl-reward": rl_reward_row,
@@ -872,7 +885,11 @@ def run(names: Sequence[str], repeats: int, keep: Callable[[dict[str, Any]], Non
     After each measurement, `keep` is called with all results so far.
     """
     found: dict[str, Any] = {"machine": machine(), "repeats": repeats, "results": [], "scaling": [], "memory": []}
-    lm = random_lm() if any(name in names for name in ("reward", "reward-bfloat16", "soft-step", "pez-step")) else None
+    lm = (
+        random_lm()
+        if any(name in names for name in ("reward", "reward-bfloat16", "reward-window", "soft-step", "pez-step"))
+        else None
+    )
     for name in (name for name in ROWS if name in names):
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:

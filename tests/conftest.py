@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,20 @@ from tests.helpers import SHARED, Ask
 
 
 def pytest_configure() -> None:
-    """Use one thread here and in every process that a test starts, so that results are equal bit for bit."""
+    """Use one thread here and in every process that a test starts, so that results are equal bit for bit.
+
+    The cache is an empty folder, which the processes of one test run share.
+    """
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["HARDPROMPT_CACHE"] = tempfile.mkdtemp(prefix="hardprompt-")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["HARDPROMPT_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli.options import Json
-from hardprompt.cli.output import console, print_json
+from hardprompt.cli.output import console, print_json, print_table
 from hardprompt.cli.verbs import LOOK_UP, verb
 from hardprompt.errors import RequestError, UnknownName
 
@@ -27,7 +27,7 @@ def list_catalogue(
     if as_json:
         print_json(entries)
     elif entries:
-        console().print(listing_table(entries))
+        print_table(listing_table(entries))
     else:
         console().print(f"{name} has no options", markup=False)
 

@@ -1,18 +1,23 @@
 """The entry point of the console script, and its exit statuses.
 
+Output never ends a verb (`hardprompt.streams`): a study goes on when nobody reads its output any more.
+
 Exit status: 0 done, 1 the job or some of its runs failed, 2 the request is wrong, 3 stopped before the end (a time limit or a
 stop file), 130 interrupted.
 """
 
 import logging
+import os
 import sys
 
 import typer
+import typer.rich_utils
 
 from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks  # noqa: F401  (they add their verbs)
-from hardprompt.cli.output import print_error, print_message
+from hardprompt.cli.output import print_error, print_message, readable_width
 from hardprompt.cli.verbs import GROUPS, app
 from hardprompt.errors import HardpromptError, RequestError
+from hardprompt.streams import tolerated_output
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -21,23 +26,39 @@ app.registered_commands.sort(key=lambda command: GROUPS.index(str(command.rich_h
 
 def main() -> None:
     """Run the command line; every expected error and every warning of the library is one line on stderr."""
+    with tolerated_output() as (output, _):
+        status = _run(sys.argv[1:])
+        output.flush()
+        if output.failure and not status:
+            status = print_error(f"the output could not be written: {output.failure.strerror}", FAILED)
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command line, and return the exit status."""
     logger, warnings = logging.getLogger("hardprompt"), _Warnings(logging.WARNING)
     logger.addHandler(warnings)
+    typer.rich_utils.MAX_WIDTH = readable_width(sys.stdout)
     try:
-        status = app(_checked(sys.argv[1:]) or ["--help"], standalone_mode=False)
+        status = app(_checked(arguments) or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         status = print_error(error.format_message(), WRONG)
     except RequestError as error:
         status = print_error(str(error), WRONG)
     except (HardpromptError, OSError) as error:  # OSError: a full disk, a path that is too long
         status = print_error(str(error), FAILED)
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8" or error.encoding != sys.getfilesystemencoding():
+            raise
+        what = f"a path with {error.object[error.start : error.end]!r} cannot be opened, since paths are {error.encoding} here"
+        status = print_error(f"{what}; set PYTHONUTF8=1", WRONG)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     finally:
         logger.removeHandler(warnings)
     if status == INTERRUPTED:  # typer also returns it
         print_error("interrupted; a study keeps its finished runs, and the same command resumes it", status)
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 class _Warnings(logging.Handler):
@@ -55,10 +76,16 @@ class _Warnings(logging.Handler):
 
 
 def _checked(arguments: list[str]) -> list[str]:
-    """The arguments; the system may pass bytes that are not UTF-8."""
+    """The arguments as text. They are UTF-8 even if the locale has another encoding that cannot read them."""
+    checked = []
     for argument in arguments:
         try:
             argument.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(f"the argument {argument!r} is not UTF-8; write it, or rename the file, in UTF-8") from error
-    return arguments
+            checked.append(argument)
+        except UnicodeEncodeError as surrogates:
+            try:
+                checked.append(os.fsencode(argument).decode())
+            except UnicodeError:
+                message = f"the argument {argument!r} is not UTF-8; write it, or rename the file, in UTF-8"
+                raise RequestError(message) from surrogates
+    return checked

@@ -7,7 +7,7 @@ import typer
 
 from hardprompt.cli import reading
 from hardprompt.cli.options import TASK, TRAINING, Json, request_options
-from hardprompt.cli.output import console, print_geometry, print_json, print_line, progress_display
+from hardprompt.cli.output import console, print_geometry, print_json, print_line, print_table, progress_display
 from hardprompt.cli.verbs import EXPERIMENTS, verb
 from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
@@ -54,7 +54,7 @@ def wayward(
     if as_json:
         print_json(found)
     else:
-        console().print(wayward_table(found))
+        print_table(wayward_table(found))
 
 
 @verb(
@@ -164,5 +164,5 @@ def reproduce(
     if as_json:
         print_json([each.as_json() for each in found])
     else:
-        console().print(claims_table(found))
+        print_table(claims_table(found))
         print_line(f"claims.json and claims.md are in {out}")

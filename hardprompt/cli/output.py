@@ -13,21 +13,59 @@ STOPPED = 3
 """Exit status of a study that was stopped before its end."""
 
 
-def console(stderr: bool = False) -> Any:
-    """A rich console; 140 columns wide where the output is not a terminal."""
+PIPED_WIDTH = 140
+"""Columns of output that does not go to a terminal."""
+
+LEAST_WIDTH = 80
+"""The fewest columns of tables and help; a narrower terminal wraps their lines, so that nothing is cut off."""
+
+
+UNBOUNDED = 10_000
+"""A width that no table has."""
+
+
+def console(stderr: bool = False, least_width: int = LEAST_WIDTH) -> Any:
+    """A rich console that is wide enough for tables."""
     from rich.console import Console
 
-    return Console(stderr=stderr, width=None if sys.stdout.isatty() else 140, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = readable_width(stream, least_width) if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+def readable_width(stream: Any, least: int = LEAST_WIDTH) -> int:
+    """The width of a terminal or of the environment variable COLUMNS, but not less than `least`."""
+    from rich.console import Console
+
+    return max(least, Console(file=stream).width)
 
 
 def print_json(answer: object) -> None:
-    """Print a machine-readable answer."""
-    print(json.dumps(answer, ensure_ascii=False, indent=2))
+    """Print a machine-readable answer; in ASCII if the encoding of the output does not have all its characters."""
+    text = json.dumps(answer, ensure_ascii=False, indent=2)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(answer, indent=2)
+    print(text)
 
 
 def print_line(text: str) -> None:
-    """Print a line of text as it is, without markup."""
-    console().print(text, markup=False, highlight=False)
+    """Print a line of text as it is, without markup and without line breaks."""
+    console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(table: Any) -> None:
+    """Print a table with all of its text: a long word is broken, and the table may become wider than the terminal."""
+    from rich.measure import Measurement
+
+    for column in table.columns:
+        column.overflow = "fold"
+    shown = console()
+    needed = Measurement.get(shown, shown.options.update(width=UNBOUNDED), table)
+    unbroken = any(column.no_wrap for column in table.columns)
+    shown.size = max(shown.width, needed.maximum if unbroken else needed.minimum), shown.height
+    shown.print(table)
 
 
 def print_message(message: str) -> None:
@@ -50,7 +88,7 @@ def progress_display(as_json: bool, tensorboard: Path | None = None) -> Iterator
     with ExitStack() as stack:
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))
-        display = stack.enter_context(LiveDisplay(console(stderr=as_json)))
+        display = stack.enter_context(LiveDisplay(console(stderr=as_json, least_width=1)))
         yield stack.enter_context(TensorBoard(tensorboard, display)) if tensorboard else display
 
 
@@ -90,7 +128,7 @@ def print_points(points: list[dict[str, Any]]) -> None:
     from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import data_lines, results_sheet
 
-    console().print(results_sheet(run_records(points)).as_rich())
+    print_table(results_sheet(run_records(points)).as_rich())
     for line in data_lines(run_records(points)):
         print_line(f"warning: {line}")
 
@@ -105,7 +143,7 @@ def print_frontier(folder: Path) -> None:
     found = json.loads(file.read_text(encoding="utf-8"))
     for sheet in (differences_sheet(found), *([coverage_sheet(found)] if found["known"] else [])):
         if sheet.rows:
-            console().print(sheet.as_rich())
+            print_table(sheet.as_rich())
 
 
 def print_geometry(found: dict[str, Any], as_json: bool) -> None:
@@ -116,7 +154,7 @@ def print_geometry(found: dict[str, Any], as_json: bool) -> None:
         print_json(found)
         return
     for table in (accuracy_table(found["prompts"]), findings_table(found)):
-        console().print(table)
+        print_table(table)
     print_line(f"report.html and the sheets are in {found['folder']}")
 
 

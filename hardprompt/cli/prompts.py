@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli.options import Json, Number, RunOptimizer, RunSeed, RunWeight, prompt_options, request_options
-from hardprompt.cli.output import console, print_json, print_line
+from hardprompt.cli.output import print_json, print_line, print_table
 from hardprompt.cli.verbs import PROMPT, verb
 
 
@@ -53,7 +53,7 @@ def evaluate(
     if as_json:
         print_json(found)
     else:
-        console().print(evaluation_table(found))
+        print_table(evaluation_table(found))
 
 
 @verb(
@@ -106,9 +106,9 @@ def inspect_prompt(
     if as_json:
         print_json(found)
         return
-    console().print(inspection_table(found))
+    print_table(inspection_table(found))
     if "readings" in found:
-        console().print(readings_table(found["readings"]))
+        print_table(readings_table(found["readings"]))
 
 
 @verb(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hardprompt.cli.options import Json
-from hardprompt.cli.output import console, print_frontier, print_geometry, print_json, print_line, print_points
+from hardprompt.cli.output import print_frontier, print_geometry, print_json, print_line, print_points, print_table
 from hardprompt.cli.verbs import LOOK_UP, verb
 from hardprompt.errors import RequestError, StudyError
 
@@ -47,7 +47,7 @@ def report(
         if as_json:
             return print_json(statistics(shown))
         for sheet in (means_sheet(shown), comparisons_sheet(shown)):
-            console().print(sheet.as_rich())
+            print_table(sheet.as_rich())
         return print_line(f"report.html, figures and tables are in {target}")
     if out is not None:
         raise RequestError("--out needs several studies; the report of one study is written into its own folder")

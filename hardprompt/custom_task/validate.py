@@ -177,7 +177,8 @@ def _shown(task: Task, lm: FrozenLM, reads: list[SourceExample]) -> list[ShownEx
         [answer_ids] = answer_tokens(lm, task, [answer])
         before = template.blank if lm.masked else task.separator
         seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
-        shown.append(ShownExample(seen, _tokens(lm, lm.encode(text)), before + answer, _tokens(lm, answer_ids)))
+        fed = [*lm.prefix_ids, *lm.encode(text), *lm.suffix_ids]
+        shown.append(ShownExample(seen, _tokens(lm, fed), before + answer, _tokens(lm, answer_ids)))
     return shown
 
 

@@ -1,71 +1,71 @@
 """A frozen language model: weights that never change, its tokenizer, and the two parts of its forward pass.
 
-The body (`hidden`) and the output layer (`output_logits`) are separate, because logits are needed at few positions and for few
-vocabulary entries only. Sequences are right-padded, so that a causal model needs neither an attention mask nor position ids. A
-prefix that several sequences share is read once (`prefill`), and each sequence continues it. Masked models, which read in both
-directions, are in `hardprompt.lm.masked`.
+The features (`hidden`), which are the vectors before the output layer, and their logits (`output_logits`) are separate, because
+logits are needed at few positions and for few vocabulary entries only. Sequences are right-padded, so that a causal model needs
+neither an attention mask nor position ids. A prefix that several sequences share is read once (`prefill`), and each sequence
+continues it. When a model is loaded, all of this is compared with its plain forward pass (`hardprompt.lm.checks`). The other
+kinds of models are in `hardprompt.lm.masked` and `hardprompt.lm.encoder_decoder`.
 """
 
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hardprompt.errors import LMError
+from hardprompt.lm.checks import check
 from hardprompt.lm.last_layer import LastLayer
+from hardprompt.lm.lengths import LengthRules, context_length
 from hardprompt.lm.memory import BUDGET, Memory, MemoryFootprint, memory_bytes
+from hardprompt.lm.output_layer import OutputLayer
 
 if TYPE_CHECKING:
+    from transformers import DynamicCache
+
     from hardprompt.lm.prefix_cache import PrefixCache
 
-UNLIMITED = 10**9
-"""The `max_length` of a model without a limit, such as one with relative positions or a recurrent state."""
-
-_LENGTH_FIELDS = (
-    "max_position_embeddings",  # most families; GPT-2's `n_positions` is mapped to it
-    "max_seq_len",  # MPT
-    "max_target_positions",  # decoders of speech models
-    "n_positions",
-    "n_ctx",
-    "max_sequence_length",
-    "max_seq_length",
-    "seq_length",  # BLOOM
-)
+Kind = Literal["causal", "masked", "encoder-decoder"]
 
 _logger = logging.getLogger(__name__)
 
 _ANCHOR = "a"  # the text before another text, so that the other text is tokenized as its continuation
+
+DOCUMENT_SEPARATOR = "<|endoftext|>"
+"""The token between the documents that many models were trained on."""
 
 
 class FrozenLM:
     """A Hugging Face causal LM and its tokenizer, frozen.
 
     Args:
-        model: a causal LM whose logits are its output embeddings applied to its body's last hidden state.
+        model: a causal LM.
         tokenizer: its tokenizer.
         name: its name in records.
 
     Attributes:
-        prefix_ids: special tokens before every text: the beginning-of-sequence token if there is one, or [CLS].
+        prefix_ids: special tokens before every text: those that the tokenizer puts there. If it puts none there, the token that
+            separates the documents that the model was trained on, if the model has one.
         suffix_ids: special tokens after every text: [SEP] for a masked model, none for a causal one.
         max_length: the largest number of tokens in a sequence, special tokens included.
         eos_id: the end-of-sequence token, or None.
         bos_id: the beginning-of-sequence token, or None.
+        output_layer: the output layer.
+        rules: which sequences can share a prefix or a batch.
         shares_prefixes: whether `hidden` after `prefill` gives the states of a whole pass, which is tested when the model is
             loaded.
         memory: the memory budget for scoring (`hardprompt.lm.memory`).
         footprint: the memory that a forward pass uses.
         cache_bytes_per_token: size of the keys and values of one token.
-        masked: whether it is a masked model.
+        kind: "causal", "masked" or "encoder-decoder".
         mask_id: the mask token of a masked model; None for a causal one.
 
     Raises:
-        LMError: the model's logits are not finite, or are not its output layer applied to its hidden states (soft-capped and
-            scaled logits are not supported), or the tokenizer gives no token for a text.
+        LMError: the model's logits are not finite, or are no function of its features that is supported, or the model gives
+            other logits for the embeddings of tokens than for the tokens; or the tokenizer gives no token for a text.
 
     Example:
         >>> from hardprompt import load_lm
@@ -74,38 +74,62 @@ class FrozenLM:
         'give the plural'
     """
 
-    masked = False
+    kind: ClassVar[Kind] = "causal"
     mask_id: int | None = None
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
+        if reason := _unsupported(model):
+            raise LMError(f"{name} ({type(model).__name__}) {reason}; use another model")
         self.device: torch.device = model.get_input_embeddings().weight.device
-        self.eos_id: int | None = _special_id(tokenizer, tokenizer.eos_token_id, model.config.eos_token_id)
-        self.bos_id: int | None = _special_id(tokenizer, tokenizer.bos_token_id, model.config.bos_token_id)
-        self.prefix_ids: list[int] = [] if self.bos_id is None else [self.bos_id]
-        self.suffix_ids: list[int] = []
+        config = model.config.get_text_config(decoder=True)
+        self.eos_id: int | None = special_id(tokenizer, tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
+        self.bos_id: int | None = special_id(tokenizer, tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
         self.max_length: int = context_length(model.config)
+        if getattr(model.config, "attention_type", None) == "block_sparse":  # full attention up to the maximal length
+            for part in model.modules():
+                if hasattr(part, "set_attention_type"):
+                    part.set_attention_type("original_full")
+        self.output_layer = OutputLayer(model, name)
+        self.rules = LengthRules(model)
+        self.memory = Memory(memory_bytes(BUDGET))
+        self.footprint = MemoryFootprint.of(model, self.output_layer.weight)
+        self.cache_bytes_per_token = 0
+        self.last_layer: LastLayer | None = None
+        self.shares_prefixes = False
+        self.embedding_scale = 1.0
         if not self.encode(_ANCHOR):
             raise LMError(f"{name} cannot read text: its tokenizer is empty or missing; put tokenizer.json into the folder")
-        self.memory = Memory(memory_bytes(BUDGET))
-        self.footprint = MemoryFootprint.of(model)
-        self.cache_bytes_per_token = 0
-        self._last_layer: LastLayer | None = None
-        self._check_output_layer()
-        self.shares_prefixes = self._check_prefixes()
-        if self.shares_prefixes:
-            self._check_last_layer()
-        if not self.masked and self._last_layer is None:
+        self.prefix_ids, self.suffix_ids = self._around()
+        check(self)
+        if self.kind == "causal" and self.last_layer is None:
             lost = "compute its last layer only where it is read" if self.shares_prefixes else "share a common prefix of texts"
             _logger.warning("%s (%s) cannot %s, which makes scoring slower", name, type(model).__name__, lost)
 
+    @property
+    def masked(self) -> bool:
+        """Whether it is a masked model."""
+        return self.kind == "masked"
+
+    @cached_property
+    def token_ids(self) -> list[int]:
+        """The ids that are tokens of the tokenizer and have an embedding, in ascending order."""
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        return sorted(i for i in self.tokenizer.get_vocab().values() if i < rows)
+
     @cached_property
     def vocab_embeds(self) -> Tensor:
-        """Input embeddings (V, d) of the tokens that the tokenizer knows, without padding rows of the matrix."""
-        weight = self.model.get_input_embeddings().weight
-        return weight[: min(len(self.tokenizer), weight.shape[0])].detach()
+        """Input embeddings (V, d) of the ids up to the last token of the tokenizer, without padding rows of the matrix.
+
+        They are the vectors that the model's own embedding layer makes of the tokens, which a model such as Gemma scales. An id
+        without a token, if the tokenizer leaves out any, has a row too (`token_ids`).
+        """
+        layer, size = self.model.get_input_embeddings(), self.token_ids[-1] + 1
+        if type(layer) is nn.Embedding and layer.max_norm is None and self.embedding_scale == 1.0:
+            return layer.weight[:size].detach()
+        return self.embed(torch.arange(size, device=self.device)).detach()
 
     @cached_property
     def output_map(self) -> Tensor | None:
@@ -113,16 +137,15 @@ class FrozenLM:
 
         It maps a gradient with respect to an output embedding to the input embedding of the same token.
         """
-        output = self.model.get_output_embeddings().weight
-        if output is self.model.get_input_embeddings().weight:
+        output, size = self.output_layer.weight, self.vocab_embeds.shape[0]
+        if output[:size].data_ptr() == self.vocab_embeds.data_ptr():
             return None
-        size = self.vocab_embeds.shape[0]
         return torch.linalg.lstsq(self.vocab_embeds.float(), output[:size].float()).solution
 
     @cached_property
     def end_ids(self) -> Tensor:
         """Tokens that end an answer: the end-of-sequence token, and all tokens whose text begins with a line break."""
-        ends = [i for i in range(self.vocab_embeds.shape[0]) if self._token_text(i).startswith("\n")]
+        ends = [i for i in self.token_ids if self._token_text(i).startswith("\n")]
         if self.eos_id is not None:
             ends.append(self.eos_id)
         if not ends:
@@ -153,8 +176,15 @@ class FrozenLM:
         return self.encode_many([text])[0]
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without special tokens."""
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        """Token ids of each text, without special tokens.
+
+        Raises:
+            LMError: a text contains a token for which the model has no embedding.
+        """
+        found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        if self._lacks_embeddings:
+            self._check_ids(found)
+        return found
 
     def encode_after(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts that continue another text, so that the tokenizer adds no blank before them.
@@ -172,9 +202,15 @@ class FrozenLM:
         """The text of token ids, without special tokens and with unchanged blanks."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    def plain(self, ids: Tensor) -> Any:
+        """The output of the model's own forward pass over token ids (B, T)."""
+        self.rules.reset()
+        return self.model(input_ids=ids, use_cache=False)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (..., d) of token ids (...)."""
-        return self.model.get_input_embeddings()(ids)
+        embeds = self.model.get_input_embeddings()(ids)
+        return embeds if self.embedding_scale == 1.0 else embeds * self.embedding_scale
 
     def hidden(
         self,
@@ -182,22 +218,38 @@ class FrozenLM:
         prefix: "PrefixCache | None" = None,
         lengths: Sequence[int] | None = None,
         positions: Tensor | None = None,
+        answers: Sequence[Sequence[int]] | None = None,
     ) -> Tensor:
-        """Last hidden states of a batch.
+        """The features of a batch: the vectors that the output embeddings are applied to.
+
+        Sequences that would change each other's numbers (`LengthRules`) go through the model one after another.
 
         Args:
             embeds: right-padded input embeddings (B, T, d).
             prefix: the B prefixes that the rows continue.
-            lengths: tokens of each row, which a masked model needs for padded rows; a causal model ignores them.
-            positions: positions whose states are needed, (B, R), with -1 for none; by default all.
+            lengths: tokens of each row, if rows are padded.
+            positions: positions whose features are needed, (B, R), with -1 for none; by default all.
+            answers: for an encoder-decoder model, the tokens that the decoder reads behind its start tokens.
 
         Returns:
-            States (B, T, d). States at other than the needed positions are undefined.
+            Features (B, T, d); those at other than the needed positions are undefined. Those of an encoder-decoder model are at
+            the tokens that its decoder reads.
         """
-        arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1])
-        last = self._last_layer if positions is not None and positions.shape[1] < embeds.shape[1] else None
-        with last.only(positions) if last and positions is not None else nullcontext():
-            return self.model.base_model(inputs_embeds=embeds, use_cache=False, **arguments).last_hidden_state
+        keys = self.rules.groups([embeds.shape[1]] * len(embeds) if lengths is None else lengths)
+        if prefix is not None or len(set(keys)) == 1:
+            return self._features(embeds, prefix, lengths, positions, answers)
+        rows: list[int] = []
+        parts: list[Tensor] = []
+        for key in dict.fromkeys(keys):
+            some = [row for row, other in enumerate(keys) if other == key]
+            rows += some
+            of_some = None if lengths is None else [lengths[row] for row in some]
+            width = embeds.shape[1] if of_some is None else max(of_some)
+            read = None if answers is None else [answers[row] for row in some]
+            parts.append(self._features(embeds[some, :width], None, of_some, None, read))
+        longest = max(part.shape[1] for part in parts)
+        padded = torch.cat([nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts])
+        return padded[torch.tensor(rows, device=embeds.device).argsort()]
 
     def prefill(self, embeds: Tensor) -> "PrefixCache":
         """Read right-padded input embeddings (B, T, d) as prefixes that `hidden` can continue.
@@ -205,86 +257,88 @@ class FrozenLM:
         Raises:
             LMError: the model does not keep all keys and values, so that prefixes cannot be shortened or reordered.
         """
+        from transformers import DynamicCache
+
         from hardprompt.lm.prefix_cache import prefix_cache_of
 
-        return prefix_cache_of(self.model.base_model(inputs_embeds=embeds, use_cache=True))
+        cache = DynamicCache()  # without the configuration of the model, it keeps the tokens before a sliding window as well
+        return prefix_cache_of(cache, self.grown(embeds, cache))
 
-    def features(self, hidden: Tensor) -> Tensor:
-        """The vectors (..., d) that the output embeddings W (V, d) are applied to: logits = W features + b.
+    def grown(self, embeds: Tensor, cache: "DynamicCache") -> Tensor:
+        """The features (B, T, d) of tokens behind those in a cache of keys and values, to which the tokens are added."""
+        self.rules.reset()
+        return self.output_layer.features(lambda: self.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True))
 
-        For a causal model they are the hidden states themselves.
-        """
-        return hidden
+    def output_logits(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Logits (..., V) of features (..., d), or (..., C) of the C tokens in `columns` only."""
+        return self.output_layer.logits(features, columns)
 
-    def output_logits(self, hidden: Tensor, columns: Tensor | None = None) -> Tensor:
-        """Logits (..., V) of hidden states (..., d), or (..., C) of the C tokens in `columns` only."""
-        output, features = self.model.get_output_embeddings(), self.features(hidden)
-        if columns is None:
-            return output(features)
-        bias = getattr(output, "bias", None)
-        return nn.functional.linear(features, output.weight[columns], None if bias is None else bias[columns])
+    def _features(
+        self,
+        embeds: Tensor,
+        prefix: "PrefixCache | None",
+        lengths: Sequence[int] | None,
+        positions: Tensor | None,
+        answers: Sequence[Sequence[int]] | None,
+    ) -> Tensor:
+        """The features of a batch that goes through the model at once."""
+        arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1])
+        last = self.last_layer if positions is not None and positions.shape[1] < embeds.shape[1] else None
+        self.rules.reset()
+        with last.only(positions) if last and positions is not None else nullcontext():
+            return self.output_layer.features(lambda: self.model(inputs_embeds=embeds, use_cache=False, **arguments))
 
     def _token_text(self, token_id: int) -> str:
         return self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
 
-    def _check_output_layer(self) -> None:
-        size, pad = self.vocab_embeds.shape[0], self.model.config.pad_token_id  # RoBERTa gives padding no position
-        ids = torch.tensor([[i for i in range(size) if i != pad][:4]], device=self.device)
-        with torch.no_grad():
-            expected = self.model(input_ids=ids).logits
-            actual = self.output_logits(self.hidden(self.embed(ids)))
-        if not expected.isfinite().all():
-            raise LMError(f"the logits of {self.name} are not finite: its weights are damaged")
-        if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3):
+    def _around(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after every text."""
+        if own := self._own_special_ids()[0]:
+            return own, []
+        template = str(self.tokenizer.chat_template or "")
+        separators = (self.bos_id, self.tokenizer.get_vocab().get(DOCUMENT_SEPARATOR))
+        known = [i for i in separators if i is not None and self.tokenizer.convert_ids_to_tokens(i) not in template]
+        return known[:1], []
+
+    def _own_special_ids(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and after a text."""
+        whole, bare = self.tokenizer(_ANCHOR)["input_ids"], self.encode(_ANCHOR)
+        start = next((n for n in range(len(whole) - len(bare) + 1) if whole[n : n + len(bare)] == bare), 0)
+        return whole[:start], whole[start + len(bare) :]
+
+    @staticmethod
+    def _is_token(embeds: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The attention mask (B, T) of right-padded rows."""
+        ends = torch.tensor(lengths, device=embeds.device)
+        return (torch.arange(embeds.shape[1], device=embeds.device) < ends[:, None]).long()
+
+    @cached_property
+    def _lacks_embeddings(self) -> bool:
+        """Whether the tokenizer has tokens that the model has no embedding for."""
+        return len(self.token_ids) < len(set(self.tokenizer.get_vocab().values()))
+
+    def _check_ids(self, rows: Sequence[Sequence[int]]) -> None:
+        size = self.model.get_input_embeddings().weight.shape[0]
+        for token in (token for row in rows for token in row if token >= size):
             raise LMError(
-                f"{self.name} ({type(self.model).__name__}) does more to its logits than its output layer does, such as a soft "
-                "cap or a scale, which is not supported; use a model of the GPT-2 or Llama family, or a masked model of the "
-                "RoBERTa or BERT family"
+                f"the tokenizer of {self.name} gives {self.tokenizer.convert_ids_to_tokens(token)!r} the id {token}, but the "
+                f"model has embeddings only for ids below {size}; use the model's own tokenizer, or resize its embeddings"
             )
 
-    @torch.no_grad()
-    def _check_last_layer(self) -> None:
-        """Set the last layer if it can be computed at some positions only, with and without a prefix."""
-        embeds = self.embed(torch.arange(10, device=self.device).view(2, 5) % self.vocab_embeds.shape[0])
-        positions = torch.tensor([[2, -1], [0, 2]], device=self.device)
-        needed, prefix, whole = positions >= 0, self.prefill(embeds[:, :2]), self.hidden(embeds)
-        batch = torch.tensor([0, 1, 1], device=self.device)
-        try:
-            self._last_layer = LastLayer(self.model.base_model)
-            at = positions[needed]
-            without_prefix = self.hidden(embeds, positions=positions + 2 * needed)[batch, at + 2]
-            with_prefix = self.hidden(embeds[:, 2:], prefix, positions=positions)[batch, at]
-            cut = prefix.take([0, 1], [2, 1])
-            with_cut = self.hidden(torch.stack([embeds[0, 2:], embeds[1, 1:4]]), cut, positions=positions)[batch, at]
-            expected = whole[batch, at + 2]
-            expected_cut = whole[batch, at + torch.tensor([2, 1, 1], device=self.device)]
-            works = _same(without_prefix, expected) and _same(with_prefix, expected) and _same(with_cut, expected_cut)
-        except Exception:  # a layer with other arguments may raise anything
-            works = False
-        if not works:
-            self._last_layer = None
 
-    @torch.no_grad()
-    def _check_prefixes(self) -> bool:
-        """Whether two prefixes of three tokens, shortened and reordered, are continued with the states of the whole pass."""
-        embeds = self.embed(torch.arange(8, device=self.device).view(2, 4) % self.vocab_embeds.shape[0])
-        try:
-            prefix = self.prefill(embeds[:, :3])
-        except LMError:
-            return False
-        self.cache_bytes_per_token = prefix.bytes_per_token
-        whole, tails = self.hidden(embeds), torch.stack([embeds[1, 2:], embeds[1, 1:3], embeds[0, 2:]])
-        expected = torch.stack([whole[1, 2:], whole[1, 1:3], whole[0, 2:]])
-        return _same(self.hidden(tails, prefix.take([1, 1, 0], [2, 1, 2])), expected)
+def _unsupported(model: Any) -> str | None:
+    """Why a model is not supported, or None."""
+    config = model.config
+    if not isinstance(getattr(model.get_input_embeddings(), "weight", None), Tensor):
+        return "has no embedding layer for tokens"
+    if "lsh" in (getattr(config, "attn_layers", None) or []) and getattr(config, "hash_seed", None) is None:
+        return "draws random numbers in each pass (LSH attention), so that no score is reproducible"
+    if config.model_type == "mra" and not torch.cuda.is_available():
+        return "computes its attention with CUDA only"
+    return None
 
 
-def _same(states: Tensor, expected: Tensor) -> bool:
-    """Whether states are equal to the expected states, up to rounding."""
-    tolerance = max(1e-3, 4 * torch.finfo(states.dtype).eps)
-    return bool((states.float() - expected.float()).norm() <= tolerance * expected.float().norm())
-
-
-def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
+def special_id(tokenizer: Any, *candidates: Any) -> int | None:
     """The first candidate that is a special token of the tokenizer; a default value of the configuration may not be one.
 
     If a configuration lists several end-of-sequence tokens, the first one counts.
@@ -294,23 +348,3 @@ def _special_id(tokenizer: Any, *candidates: Any) -> int | None:
         if isinstance(first, int) and first in tokenizer.all_special_ids:
             return first
     return None
-
-
-def context_length(config: Any) -> int:
-    """The maximal number of tokens that a model of this configuration can read.
-
-    Args:
-        config: a Hugging Face configuration. For a multimodal model, the configuration of its text part is used.
-
-    Returns:
-        The first positive length in the configuration, under any of the names that model families use; `UNLIMITED` if it has
-        none, or if the length is -1, as in XLNet.
-
-    Example:
-        >>> from transformers import MptConfig, XLNetConfig
-        >>> context_length(MptConfig(max_seq_len=512)), context_length(XLNetConfig()) == UNLIMITED
-        (512, True)
-    """
-    text_config = config.get_text_config(decoder=True)
-    lengths = (getattr(text_config, name, None) for name in _LENGTH_FIELDS)
-    return next((length for length in lengths if isinstance(length, int) and length > 0), UNLIMITED)

@@ -13,27 +13,29 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from hardprompt.lm.memory import layers_of
+
 _CACHE_ARGUMENTS = ("past_key_values", "layer_past")
 _POSITION_ARGUMENTS = ("position_ids", "position_embeddings")
 
 
 class LastLayer:
-    """The last layer of a model's body, whose layers are its longest list of modules.
+    """The last layer of a model.
 
-    Whether this gives the states of the whole pass depends on the model; `FrozenLM` tests it when it loads the model.
+    Whether this gives the states of the whole pass depends on the model; it is tested when a model is loaded.
 
     Args:
-        body: the model without its output layer.
+        model: a Hugging Face model.
 
     Raises:
-        LookupError: the body has no list of layers, or the last layer takes no cache.
+        LookupError: the model has no list of layers, or the last layer takes no cache.
     """
 
-    def __init__(self, body: nn.Module) -> None:
-        lists = [part for part in body.modules() if isinstance(part, nn.ModuleList) and len(part)]
-        if not lists:
+    def __init__(self, model: nn.Module) -> None:
+        layers = layers_of(model)
+        if not layers:
             raise LookupError("the model has no list of layers")
-        self._layer = max(lists, key=len)[-1]
+        self._layer = layers[-1]
         self._signature = inspect.signature(self._layer.forward)
         self._cache_argument = next((name for name in _CACHE_ARGUMENTS if name in self._signature.parameters), "")
         if not self._cache_argument:

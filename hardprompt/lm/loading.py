@@ -9,16 +9,11 @@ from typing import Any
 import torch
 
 from hardprompt.errors import LMError, UnknownName
-from hardprompt.hub import hub_answers
 from hardprompt.lm.frozen import FrozenLM
-from hardprompt.lm.masked import MaskedLM, is_masked
+from hardprompt.lm.kinds import AUTO_CLASSES, LM_CLASSES, kind_of
 from hardprompt.lm.memory import BUDGET, memory_bytes
-
-EMBEDDED = {
-    "microworld": Path(__file__).parent / "microworld" / "model",
-    "microworld-reader": Path(__file__).parent / "microworld" / "reader",
-}
-"""Folders of the models inside the package by name, in the Hugging Face format."""
+from hardprompt.lm.sources import EMBEDDED as EMBEDDED
+from hardprompt.lm.sources import explained, locate, merged
 
 DTYPES = ("float32", "bfloat16")
 
@@ -26,11 +21,13 @@ DTYPES = ("float32", "bfloat16")
 def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory: str = BUDGET) -> FrozenLM:
     """Load a frozen LM by the name of an embedded model, from a local folder, or from the hub.
 
-    The model is a masked one (`MaskedLM`) if its configuration names a class `...ForMaskedLM`, or names no class and its type
-    is that of an encoder. The logger `hardprompt` warns if the model does not support a faster way of scoring.
+    The class that the configuration names decides whether the model is causal, masked (`MaskedLM`) or an encoder-decoder model
+    (`EncoderDecoderLM`). The logger `hardprompt` warns if the model does not support a faster way of scoring.
 
     Args:
-        name: "microworld", "microworld-reader", a folder in the Hugging Face format, or a hub id.
+        name: "microworld", "microworld-reader", a folder in the Hugging Face format, a folder with an adapter of PEFT (its base
+            model is loaded, and the weights of the adapter are added), or a hub id. A model in the cache of the hub is loaded
+            without a request.
         device: "cpu", "cuda", ...; by default CUDA if it is available.
         dtype: "float32" or "bfloat16"; weights of other types are converted.
         memory: how much memory scoring may use besides the weights, such as "512MB" or "4GB"; less memory only makes it slower.
@@ -44,27 +41,25 @@ def load_lm(name: str, device: str | None = None, dtype: str = "float32", memory
         >>> load_lm("microworld").name
         'microworld'
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+    import transformers
 
-    source = _locate(name)
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
     place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    cached_only = isinstance(source, Path) or not hub_answers()
-    where: dict[str, Any] = {"local_files_only": cached_only, "trust_remote_code": False}
     with _quiet_transformers():
-        try:
-            masked = is_masked(AutoConfig.from_pretrained(source, **where))
-            kind = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-            model, loaded = kind.from_pretrained(
-                source, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
+        source = locate(name)
+        where: dict[str, Any] = {"local_files_only": source.local, "trust_remote_code": False}
+        with explained(name, source):
+            kind = kind_of(transformers.AutoConfig.from_pretrained(source.model, **where))
+            model, loaded = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
+                source.model, dtype=getattr(torch, dtype), ignore_mismatched_sizes=True, output_loading_info=True, **where
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        except Exception as error:  # broken files make transformers raise anything
-            raise LMError(_why_not(name, source, error)) from error
-        if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
-            raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
-        lm = (MaskedLM if masked else FrozenLM)(model.to(place), tokenizer, _short_name(name))
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.tokenizer, **where)
+            if unfit := [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]:
+                raise LMError(f"the weights of {name} do not fit its config.json: {min(unfit)} is missing or has another shape")
+            if source.adapter:
+                model = merged(name, model, source.adapter)
+            lm = LM_CLASSES[kind](model.to(place), tokenizer, _short_name(name))
     lm.memory.budget = memory_bytes(memory)
     return lm
 
@@ -112,29 +107,6 @@ def _place(device: str) -> torch.device:
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
     return place
-
-
-def _locate(name: str) -> str | Path:
-    """The folder of an embedded or local model, or the name itself as a hub id."""
-    if name in EMBEDDED:
-        return EMBEDDED[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise LMError(f"{name} is not a model folder: it has no config.json")
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-            raise LMError(f"model folder {name} has no weights: put model.safetensors into it")
-        return folder
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
-    return name
-
-
-def _why_not(name: str, source: str | Path, error: Exception) -> str:
-    if isinstance(source, Path):
-        return f"cannot load the model in {name} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]})"
-    hint = "; it is not a local folder, and the hub has no such model or cannot be reached: give a local folder"
-    return str(UnknownName("model", name, EMBEDDED, hint))
 
 
 def _short_name(name: str) -> str:

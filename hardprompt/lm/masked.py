@@ -1,12 +1,12 @@
 """A frozen masked language model (RoBERTa, BERT), which reads a text in both directions and predicts its mask token.
 
-A sequence is [CLS] text [SEP], right-padded, and padding is not attended to. The output embeddings are applied to a transform
-of the hidden states: a linear layer, its activation and a layer norm. Sequences cannot share a prefix, since each state depends
-on the whole text.
+A sequence is [CLS] text [SEP], right-padded, and padding is not attended to. Sequences cannot share a prefix, since each state
+depends on the whole text.
 """
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,12 +25,12 @@ class MaskedLM(FrozenLM):
     """A Hugging Face masked LM and its tokenizer, frozen.
 
     Args:
-        model: a masked LM of the RoBERTa, BERT, DistilBERT or ModernBERT family.
+        model: a masked LM.
         tokenizer: its tokenizer, which has a mask token.
         name: its name in records.
 
     Raises:
-        LMError: the tokenizer has no mask token, or the output layer has an unknown structure.
+        LMError: the tokenizer has no mask token, or the model is refused for a reason of `FrozenLM`.
 
     Example:
         >>> lm = load_lm("path/to/roberta-base")     # doctest: +SKIP
@@ -38,16 +38,14 @@ class MaskedLM(FrozenLM):
         (True, 512)
     """
 
-    masked = True
+    kind = "masked"
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         if tokenizer.mask_token_id is None:
             raise LMError(f"{name} is a masked model ({type(model).__name__}), but its tokenizer has no mask token")
         self.mask_id: int = tokenizer.mask_token_id
-        self._transform = _transform(model, name)
+        self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
         super().__init__(model, tokenizer, name)
-        self.prefix_ids = [i for i in (tokenizer.cls_token_id, tokenizer.bos_token_id) if i is not None][:1]
-        self.suffix_ids = [i for i in (tokenizer.sep_token_id, tokenizer.eos_token_id) if i is not None][:1]
         positions = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
         if (padding := getattr(positions, "padding_idx", None)) is not None:  # RoBERTa numbers positions after padding
             self.max_length -= padding + 1
@@ -58,28 +56,34 @@ class MaskedLM(FrozenLM):
         encoded = iter(super().encode_many([piece for text in pieces for piece in text]))
         return [next(encoded) + [i for _ in text[1:] for i in (self.mask_id, *next(encoded))] for text in pieces]
 
-    def hidden(
-        self,
-        embeds: Tensor,
-        prefix: "PrefixCache | None" = None,
-        lengths: Sequence[int] | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
-        """Last hidden states (B, T, d) of input embeddings (B, T, d), right-padded if `lengths` of the rows are given."""
-        is_token = None
-        if lengths is not None:
-            is_token = (
-                torch.arange(embeds.shape[1], device=embeds.device) < torch.tensor(lengths, device=embeds.device)[:, None]
-            )
-        return self.model.base_model(inputs_embeds=embeds, attention_mask=is_token).last_hidden_state
+    def plain(self, ids: Tensor) -> Any:
+        """The output of the model's own forward pass over token ids (B, T)."""
+        return self.model(input_ids=ids)
 
     def prefill(self, embeds: Tensor) -> "PrefixCache":
         """Always raises LMError: the states of a prefix depend on what follows."""
         raise LMError(f"{self.name} is a masked model: it reads in both directions and cannot read a prefix in advance")
 
-    def features(self, hidden: Tensor) -> Tensor:
-        """The vectors (..., d) that the output embeddings are applied to: norm(activation(linear(hidden)))."""
-        return self._transform(hidden)
+    def _features(
+        self,
+        embeds: Tensor,
+        prefix: "PrefixCache | None",
+        lengths: Sequence[int] | None,
+        positions: Tensor | None,
+        answers: Sequence[Sequence[int]] | None,
+    ) -> Tensor:
+        arguments = {}
+        if lengths is not None and self._takes_mask:
+            arguments["attention_mask"] = self._is_token(embeds, lengths)
+        return self.output_layer.features(lambda: self.model(inputs_embeds=embeds, **arguments))
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        before, after = self._own_special_ids()
+        if not before:
+            before = [i for i in (self.tokenizer.cls_token_id, self.tokenizer.bos_token_id) if i is not None][:1]
+        if not after:
+            after = [i for i in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id) if i is not None][:1]
+        return before, after
 
 
 def masked_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -114,27 +118,3 @@ def masked_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
     before, after = (lm.vocab_embeds[ids].expand(length, -1, -1) for ids in (lm.prefix_ids, lm.suffix_ids))
     at = torch.arange(length, device=embeds.device)
     return lm.hidden(torch.cat([before, rows, after], 1))[at, len(lm.prefix_ids) + at]
-
-
-def is_masked(config: Any) -> bool:
-    """Whether a configuration belongs to a masked model: it names such a class, or no class and an encoder type."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    names = config.architectures or []
-    if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForMaskedLM")) for name in names):
-        return any(name.endswith("ForMaskedLM") for name in names)
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
-    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes
-
-
-def _transform(model: Any, name: str) -> Callable[[Tensor], Tensor]:
-    """The layers between the hidden states and the output embeddings, whose names differ between families."""
-    if hasattr(getattr(model, "lm_head", None), "layer_norm"):  # RoBERTa, XLM-R, CamemBERT
-        return lambda hidden: model.lm_head.layer_norm(nn.functional.gelu(model.lm_head.dense(hidden)))
-    if hasattr(model, "cls"):  # BERT
-        return model.cls.predictions.transform
-    if hasattr(model, "vocab_transform"):  # DistilBERT
-        return lambda hidden: model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
-    if hasattr(model, "head"):  # ModernBERT
-        return model.head
-    raise LMError(f"the output layer of {name} ({type(model).__name__}) is unknown; use a model of the RoBERTa or BERT family")

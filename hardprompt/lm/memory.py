@@ -56,13 +56,12 @@ class MemoryFootprint:
     layers: int
 
     @classmethod
-    def of(cls, model: Any) -> "MemoryFootprint":
-        """The footprint of a Hugging Face model, whose layers are its longest list of modules."""
-        layers = max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=nn.ModuleList())
-        width, embeddings = model.get_input_embeddings().weight.shape[1], model.get_output_embeddings().weight
-        widest = max((max(weight.shape) for weight in layers.parameters() if weight.dim() == 2), default=4 * width)
-        size = embeddings.element_size()
-        logits = 2 * embeddings.shape[0] * max(size, 4)
+    def of(cls, model: Any, output: Tensor) -> "MemoryFootprint":
+        """The footprint of a Hugging Face model with output embeddings (V, d)."""
+        layers, width = layers_of(model), model.get_input_embeddings().weight.shape[1]
+        widest = max((max(weight.shape[-2:]) for weight in layers.parameters() if weight.dim() >= 2), default=4 * width)
+        size = output.element_size()
+        logits = 2 * output.shape[0] * max(size, 4)
         return cls((12 * width + 5 * widest) * size, 4 * width * size, logits, len(layers))
 
     def of_pass(self, tokens: int, prefix_tokens: int = 0, reads: int = 0, gradient: bool = False) -> int:
@@ -129,6 +128,13 @@ class Memory:
     def _evict(self) -> None:
         while len(self._cache) > 1 and sum(size for size, _ in self._cache.values()) > self.cache_bytes:
             self._cache.popitem(last=False)
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """The layers of a Hugging Face model: of its lists of modules, the one with the most weights."""
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    lists = [part for part in (decoder or model).modules() if isinstance(part, nn.ModuleList)]
+    return max(lists, key=lambda each: sum(weight.numel() for weight in each.parameters()), default=nn.ModuleList())
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ predict the first token of the prompt: L - 1 tokens count, and a prompt of one t
 A masked model has no p(x_t | x_<t). Its surprisal is that of the pseudo-log-likelihood (Salazar et al. 2020, Masked Language
 Model Scoring, ACL): -log p(x_t | all other tokens), with each token masked in turn between [CLS] and [SEP], so that all L
 tokens count. It sees both sides of a token, so the values of masked and causal models are not comparable.
+
+An encoder-decoder model assigns no probability to the text that its encoder reads, so a prompt has no value under it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
         prompts: token ids of the prompts.
 
     Returns:
-        One tensor (L,) per prompt. Its first entry is NaN for a causal model without a beginning-of-sequence token.
+        One tensor (L,) per prompt. Its first entry is NaN for a causal model without a beginning-of-sequence token. All entries
+        are NaN for an encoder-decoder model.
 
     Example:
         >>> from hardprompt import load_lm
@@ -37,7 +40,7 @@ def surprisals(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     """
     found = [torch.full((len(ids),), torch.nan, device=lm.device) for ids in prompts]
     not_empty = [i for i, ids in enumerate(prompts) if len(ids)]
-    if not_empty:
+    if not_empty and lm.kind != "encoder-decoder":
         scored = (masked_nll if lm.masked else _causal_nll)(lm, [prompts[i] for i in not_empty])
         for i, nll in zip(not_empty, scored, strict=True):
             found[i][len(found[i]) - len(nll) :] = nll
@@ -52,7 +55,7 @@ def _causal_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
         batch = pad_sequence(some, batch_first=True)
-        padded = next_token_nll(lm, lm.hidden(lm.embed(batch)), batch)
+        padded = next_token_nll(lm, lm.hidden(lm.embed(batch), lengths=[len(row) for row in some]), batch)
         nll += [row[: len(ids) - 1] for row, ids in zip(padded, some, strict=True)]
     return nll
 
@@ -97,11 +100,12 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     The value is that of `log_perplexity`; the two options differ in the gradient. One-sided, as published for PEZ (Wen et al.
     2023), the targets are token ids: the gradient shows how token i helps to predict token i + 1 (under a masked model, all
     other tokens), but not how likely token i is itself. Two-sided, the logit of a target is also a function of its own
-    embedding. With logits E f + b, where f are the `features` of the hidden state,
+    embedding. With logits E f + b, where f are the features of a state,
 
         d(-log p(v | context)) / d(embedding of v) = -f.
 
-    For an untied output layer W, the gradient uses the best linear image E A of the input embeddings (`FrozenLM.output_map`).
+    A model that scales or caps its logits (`OutputLayer`) has the derivative of this function as a factor. For an untied output
+    layer W, the gradient uses the best linear image E A of the input embeddings (`FrozenLM.output_map`).
 
     Args:
         lm: the model.
@@ -130,13 +134,14 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     output = embeds[first:].float()
     if lm.output_map is not None:
         output = output @ lm.output_map
-    target_logit = (output * lm.features(hidden).detach().float()).sum(-1).mean()
+    products = (output * hidden.detach().float()).sum(-1)
+    target_logit = lm.output_layer.transformed(products).mean()
     return nll - (target_logit - target_logit.detach())
 
 
 def nll_tokens(lm: FrozenLM, length: int) -> int:
     """Logical LM tokens for the NLL of a prompt of L tokens: L, or L^2 for a masked model, which reads the prompt L times."""
-    return length**2 if lm.masked else length
+    return {"causal": length, "masked": length**2, "encoder-decoder": 0}[lm.kind]
 
 
 def _causal_states(lm: FrozenLM, embeds: Tensor) -> Tensor:

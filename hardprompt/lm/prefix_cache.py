@@ -24,7 +24,7 @@ class PrefixCache:
         layers: keys and values (P, heads, T, d_head) of every layer, right-padded.
         rows: the prefix of each sequence, (B,).
         lengths: how many tokens of its prefix each sequence continues, (B,), T at most.
-        states: last hidden states (P, T, d) of the prefixes, from which their own tokens are predicted.
+        states: features (P, T, d) of the prefixes, from which their own tokens are predicted.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
@@ -73,16 +73,20 @@ class _Layer(DynamicLayer):
         return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
-def prefix_cache_of(output: Any) -> PrefixCache:
-    """The prefixes in a model's output.
+def prefix_cache_of(cache: DynamicCache, states: Tensor) -> PrefixCache:
+    """The prefixes that a model has read into a cache.
+
+    Args:
+        cache: the cache after the pass.
+        states: features (P, T, d) of the prefixes.
 
     Raises:
-        LMError: the output has no cache of all keys and values, but a sliding window, a recurrent state, or nothing.
+        LMError: the cache does not hold the keys and values of all tokens in all of its layers.
     """
-    cache: Any = getattr(output, "past_key_values", None)
-    if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        raise LMError(f"{type(output).__name__} has no plain cache of keys and values")
+    if not cache.layers or any(type(layer) is not DynamicLayer or not layer.is_initialized for layer in cache.layers):
+        raise LMError("the model does not keep the keys and values of all tokens")
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-    states = output.last_hidden_state
+    if any(len(each.shape) != 4 or each.shape[-2] != states.shape[1] for layer in layers for each in layer):
+        raise LMError("the model does not keep the keys and values of all tokens")
     rows = torch.arange(len(states), device=states.device)
     return PrefixCache(layers, rows, torch.full_like(rows, states.shape[1]), states)

@@ -49,7 +49,7 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words", task: Task | None = N
         True
     """
     special = set(lm.tokenizer.all_special_ids)
-    ids = [i for i in range(lm.vocab_embeds.shape[0]) if i not in special]
+    ids = [i for i in lm.token_ids if i not in special]
     template = None if task is None else task.template_for(lm.masked)
     glued = template is not None and not template.prompt_blank
     if which == "words":

@@ -91,8 +91,7 @@ class ScoredPrompt:
     @cached_property
     def allowed(self) -> Tensor:
         """Ids of the tokens that a soft prompt may project to, (A,)."""
-        size = self.lm.vocab_embeds.shape[0]
-        return torch.arange(size, device=self.lm.device) if self._allowed is None else self._allowed
+        return torch.tensor(self.lm.token_ids, device=self.lm.device) if self._allowed is None else self._allowed
 
     @cached_property
     def hard(self) -> HardPrompt:

@@ -128,8 +128,8 @@ def _distinct_words(lm: FrozenLM, task: Task) -> tuple[str, str]:
 def _unlikely_word_last(lm: FrozenLM, task: Task) -> tuple[HardPrompt, HardPrompt]:
     """The same words with the least expected one at the end and at the beginning."""
     ids = lm.encode(_instruction(task))
-    read = surprisals(lm, [[*ids, i] for i in range(len(lm.vocab_embeds))])
-    unlikely = max(range(len(read)), key=lambda i: float(read[i][-1]))
+    read = surprisals(lm, [[*ids, i] for i in lm.token_ids])
+    unlikely = lm.token_ids[max(range(len(read)), key=lambda n: float(read[n][-1]))]
     return HardPrompt.from_ids(lm, [*ids, unlikely]), HardPrompt.from_ids(lm, [unlikely])
 
 

@@ -56,8 +56,9 @@ def inspect(
     surprisal: list[float | None] = [None] * embeds.shape[0]
     if ids:
         surprisal = [None if value != value else value for value in surprisals(lm, [ids])[0].tolist()]
-    near = {measure: nearest_entries(embeds, lm.vocab_embeds, measure, count) for measure in SIMILARITY_MEASURES}
-    firm = stability(embeds, lm.vocab_embeds) if len(embeds) else {"changed": {}, "marked": []}
+    vocab = lm.vocab_embeds[lm.token_ids]
+    near = {measure: nearest_entries(embeds, vocab, measure, count) for measure in SIMILARITY_MEASURES}
+    firm = stability(embeds, vocab) if len(embeds) else {"changed": {}, "marked": []}
     worth = deletion_map(scorer, ids) if scorer and ids else []
     means = [_mean(surprisal[: t + 1]) for t in range(len(surprisal))]
     tokens = [
@@ -70,7 +71,7 @@ def inspect(
             "norm": norm,
             "nearest": {
                 measure: [
-                    {"id": row, "token": token_text(lm, row), "value": value}
+                    {"id": lm.token_ids[row], "token": token_text(lm, lm.token_ids[row]), "value": value}
                     for value, row in zip(values[t].tolist(), rows[t].tolist(), strict=True)
                 ]
                 for measure, (values, rows) in near.items()
@@ -84,6 +85,7 @@ def inspect(
     hard = isinstance(found, HardPrompt)
     return {
         "lm": lm.name,
+        "start": [token_text(lm, i) for i in lm.prefix_ids],
         "prompt_ids": ids if hard else None,
         "prompt_text": found.text if isinstance(found, HardPrompt) else None,
         "log_perplexity": means[-1] if means else None,

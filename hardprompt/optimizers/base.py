@@ -77,6 +77,7 @@ class Problem:
         progress: a function that is called with the finished share of the search, from 0 to 1.
 
     Raises:
+        RequestError: the weight is not 0, and the model is an encoder-decoder one, under which a prompt has no NLL.
         TaskError: a label word is not a single token of the model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
@@ -103,6 +104,11 @@ class Problem:
         lm_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        if weight and lm.kind == "encoder-decoder":
+            raise RequestError(
+                f"the weight is {weight:g}, but {lm.name} is an encoder-decoder model, which assigns no probability to a "
+                "prompt; use the weight 0"
+            )
         self.task = task = fit_to_context(task, lm, prompt_length)
         self.lm = lm
         self.weight = weight

@@ -12,9 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hardprompt.progress.eta import Eta
+from hardprompt.records.request import model_names
 from hardprompt.report.escaping import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
+
+CROPPED_WIDTH = 80
+"""The fewest columns of a terminal on which the line of a run is cut off; the table at the end has the whole prompt."""
 
 MAX_SHOWN = 16
 """The largest number of running jobs that are shown."""
@@ -35,8 +39,9 @@ class LiveDisplay:
         self._eta = Eta()
         self._started = time.monotonic()
         self._done = self._runs = self._studies = 0
+        self._lms: dict[str, str] = {}
         self._best: dict[str, float] = {}
-        self._current: tuple[str, str] = "", ""
+        self._current: tuple[int, str] = -1, ""
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveDisplay":
@@ -52,18 +57,19 @@ class LiveDisplay:
         self._eta.planned(jobs)
         self._done, self._runs = recorded, recorded + len(jobs)
         self._studies = len({job.study for job in jobs})
+        self._lms = model_names(job.request.lm for job in jobs)
         kept = f", {recorded} of them already recorded" if recorded else ""
-        self._console.print(Text(f"{self._runs} runs in {folder}{kept}"))
+        self._console.print(Text(f"{self._runs} runs in {folder}{kept}"), soft_wrap=True)
 
     def noted(self, text: str) -> None:
         """Print a message."""
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
 
     def started(self, job: Job) -> None:
         """Show a run that has started."""
         self._eta.started(job, time.monotonic())
-        if (job.task, job.lm) != self._current:
-            self._current, self._best = (job.task, job.lm), {}
+        if (job.study, job.task) != self._current:
+            self._current, self._best = (job.study, job.task), {}
 
     def advanced(self, job: Job, step: Progress) -> None:
         """Advance the progress bar of a run."""
@@ -75,18 +81,21 @@ class LiveDisplay:
         self._done += 1
         name = self._name(job)
         if point["status"] != "ok":
-            self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"))
+            self._console.print(Text(printable(f"{name:<28} failed: {point['error']}"), style="red"), soft_wrap=True)
             return
-        if (job.task, job.lm) == self._current:
+        if (job.study, job.task) == self._current:
             self._best[job.run.optimizer] = max(self._best.get(job.run.optimizer, 0.0), point["deployed_dev_accuracy"])
         nats = "" if point["log_perplexity"] is None else f"{point['log_perplexity']:6.2f} nats/token"
         accuracy = f"test {point['test_accuracy']:.3f}  as text {point['deployed_test_accuracy']:.3f}"
-        self._console.print(
-            Text(f"{name:<28} {accuracy}  {nats:<17}  {printable(point['prompt_text'])}"), no_wrap=True, overflow="ellipsis"
-        )
+        line = Text(f"{name:<28} {accuracy}  {nats:<17}  {printable(point['prompt_text'])}")
+        if self._console.is_terminal and self._console.width >= CROPPED_WIDTH:
+            self._console.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            self._console.print(line, soft_wrap=True)
 
     def _name(self, job: Job) -> str:
-        return f"{job.task} {job.run}" if self._studies > 1 else str(job.run)
+        lm = f" on {self._lms[job.request.lm]}" if len(self._lms) > 1 else ""
+        return f"{job.task}{lm} {job.run}" if self._studies > 1 else str(job.run)
 
     def _render(self) -> RenderableType:
         if not self._runs:
@@ -107,7 +116,7 @@ class LiveDisplay:
             rows.add_row(Text(self._name(job)), ProgressBar(1.0, step.share, width=30), Text(dev))
         best = "  ".join(f"{name} {accuracy:.3f}" for name, accuracy in self._best.items())
         return (
-            Group(rows, Text(f"best text on dev, {self._current[0]}: {best}", no_wrap=True, overflow="ellipsis"))
+            Group(rows, Text(f"best text on dev, {self._current[1]}: {best}", no_wrap=True, overflow="ellipsis"))
             if best
             else rows
         )

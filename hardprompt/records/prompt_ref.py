@@ -141,7 +141,7 @@ class PromptRef:
         point, text = self.point, str(self.point["prompt_text"])
         ids = tuple(point["prompt_ids"])
         same_tokenizer = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
-        if same_tokenizer and lm.name == point["lm"] and "reason" not in point["faithfulness"]:
+        if same_tokenizer and _same_name(lm.name, point["lm"]) and "reason" not in point["faithfulness"]:
             if "soft_prompt_file" not in point:
                 raise StudyError(
                     f"{self.run} does not hold the vectors of this soft prompt; use its projection with --text {text!r}"
@@ -205,3 +205,8 @@ def load_prompt(
     """
     named = PromptRef(run=Path(folder), number=number, optimizer=optimizer, weight=weight, seed=seed)
     return named.prompt(lm)
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether two names may be those of one model: other readers can make a name longer."""
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")

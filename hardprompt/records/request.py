@@ -1,6 +1,8 @@
 """The request of a study. It is checked before anything runs."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -186,6 +188,42 @@ def same_model(one: str, other: str) -> bool:
     False
     """
     return _source(one) == _source(other)
+
+
+def model_names(names: Iterable[str]) -> dict[str, str]:
+    """The name in the record of each model: that of its folder, with as many folders above it as tell the models apart.
+
+    Args:
+        names: names of embedded models, folders and hub ids.
+
+    >>> model_names(["microworld", "someone/tiny"])
+    {'microworld': 'microworld', 'someone/tiny': 'someone/tiny'}
+    """
+    from hardprompt.lm import EMBEDDED  # imports torch
+
+    return path_names({name: name if name in EMBEDDED else _source(name) for name in names})
+
+
+def path_names(paths: Mapping[str, str | Path]) -> dict[str, str]:
+    """The shortest ends of paths that are distinct where the paths are; a path that is a text is kept as it is.
+
+    >>> path_names({"x": Path("/one/model"), "y": Path("/two/model"), "z": Path("/two/other")})
+    {'x': 'one/model', 'y': 'two/model', 'z': 'other'}
+    """
+    lengths = dict.fromkeys(paths.values(), 1)
+
+    def end(path: str | Path) -> str:
+        return path if isinstance(path, str) else Path(*path.parts[-lengths[path] :]).as_posix()
+
+    while True:
+        count = Counter(map(end, lengths))
+        longer = [
+            path for path in lengths if count[end(path)] > 1 and isinstance(path, Path) and lengths[path] < len(path.parts)
+        ]
+        if not longer:
+            return {name: end(path) for name, path in paths.items()}
+        for path in longer:
+            lengths[path] += 1
 
 
 def _source(name: str) -> str | Path:

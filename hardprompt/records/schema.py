@@ -206,7 +206,10 @@ class RunRecord(_Run):
         default={},
     )
     rows_skipped: dict[str, int] = _value("By file, the number of unusable rows that were left out.", default={})
-    scrutability: dict[str, Any] = _value("Metrics of the text.", default={})
+    scrutability: dict[str, Any] = _value(
+        "Metrics of the text. Under an encoder-decoder model those of its surprisal are null, and `reason` tells why.",
+        default={},
+    )
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
     faithfulness: dict[str, Any] = _value(
         "Metrics that compare a soft prompt with its projection. For a hard prompt they are null, and `reason` tells why."
@@ -300,6 +303,7 @@ class _Study(_Recorded):
     request: dict[str, Any]
     vocabulary_size: Annotated[int, Field(ge=2)]
     data: dict[str, str] = {}
+    start: list[str] = []
     known_front: list[_KnownPrompt] = []
     threads: Annotated[int, Field(ge=1)] | None = None
     versions: dict[str, str] = {}

@@ -70,6 +70,7 @@ class Store(RecordFolder):
 def study_contents(
     request: StudyRequest,
     data: dict[str, str],
+    start: Sequence[str],
     vocabulary_size: int,
     known_front: Sequence[dict[str, Any]],
     threads: int,
@@ -79,6 +80,7 @@ def study_contents(
     Args:
         request: the request.
         data: by split, the digest of the task's data.
+        start: the special tokens that the model reads before every text.
         vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
         threads: the number of threads of every run; the last bits of a result depend on them.
@@ -86,6 +88,7 @@ def study_contents(
     return {
         "request": request.model_dump(mode="json"),
         "data": data,
+        "start": list(start),
         "vocabulary_size": vocabulary_size,
         "known_front": list(known_front),
         "threads": threads,

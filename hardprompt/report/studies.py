@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier
-from hardprompt.records.request import StudyRequest
+from hardprompt.records.request import StudyRequest, path_names
 from hardprompt.records.schema import AnyRun, RunRecord, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
@@ -101,6 +102,7 @@ def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
                 break
         else:
             groups.append([(store, points)])
+    _tell_models_apart(groups)
     of_task = [(group[0][1][0].task, group[0][1][0].lm) for group in groups]
     return [
         StudyRuns(
@@ -110,6 +112,30 @@ def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
         )
         for group, named in zip(groups, of_task, strict=True)
     ]
+
+
+def _tell_models_apart(groups: list[list[tuple[Store, list[AnyRun]]]]) -> None:
+    """Give models that are recorded under one name, but come from folders that differ, names that differ."""
+    paths: dict[str, dict[str, Path]] = {}
+    for group in groups:
+        for store, points in group:
+            lm = recorded_request(store.study).lm
+            paths.setdefault(points[0].lm, {})[lm] = Path(lm)
+    for recorded, own in paths.items():
+        for lm in own:  # one model may be named by a path and by its end
+            own[lm] = max((path for path in own.values() if _ends_with(path, own[lm])), key=lambda path: len(path.parts))
+        if len(set(own.values())) == 1:
+            continue
+        names = path_names(own)
+        for group in groups:
+            for number, (store, points) in enumerate(group):
+                if points[0].lm == recorded:
+                    name = names[recorded_request(store.study).lm]
+                    group[number] = store, [point.model_copy(update={"lm": name}) for point in points]
+
+
+def _ends_with(path: Path, end: Path) -> bool:
+    return path == end or (len(end.parts) > 1 and path.parts[-len(end.parts) :] == end.parts)
 
 
 def _one(store: Store, points: list[AnyRun], other: Store, others: list[AnyRun]) -> bool:

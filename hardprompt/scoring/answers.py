@@ -13,13 +13,15 @@ from hardprompt.lm.vocabulary import as_printed
 
 
 def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:
-    """Token ids of answers in their place: after the separator or, for a masked model, in the place of the mask.
+    """Token ids of answers in their place: after the separator, in the place of the mask, or at the start of a decoder's text.
 
     Example:
         >>> from hardprompt import load_lm, load_task
         >>> [len(ids) for ids in answer_tokens(load_lm("microworld"), load_task("review-sentiment"), ["good", "bad"])]
         [1, 1]
     """
+    if lm.kind == "encoder-decoder":
+        return lm.encode_many(answers)
     before = _before(lm, task)
     in_place = [before + answer for answer in answers]
     return lm.encode_many(in_place) if lm.masked and not before else lm.encode_after(in_place)

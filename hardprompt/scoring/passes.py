@@ -73,30 +73,36 @@ class ForwardPasses:
         one_graph = soft is not None and soft.requires_grad
         for block, prefixes in self._blocks(rows, soft):
             starts = [rows[i].prefix_length if prefixes else 0 for i in block]
-            sizes = [(rows[i].length - start, start, rows[i].predictions) for i, start in zip(block, starts, strict=True)]
+            sizes = [(rows[i].embedded - start, start, rows[i].predictions) for i, start in zip(block, starts, strict=True)]
             for places in packed(sizes, self._fits if not one_graph else lambda *_: True):
                 batch, begun = [block[place] for place in places], [starts[place] for place in places]
                 some = [rows[i] for i in batch]
-                embeds = self.embeds(some, begun, [row.length for row in some], soft)
+                embeds = self.embeds(some, begun, [row.embedded for row in some], soft)
                 owners = [self._builder.prefix_owner(row) for row in some]
                 cache = prefixes.cache.take([prefixes.index[owner] for owner in owners], begun) if prefixes else None
                 predict_from = [row.predict_from - start for row, start in zip(some, begun, strict=True)]
                 positions = _positions(predict_from, [row.predictions for row in some], embeds.device)
                 lengths = [sizes[place][0] for place in places]
-                yield Pass(batch, self._lm.hidden(embeds, cache, lengths, positions), predict_from)
+                answers = [row.answer for row in some]
+                yield Pass(batch, self._lm.hidden(embeds, cache, lengths, positions, answers), predict_from)
 
     def split(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of rows in parts whose gradient graphs each fit into memory."""
         parts: list[list[int]] = []
-        prefixes = [row.prefix_length if self._lm.shares_prefixes else 0 for row in rows]
+        prefixes = [row.prefix_length if self._shares(row) else 0 for row in rows]
         for i in sorted(range(len(rows)), key=lambda i: rows[i].length):
-            count = len(parts[-1]) + 1 if parts else 0
-            rest = rows[i].length - prefixes[i]
-            if count and self._fits(count, rest, prefixes[i], rows[i].predictions, gradient=True):
+            part = [*parts[-1], i] if parts else [i]
+            rest, prefix = max(rows[j].length - prefixes[j] for j in part), max(prefixes[j] for j in part)
+            if parts and self._fits(len(part), rest, prefix, rows[i].predictions, gradient=True):
                 parts[-1].append(i)
             else:
                 parts.append([i])
         return parts
+
+    def last_feature(self, row: Row, soft: Tensor | None) -> Tensor:
+        """The features (d,) at the last token of the answer of a row, which predict the token after it."""
+        embeds = self.embeds([row], [0], [row.embedded], soft)
+        return self._lm.hidden(embeds, answers=[row.answer])[0, row.predict_from + len(row.answer)]
 
     def embeds(self, rows: Sequence[Row], starts: Sequence[int], ends: Sequence[int], soft: Tensor | None) -> Tensor:
         """Right-padded input embeddings (B, T, d) of rows from their start positions to their end positions."""
@@ -113,14 +119,16 @@ class ForwardPasses:
     def _blocks(self, rows: Sequence[Row], soft: Tensor | None) -> Iterator[tuple[list[int], _Prefixes | None]]:
         """Indices of rows with the prefixes that they continue; None where prefixes are not shared or sharing does not pay."""
         owner = self._builder.prefix_owner
-        sharing = [i for i, row in enumerate(rows) if row.prefix_length and self._lm.shares_prefixes]
+        sharing = [i for i, row in enumerate(rows) if row.prefix_length and self._shares(row)]
         longest = {owner(rows[i]): rows[i] for i in sorted(sharing, key=lambda i: rows[i].prefix_length)}
         prefixes: Iterable[_Prefixes] = ()
         if sharing and self._keeps_prefixes:
             prefixes = self._lm.memory.cached(
                 self._builder.prefixes,
                 self._prefix_bytes,
-                lambda: list(self._read_prefixes(self._builder.prefix_rows(), None, by_length=False)),
+                lambda: list(
+                    self._read_prefixes(list(filter(self._shares, self._builder.prefix_rows())), None, by_length=False)
+                ),
             )
         elif sum(rows[i].prefix_length for i in sharing) - sum(row.prefix_length for row in longest.values()) > PASS_TOKENS:
             prefixes = self._read_prefixes(list(longest.values()), soft)
@@ -133,6 +141,10 @@ class ForwardPasses:
             block = [i for i in sharing if owner(rows[i]) in some.index]
             if block:
                 yield block, some
+
+    def _shares(self, row: Row) -> bool:
+        """Whether the numbers of a row are exact behind a shared prefix."""
+        return self._lm.shares_prefixes and row.length <= self._lm.rules.shared
 
     @property
     def _keeps_prefixes(self) -> bool:
@@ -164,6 +176,8 @@ class ForwardPasses:
 
     def _fits(self, count: int, width: int, prefix: int, predictions: int, gradient: bool = False) -> bool:
         """Whether `count` rows with `width` tokens behind a prefix of `prefix` tokens go through the model together."""
+        if prefix and width + prefix > self._lm.rules.shared:
+            return False
         size = self._lm.footprint.of_pass(count * width, count * prefix, count * predictions, gradient)
         available = self._lm.memory.pass_bytes * (1 if gradient or self._keeps_prefixes else 1 - PREFIX_SHARE)
         return size <= available and (gradient or count * (width + prefix) <= TOKENS_PER_PASS)

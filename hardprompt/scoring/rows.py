@@ -2,8 +2,9 @@
 
 A row of a causal model is bos + before + prompt + after (+ target), where "before" and "after" are the parts of the filled
 template around the prompt. A row of a masked model is [CLS] + before + prompt + after + [SEP], with the mask token in either
-part. Hard prompts are inserted as token ids, soft prompts as embeddings. A text is filled into the template and tokenized as a
-whole, as it would be deployed.
+part. A row of an encoder-decoder model is before + prompt + after + </s> for the encoder, and the target for the decoder. Hard
+prompts are inserted as token ids, soft prompts as embeddings. A text is filled into the template and tokenized as a whole, as
+it would be deployed.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from hardprompt.data.task import Example, Task
 from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.lm.encoder_decoder import EncoderDecoderLM
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.scoring.answers import answer_tokens
 
@@ -22,12 +24,14 @@ class Row:
     Attributes:
         ids: known token ids; 0 in the place of soft vectors.
         soft_start: position of the first soft vector.
-        answer: token ids of the answer that are fed after `ids`.
+        answer: token ids of the answer that are fed after `ids`, or to the decoder of an encoder-decoder model.
         prompt: index of the prompt among those that are scored.
         example: index of the example.
-        predict_from: position whose state predicts the first token of the answer: the last one of `ids`, or that of the mask.
+        predict_from: position whose state predicts the first token of the answer: the last one of `ids`, that of the mask, or
+            the last start token of the decoder.
         predictions: number of positions whose states predict the answer, from `predict_from` on.
         prefix_length: number of tokens at the beginning that other rows may share.
+        decoded: whether a decoder reads the answer, apart from `ids`.
     """
 
     ids: list[int]
@@ -38,11 +42,17 @@ class Row:
     predict_from: int
     predictions: int
     prefix_length: int = 0
+    decoded: bool = False
 
     @property
     def length(self) -> int:
         """Number of tokens."""
         return len(self.ids) + len(self.answer)
+
+    @property
+    def embedded(self) -> int:
+        """Number of tokens that are read as embeddings: all, or those of the encoder."""
+        return len(self.ids) if self.decoded else self.length
 
 
 class RowBuilder:
@@ -78,6 +88,7 @@ class RowBuilder:
         self.prompt_first = all(ids == self._before[0] for ids in self._before)
         self.prefixes = tuple((*lm.prefix_ids, *ids) for ids in self._before)
         self.starts_with_prompt = not any(self._before) and all(self._after)
+        self._decoded = isinstance(lm, EncoderDecoderLM)
         answers = [example.answer for example in examples]
         self._targets: list[list[int]] = [[] for _ in answers] if task.label_words else answer_tokens(lm, task, answers)
 
@@ -90,22 +101,21 @@ class RowBuilder:
         before = self._lm.prefix_ids + self._before[example]
         after = self._after if prompt_ids or self._before[example] else self._after_nothing
         ids = before + prompt_ids + after[example] + self._lm.suffix_ids
-        shared = len(before) + len(prompt_ids) * self.prompt_first
         predict_from = self._answer_position(ids)  # never part of the shared prefix
+        shared = 0 if self._decoded else min(len(before) + len(prompt_ids) * self.prompt_first, predict_from)
         answer = self._targets[example]
         predictions = self._predictions(answer)
-        row = Row(ids, len(before), answer, prompt, example, predict_from, predictions, min(shared, predict_from))
-        return self.checked(row)
+        return self.checked(Row(ids, len(before), answer, prompt, example, predict_from, predictions, shared, self._decoded))
 
     def build_text(self, text: str) -> list[Row]:
         """The rows of a prompt as text, one for each example."""
         filled = [self.template.fill(example.input, text) for example in self._examples]
         whole = [self._lm.prefix_ids + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
-        rows = (
-            Row(ids, 0, self._targets[n], 0, n, self._answer_position(ids), self._predictions(self._targets[n]))
-            for n, ids in enumerate(whole)
-        )
-        return [self.checked(row) for row in rows]
+        rows = []
+        for n, ids in enumerate(whole):
+            at, count = self._answer_position(ids), self._predictions(self._targets[n])
+            rows.append(self.checked(Row(ids, 0, self._targets[n], 0, n, at, count, decoded=self._decoded)))
+        return rows
 
     def prefix_rows(self) -> list[Row]:
         """The tokens before the prompt in every example, as rows; the same rows for every subset of the examples."""
@@ -122,10 +132,11 @@ class RowBuilder:
 
     def checked(self, row: Row) -> Row:
         """The row itself, if the model can read it."""
-        if row.length > self._lm.max_length:
+        longest = max(row.embedded, row.predict_from + 1 + len(row.answer) if row.decoded else 0)
+        if longest > self._lm.max_length:
             start = self._examples[row.example].input[:40]
             raise ContextExceeded(
-                f"task {self._task.name}, example {row.example + 1} ({start!r}...): {row.length} tokens with its prompt, "
+                f"task {self._task.name}, example {row.example + 1} ({start!r}...): {longest} tokens with its prompt, "
                 f"but the context of {self._lm.name} is {self._lm.max_length}; shorten the input or the prompt"
             )
         if not row.ids:
@@ -136,6 +147,8 @@ class RowBuilder:
         return row
 
     def _answer_position(self, ids: list[int]) -> int:
+        if isinstance(self._lm, EncoderDecoderLM):
+            return len(self._lm.start_ids) - 1
         if not self._lm.masked:
             return len(ids) - 1
         masks = [position for position, token in enumerate(ids) if token == self._lm.mask_id]

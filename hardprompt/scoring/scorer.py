@@ -214,7 +214,7 @@ class Scorer:
     def tokens_left(self, prompt_length: int) -> int:
         """How many tokens fit after the longest example with a prompt of this many tokens."""
         rows = (self._rows.build(0, example, [0] * prompt_length) for example in range(len(self.examples)))
-        return self.lm.max_length - max(len(row.ids) for row in rows)
+        return self.lm.max_length - max(row.predict_from + 1 for row in rows)
 
     def tokens(self, prompt_length: int) -> int:
         """Logical LM tokens of one prompt of this many tokens on all examples."""

@@ -73,10 +73,9 @@ class TargetJudge:
         spelled = row.answer[:same] + greedy[same : same + 1]
         verdict = self._verdict(tuple(spelled), target)
         while verdict is None:
-            longer = replace(row, answer=spelled)
-            hidden = self._lm.hidden(self._passes.embeds([longer], [0], [longer.length], soft))[0, -1]
-            spelled.append(int(self._lm.output_logits(hidden).argmax()))
-            if len(row.ids) + len(spelled) >= self._lm.max_length or len(spelled) > len(target.encode()) + MAX_BLANKS:
+            last = self._passes.last_feature(replace(row, answer=list(spelled)), soft)
+            spelled.append(int(self._lm.output_logits(last).argmax()))
+            if row.predict_from + 1 + len(spelled) >= self._lm.max_length or len(spelled) > len(target.encode()) + MAX_BLANKS:
                 return False
             verdict = self._verdict(tuple(spelled), target)
         return verdict

@@ -15,7 +15,7 @@ from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
+from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks, names_in_record
 from hardprompt.study.measure import finite, measure
 from hardprompt.study.planner import plan
 
@@ -30,6 +30,7 @@ class StudyInfo:
         task: name of the task.
         lm: name of the model.
         data: digest of the task's data in each split.
+        start: the special tokens that the model reads before every text.
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the model and its readers.
@@ -40,6 +41,7 @@ class StudyInfo:
     task: str
     lm: str
     data: dict[str, str]
+    start: tuple[str, ...]
     vocabulary_size: int
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
@@ -94,6 +96,7 @@ class LoadedStudy:
             self.tasks = load_tasks(request)
         with about("lm"):
             self.lm = lm or load_model(request)
+            self.lm.name = names_in_record(request)[request.lm]  # an earlier study may have had other readers
         with about("task"):
             task = next(iter(self.tasks.values()))
             task.template_for(self.lm.masked)
@@ -121,6 +124,7 @@ class LoadedStudy:
             task=task.name,
             lm=self.lm.name,
             data={split: task.digest for split, task in self.tasks.items()},
+            start=tuple(self.lm.tokenizer.convert_ids_to_tokens(self.lm.prefix_ids)),
             vocabulary_size=self.lm.vocab_embeds.shape[0],
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),

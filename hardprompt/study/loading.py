@@ -12,7 +12,7 @@ from hardprompt.errors import RequestError, about
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import METRICS, Metric, load_metric
 from hardprompt.optimizers import Optimizer, load_optimizer
-from hardprompt.records.request import StudyRequest, same_model
+from hardprompt.records.request import StudyRequest, model_names, same_model
 from hardprompt.study.measure import check_unique_names
 
 _logger = logging.getLogger(__name__)
@@ -64,15 +64,22 @@ def log_warnings(lines: Iterable[str]) -> None:
 
 
 def load_model(request: StudyRequest) -> FrozenLM:
-    """Load the frozen language model of a request."""
-    return load_lm(request.lm, request.device, request.dtype, request.memory)
+    """Load the frozen language model of a request; its name differs from those of the readers."""
+    lm = load_lm(request.lm, request.device, request.dtype, request.memory)
+    lm.name = names_in_record(request)[request.lm]
+    return lm
+
+
+def names_in_record(request: StudyRequest) -> dict[str, str]:
+    """The name in the record of the model and of each reader of a request."""
+    return model_names((request.lm, *request.reader_names))
 
 
 def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
     """Load the language models that judge readability.
 
     Raises:
-        RequestError: a reader is the model itself, is named twice, or has the same name in the record as another reader.
+        RequestError: a reader is the model itself, or is named twice.
         LMError: a reader cannot be loaded.
     """
     for name in request.reader_names:
@@ -81,7 +88,10 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
     for one, other in combinations(request.reader_names, 2):
         if same_model(one, other):
             raise RequestError(f"readers {one!r} and {other!r} are the same model; name it once")
-    return check_unique_names([load_lm(name, request.device, memory=request.memory) for name in request.reader_names])
+    readers = [load_lm(name, request.device, memory=request.memory) for name in request.reader_names]
+    for reader, name in zip(readers, request.reader_names, strict=True):
+        reader.name = names_in_record(request)[name]
+    return check_unique_names(readers)
 
 
 def load_metrics(request: StudyRequest) -> tuple[Metric, ...]:

@@ -112,6 +112,8 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
     }
     for each in metrics:
         groups.setdefault(each.group, {})[each.name] = each(scored)
+    if scored.lm.kind == "encoder-decoder":
+        groups["scrutability"]["reason"] = "an encoder-decoder model assigns no probability to the text of a prompt"
     readable = groups["scrutability"]
     readings = {name: _reading(each, hard.text, readable["nats_per_character"]) for name, each in scored.readings.items()}
     first, read = next(iter(readings.items()), (None, dict.fromkeys(READINGS)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hardprompt.errors import RecordError, RequestError
 from hardprompt.records.atomic import remove_temporary_files, replacing
 from hardprompt.records.lock import locked
-from hardprompt.records.request import Run, StudyRequest
+from hardprompt.records.request import Run, StudyRequest, model_names
 from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store, load_points, study_contents
 from hardprompt.report.study_tables import data_lines
@@ -184,8 +184,9 @@ def run(
             engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
         cancellation = stack.enter_context(Cancellation(timeout))  # after Ray, which sets a handler for SIGTERM
         try:
+            names = model_names(study.request.lm for study in planned)
             studies = [
-                _Study(folder / _folder_name(info, study.variant), study.request, info)
+                _Study(folder / _folder_name(info, study.variant, names[study.request.lm]), study.request, info)
                 for study, info in zip(planned, _open_studies(recipe, planned, engine, cancellation), strict=True)
             ]
         except Cancelled:
@@ -221,7 +222,7 @@ class _Study:
     def open_record(self, stack: ExitStack, threads: int, listener: Listener) -> None:
         """Create or resume the record; the stack holds the lock of the folder."""
         info = self.info
-        contents = study_contents(info.request, info.data, info.vocabulary_size, info.known_front, threads)
+        contents = study_contents(info.request, info.data, info.start, info.vocabulary_size, info.known_front, threads)
         self.store = stack.enter_context(Store.writing(self.folder, contents))
         if (before := self.store.study.get("threads")) not in (None, threads):
             listener.noted(
@@ -301,8 +302,9 @@ def _open_studies(
             raise study.blame(recipe, error) from error
 
 
-def _folder_name(info: StudyInfo, variant: str = "") -> str:
-    name = f"{info.task}-{info.lm.replace('/', '--')}"
+def _folder_name(info: StudyInfo, variant: str = "", lm: str = "") -> str:
+    """The name of a study's folder; `lm` is the name of its model among those of the recipe."""
+    name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--')}"
     return f"{name}-{variant}" if variant else name
 
 

@@ -19,14 +19,25 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from hardprompt.errors import RunError
+from hardprompt.errors import RequestError, RunError
 from hardprompt.records.request import StudyRequest
+from hardprompt.streams import tolerated_output
 from hardprompt.study.cancellation import SIGNALS, Cancellation
 from hardprompt.study.engine import InvalidRequest, Job, JobExecutor, Listener, SilentListener
 from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
 
 PROGRESS_SECONDS = 0.2
 """Seconds between two reports of a process on its progress."""
+
+PROCESS_NAME = "hardprompt run"
+
+UNGUARDED = 87
+"""Exit status of a process that starts studies while it imports the program."""
+
+UNGUARDED_REASON = (
+    "several processes import the program, which starts studies at its top level; put the call under "
+    '`if __name__ == "__main__":`, or use jobs=1'
+)
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -62,7 +73,8 @@ class _Worker:
 class Workers:
     """The engine; a context manager, which ends all processes on exit.
 
-    A program must use it under `if __name__ == "__main__":`, because the processes import that program.
+    The processes import the program that starts them. It must therefore be a file, and use this engine under
+    `if __name__ == "__main__":` only.
 
     Args:
         threads: the number of threads of every run.
@@ -76,6 +88,24 @@ class Workers:
     _workers: list[_Worker] = field(default_factory=list)
 
     def __enter__(self) -> "Workers":
+        """Return the engine itself.
+
+        Raises:
+            RequestError: the program is no file.
+            RunError: this process is importing the program.
+        """
+        process = multiprocessing.current_process()
+        if getattr(process, "_inheriting", False):  # this process is importing the program
+            if process.name == PROCESS_NAME:
+                os._exit(UNGUARDED)  # the parent process gives the reason
+            raise RunError(UNGUARDED_REASON)
+        main = sys.modules["__main__"]
+        file = getattr(main, "__file__", None)
+        if file is not None and getattr(main, "__spec__", None) is None and not os.path.isfile(file):
+            raise RequestError(
+                f"several processes need a program that they can import, and {file} is no file; put the program into a file, "
+                'with the call under `if __name__ == "__main__":`, or use jobs=1'
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -121,6 +151,8 @@ class Workers:
                         answer = worker.connection.recv()
                     except (EOFError, OSError):
                         answer = worker.death
+                        if worker.process.exitcode == UNGUARDED:
+                            raise RunError(UNGUARDED_REASON) from None
                         self._workers.remove(worker)
                         worker.end()
                     if isinstance(answer, logging.LogRecord):
@@ -152,7 +184,7 @@ class Workers:
         taken = {worker.gpu for worker in self._workers}
         gpu = next((gpu for gpu in self.gpus if gpu not in taken), None)
         ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_serve, args=(theirs, self.threads, gpu), name="hardprompt run")
+        process = _SPAWN.Process(target=_serve, args=(theirs, self.threads, gpu), name=PROCESS_NAME)
         with _no_interrupts():
             process.start()
         theirs.close()
@@ -177,7 +209,12 @@ def _serve(connection: Connection, threads: int, gpu: str | None) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is for the parent's results only
+    with tolerated_output():
+        os.dup2(2, 1)  # standard output is for the parent's results only
+        _answer_orders(connection, threads, gpu)
+
+
+def _answer_orders(connection: Connection, threads: int, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     import torch

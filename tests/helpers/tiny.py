@@ -180,11 +180,11 @@ def _tokenizer(family: str) -> Any:
     if family == "bert":
         return _wordpiece_tokenizer()
     if family == "roberta":
-        return _roberta_tokenizer()
+        return roberta_tokenizer()
     return _byte_level_tokenizer(with_bos=family != "no-bos")
 
 
-def _roberta_tokenizer() -> PreTrainedTokenizerFast:
+def roberta_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer like that of RoBERTa: the mask token takes the space before it; a text has a special token at each end."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -216,17 +216,18 @@ def _wordpiece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _byte_level_tokenizer(with_bos: bool) -> PreTrainedTokenizerFast:
+    end = "<|endoftext|>" if with_bos else "<|end|>"
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=["<|endoftext|>"],
+        special_tokens=[end],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator([" " + line for line in TEXT for _ in range(4)], trainer)
-    names = {"eos_token": "<|endoftext|>"} | ({"bos_token": "<|endoftext|>"} if with_bos else {})
+    names = {"eos_token": end} | ({"bos_token": end} if with_bos else {})
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 

@@ -26,7 +26,7 @@ from transformers import (
 
 from hardprompt.errors import ContextExceeded, LMError
 from hardprompt.lm import FrozenLM, load_lm
-from hardprompt.lm.frozen import UNLIMITED, context_length
+from hardprompt.lm.lengths import UNLIMITED, context_length
 from hardprompt.lm.memory import Memory
 from hardprompt.scoring import Scorer
 from tests.helpers import Ask

@@ -37,7 +37,7 @@ def _scored(lm: FrozenLM, task: Task) -> tuple[torch.Tensor, torch.Tensor, torch
 def _rows_fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, list[int]]:
     """The result of the call, and the number of rows of each pass through the model's body."""
     fed: list[int] = []
-    hook = lm.model.base_model.register_forward_pre_hook(
+    hook = lm.model.register_forward_pre_hook(
         lambda module, args, given: fed.append(len(given["inputs_embeds"])), with_kwargs=True
     )
     try:

@@ -52,7 +52,7 @@ def test_the_two_sided_gradient_is_that_of_the_relaxed_prompt(family: str, two_s
         with torch.no_grad():
             hidden = states(moved)
             logits = lm.output_logits(hidden)
-            own = (lm.features(hidden) * moved).sum(-1) if two_sided else logits.gather(1, ids[:, None])[:, 0]
+            own = (hidden * moved).sum(-1) if two_sided else logits.gather(1, ids[:, None])[:, 0]
             return float((logits.logsumexp(-1) - own).mean())
 
     generator = torch.Generator().manual_seed(1)

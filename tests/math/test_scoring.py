@@ -64,7 +64,7 @@ TEMPLATES = {
 def _fed(lm: FrozenLM, call: Callable[[], Any]) -> tuple[Any, int]:
     """The result of the call, and the number of padded tokens that went through the model's body."""
     fed = []
-    counting = lm.model.base_model.register_forward_pre_hook(
+    counting = lm.model.register_forward_pre_hook(
         lambda module, args, given: fed.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
     )
     try:
@@ -174,7 +174,7 @@ def test_a_model_that_continues_at_the_wrong_position_is_detected() -> None:
         embeds = given.get("inputs_embeds")
         return None if embeds is None else (args, given | {"position_ids": torch.arange(embeds.shape[1])[None]})
 
-    hook = lm.model.base_model.register_forward_pre_hook(from_zero, with_kwargs=True)
+    hook = lm.model.register_forward_pre_hook(from_zero, with_kwargs=True)
     try:
         assert not FrozenLM(lm.model, lm.tokenizer, lm.name).shares_prefixes
     finally:

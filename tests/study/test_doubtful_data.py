@@ -151,7 +151,9 @@ def test_python_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture,
         caplog.clear()
         monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
         save_tiny(tmp_path / "tiny")
-        request = hp.StudyRequest(task=folder, lm=str(tmp_path / "tiny"), optimizers=("empty",), weights=(0.0,), device="cpu")
+        request = hp.StudyRequest(
+            task=str(folder), lm=str(tmp_path / "tiny"), optimizers=("empty",), weights=(0.0,), device="cpu"
+        )
         hp.compare(request, tmp_path / "record")
         assert [record.getMessage()[:37] for record in caplog.records] == ["task mood: test and train overlap: 6 "]
 

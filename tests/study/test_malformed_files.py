@@ -240,7 +240,9 @@ MODELS = {
     "reader": Wrong("evaluate --text x --reader ./none", r"no model folder \./none"),
     "reader without a name": Wrong("evaluate --text x --reader ''", "--reader: give a name, or leave it out"),
     "without weights": Wrong(f"{GOOD} --lm no-weights", r"no-weights has no weights: put model\.safetensors"),
-    "weights cut off": Wrong(f"{GOOD} --lm cut-weights", r"cannot load the model in cut-weights \(SafetensorError"),
+    "weights cut off": Wrong(
+        f"{GOOD} --lm cut-weights", r"cannot load the model in cut-weights: model\.safetensors is cut off"
+    ),
     "weights not fetched": Wrong("inspect --text x --lm lfs-weights", "cannot load the model in lfs-weights"),
     "too few weights": Wrong(f"{GOOD} --lm few-weights", r"weights of few-weights do not fit .* transformer\.h\.2.*is missing"),
     "weights of another shape": Wrong("inspect --text x --lm other-weights", r"other-weights do not fit its config\.json"),

@@ -191,7 +191,6 @@ REFUSED = {
     "twice, written in two ways": (["@/two", "@/one", "@/other/../two"], "readers '.*two' and '.*two' are the same model"),
     "the task model": (["@/one", "@/tiny"], "reader '.*tiny' is the task model, whose own measure is log_perplexity"),
     "the task model, written in another way": (["@/one/../tiny"], "is the task model"),
-    "two of one name": (["@/one", "@/other/one"], "two of the readers are called 'one' in the record; leave one out, or"),
     "no such folder": (["@/one", "@/none"], "no model folder .*none; give an existing folder"),
     "no model": (["@/other"], "other is not a model folder"),
 }

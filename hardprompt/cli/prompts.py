@@ -18,7 +18,7 @@ from hardprompt.cli.verbs import PROMPT, verb
 )
 @request_options(
     *("task", "split", "data", "shots", "skip_unusable", "template", "label_words", "match"),
-    *("lm", "readers", "device", "dtype", "memory", "metrics"),
+    *("lm", "readers", "start", "device", "dtype", "memory", "metrics"),
     of_run=True,
 )
 @prompt_options
@@ -63,7 +63,7 @@ def evaluate(
     name="inspect",
 )
 @request_options(
-    *("task", "data", "skip_unusable", "lm", "readers", "device"),
+    *("task", "data", "skip_unusable", "lm", "readers", "start", "device"),
     of_run=True,
     defaults={"task": "none"},
     help={

@@ -12,7 +12,7 @@ from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
 
 TASK_OPTIONS = ("data", "shots", "skip_unusable", "template", "label_words", "match", "reference_prompts")
-MODEL_OPTIONS = ("lm", "readers", "device", "dtype", "memory")
+MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
 
 
 @verb(

@@ -25,7 +25,7 @@ def new_task(
 
 
 @verb(TASKS, "hardprompt validate mood", "hardprompt validate my_task.py --lm distilgpt2")
-@request_options("lm")
+@request_options("lm", "start")
 def validate(
     fields: dict[str, Any],
     path: Annotated[str, typer.Argument(help="A task.yaml or its folder, a .py file, or path.py:name.")],
@@ -38,7 +38,7 @@ def validate(
     from hardprompt.custom_task.report import checked_lines
     from hardprompt.custom_task.validate import validate as check
 
-    checked = check(path, fields["lm"])
+    checked = check(path, **fields)
     if as_json:
         print_json(checked.as_json())
     else:

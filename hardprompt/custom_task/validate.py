@@ -75,12 +75,13 @@ class CheckedTask:
         return {"errors": self.errors} | asdict(self)
 
 
-def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask:
+def validate(path: str | Path, lm: FrozenLM | str = "microworld", start: str | None = None) -> CheckedTask:
     """Check a task with a model. Nothing is written to disk.
 
     Args:
         path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run.
         lm: the model, or its name; its tokens and its context decide what fits.
+        start: the tokens before every text, as for `load_lm`, if the model is given by its name.
 
     Returns:
         All problems, the first examples as the model reads them, and the scores of trivial baselines.
@@ -96,7 +97,7 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld") -> CheckedTask
         0
     """
     name = str(path)
-    lm = load_lm(lm) if isinstance(lm, str) else lm
+    lm = load_lm(lm, start=start) if isinstance(lm, str) else lm
     found: list[TaskProblem] = []
     task: Task | None = None
 

@@ -7,7 +7,9 @@ continues it. When a model is loaded, all of this is compared with its plain for
 kinds of models are in `hardprompt.lm.masked` and `hardprompt.lm.encoder_decoder`.
 """
 
+import difflib
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -32,6 +34,9 @@ Kind = Literal["causal", "masked", "encoder-decoder"]
 
 _logger = logging.getLogger(__name__)
 
+_MARKER = re.compile(r"<[^<>\s]+>|\[[A-Z]+\]")
+"""The form of most special tokens, such as "<s>", "<|im_start|>" and "[CLS]"."""
+
 _ANCHOR = "a"  # the text before another text, so that the other text is tokenized as its continuation
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"
@@ -47,6 +52,7 @@ class FrozenLM:
         name: its name in records.
 
     Attributes:
+        origin: where the weights come from and how they were quantized, for records; empty if the name says it.
         prefix_ids: special tokens before every text: those that the tokenizer puts there. If it puts none there, the token that
             separates the documents that the model was trained on, if the model has one.
         suffix_ids: special tokens after every text: [SEP] for a masked model, none for a causal one.
@@ -81,6 +87,7 @@ class FrozenLM:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
+        self.origin: dict[str, str] = {}
         if reason := _unsupported(model):
             raise LMError(f"{name} ({type(model).__name__}) {reason}; use another model")
         self.device: torch.device = model.get_input_embeddings().weight.device
@@ -156,7 +163,9 @@ class FrozenLM:
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
         """Texts that the tokenizer reads as special tokens, such as "<|endoftext|>" or "<mask>", without the unknown token."""
-        unknown = self.tokenizer.unk_token if self.tokenizer.unk_token != self.tokenizer.eos_token else None
+        unknown = self.tokenizer.unk_token
+        if unknown in (self.tokenizer.eos_token, DOCUMENT_SEPARATOR):
+            unknown = None
         added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         tokens = [token for token in dict.fromkeys((*self.tokenizer.all_special_tokens, *added)) if token != unknown]
         as_text = self.tokenizer(tokens, add_special_tokens=False, split_special_tokens=True)["input_ids"] if tokens else []
@@ -300,6 +309,38 @@ class FrozenLM:
         separators = (self.bos_id, self.tokenizer.get_vocab().get(DOCUMENT_SEPARATOR))
         known = [i for i in separators if i is not None and self.tokenizer.convert_ids_to_tokens(i) not in template]
         return known[:1], []
+
+    def start_ids_of(self, start: str) -> list[int]:
+        """Special tokens to put before every text in place of `prefix_ids`.
+
+        Args:
+            start: "none", "bos" for the beginning-of-sequence token, or the text of the tokens, which may be special.
+
+        Raises:
+            LMError: the model has no such token, or the tokens do not fit into its context.
+        """
+        if start == "none":
+            return []
+        if start == "bos":
+            if self.bos_id is None:
+                raise LMError(
+                    f"{self.name} has no beginning-of-sequence token (bos); give start as none or as the text of tokens"
+                )
+            return [self.bos_id]
+        vocabulary = self.tokenizer.get_vocab()
+        for marker in _MARKER.findall(start):
+            if marker not in vocabulary:
+                special = [token for token in vocabulary if _MARKER.fullmatch(token)]
+                close = difflib.get_close_matches(marker, special, n=1)
+                raise LMError(f"{self.name} has no token {marker!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        ids = self.tokenizer(start, add_special_tokens=False, verbose=False)["input_ids"]
+        unknown = self.tokenizer.unk_token
+        if not ids or (self.tokenizer.unk_token_id in ids and unknown not in start):
+            raise LMError(f"{self.name} has no tokens for the start {start!r}; give none, bos or the text of its tokens")
+        self._check_ids([ids])
+        if len(ids) + len(self.suffix_ids) >= self.max_length:
+            raise LMError(f"the start has {len(ids)} tokens, which leaves no room in the context of {self.name}")
+        return ids
 
     def _own_special_ids(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after a text."""

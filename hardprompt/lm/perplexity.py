@@ -51,12 +51,13 @@ def _causal_nll(lm: FrozenLM, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     rows = [torch.tensor([*lm.prefix_ids, *ids], device=lm.device) for ids in prompts]
     widest = max(len(row) for row in rows)
     at_once = lm.memory.rows(lm.footprint.of_pass(widest, reads=widest))
+    unscored = max(0, len(lm.prefix_ids) - 1)
     nll: list[Tensor] = []
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
         batch = pad_sequence(some, batch_first=True)
         padded = next_token_nll(lm, lm.hidden(lm.embed(batch), lengths=[len(row) for row in some]), batch)
-        nll += [row[: len(ids) - 1] for row, ids in zip(padded, some, strict=True)]
+        nll += [row[unscored : len(ids) - 1] for row, ids in zip(padded, some, strict=True)]
     return nll
 
 
@@ -146,4 +147,4 @@ def nll_tokens(lm: FrozenLM, length: int) -> int:
 
 def _causal_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
     """The states that predict the tokens of a prompt (L, d): all L, or L - 1 without a beginning-of-sequence token."""
-    return lm.hidden(torch.cat([lm.vocab_embeds[lm.prefix_ids], embeds])[None])[0, :-1]
+    return lm.hidden(torch.cat([lm.vocab_embeds[lm.prefix_ids], embeds])[None])[0, max(0, len(lm.prefix_ids) - 1) : -1]

@@ -1,7 +1,8 @@
 """Where the files of a model are, and why a model does not load.
 
-A model is named by an embedded name, a folder or a hub id. The files of a folder, or of a complete copy in the cache of the
-hub, are checked before transformers reads them, so that a problem that can be seen there is one clear line.
+A model is named by an embedded or downloadable name, a folder, a GGUF file or a hub id. The files of a folder, or of a complete
+copy in the cache of the hub, are checked before transformers reads them, so that a problem that can be seen there is one clear
+line.
 """
 
 import json
@@ -9,14 +10,16 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import LMError, UnknownName
 from hardprompt.hub import cached_snapshot, hub_answers
+from hardprompt.lm.gguf import GgufHeader, is_gguf, read_header
+from hardprompt.lm.packaged import PACKAGED
 
 EMBEDDED = {
     "microworld": Path(__file__).parent / "microworld" / "model",
@@ -35,7 +38,6 @@ TOKENIZER_FILES = (
 READ_FILES = ("config.json", "generation_config.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "merges.txt")
 
 OTHER_WEIGHTS = {
-    "*.gguf": "GGUF",
     "tf_model*.h5": "TensorFlow's format",
     "flax_model*.msgpack": "Flax's format",
     "*.onnx": "ONNX",
@@ -58,6 +60,10 @@ CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 """Tasks of PEFT adapters whose model is no language model."""
 
 
+NAMES = (*EMBEDDED, *PACKAGED)
+"""Names of the models that are embedded or can be downloaded."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the parts of a model are.
@@ -67,12 +73,29 @@ class Source:
         tokenizer: the folder with the tokenizer, or a hub id.
         adapter: the folder of an adapter whose weights are added to those of the model, or None.
         local: whether nothing may be fetched.
+        gguf: the path of the GGUF file in the folder that holds both, or None.
+        header: the beginning of that file.
+        origin: where the weights come from and how they were quantized, for the record; empty if the name says it.
     """
 
     model: str | Path
     tokenizer: str | Path
     adapter: Path | None = None
     local: bool = True
+    gguf: str | None = None
+    header: GgufHeader | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+def named_path(name: str) -> Path | None:
+    """The file or folder of a model that is embedded, downloadable or local; None for a hub id and for what does not exist.
+
+    A GGUF file that is a link keeps its own name.
+    """
+    path = EMBEDDED.get(name) or (PACKAGED[name].folder if name in PACKAGED else Path(name).expanduser())
+    if path.is_file():
+        return path.parent.resolve() / path.name
+    return path.resolve() if path.is_dir() else None
 
 
 def locate(name: str) -> Source:
@@ -83,16 +106,24 @@ def locate(name: str) -> Source:
     """
     if name in EMBEDDED:
         return Source(EMBEDDED[name], EMBEDDED[name])
+    if name in PACKAGED:
+        return _packaged(name)
     path = Path(name).expanduser()
     if path.is_file():
-        raise LMError(_why_no_file(name, path))
+        if not is_gguf(path):
+            raise LMError(_why_no_file(name, path))
+        header = read_header(name, path)
+        origin = {"file": path.name, "quantization": header.quantization}
+        return Source(path.parent, path.parent, gguf=str(path.absolute()), header=header, origin=origin)
     if path.is_dir():
         if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
             return _adapter(name, path)
         _check_folder(name, path)
         return Source(path, path)
+    if path.suffix.lower() == ".gguf":
+        raise LMError(f"no file {name}; give an existing GGUF file, a folder, or one of: {', '.join(NAMES)}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise LMError(f"no model folder {name}; give an existing folder, a hub id, or one of: {', '.join(EMBEDDED)}")
+        raise LMError(f"no model folder {name}; give an existing folder, a GGUF file, a hub id, or one of: {', '.join(NAMES)}")
     if snapshot := _complete_snapshot(name):
         _check_folder(name, snapshot)
         return Source(snapshot, snapshot)
@@ -134,6 +165,16 @@ def merged(name: str, model: Any, folder: Path) -> Any:
         raise LMError(f"the adapter in {name} does not fit its base {base} ({_reason(error)})") from error
 
 
+def _packaged(name: str) -> Source:
+    """The folder of a downloaded model."""
+    model = PACKAGED[name]
+    if not (origin := model.origin):
+        here = f"; to use the folder of this name here, write ./{name}" if Path(name).is_dir() else ""
+        raise LMError(model.missing + here)
+    _check_folder(name, model.folder)
+    return Source(model.folder, model.folder, origin=origin)
+
+
 def _adapter(name: str, folder: Path) -> Source:
     """The base of an adapter, and its tokenizer: that of the adapter if there is one."""
     _refuse_pointers(name, folder)
@@ -151,10 +192,10 @@ def _adapter(name: str, folder: Path) -> Source:
         raise LMError(f"{name} is an adapter without weights: put adapter_model.safetensors into it")
     beside = folder / Path(base).expanduser()
     try:
-        found = locate(str(beside) if base not in EMBEDDED and beside.is_dir() else base)
+        found = locate(str(beside) if base not in NAMES and beside.exists() else base)
     except LMError as error:
         raise LMError(f"{name} is an adapter of {base}, which does not load: {error}") from error
-    return Source(found.model, folder if _has_tokenizer(folder) else found.tokenizer, folder, found.local)
+    return replace(found, tokenizer=folder if _has_tokenizer(folder) else found.tokenizer, adapter=folder)
 
 
 def _check_folder(name: str, folder: Path) -> None:
@@ -202,6 +243,8 @@ def _check_weights(name: str, folder: Path) -> None:
                 continue
             raise LMError(f"cannot load the model in {name}: {lost[0]} is missing, which {index.name} names; fetch it")
     if not files:
+        if ggufs := sorted(folder.glob("*.gguf")):
+            raise LMError(f"model folder {name} has no weights in safetensors; give the GGUF file itself: {ggufs[0]}")
         for pattern, of in OTHER_WEIGHTS.items():
             if other := sorted(folder.glob(pattern)):
                 found = f"{other[0].name} is in {of}"
@@ -268,8 +311,6 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
 
 
 def _why_no_file(name: str, file: Path) -> str:
-    if file.suffix == ".gguf":
-        return f"{name} is a GGUF file, which is not supported; give a folder in the Hugging Face format"
     if file.suffix in (".zip", ".tar", ".gz", ".tgz"):
         return f"{name} is an archive; unpack it, and give the folder with config.json"
     return f"{name} is a file; give the folder of the model, which holds config.json and model.safetensors"
@@ -282,6 +323,8 @@ def _why_no_config(name: str, folder: Path) -> str:
     inside = sorted(file.parent for pattern in ("*/config.json", "snapshots/*/config.json") for file in folder.glob(pattern))
     if inside:
         return f"{lacks}; did you mean {inside[-1]}?"
+    if ggufs := sorted(folder.glob("*.gguf")):
+        return f"{lacks}; did you mean {ggufs[0]}?"
     for pattern, of in OTHER_WEIGHTS.items():
         if other := sorted(folder.glob(pattern)):
             return f"{lacks}; {other[0].name} is in {of}, which is not supported"
@@ -305,13 +348,18 @@ def _complete_snapshot(name: str) -> Path | None:
 
 
 def _why_not(name: str, source: Source, error: Exception) -> str:
+    from transformers import __version__
+
     if not isinstance(source.model, Path):
         if "gated repo" in str(error):
             return f"{name} is gated on the hub: accept its terms there, and log in with `hf auth login`"
         if not isinstance(error, OSError):
             return f"cannot load the model {name} ({_reason(error)})"
         hint = "; it is not a local folder, and the hub has no such model or cannot be reached: give a local folder"
-        return str(UnknownName("model", name, EMBEDDED, hint))
+        return str(UnknownName("model", name, NAMES, hint))
+    if source.gguf:
+        what = f" (the architecture {source.header.values.get('general.architecture')!r})" if source.header else ""
+        return f"cannot load the model in {name}{what}: transformers {__version__} does not read it ({_reason(error)})"
     config = json.loads((source.model / "config.json").read_text(encoding="utf-8"))
     quantized = config.get("quantization_config")
     if isinstance(quantized, dict):

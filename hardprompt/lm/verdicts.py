@@ -12,11 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
-def cache_folder() -> Path:
-    """The folder for files that can be made again: `HARDPROMPT_CACHE`, or `hardprompt` in `XDG_CACHE_HOME` or `~/.cache`."""
-    own, of_user = os.environ.get("HARDPROMPT_CACHE"), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(of_user) / "hardprompt"
+from hardprompt.cache import cache_folder
 
 
 def model_digest(lm: Any) -> str:

@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 TASK_FIELDS = ("splits", "data", "shots", "skip_unusable", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that belong to its task."""
 
-MODEL_FIELDS = ("readers", "device", "dtype", "memory")
+MODEL_FIELDS = ("readers", "start", "device", "dtype", "memory")
 """Fields of a request that belong to its model."""
 
 SEARCH_FIELDS = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics")
@@ -51,7 +51,7 @@ class StudyRequest(BaseModel):
     """Name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
 
     lm: str = "microworld"
-    """Name from `hardprompt ls lms`, a local folder, or an id on the Hugging Face hub."""
+    """Name from `hardprompt ls lms`, a local folder or GGUF file, or an id on the Hugging Face hub."""
 
     readers: tuple[str, ...] = ()
     """Other language models that judge how readable a prompt is; by default microworld-reader for microworld."""
@@ -104,6 +104,9 @@ class StudyRequest(BaseModel):
     metrics: tuple[str, ...] = ()
     """Metrics to compute in addition to the built-in ones: names, or path.py:name."""
 
+    start: str | None = None
+    """Tokens before every text: none, bos or their text, such as '<|endoftext|>'; by default those of the tokenizer."""
+
     device: str | None = None
     """Device of the models, cpu or cuda; by default CUDA if it is available."""
 
@@ -126,7 +129,7 @@ class StudyRequest(BaseModel):
     def _path_as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "readers", "metrics", "data", "vocabulary", "device")
+    @field_validator("task", "lm", "readers", "metrics", "data", "vocabulary", "device", "start")
     @classmethod
     def _is_named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):
@@ -182,7 +185,7 @@ class StudyRequest(BaseModel):
 def same_model(one: str, other: str) -> bool:
     """Whether two names mean the same model.
 
-    A model is named by the name of an embedded model, a folder or a hub id; a folder can be written in several ways.
+    A model is named by an embedded or downloadable name, a path or a hub id; a path can be written in several ways.
 
     >>> same_model("microworld", "microworld-reader")
     False
@@ -191,17 +194,17 @@ def same_model(one: str, other: str) -> bool:
 
 
 def model_names(names: Iterable[str]) -> dict[str, str]:
-    """The name in the record of each model: that of its folder, with as many folders above it as tell the models apart.
+    """The name in the record of each model: that of its folder or file, with as many folders above it as tell the models apart.
 
     Args:
-        names: names of embedded models, folders and hub ids.
+        names: names of embedded and downloadable models, paths and hub ids.
 
     >>> model_names(["microworld", "someone/tiny"])
     {'microworld': 'microworld', 'someone/tiny': 'someone/tiny'}
     """
-    from hardprompt.lm import EMBEDDED  # imports torch
+    from hardprompt.lm.sources import NAMES  # imports torch
 
-    return path_names({name: name if name in EMBEDDED else _source(name) for name in names})
+    return path_names({name: name if name in NAMES else _source(name) for name in names})
 
 
 def path_names(paths: Mapping[str, str | Path]) -> dict[str, str]:
@@ -227,10 +230,9 @@ def path_names(paths: Mapping[str, str | Path]) -> dict[str, str]:
 
 
 def _source(name: str) -> str | Path:
-    from hardprompt.lm import EMBEDDED  # imports torch
+    from hardprompt.lm.sources import named_path  # imports torch
 
-    folder = Path(EMBEDDED.get(name, name)).expanduser()
-    return folder.resolve() if folder.is_dir() else name
+    return named_path(name) or name
 
 
 @dataclass(frozen=True)

@@ -303,6 +303,7 @@ class _Study(_Recorded):
     request: dict[str, Any]
     vocabulary_size: Annotated[int, Field(ge=2)]
     data: dict[str, str] = {}
+    lm_source: dict[str, str] = {}
     start: list[str] = []
     known_front: list[_KnownPrompt] = []
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -70,6 +70,7 @@ class Store(RecordFolder):
 def study_contents(
     request: StudyRequest,
     data: dict[str, str],
+    lm_source: Mapping[str, str],
     start: Sequence[str],
     vocabulary_size: int,
     known_front: Sequence[dict[str, Any]],
@@ -80,6 +81,7 @@ def study_contents(
     Args:
         request: the request.
         data: by split, the digest of the task's data.
+        lm_source: where the weights of the model come from, if its name does not say it (`FrozenLM.origin`).
         start: the special tokens that the model reads before every text.
         vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
@@ -88,6 +90,7 @@ def study_contents(
     return {
         "request": request.model_dump(mode="json"),
         "data": data,
+        **({"lm_source": dict(lm_source)} if lm_source else {}),
         "start": list(start),
         "vocabulary_size": vocabulary_size,
         "known_front": list(known_front),

@@ -1,6 +1,7 @@
 """What `hardprompt ls` shows: the available tasks, models, optimizers and metrics."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -9,7 +10,8 @@ from rich.text import Text
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
 from hardprompt.errors import HardpromptError
-from hardprompt.lm import EMBEDDED
+from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.sources import EMBEDDED
 from hardprompt.optimizers import all_optimizers
 from hardprompt.records.reference import record_entries
 
@@ -28,8 +30,30 @@ def list_tasks() -> list[Entry]:
 
 
 def list_lms() -> list[Entry]:
-    """The embedded models."""
-    return [{"name": name, "embedded": True} for name in EMBEDDED]
+    """The embedded models, and those that `hardprompt download` fetches."""
+    embedded = [
+        {"name": name, "embedded": True, "state": "there", "megabytes": _megabytes(folder), "licence": "MIT"}
+        for name, folder in EMBEDDED.items()
+    ]
+    return [*embedded, *list_downloads()]
+
+
+def list_downloads() -> list[Entry]:
+    """The models that `hardprompt download` fetches."""
+    return [
+        {
+            "name": model.name,
+            "embedded": False,
+            "state": "there" if model.origin else "not downloaded",
+            "megabytes": round(model.folder_bytes / 1e6),
+            "licence": model.licence,
+        }
+        for model in PACKAGED.values()
+    ]
+
+
+def _megabytes(folder: Path) -> int:
+    return round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6)
 
 
 def list_optimizers() -> list[Entry]:

@@ -210,6 +210,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("task", request.task),
         ("model", request.lm),
         ("readers", ", ".join(request.readers)),
+        ("start", request.start),
         ("optimizers", ", ".join(request.optimizers)),
         ("fluency weights", ", ".join(f"{weight:g}" for weight in request.weights)),
         ("data splits", ", ".join(request.splits)),

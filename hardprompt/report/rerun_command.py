@@ -34,6 +34,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--skip-unusable", request.skip_unusable or None),
         ("--lm", request.lm),
         *(("--reader", reader) for reader in request.readers),
+        ("--start", request.start),
         ("--optimizers", ",".join(request.optimizers)),
         ("--weights", ",".join(_number(weight) for weight in request.weights)),
         ("--splits", ",".join(request.splits)),

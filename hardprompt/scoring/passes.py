@@ -169,10 +169,11 @@ class ForwardPasses:
     def _store_nll(self, rows: Sequence[Row], states: Tensor) -> None:
         """Store the NLL of the prompts that are the prefixes of these rows, from their hidden states (B, T, d)."""
         ids = pad_sequence([torch.tensor(row.ids[: row.prefix_length], device=states.device) for row in rows], batch_first=True)
+        unscored = max(0, len(self._lm.prefix_ids) - 1)
         for row, nll in zip(rows, next_token_nll(self._lm, states, ids), strict=True):
             prompt = tuple(row.ids[len(self._lm.prefix_ids) : row.prefix_length])
             if self._prompt_nll is not None and prompt not in self._prompt_nll:
-                self._prompt_nll[prompt] = nll[: row.prefix_length - 1].mean()
+                self._prompt_nll[prompt] = nll[unscored : row.prefix_length - 1].mean()
 
     def _fits(self, count: int, width: int, prefix: int, predictions: int, gradient: bool = False) -> bool:
         """Whether `count` rows with `width` tokens behind a prefix of `prefix` tokens go through the model together."""

@@ -123,7 +123,7 @@ class JobExecutor:
         last = self._loaded
         if last is None or last.request != request:
             same_model = last and all(
-                getattr(last.request, key) == getattr(request, key) for key in ("lm", "device", "dtype", "memory")
+                getattr(last.request, key) == getattr(request, key) for key in ("lm", "start", "device", "dtype", "memory")
             )
             lm = last.forget() if last and same_model else None
             self._loaded = last = None  # frees its memory before the next study is loaded

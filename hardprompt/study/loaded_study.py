@@ -5,7 +5,7 @@ processes and on other machines. The result of a run depends only on the request
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hardprompt.errors import about
@@ -31,6 +31,7 @@ class StudyInfo:
         task: name of the task.
         lm: name of the model.
         data: digest of the task's data in each split.
+        lm_source: where the weights of the model come from (`FrozenLM.origin`).
         start: the special tokens that the model reads before every text.
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
@@ -46,6 +47,7 @@ class StudyInfo:
     vocabulary_size: int
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
+    lm_source: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class LoadedStudy:
             vocabulary_size=self.lm.vocab_embeds.shape[0],
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
+            lm_source=self.lm.origin,
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:

@@ -65,7 +65,7 @@ def log_warnings(lines: Iterable[str]) -> None:
 
 def load_model(request: StudyRequest) -> FrozenLM:
     """Load the frozen language model of a request; its name differs from those of the readers."""
-    lm = load_lm(request.lm, request.device, request.dtype, request.memory)
+    lm = load_lm(request.lm, request.device, request.dtype, request.memory, request.start)
     lm.name = names_in_record(request)[request.lm]
     return lm
 

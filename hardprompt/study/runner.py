@@ -222,7 +222,9 @@ class _Study:
     def open_record(self, stack: ExitStack, threads: int, listener: Listener) -> None:
         """Create or resume the record; the stack holds the lock of the folder."""
         info = self.info
-        contents = study_contents(info.request, info.data, info.start, info.vocabulary_size, info.known_front, threads)
+        contents = study_contents(
+            info.request, info.data, info.lm_source, info.start, info.vocabulary_size, info.known_front, threads
+        )
         self.store = stack.enter_context(Store.writing(self.folder, contents))
         if (before := self.store.study.get("threads")) not in (None, threads):
             listener.noted(

@@ -28,6 +28,7 @@ def optimize(
     data: str | Path | None = None,
     shots: int | None = None,
     skip_unusable: bool | None = None,
+    start: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
     memory: str | None = None,
@@ -46,7 +47,8 @@ def optimize(
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
         lm_tokens: budget in logical LM tokens, forward and backward together; by default the options of the optimizer end it.
         split, data, shots, skip_unusable: the data of a task that is given by name, as in `hardprompt compare`.
-        device, dtype, memory: the device, data type and memory of a model that is given by name, as in `hardprompt compare`.
+        start, device, dtype, memory: the tokens before every text, the device, the data type and the memory of a model that is
+            given by name, as in `hardprompt compare`.
         options: options of the optimizer.
 
     Returns:
@@ -68,7 +70,7 @@ def optimize(
             raise UnknownName(f"argument or {found.name} option", name, [*ARGUMENTS, *found.config.model_fields])
     config = found.configure(options)
     of_task = _given("task", task, isinstance(task, Task), split=split, data=data, shots=shots, skip_unusable=skip_unusable)
-    of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), device=device, dtype=dtype, memory=memory)
+    of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), start=start, device=device, dtype=dtype, memory=memory)
     request = StudyRequest.make(
         weights=(weight,),
         seeds=(seed,),

@@ -315,6 +315,7 @@ def _request(request: GeometryRequest) -> list[tuple[str, str]]:
         ("tasks", ", ".join(request.tasks)),
         ("initial words", ", ".join(request.words)),
         ("model", request.lm),
+        ("start", request.start or ""),
         ("vectors of a prompt", str(request.tokens)),
         ("epochs", str(request.epochs)),
         ("batch", f"{request.batch_size} examples"),
@@ -338,7 +339,19 @@ def geometry_command(request: GeometryRequest) -> list[str]:
     given: list[tuple[str, Any]] = [("--task", name) for name in request.tasks]
     given += [("--word", word) for word in request.words]
     given += [("--lm", request.lm)]
-    names = ("tokens", "epochs", "batch_size", "learning_rate", "weight_decay", "seed", "split", "data", "shots", "device")
+    names = (
+        "start",
+        "tokens",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "seed",
+        "split",
+        "data",
+        "shots",
+        "device",
+    )
     for name in (*names, "dtype", "memory"):
         if getattr(request, name) != getattr(defaults, name):
             given.append((f"--{name.replace('_', '-')}", getattr(request, name)))

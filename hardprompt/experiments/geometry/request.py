@@ -29,7 +29,7 @@ class GeometryRequest(BaseModel):
         tasks: names that `hardprompt.load_task` accepts.
         words: initial words, each a single token of the model inside a text (after a blank); all vectors of a prompt start
             at the embedding of its word. By default, the ten published words, or those of `WORDS_OF`.
-        lm: an embedded model, a local folder or a hub id.
+        lm: the name of the model, as in `StudyRequest`.
         tokens: the number of vectors of a prompt.
         epochs: the number of passes over the train split.
         batch_size: the number of examples per step, as published.
@@ -38,7 +38,7 @@ class GeometryRequest(BaseModel):
             published one is 0.001 on GPT-2 XL.
         seed: the seed of all batches, and of the tokens drawn for comparison.
         split, data, shots: the data of the tasks, as in `StudyRequest`; `data` and `shots` apply to the tasks on real data.
-        device, dtype, memory: as in `StudyRequest`.
+        start, device, dtype, memory: as in `StudyRequest`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +46,7 @@ class GeometryRequest(BaseModel):
     tasks: tuple[str, ...] = TASKS
     words: tuple[str, ...] = ()
     lm: str = "microworld"
+    start: str | None = None
     tokens: Annotated[int, Field(gt=0, le=MAX_PROMPT_LENGTH)] = 4
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 8
@@ -109,4 +110,4 @@ class GeometryRequest(BaseModel):
 
     def load_model(self) -> FrozenLM:
         """Load the frozen model with the device, precision and memory of the request."""
-        return load_lm(self.lm, self.device, self.dtype, self.memory)
+        return load_lm(self.lm, self.device, self.dtype, self.memory, self.start)

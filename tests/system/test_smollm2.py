@@ -1,0 +1,58 @@
+"""The real model smollm2, where it is downloaded: one pass is exact, it reads English, and a soft prompt learns."""
+
+import pytest
+import torch
+
+from hardprompt import Scorer, load_lm, load_task
+from hardprompt.lm import FrozenLM, log_perplexity
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> FrozenLM:
+    return load_lm("smollm2", device="cpu")
+
+
+def test_it_is_the_model_of_the_package(smollm2: FrozenLM) -> None:
+    config = smollm2.model.config
+    assert (config.num_hidden_layers, config.hidden_size, config.num_key_value_heads) == (30, 576, 3)
+    assert (smollm2.max_length, len(smollm2.token_ids), smollm2.output_map) == (8192, 49152, None)
+    assert smollm2.origin["quantization"] == "Q4_1, dequantized to float16" and smollm2.name == "smollm2"
+
+
+def test_faster_ways_give_the_numbers_of_the_plain_pass(smollm2: FrozenLM) -> None:
+    assert smollm2.shares_prefixes and smollm2.last_layer and smollm2.rules.padding
+    ids = torch.tensor([smollm2.prefix_ids + smollm2.encode("The three colours of the flag are red, white and blue.")])
+    with torch.no_grad():
+        plain = smollm2.plain(ids).logits
+        prefix = smollm2.prefill(smollm2.embed(ids[:, :5]))
+        continued = smollm2.output_logits(smollm2.hidden(smollm2.embed(ids[:, 5:]), prefix))
+    assert torch.allclose(continued, plain[:, 5:], atol=1e-3)
+
+
+def test_chat_template_is_read_as_its_special_tokens(smollm2: FrozenLM) -> None:
+    messages = [{"role": "user", "content": "Name a colour."}]
+    ids = smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert ids[0] == smollm2.bos_id == 1 and ids.count(1) == 3 and ids.count(2) == 2
+    assert smollm2.tokenizer.convert_ids_to_tokens(smollm2.prefix_ids) == ["<|endoftext|>"]
+    assert "<|endoftext|>" in smollm2.special_tokens
+
+
+@pytest.mark.parametrize(
+    "sentence", ["The capital of France is Paris.", "What is the capital of France?", "The sun rises in the east."]
+)
+def test_sentences_are_probable(smollm2: FrozenLM, sentence: str) -> None:
+    backwards = " ".join(sentence.split()[::-1])
+    nats, nats_backwards = (log_perplexity(smollm2, smollm2.encode(text)) for text in (sentence, backwards))
+    assert nats < 5 and nats + 1 < nats_backwards
+
+
+def test_a_step_of_a_soft_prompt_lowers_the_loss(smollm2: FrozenLM) -> None:
+    task = load_task("category")
+    scorer = Scorer(smollm2, task, task.train[:4])
+    embeds = smollm2.embed(torch.tensor(smollm2.encode(" the category"))).clone().requires_grad_()
+    before = scorer.score_embeds(embeds).mean_loss.mean()
+    [gradient] = torch.autograd.grad(before, embeds)
+    after = scorer.score_embeds(embeds.detach() - 0.05 * gradient / gradient.norm()).mean_loss.mean()
+    assert after < before

@@ -67,6 +67,7 @@ class ColumnLayout:
         input: a text with names of columns in braces, such as "{title} {description}".
         answer: the column of the answer.
         first_label: the number of the first label if labels may be numbers; None if labels are names only.
+        numbered: the labels in the order of their numbers; by default that of the label words.
 
     Example:
         >>> ColumnLayout("{title} {description}", "label").columns
@@ -76,6 +77,7 @@ class ColumnLayout:
     input: str
     answer: str = "label"
     first_label: int | None = 0
+    numbered: tuple[str, ...] = ()
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ class DataTask:
             TaskError: there are no data, or they cannot be used; with file and line if the data have them.
         """
         files = (self.data_files or None) if data is None else self._files(Path(data), split, shots)
-        published = data is not None and shots is None and any(part and file.parent != Path(data) for part, file in files or ())
+        published = data is not None and shots is None and self._is_published_split(files or (), Path(data))
         skipped = SkippedRows(skip_unusable or self.unusable == "skip")
         examples = [*(self._from_hub(skipped) if files is None else self.read(files, skipped))]
         task = self.make_task(examples, split, shots, published, f"{data or self._home}{skipped}")
@@ -255,7 +257,7 @@ class DataTask:
         beside = _parts_in(path)
         published = {sub.name: parts for sub in _listing(path) if "train" in (parts := _parts_in(sub))}
         if not beside and not published:
-            wanted = ", ".join([*self.files, "train.tsv", "16-13/train.tsv"])
+            wanted = ", ".join([*self._expected, "train.tsv", "16-13/train.tsv"])
             raise TaskError(f"task {self.name}: {path} has no data; expected files such as {wanted} ({', '.join(FORMATS)})")
         if not published or (split == "default" and shots is None and "train" in beside):
             return list(beside.items())
@@ -274,6 +276,15 @@ class DataTask:
                 "or draw others with --shots N"
             )
         return list((beside | chosen[0]).items())
+
+    def _is_published_split(self, files: Files, data: Path) -> bool:
+        """Whether files are those of one of several published splits in a folder."""
+        return any(part and file.parent != data for part, file in files)
+
+    @property
+    def _expected(self) -> Sequence[str]:
+        """Names of files that a folder may have, for messages."""
+        return self.files
 
     @property
     def _home(self) -> str:
@@ -336,7 +347,7 @@ class DataTask:
         labels = {label: label for label in self.label_words}
         if layout.first_label is None:
             return labels
-        return {str(number): label for number, label in enumerate(self.label_words, layout.first_label)} | labels
+        return {str(number): label for number, label in enumerate(layout.numbered or labels, layout.first_label)} | labels
 
     def _problems(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Iterator[str]:
         """The problems of a row, except those of its split."""

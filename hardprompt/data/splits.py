@@ -124,6 +124,11 @@ def _first_fifth(items: list[T], most: int | None = None) -> tuple[list[T], list
     return items[:count], items[count:]
 
 
+def without_repeats(examples: Iterable[Example]) -> list[Example]:
+    """The examples with the first one of each input."""
+    return _fresh(examples, ())
+
+
 def _fresh(examples: Iterable[Example], known: Iterable[Example]) -> list[Example]:
     """The examples with inputs other than the known ones, one per input."""
     seen = {example.input for example in known}

@@ -326,6 +326,7 @@ class Task:
             "name": self.name,
             "embedded": self.embedded,
             "kind": self.kind,
+            "classes": len(self.label_words) or None,
             "description": self.description,
             "labels": dict(self.label_words),
             "sizes": {split: len(self.examples(split)) for split in SPLITS},
@@ -333,6 +334,8 @@ class Task:
             "masked_template": self.template_for(masked=True).text if self.kind == "classification" else None,
             "reference_prompts": list(self.reference_prompts),
             "division": self.division,
+            "citation": self.citation,
+            "licence": self.licence,
             "known_front": [asdict(known) for known in self.known_front],
         }
 

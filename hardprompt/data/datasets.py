@@ -21,7 +21,7 @@ from typing import Any, Literal
 from hardprompt.data.languages import difference, same_text
 from hardprompt.data.rows import FORMATS, OnError, Rows, SkippedRows, answer_text, raise_error, read_rows
 from hardprompt.data.splits import make_splits
-from hardprompt.data.task import SPLITS, Example, Split, Task, Template
+from hardprompt.data.task import SPLITS, Example, Split, Task, Template, is_number
 from hardprompt.errors import DataError, TaskError
 from hardprompt.hub import fetch
 
@@ -67,6 +67,7 @@ class ColumnLayout:
         input: a text with names of columns in braces, such as "{title} {description}".
         answer: the column of the answer.
         first_label: the number of the first label if labels may be numbers; None if labels are names only.
+        after: a mark in the column of the answer; the answer is what follows the last one.
         numbered: the labels in the order of their numbers; by default that of the label words.
 
     Example:
@@ -78,6 +79,7 @@ class ColumnLayout:
     answer: str = "label"
     first_label: int | None = 0
     numbered: tuple[str, ...] = ()
+    after: str = ""
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -99,8 +101,9 @@ class DataTask:
     """A task without its data. Call it with a split and a file or folder to get the `Task`.
 
     Args:
-        name, template, masked_template, label_words, match, separator, reference_prompts, description, citation, licence,
-            source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the label words.
+        name, template, masked_template, label_words, match, max_answer_tokens, separator, reference_prompts, description,
+            citation, licence, source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the
+            label words.
         layouts: the forms in which the data are published.
         files: possible names of a file with all of the data, in a given folder.
         headerless: columns of a csv file without a header.
@@ -120,7 +123,8 @@ class DataTask:
     masked_template: str = ""
     layouts: Sequence[ColumnLayout]
     label_words: Mapping[str, str] = field(default_factory=dict)
-    match: Literal["exact", "starts-with"] = "exact"
+    match: Literal["exact", "starts-with", "number"] = "exact"
+    max_answer_tokens: int = 128
     separator: str = " "
     reference_prompts: Sequence[str] = ()
     description: str = ""
@@ -235,6 +239,7 @@ class DataTask:
             test=parts["test"],
             label_words=self.label_words,
             match=self.match,
+            max_answer_tokens=self.max_answer_tokens,
             separator=self.separator,
             reference_prompts=self.reference_prompts,
             description=self.description,
@@ -362,6 +367,11 @@ class DataTask:
         if unusable:
             return
         answer = str(answer_text(row[layout.answer]))
+        if layout.after:
+            _, mark, answer = (part.strip() for part in answer.rpartition(layout.after))
+            if not mark:
+                yield f"{layout.answer} has no {layout.after!r}, which the answer follows"
+                return
         if not any(row[name].strip() for name in layout.inputs):
             yield f"{', '.join(layout.inputs)} is empty"
         if answers and same_text(answer, answers) is None:
@@ -369,9 +379,12 @@ class DataTask:
             yield f"{layout.answer} {answer!r:.60} is none of {', '.join(answers).lower()}" + f"; {hint}" * bool(hint)
         elif not answer or "\n" in answer:
             yield f"{layout.answer} is empty or has a line break"
+        elif self.match == "number" and not is_number(answer):
+            yield f"{layout.answer} {answer!r:.60} is not a number"
 
     def _example(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Example:
         input, answer = layout.input.format_map(row).strip(), str(answer_text(row[layout.answer]))
+        answer = answer.rpartition(layout.after)[2].strip() if layout.after else answer
         known = same_text(answer, answers)
         return Example(input, answer if known is None else answers[known])
 

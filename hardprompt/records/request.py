@@ -107,7 +107,8 @@ class StudyRequest(BaseModel):
     """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
 
     match: str = "exact"
-    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with)."""
+    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with), or if
+    the number at its end is the target (number)."""
 
     reference_prompts: tuple[str, ...] = ()
     """For a .jsonl task: prompts that a person would write."""

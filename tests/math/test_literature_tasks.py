@@ -23,7 +23,7 @@ SEVERAL_TOKENS = {
     "gpt2": set[str](),
     "roberta-large": set[str](),
     "bert-base-uncased": set[str](),
-    "meta-llama/Llama-2-7b-hf": {"subj"},
+    "meta-llama/Llama-2-7b-hf": {"subj", "agnews"},
 }
 """For each vocabulary, the tasks of which a label word is several tokens; `--label-words` gives them other words."""
 

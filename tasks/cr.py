@@ -1,7 +1,7 @@
 """CR: whether a sentence of a customer review is positive or negative.
 
 A masked model reads the default template, "{input} {prompt} {mask}.", which is also that of RLPrompt. Some of the published
-k-shot files have empty sentences, which `--skip-unusable` leaves out.
+k-shot files have empty sentences, which are left out and counted.
 """
 
 from hardprompt.data.datasets import ColumnLayout, DataTask
@@ -13,6 +13,7 @@ TASK = DataTask(
     label_words={"negative": "terrible", "positive": "great"},
     reference_prompts=("it was", "overall , it was", "in one word , the product is"),
     truncate_to="start",
+    unusable="skip",
     layouts=(ColumnLayout("{text}", "label_text", None), ColumnLayout("{sentence}"), ColumnLayout("{text}")),
     headerless=("label", "text"),
     hub=("SetFit/SentEval-CR",),

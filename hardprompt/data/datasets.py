@@ -226,7 +226,8 @@ class DataTask:
 
     def without_data(self) -> Task:
         """The task with a placeholder example in each split."""
-        placeholder = [Example("an input", next(iter(self.label_words), "an answer"))]
+        answer = "1" if self.match == "number" else next(iter(self.label_words), "an answer")
+        placeholder = [Example("an input", answer)]
         return self._task("default", {split: placeholder for split in SPLITS})
 
     def _task(self, split: str, parts: Mapping[Split, Sequence[Example]]) -> Task:

@@ -12,7 +12,7 @@ from hardprompt.data.splits import draw_by_label
 from hardprompt.data.task import Example
 from hardprompt.records.request import StudyRequest
 from hardprompt.study.loading import load_tasks
-from tests.conftest import Ask
+from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny
 
 FILMS = [Example(f"film {i}", ("bad", "good", "fine")[0 if i < 60 else 1 if i < 90 else 2]) for i in range(101)]

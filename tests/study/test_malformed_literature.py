@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import Ask
+from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny
 
 HEAD = "sentence\tlabel\n"
@@ -40,7 +40,11 @@ CASES = {
     "subj, three columns": Wrong(
         "--task subj --data x.csv", {"x.csv": "0,a,b\n"}, r"x\.csv:1: 3 fields, expected 2 \(label, text\)"
     ),
-    "cr, an empty sentence": Wrong("--task cr --data x.tsv", {"x.tsv": HEAD + "a\t0\n \t1\n"}, r"x\.tsv:3: sentence is empty"),
+    "cr, an empty sentence": Wrong(
+        "--task cr --data x.tsv",
+        {"x.tsv": HEAD + "a\t0\n \t1\n"},
+        r"1 unusable rows were left out; the first is x\.tsv:3: sentence is empty\) has no example of positive",
+    ),
     "cr, one label only": Wrong("--task cr --data x.tsv", {"x.tsv": HEAD + "a\t1\n"}, "has no example of negative"),
     "yelp, numbers from 0": Wrong(
         "--task yelp --data x.csv", {"x.csv": '"0","bad"\n"1","good"\n'}, r"Class Index '0' is none of 1, 2"

@@ -71,9 +71,6 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
             "use --to text or json"
         )
-    rows = lm.model.get_input_embeddings().weight.shape[0]
-    if rows != (size := lm.model.config.get_text_config(decoder=True).vocab_size):
-        raise RequestError(f"PEFT cannot find the {rows} embeddings of {lm.name} (vocab_size is {size}); use --to text or json")
     before = lm.prefix_ids + lm.encode(template.around("")[0])
     vocab = lm.vocab_embeds.float()
     own = vocab[list(prompt.ids)] if isinstance(prompt, HardPrompt) else prompt.embeds.to(vocab)

@@ -124,11 +124,13 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
 
 
 def print_points(points: list[dict[str, Any]]) -> None:
-    """Print the table of runs."""
+    """Print the table of runs, and warnings about their data."""
     from hardprompt.records.schema import run_records
-    from hardprompt.report.study_tables import results_sheet
+    from hardprompt.report.study_tables import data_lines, results_sheet
 
     print_table(results_sheet(run_records(points)).as_rich())
+    for line in data_lines(run_records(points)):
+        print_line(f"warning: {line}")
 
 
 def print_frontier(folder: Path, points: list[dict[str, Any]]) -> None:

@@ -107,7 +107,7 @@ def optimize(
     Nothing is written to disk.
     """
     from hardprompt.optimizers import Problem, run_optimizer
-    from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks, log_warnings
+    from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
     request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
@@ -124,7 +124,6 @@ def optimize(
     )
     readers, metrics = load_readers(request), load_metrics(request)
     point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
-    log_warnings(task.warnings)
     if as_json:
         print_json(point)
     else:

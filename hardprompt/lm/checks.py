@@ -5,6 +5,8 @@ prefixes and the last layer at some positions only must give the same numbers. A
 whose embeddings do not is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,16 +39,16 @@ def check(lm: Any) -> None:
     if verdict := read_verdict(digest):
         _set(lm, **verdict)
         return
-    try:
-        _check(lm, _ordinary_ids(lm))
-    except HardpromptError:
-        raise
-    except Exception as error:  # a forward pass may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise LMError(
-            f"{lm.name} ({type(lm.model).__name__}) cannot read the embeddings of a text without anything else ({reason}); "
-            "use another model"
-        ) from error
+    ids = _ordinary_ids(lm)
+    with _explained(lm, "fails to read a text"):
+        long, logits = lm.output_layer.plain(lambda: lm.plain(ids[:1]))
+    if not logits.isfinite().all():
+        raise LMError(f"the logits of {lm.name} are not finite: its weights are damaged")
+    lm.output_layer.fit(long, logits)
+    with _explained(lm, "needs more than the embeddings of a text, such as its token ids, which a soft prompt does not have"):
+        _check_embeddings(lm, ids, long)
+    if lm.kind == "causal" and lm.rules.batches:
+        _check_prefixes(lm, ids[:, : lm.rules.shared])
     keep_verdict(digest, _verdict(lm))
 
 
@@ -71,14 +73,16 @@ def _set(lm: Any, output: dict[str, Any], rules: dict[str, bool], last_layer: bo
     lm.last_layer = LastLayer(lm.model) if last_layer else None
 
 
-def _check(lm: Any, ids: Tensor) -> None:
-    long, logits = lm.output_layer.plain(lambda: lm.plain(ids[:1]))
-    if not logits.isfinite().all():
-        raise LMError(f"the logits of {lm.name} are not finite: its weights are damaged")
-    lm.output_layer.fit(long, logits)
-    _check_embeddings(lm, ids, long)
-    if lm.kind == "causal" and lm.rules.batches:
-        _check_prefixes(lm, ids[:, : lm.rules.shared])
+@contextmanager
+def _explained(lm: Any, problem: str) -> Iterator[None]:
+    """Turn every error of a forward pass, which may be anything, into a line that says what is wrong with the model."""
+    try:
+        yield
+    except HardpromptError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise LMError(f"{lm.name} ({type(lm.model).__name__}) {problem} ({reason}); use another model") from error
 
 
 def _ordinary_ids(lm: Any) -> Tensor:

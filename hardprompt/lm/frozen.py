@@ -103,6 +103,7 @@ class FrozenLM:
         if not self.encode(_ANCHOR):
             raise LMError(f"{name} cannot read text: its tokenizer is empty or missing; put tokenizer.json into the folder")
         self.prefix_ids, self.suffix_ids = self._around()
+        self._check_ids([self.prefix_ids, self.suffix_ids])
         check(self)
         if self.kind == "causal" and self.last_layer is None:
             lost = "compute its last layer only where it is read" if self.shares_prefixes else "share a common prefix of texts"

@@ -115,7 +115,7 @@ class OutputLayer:
                 uncapped = expected if cap is None else cap * torch.atanh((expected / cap).clamp(-0.9999, 0.9999))
                 inside = torch.ones_like(expected) if cap is None else (expected.abs() < 0.99 * cap).float()
                 scale = float((uncapped * products * inside).sum() / (products.square() * inside).sum().clamp(min=1e-30))
-                self.scale, self.cap = self._exact(scale), cap
+                self.scale, self.cap = self._exact(scale, logits.dtype), cap
                 if same(self.transformed(products), expected, logits.dtype):
                     self.bias, self.further_bias = bias, number
                     return
@@ -138,11 +138,11 @@ class OutputLayer:
     def _caps(self) -> list[float | None]:
         return [None, *(value for name, value in self._numbers().items() if "softcap" in name and "attn" not in name)]
 
-    def _exact(self, scale: float) -> float:
-        """The number in the configuration, or its inverse, that a measured scale is."""
+    def _exact(self, scale: float, dtype: torch.dtype) -> float:
+        """The number in the configuration, or its inverse, that a scale is which was measured in a number format."""
         for value in (1.0, *self._numbers().values()):
             for exact in (value, 1 / value):
-                if abs(scale / exact - 1) < TOLERANCE:
+                if abs(scale / exact - 1) < max(TOLERANCE, 4 * torch.finfo(dtype).eps):
                     return exact
         return scale
 

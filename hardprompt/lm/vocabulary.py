@@ -50,10 +50,12 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words", task: Task | None = N
     """
     special = set(lm.tokenizer.all_special_ids)
     ids = [i for i in lm.token_ids if i not in special]
-    glued = task is not None and not task.template_for(lm.masked).prompt_blank
+    template = None if task is None else task.template_for(lm.masked)
+    glued = template is not None and not template.prompt_blank
     if which == "words":
         led = _words_after_blanks(lm, ids)
-        ids = _with_words_without_blanks(lm, ids, led) if task and glued and _has_no_blanks(task) else led
+        without = task and template and glued and _has_no_blanks(task)
+        ids = _with_words_without_blanks(lm, ids, led, template.prompt_first) if template and without else led
     elif which == "ascii":
         texts = (lm.decode([i]) for i in ids)
         ids = [i for i, text in zip(ids, texts, strict=True) if text and text.isascii() and text.isprintable()]
@@ -95,14 +97,19 @@ def _has_no_blanks(task: Task) -> bool:
     return share_without_blanks(written) > 0 or share_without_blanks(each.input for each in task.train[:100]) > 0.5
 
 
-def _with_words_without_blanks(lm: FrozenLM, ids: list[int], led: list[int]) -> list[int]:
-    """The words of scripts without blanks, and those of other scripts from `led`, the words after a blank."""
+def _with_words_without_blanks(lm: FrozenLM, ids: list[int], led: list[int], first: bool) -> list[int]:
+    """The words of scripts without blanks, and those of other scripts from `led`, the words after a blank.
+
+    If the prompt comes first and the tokenizer puts a blank before every text, as sentencepiece does, they are `led`.
+    """
     texts = {i: lm.decode([i]) for i in ids}
-    led = [i for i in led if not has_no_blanks(texts[i].strip())]
     pieces = [text for text in texts.values() if len(text) > 1 and any(map(has_no_blanks, text))]
     words = [i for i in ids if has_no_blanks(texts[i])]
-    again = lm.encode_after([texts[i] for i in words])
-    words = [i for i, back in zip(words, again, strict=True) if back == [i]]
+    for read in (lm.encode_after, lm.encode_many) if first else (lm.encode_after,):
+        words = [i for i, back in zip(words, read([texts[i] for i in words]), strict=True) if back == [i]]
+    if not words:
+        return led
+    led = [i for i in led if not has_no_blanks(texts[i].strip())]
     words = sorted({*words} - {*led})
     kept = _separable([texts[i] for i in (*led, *words)], pieces)
     words = [words[n - len(led)] for n in kept if n >= len(led)]

@@ -63,6 +63,15 @@ class Candidate:
     lm_tokens: int
 
 
+def check_weight(lm: FrozenLM, weight: float) -> None:
+    """Raise RequestError if a prompt has no NLL under the model that a weight could multiply."""
+    if weight and lm.kind == "encoder-decoder":
+        raise RequestError(
+            f"the weight is {weight:g}, but {lm.name} is an encoder-decoder model, which assigns no probability to a prompt; "
+            "use the weight 0"
+        )
+
+
 class Problem:
     """The problem that an optimizer solves: a task, a frozen LM, a weight of the prompt NLL and a budget.
 
@@ -104,11 +113,7 @@ class Problem:
         lm_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        if weight and lm.kind == "encoder-decoder":
-            raise RequestError(
-                f"the weight is {weight:g}, but {lm.name} is an encoder-decoder model, which assigns no probability to a "
-                "prompt; use the weight 0"
-            )
+        check_weight(lm, weight)
         self.task = task = fit_to_context(task, lm, prompt_length)
         self.lm = lm
         self.weight = weight

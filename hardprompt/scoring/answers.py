@@ -20,15 +20,15 @@ def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list
         >>> [len(ids) for ids in answer_tokens(load_lm("microworld"), load_task("review-sentiment"), ["good", "bad"])]
         [1, 1]
     """
-    if lm.kind == "encoder-decoder":
-        return lm.encode_many(answers)
     before = _before(lm, task)
     in_place = [before + answer for answer in answers]
-    return lm.encode_many(in_place) if lm.masked and not before else lm.encode_after(in_place)
+    return lm.encode_after(in_place) if before or lm.kind == "causal" else lm.encode_many(in_place)
 
 
 def _before(lm: FrozenLM, task: Task) -> str:
-    """The text directly before an answer that is tokenized with it."""
+    """The text directly before an answer that is tokenized with it; a decoder begins a new text."""
+    if lm.kind == "encoder-decoder":
+        return ""
     return task.template_for(True).blank if lm.masked else task.separator
 
 

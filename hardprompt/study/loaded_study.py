@@ -12,6 +12,7 @@ from hardprompt.errors import about
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
+from hardprompt.optimizers.base import check_weight
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
@@ -34,7 +35,6 @@ class StudyInfo:
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the model and its readers.
-        warnings: reasons to doubt results on the data, a line for each.
     """
 
     request: StudyRequest
@@ -46,7 +46,6 @@ class StudyInfo:
     vocabulary_size: int
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ class LoadedStudy:
         with about("task"):
             task = next(iter(self.tasks.values()))
             task.template_for(self.lm.masked)
+        with about("weights"):
+            check_weight(self.lm, max(request.weights))
         with about("readers"):
             self.readers: Sequence[FrozenLM] = load_readers(request)
         with about("vocabulary"):
@@ -130,7 +131,6 @@ class LoadedStudy:
             vocabulary_size=self.lm.vocab_embeds.shape[0],
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
-            warnings=tuple(line for task in self.tasks.values() for line in task.warnings),
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:

@@ -88,7 +88,7 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
     """Load the language models that judge readability.
 
     Raises:
-        RequestError: a reader is the model itself, or is named twice.
+        RequestError: a reader is the model itself, is named twice, or is an encoder-decoder model.
         LMError: a reader cannot be loaded.
     """
     for name in request.reader_names:
@@ -99,6 +99,10 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
             raise RequestError(f"readers {one!r} and {other!r} are the same model; name it once")
     readers = [load_lm(name, request.device, memory=request.memory) for name in request.reader_names]
     for reader, name in zip(readers, request.reader_names, strict=True):
+        if reader.kind == "encoder-decoder":
+            raise RequestError(
+                f"reader {name!r} is an encoder-decoder model, which assigns no probability to a text; use another"
+            )
         reader.name = names_in_record(request)[name]
     return check_unique_names(readers)
 

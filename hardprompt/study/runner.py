@@ -14,7 +14,9 @@ from hardprompt.errors import RecordError, RequestError
 from hardprompt.records.atomic import remove_temporary_files, replacing
 from hardprompt.records.lock import locked
 from hardprompt.records.request import Run, StudyRequest, model_names
+from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store, load_points, study_contents
+from hardprompt.report.study_tables import data_lines
 from hardprompt.report.write import write_report
 from hardprompt.study.cancellation import Cancellation, Cancelled
 from hardprompt.study.cluster import RayCluster
@@ -84,7 +86,11 @@ def compare(
         >>> table[["optimizer", "deployed_test_accuracy"]].values.tolist()
         [['empty', 0.0], ['manual', 1.0]]
     """
-    return load_points(run_study(request or StudyRequest.make(), out, listener, retry_failed=retry_failed).folder)
+    outcome = run_study(request or StudyRequest.make(), out, listener, retry_failed=retry_failed)
+    for store in outcome.stores:
+        points = run_records(store.points())
+        log_warnings(f"task {points[0].task}: {line}" for line in data_lines(points))
+    return load_points(outcome.folder)
 
 
 def run_study(
@@ -106,7 +112,7 @@ def run_study(
     """
     import torch
 
-    engine, listener = InProcess(), listener or _LoggingListener()
+    engine, listener = InProcess(), listener or SilentListener()
     with Cancellation() as cancellation:
         try:
             [info] = engine.open([request], cancellation)
@@ -164,7 +170,7 @@ def run(
     if timeout is not None and not timeout > 0:
         raise RequestError(f"the time limit must be more than 0 seconds, got {timeout:g}")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-    listener = listener or _LoggingListener()
+    listener = listener or SilentListener()
     planned = planned_studies(recipe)
     folder = Path(out or ROOT / recipe.name)
     with ExitStack() as stack:
@@ -202,14 +208,6 @@ def run(
             if reason:
                 listener.noted(reason)
         return _carry_out(folder, studies, engine, listener, cancellation, retry_failed)
-
-
-class _LoggingListener(SilentListener):
-    """The listener of studies in Python, where nothing is printed."""
-
-    def noted(self, text: str) -> None:
-        """Log a message."""
-        log_warnings([text])
 
 
 @dataclass
@@ -256,8 +254,6 @@ def _carry_out(
         for each in runs[number]
     ]
     listener.planned(folder, jobs, sum(len(study.info.runs) for study in studies) - len(jobs))
-    for line in dict.fromkeys(line for study in studies for line in study.info.warnings):
-        listener.noted(line)
     for study in studies:
         if torn := study.store.torn:
             listener.noted(f"the last line of {study.folder} was incomplete ({len(torn)} characters); it is now in points.torn")

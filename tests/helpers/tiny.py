@@ -15,6 +15,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     GPT2Config,
@@ -28,10 +30,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from hardprompt.data.task import SPLITS, Example, Task, Template
-from hardprompt.lm import FrozenLM, MaskedLM
+from hardprompt.lm import EncoderDecoderLM, FrozenLM, MaskedLM
 
 TEXT = """the cat sat on a mat and looked at the dog near a house
 good food is great but bad food is terrible and a dull film is bad
@@ -46,6 +50,9 @@ MASKED = ("roberta", "bert")
 """Byte-level BPE and positions after padding; WordPiece in lower case."""
 
 FAMILIES = (*CAUSAL, *MASKED)
+
+ENCODER_DECODER = ("t5", "bart")
+"""Relative positions and a scaled tied head; positions from a table, and a decoder that starts at the end token."""
 
 WIDE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 DEEP = {**WIDE, "intermediate_size": 32, "initializer_range": 0.5}
@@ -83,6 +90,15 @@ def _model(family: str, ids: dict[str, Any]) -> Any:
         return GPTNeoXForCausalLM(GPTNeoXConfig(**DEEP, **ids, max_position_embeddings=64))
     if family == "roberta":
         return RobertaForMaskedLM(RobertaConfig(**DEEP, **ids, max_position_embeddings=66, type_vocab_size=1))
+    if family == "t5":
+        size = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+        return T5ForConditionalGeneration(T5Config(**size, **ids, decoder_start_token_id=1, feed_forward_proj="gated-gelu"))
+    if family == "bart":
+        size = {f"{part}_{name}": n for part in ("encoder", "decoder") for name, n in (("layers", 2), ("attention_heads", 2))}
+        size |= {"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "d_model": 16, "max_position_embeddings": 64}
+        return BartForConditionalGeneration(
+            BartConfig(**size, **ids, decoder_start_token_id=2, forced_bos_token_id=None, init_std=0.5)
+        )
     if family == "bert":
         return BertForMaskedLM(BertConfig(**DEEP, **ids, max_position_embeddings=64))
     return GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5, **ids))
@@ -99,6 +115,8 @@ def tiny_lm(family: str) -> FrozenLM:
         else ("bos_token_id", "eos_token_id", "pad_token_id")
     )
     model = _model(family, {"vocab_size": len(tokenizer)} | {name: getattr(tokenizer, name) for name in names})
+    if family in ENCODER_DECODER:
+        return EncoderDecoderLM(model, tokenizer, f"tiny-{family}")
     if family not in MASKED:
         return FrozenLM(model, tokenizer, f"tiny-{family}")
     torch.nn.init.normal_(model.get_output_embeddings().bias)
@@ -179,8 +197,14 @@ def _tokenizer(family: str) -> Any:
         return _sentencepiece_tokenizer()
     if family == "bert":
         return _wordpiece_tokenizer()
-    if family == "roberta":
+    if family in ("roberta", "bart"):
         return roberta_tokenizer()
+    if family == "t5":
+        tokenizer = roberta_tokenizer()
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A </s>", special_tokens=[("</s>", tokenizer.eos_token_id)]
+        )
+        return tokenizer
     return _byte_level_tokenizer(with_bos=family != "no-bos")
 
 

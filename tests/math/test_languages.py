@@ -1,12 +1,15 @@
 """Words, cases and forms of letters in other languages than English, and prompts in scripts without blanks."""
 
+import io
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import sentencepiece
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from hardprompt.data.languages import difference, has_no_blanks, is_word, same_text
 from hardprompt.data.task import Example, Task, Template
@@ -153,6 +156,43 @@ def test_a_reference_prompt_stands_in_the_template_as_it_is_written() -> None:
         assert prompt.ids == tuple(lm.encode("评价"))
     assert template.fill("电影", " good") == "电影。 good："
     assert Template("{input}\n{prompt}").fill("电影", "评价") == "电影\n评价"
+
+
+@cache
+def sentencepiece_lm() -> FrozenLM:
+    """A model with random weights and a sentencepiece tokenizer of Chinese and English."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CHINESE * 8),
+        model_writer=model,
+        vocab_size=420,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    with TemporaryDirectory() as folder:
+        Path(folder, "tokenizer.model").write_bytes(model.getvalue())
+        Path(folder, "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "legacy": false}')
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=2
+    )
+    return FrozenLM(GPT2LMHeadModel(config), tokenizer, "chinese-sentencepiece")
+
+
+@pytest.mark.parametrize(("template", "glued"), [("{input}。{prompt}：", True), ("{prompt}：{input}。", False)])
+def test_words_of_sentencepiece_survive(template: str, glued: bool) -> None:
+    """Sentencepiece puts a blank before every text, so a prompt that comes first cannot begin with a word without one."""
+    lm, task = sentencepiece_lm(), chinese_task(template)
+    allowed = allowed_vocabulary(lm, "words", task)
+    pieces = lm.tokenizer.convert_ids_to_tokens(allowed.tolist())
+    assert ("电影" in pieces) == glued and ("▁good" in pieces)
+    scorer, generator = Scorer(lm, task, task.test), torch.Generator().manual_seed(0)
+    for drawn in torch.randint(len(allowed), (100, 4), generator=generator):
+        prompt = HardPrompt.from_ids(lm, allowed[drawn].tolist(), task.template)
+        assert scorer.survives(prompt.ids, prompt.text), prompt.text
 
 
 def test_sentencepiece_keeps_the_blank_in_a_template_without_one() -> None:

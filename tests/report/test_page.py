@@ -402,6 +402,7 @@ ASKED: dict[str, dict[str, Any]] = {
         "limit": 300,
         "label_words": {"0": "bad", "1": "good"},
     },
+    "unusable rows": {"task": "sst2", "data": "sst-2", "skip_unusable": True},
     "no budget": {"lm_tokens": None},
     "comma": {"optimizers": ("a,b.py:mine",)},
     "space at an end": {"label_words": {"0": " bad", "1": "good"}},

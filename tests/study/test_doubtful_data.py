@@ -120,7 +120,7 @@ def test_a_test_set_that_is_in_train_is_reported(tmp_path: Path, ask: Ask, monke
     """In the output, in every point of the record, and on the page."""
     task = write_task(tmp_path / "mood", train=ROWS, test=ROWS)
     points, page, printed = study_of(tmp_path, ask, monkeypatch, task)
-    assert printed.count("task mood: test and train overlap: 6 test examples are also in train (6 with the same answer)") == 1
+    assert printed.count("warning: test and train overlap: 6 test examples are also in train (6 with the same answer)") == 1
     assert points["overlap.test_in_train.inputs"].tolist() == [6, 6]
     assert page.count("test and train overlap: 6 test examples are also in train") == 1
 
@@ -129,7 +129,7 @@ def test_rows_that_are_left_out_are_reported(tmp_path: Path, ask: Ask, monkeypat
     """With the number of rows and the file; the command that repeats the study leaves them out as well."""
     task = write_task(tmp_path / "mood", test=BROKEN)
     points, page, printed = study_of(tmp_path, ask, monkeypatch, task, "--skip-unusable")
-    assert printed.count("task mood: 3 unusable rows are left out of ") == 1
+    assert printed.count("warning: 3 unusable rows are left out of ") == 1
     assert points[f"rows_skipped.{task / 'test.csv'}"].tolist() == [3, 3]
     assert page.count(f"3 unusable rows are left out of {task / 'test.csv'}") == 1 and "--skip-unusable" in page
 
@@ -140,7 +140,7 @@ def test_clean_data_have_no_warning(tmp_path: Path, ask: Ask, monkeypatch: pytes
     assert points["overlap.test_in_train.inputs"].tolist() == [0, 0]
 
 
-def test_python_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_python_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a task by name and for a task as an object."""
     folder = write_task(tmp_path / "mood", train=ROWS, test=ROWS)
     with caplog.at_level(logging.WARNING, logger="hardprompt"):
@@ -148,6 +148,14 @@ def test_python_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             caplog.clear()
             hp.optimize(task, tiny_lm("gpt2"), "manual")
             assert [record.getMessage()[:37] for record in caplog.records] == ["task mood: test and train overlap: 6 "]
+        caplog.clear()
+        monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        save_tiny(tmp_path / "tiny")
+        request = hp.StudyRequest(
+            task=str(folder), lm=str(tmp_path / "tiny"), optimizers=("empty",), weights=(0.0,), device="cpu"
+        )
+        hp.compare(request, tmp_path / "record")
+        assert [record.getMessage()[:37] for record in caplog.records] == ["task mood: test and train overlap: 6 "]
 
 
 TABLE = [{"text": f"film {number}", "label": number % 2} for number in range(10)]

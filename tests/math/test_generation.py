@@ -12,9 +12,10 @@ from hardprompt import Scorer, load_task
 from hardprompt.data.task import Example, Task, Template
 from hardprompt.errors import DataError, TaskError
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.encoder_decoder import EncoderDecoderLM
 from hardprompt.scoring.generation import GreedyDecoder, has_number, number_in
 from hardprompt.scoring.truncation import fit_to_context
-from tests.helpers.tiny import CAUSAL, tiny_lm
+from tests.helpers.tiny import CAUSAL, ENCODER_DECODER, tiny_lm
 
 QUESTIONS = ["the cat sat", "good food is great but bad food is terrible", "a", "it was a lovely film with good actors"]
 
@@ -55,6 +56,28 @@ def test_decoded_texts_are_those_of_transformers(family: str, cached: bool, monk
     assert found == greedy.texts(rows, lm.embed(torch.tensor(ids))), "the same prompt as vectors"
     for row, text in zip(rows, found, strict=True):
         assert text == generated(lm, row.ids, 12)
+
+
+@pytest.mark.parametrize("family", ENCODER_DECODER)
+def test_a_decoder_writes_what_transformers_decodes(family: str) -> None:
+    """The prompt and the question are in the encoder."""
+    lm = tiny_lm(family)
+    assert isinstance(lm, EncoderDecoderLM)
+    scorer, greedy = decoder(lm, sums())
+    rows = [scorer._rows.build(0, n, lm.encode("good")) for n in range(len(QUESTIONS))]
+    for row, text in zip(rows, greedy.texts(rows, None), strict=True):
+        with torch.no_grad():
+            whole = lm.model.generate(
+                torch.tensor([row.ids]),
+                decoder_input_ids=torch.tensor([lm.start_ids]),
+                max_new_tokens=12,
+                do_sample=False,
+                eos_token_id=lm.end_ids.tolist(),
+                forced_bos_token_id=None,
+                forced_eos_token_id=None,
+            )
+        written = whole[0, len(lm.start_ids) :].tolist()
+        assert text == lm.decode([token for token in written if token not in lm.end_ids.tolist()])
 
 
 def test_small_batches_decode_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

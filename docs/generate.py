@@ -115,11 +115,19 @@ def tasks() -> str:
     parts = []
     for title, embedded in (("The embedded world", True), ("Real data", False)):
         rows = [
-            (f"`{task['name']}`", task["kind"], task["division"], task["description"], f"`{task['template']!r}`")
+            (
+                f"`{task['name']}`",
+                task["kind"] + (f", {task['classes']} labels" if task["classes"] else ""),
+                task["division"] if embedded else task["licence"],
+                task["description"],
+                f"`{task['template']!r}`",
+                *(() if embedded else (task["citation"],)),
+            )
             for task in listing("tasks")
             if task["embedded"] is embedded
         ]
-        parts += [f"## {title}", table(("name", "kind", "division", "description", "template"), rows)]
+        headings = ("name", "kind", "division" if embedded else "licence of the data", "description", "template")
+        parts += [f"## {title}", table(headings if embedded else (*headings, "citation"), rows)]
     return "\n\n".join(parts)
 
 

@@ -1,5 +1,7 @@
 """The tasks on real data, which are read from local files or fetched from the hub."""
 
-from . import agnews, boolq, mr, relations, sst2, sst5
+from . import agnews, amazon, boolq, cr, dbpedia, gsm8k, mr, relations, sst2, sst5, style, subj, trec, yahoo, yelp
 
-TASKS = {task.name: task for task in (sst2.TASK, mr.TASK, sst5.TASK, agnews.TASK, boolq.TASK, *relations.TASKS)}
+CLASSIFICATION = (sst2, mr, cr, sst5, yelp, amazon, subj, trec, agnews, yahoo, dbpedia, boolq)
+
+TASKS = {task.name: task for task in (*(module.TASK for module in CLASSIFICATION), gsm8k.TASK, *relations.TASKS, *style.TASKS)}

@@ -111,7 +111,7 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         for folder, points in recorded.items():
             print_points(points)
             if not of_recipe:
-                print_frontier(folder)
+                print_frontier(folder, points)
         _print_failed(recorded)
         if recorded:
             below = " (a folder for each study)" if of_recipe else ""
@@ -133,15 +133,21 @@ def print_points(points: list[dict[str, Any]]) -> None:
         print_line(f"warning: {line}")
 
 
-def print_frontier(folder: Path) -> None:
-    """Print the differences and the coverage of the trade-off in a study's folder, where they are recorded."""
+def print_frontier(folder: Path, points: list[dict[str, Any]]) -> None:
+    """Print the differences and the coverage of the trade-off in a study's folder, where they are recorded.
+
+    Args:
+        folder: the folder of the study.
+        points: its recorded runs.
+    """
+    from hardprompt.records.schema import run_records
     from hardprompt.report.study_tables import coverage_sheet, differences_sheet
 
     file = folder / "frontier.json"
     if not file.is_file():
         return
     found = json.loads(file.read_text(encoding="utf-8"))
-    for sheet in (differences_sheet(found), *([coverage_sheet(found)] if found["known"] else [])):
+    for sheet in (differences_sheet(found), *([coverage_sheet(found, run_records(points))] if found["known"] else [])):
         if sheet.rows:
             print_table(sheet.as_rich())
 

@@ -17,7 +17,7 @@ from hardprompt.cli.verbs import PROMPT, verb
     "hardprompt evaluate --run my-study --number 4 --task plural",
 )
 @request_options(
-    *("task", "split", "data", "shots", "skip_unusable", "template", "label_words", "match"),
+    *("task", "split", "data", "shots", "limit", "skip_unusable", "template", "label_words", "match"),
     *("lm", "readers", "start", "device", "dtype", "memory", "metrics"),
     of_run=True,
 )

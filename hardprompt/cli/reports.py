@@ -57,4 +57,4 @@ def report(
     if as_json:
         return print_json(store.points())
     print_points(store.points())
-    print_frontier(store.folder)
+    print_frontier(store.folder, store.points())

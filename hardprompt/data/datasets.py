@@ -21,7 +21,7 @@ from typing import Any, Literal
 from hardprompt.data.languages import difference, same_text
 from hardprompt.data.rows import FORMATS, OnError, Rows, SkippedRows, answer_text, raise_error, read_rows
 from hardprompt.data.splits import make_splits
-from hardprompt.data.task import SPLITS, Example, Split, Task, Template
+from hardprompt.data.task import SPLITS, Example, Split, Task, Template, is_number
 from hardprompt.errors import DataError, TaskError
 from hardprompt.hub import fetch
 
@@ -67,6 +67,8 @@ class ColumnLayout:
         input: a text with names of columns in braces, such as "{title} {description}".
         answer: the column of the answer.
         first_label: the number of the first label if labels may be numbers; None if labels are names only.
+        after: a mark in the column of the answer; the answer is what follows the last one.
+        numbered: the labels in the order of their numbers; by default that of the label words.
 
     Example:
         >>> ColumnLayout("{title} {description}", "label").columns
@@ -76,6 +78,8 @@ class ColumnLayout:
     input: str
     answer: str = "label"
     first_label: int | None = 0
+    numbered: tuple[str, ...] = ()
+    after: str = ""
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -97,8 +101,9 @@ class DataTask:
     """A task without its data. Call it with a split and a file or folder to get the `Task`.
 
     Args:
-        name, template, masked_template, label_words, match, separator, reference_prompts, description, citation, licence,
-            source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the label words.
+        name, template, masked_template, label_words, match, max_answer_tokens, separator, reference_prompts, description,
+            citation, licence, source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the
+            label words.
         layouts: the forms in which the data are published.
         files: possible names of a file with all of the data, in a given folder.
         headerless: columns of a csv file without a header.
@@ -118,7 +123,8 @@ class DataTask:
     masked_template: str = ""
     layouts: Sequence[ColumnLayout]
     label_words: Mapping[str, str] = field(default_factory=dict)
-    match: Literal["exact", "starts-with"] = "exact"
+    match: Literal["exact", "starts-with", "number"] = "exact"
+    max_answer_tokens: int = 128
     separator: str = " "
     reference_prompts: Sequence[str] = ()
     description: str = ""
@@ -151,7 +157,7 @@ class DataTask:
             TaskError: there are no data, or they cannot be used; with file and line if the data have them.
         """
         files = (self.data_files or None) if data is None else self._files(Path(data), split, shots)
-        published = data is not None and shots is None and any(part and file.parent != Path(data) for part, file in files or ())
+        published = data is not None and shots is None and self._is_published_split(files or (), Path(data))
         skipped = SkippedRows(skip_unusable or self.unusable == "skip")
         examples = [*(self._from_hub(skipped) if files is None else self.read(files, skipped))]
         task = self.make_task(examples, split, shots, published, f"{data or self._home}{skipped}")
@@ -220,7 +226,8 @@ class DataTask:
 
     def without_data(self) -> Task:
         """The task with a placeholder example in each split."""
-        placeholder = [Example("an input", next(iter(self.label_words), "an answer"))]
+        answer = "1" if self.match == "number" else next(iter(self.label_words), "an answer")
+        placeholder = [Example("an input", answer)]
         return self._task("default", {split: placeholder for split in SPLITS})
 
     def _task(self, split: str, parts: Mapping[Split, Sequence[Example]]) -> Task:
@@ -233,6 +240,7 @@ class DataTask:
             test=parts["test"],
             label_words=self.label_words,
             match=self.match,
+            max_answer_tokens=self.max_answer_tokens,
             separator=self.separator,
             reference_prompts=self.reference_prompts,
             description=self.description,
@@ -255,7 +263,7 @@ class DataTask:
         beside = _parts_in(path)
         published = {sub.name: parts for sub in _listing(path) if "train" in (parts := _parts_in(sub))}
         if not beside and not published:
-            wanted = ", ".join([*self.files, "train.tsv", "16-13/train.tsv"])
+            wanted = ", ".join([*self._expected, "train.tsv", "16-13/train.tsv"])
             raise TaskError(f"task {self.name}: {path} has no data; expected files such as {wanted} ({', '.join(FORMATS)})")
         if not published or (split == "default" and shots is None and "train" in beside):
             return list(beside.items())
@@ -274,6 +282,15 @@ class DataTask:
                 "or draw others with --shots N"
             )
         return list((beside | chosen[0]).items())
+
+    def _is_published_split(self, files: Files, data: Path) -> bool:
+        """Whether files are those of one of several published splits in a folder."""
+        return any(part and file.parent != data for part, file in files)
+
+    @property
+    def _expected(self) -> Sequence[str]:
+        """Names of files that a folder may have, for messages."""
+        return self.files
 
     @property
     def _home(self) -> str:
@@ -336,7 +353,7 @@ class DataTask:
         labels = {label: label for label in self.label_words}
         if layout.first_label is None:
             return labels
-        return {str(number): label for number, label in enumerate(self.label_words, layout.first_label)} | labels
+        return {str(number): label for number, label in enumerate(layout.numbered or labels, layout.first_label)} | labels
 
     def _problems(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Iterator[str]:
         """The problems of a row, except those of its split."""
@@ -351,6 +368,11 @@ class DataTask:
         if unusable:
             return
         answer = str(answer_text(row[layout.answer]))
+        if layout.after:
+            _, mark, answer = (part.strip() for part in answer.rpartition(layout.after))
+            if not mark:
+                yield f"{layout.answer} has no {layout.after!r}, which the answer follows"
+                return
         if not any(row[name].strip() for name in layout.inputs):
             yield f"{', '.join(layout.inputs)} is empty"
         if answers and same_text(answer, answers) is None:
@@ -358,9 +380,12 @@ class DataTask:
             yield f"{layout.answer} {answer!r:.60} is none of {', '.join(answers).lower()}" + f"; {hint}" * bool(hint)
         elif not answer or "\n" in answer:
             yield f"{layout.answer} is empty or has a line break"
+        elif self.match == "number" and not is_number(answer):
+            yield f"{layout.answer} {answer!r:.60} is not a number"
 
     def _example(self, row: Mapping[str, Any], layout: ColumnLayout, answers: Mapping[str, str]) -> Example:
         input, answer = layout.input.format_map(row).strip(), str(answer_text(row[layout.answer]))
+        answer = answer.rpartition(layout.after)[2].strip() if layout.after else answer
         known = same_text(answer, answers)
         return Example(input, answer if known is None else answers[known])
 

@@ -86,6 +86,34 @@ def make_splits(
     return {**_draw_shots(pool, shots, labels), "test": test}
 
 
+def draw_by_label(examples: Sequence[Example], count: int, labels: Sequence[str] = ()) -> list[Example]:
+    """At most `count` of the examples, always the same ones, in their order.
+
+    Each label has its share of the examples, rounded by the largest remainder; of equal remainders, the first label's counts.
+    Without labels, all examples are drawn from alike. The draw depends on the examples only, not on the seed of a run.
+
+    Args:
+        examples: the examples to draw from.
+        count: how many to draw; with as many or fewer examples, all are returned.
+        labels: the labels of a classification task.
+
+    Example:
+        >>> films = [Example(f"film {i}", "good" if i % 4 else "bad") for i in range(40)]
+        >>> drawn = draw_by_label(films, 10, ("bad", "good"))
+        >>> len(drawn), sum(film.answer == "bad" for film in drawn)
+        (10, 3)
+    """
+    if count >= len(examples):
+        return list(examples)
+    places = [[i for i, each in enumerate(examples) if each.answer == label] for label in labels] or [[*range(len(examples))]]
+    shares = [divmod(count * len(own), len(examples)) for own in places]
+    left = count - sum(whole for whole, _ in shares)
+    rounded_up = sorted(range(len(places)), key=lambda i: -shares[i][1])[:left]
+    counts = [whole + (i in rounded_up) for i, (whole, _) in enumerate(shares)]
+    drawn = [i for own, number in zip(places, counts, strict=True) for i in _shuffled(own, DEFAULT_SEED)[:number]]
+    return [examples[i] for i in sorted(drawn)]
+
+
 def _shuffled(items: Sequence[T], seed: int) -> list[T]:
     return [items[i] for i in np.random.RandomState(seed).permutation(len(items))]
 
@@ -94,6 +122,11 @@ def _first_fifth(items: list[T], most: int | None = None) -> tuple[list[T], list
     count = -(-len(items) // 5)
     count = count if most is None else min(count, most)
     return items[:count], items[count:]
+
+
+def without_repeats(examples: Iterable[Example]) -> list[Example]:
+    """The examples with the first one of each input."""
+    return _fresh(examples, ())
 
 
 def _fresh(examples: Iterable[Example], known: Iterable[Example]) -> list[Example]:

@@ -23,7 +23,7 @@ PLACES = ("input", "prompt", "mask")
 OVERLAPS: tuple[tuple[Split, Split], ...] = (("test", "train"), ("dev", "train"), ("test", "dev"))
 """Pairs of splits that should have no input in common."""
 
-MATCHES = ("exact", "starts-with")
+MATCHES = ("exact", "starts-with", "number")
 TRUNCATE_TO = ("", "start", "end")
 
 MASK = "\ufdd0"
@@ -108,6 +108,16 @@ class Template:
         return " " if after_line else self.prompt_blank
 
     @property
+    def line_before_input(self) -> str:
+        """The text in the line of `{input}` before it, without blanks around it.
+
+        Example:
+            >>> Template("{prompt}\\nQuestion: {input}\\nAnswer:").line_before_input
+            'Question:'
+        """
+        return self.text.partition("{input}")[0].rpartition("\n")[2].replace("{prompt}", "").strip()
+
+    @property
     def prompt_first(self) -> bool:
         """Whether no text precedes the prompt."""
         return not self.text.partition("{prompt}")[0].strip(" ")
@@ -162,7 +172,9 @@ class Task:
         train, dev, test: examples, which should be disjoint. Optimizers learn on train, prompts are selected on dev, and the
             selected ones are measured on test.
         label_words: the word for each label; empty for generation.
-        match: for generation, "exact" (the decoded text up to the first line break or end equals the target) or "starts-with".
+        match: for generation, "exact" (the decoded text up to the first line break or end equals the target), "starts-with", or
+            "number" (the text may have a reasoning, and the number that it ends with equals the target, a number).
+        max_answer_tokens: for `match="number"`, the maximal length of the decoded text, in tokens.
         separator: the text between the template's text and the answer.
         reference_prompts: prompts that a person would write, the rows `manual` of all tables.
         description, citation, licence, source: one line each.
@@ -193,7 +205,8 @@ class Task:
     test: Sequence[Example]
     masked_template: Template | None = None
     label_words: Mapping[str, str] = field(default_factory=dict)
-    match: Literal["exact", "starts-with"] = "exact"
+    match: Literal["exact", "starts-with", "number"] = "exact"
+    max_answer_tokens: int = 128
     separator: str = " "
     reference_prompts: Sequence[str] = ()
     description: str = ""
@@ -220,6 +233,8 @@ class Task:
             raise TaskError(f"task {self.name}: truncate_to {self.truncate_to!r} is none of start, end, or nothing")
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
+        if self.max_answer_tokens < 1:
+            raise TaskError(f"task {self.name}: max_answer_tokens must be at least 1, got {self.max_answer_tokens}")
         if len(self.label_words) == 1:
             raise TaskError(f"task {self.name}: a single label word; give at least two, or none for generation")
         if self.label_words and self.match != "exact":
@@ -238,11 +253,18 @@ class Task:
         for number, example in enumerate(examples, 1):
             if problem := _problem(example, self.label_words):
                 raise TaskError(f"task {self.name}, {split} example {number}: {problem}")
+            if self.match == "number" and not is_number(example.answer):
+                raise TaskError(f"task {self.name}, {split} example {number}: answer {example.answer!r:.60} is not a number")
 
     @property
     def kind(self) -> Literal["classification", "generation"]:
         """Classification if there are label words."""
         return "classification" if self.label_words else "generation"
+
+    @property
+    def answer_ends(self) -> bool:
+        """Whether the loss of a target contains that of the end of the answer."""
+        return self.match != "starts-with"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -317,7 +339,8 @@ class Task:
     def digest(self) -> str:
         """A hash of everything that determines scores: examples, templates, answers, reference prompts, and `truncate_to`."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
-        given = [each for each in (self.truncate_to, self.masked_template) if each]
+        length = self.max_answer_tokens if self.match == "number" else 0
+        given = [each for each in (self.truncate_to, self.masked_template, length) if each]
         return sha256(repr((*parts, self.reference_prompts, *given)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -326,6 +349,7 @@ class Task:
             "name": self.name,
             "embedded": self.embedded,
             "kind": self.kind,
+            "classes": len(self.label_words) or None,
             "description": self.description,
             "labels": dict(self.label_words),
             "sizes": {split: len(self.examples(split)) for split in SPLITS},
@@ -333,6 +357,8 @@ class Task:
             "masked_template": self.template_for(masked=True).text if self.kind == "classification" else None,
             "reference_prompts": list(self.reference_prompts),
             "division": self.division,
+            "citation": self.citation,
+            "licence": self.licence,
             "known_front": [asdict(known) for known in self.known_front],
         }
 
@@ -367,6 +393,16 @@ class Task:
         train, dev, test = parts.values()
         name, rows_skipped = name or path.stem, skipped.counts
         return cls(name=name, template=Template(template), train=train, dev=dev, test=test, rows_skipped=rows_skipped, **fields)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as an answer is written.
+
+    Example:
+        >>> is_number("1,080"), is_number("-2.5"), is_number("$3"), is_number("3 eggs")
+        (True, True, True, False)
+    """
+    return bool(re.fullmatch(r"[+-]?\$?[0-9][0-9,]*(\.[0-9]+)?", text.strip()))
 
 
 def data_warnings(overlap: Mapping[str, Mapping[str, int]], rows_skipped: Mapping[str, int]) -> list[str]:

@@ -5,7 +5,8 @@
     data: data.csv                      # required: one file, or train: ..., dev: ..., test: ...; relative to the folder
     columns: {input: text, answer: label}
     label_words: {positive: good, negative: bad}     # without them, the model generates the answers
-    match: exact                        # for generation: exact or starts-with
+    match: exact                        # for generation: exact, starts-with, or number (after a reasoning)
+    max_answer_tokens: 128              # for match: number, the maximal length of the reasoning and the number
     separator: " "                      # between the template's text and the answer
     masked_template: "{mask} {prompt} {input}"       # for masked models, which predict {mask}
     reference_prompts: [was it good or bad]
@@ -20,7 +21,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from hardprompt.data.datasets import ColumnLayout, DataTask, Files
 from hardprompt.data.languages import caseless
@@ -78,7 +79,8 @@ class TaskFile(BaseModel):
     data: dict[Literal["", "train", "dev", "test"], Text]
     columns: Columns = Columns()
     label_words: dict[Text, Text] = {}
-    match: Literal["exact", "starts-with"] = "exact"
+    match: Literal["exact", "starts-with", "number"] = "exact"
+    max_answer_tokens: PositiveInt = 128
     reference_prompts: list[Text] = []
     separator: str = " "
     citation: str = ""

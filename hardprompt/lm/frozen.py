@@ -274,10 +274,18 @@ class FrozenLM:
         cache = DynamicCache()  # without the configuration of the model, it keeps the tokens before a sliding window as well
         return prefix_cache_of(cache, self.grown(embeds, cache))
 
-    def grown(self, embeds: Tensor, cache: "DynamicCache") -> Tensor:
-        """The features (B, T, d) of tokens behind those in a cache of keys and values, to which the tokens are added."""
+    def grown(self, embeds: Tensor, cache: "DynamicCache", **arguments: Tensor) -> Tensor:
+        """The features (B, T, d) of tokens behind those in a cache of keys and values, to which the tokens are added.
+
+        Args:
+            embeds: input embeddings of the tokens, (B, T, d).
+            cache: the keys and values of the tokens before, which grows.
+            arguments: for sequences of different lengths, the `attention_mask` and the `position_ids` of the model.
+        """
         self.rules.reset()
-        return self.output_layer.features(lambda: self.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True))
+        return self.output_layer.features(
+            lambda: self.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **arguments)
+        )
 
     def output_logits(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
         """Logits (..., V) of features (..., d), or (..., C) of the C tokens in `columns` only."""

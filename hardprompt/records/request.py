@@ -29,13 +29,24 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """`quick` takes about two minutes on two cores; `default` is for results to report. Each value can be replaced."""
 
-TASK_FIELDS = ("splits", "data", "shots", "skip_unusable", "template", "label_words", "match", "reference_prompts")
+TASK_FIELDS = ("splits", "data", "shots", "limit", "skip_unusable", "template", "label_words", "match", "reference_prompts")
 """Fields of a request that belong to its task."""
 
 MODEL_FIELDS = ("readers", "start", "device", "dtype", "memory")
 """Fields of a request that belong to its model."""
 
-SEARCH_FIELDS = ("optimizers", "options", "weights", "splits", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics")
+SEARCH_FIELDS = (
+    "optimizers",
+    "options",
+    "weights",
+    "splits",
+    "limit",
+    "seeds",
+    "lm_tokens",
+    "prompt_length",
+    "vocabulary",
+    "metrics",
+)
 """Fields of a request that describe its runs."""
 
 
@@ -74,6 +85,9 @@ class StudyRequest(BaseModel):
     shots: PositiveInt | None = None
     """For a task on real data: draw this number of examples per label, and do not use a published split."""
 
+    limit: PositiveInt | None = None
+    """Measure on this number of test examples, drawn by label and the same for every run; by default all of them."""
+
     skip_unusable: bool = False
     """For a task with data files: leave unusable rows out, such as one without text, and count them; by default an error."""
 
@@ -93,7 +107,8 @@ class StudyRequest(BaseModel):
     """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
 
     match: str = "exact"
-    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with)."""
+    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with), or if
+    the number at its end is the target (number)."""
 
     reference_prompts: tuple[str, ...] = ()
     """For a .jsonl task: prompts that a person would write."""

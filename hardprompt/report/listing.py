@@ -77,12 +77,20 @@ def list_metrics() -> list[Entry]:
 LISTINGS = {"tasks": list_tasks, "lms": list_lms, "optimizers": list_optimizers, "metrics": list_metrics}
 
 
+ONLY_IN_JSON = ("embedded", "template", "masked_template")
+"""Keys of a task that are too long for a table, or are clear from its source."""
+
+
 def listing_table(entries: list[Entry]) -> Table:
     """A table with a column for each key that has a short value."""
     keys = [key for key in entries[0] if not isinstance(entries[0][key], dict | list)] if entries else []
+    if "licence" in keys:
+        keys = [key for key in keys if key not in ONLY_IN_JSON]
     table = Table(pad_edge=False)
     for key in keys:
         table.add_column(key)
     for entry in entries:
-        table.add_row(*[Text(str(entry[key]).replace("\n", "\\n")) for key in keys])
+        table.add_row(
+            *[Text("" if entry[key] is None and key == "classes" else str(entry[key]).replace("\n", "\\n")) for key in keys]
+        )
     return table

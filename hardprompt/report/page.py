@@ -33,6 +33,7 @@ from hardprompt.report.tradeoff import (
     mean_tradeoff,
     optimizer_marks,
     repeats,
+    test_examples,
     tradeoff,
 )
 
@@ -90,6 +91,7 @@ class Section:
     request: list[tuple[str, str]]
     warnings: list[str]
     repeats: str
+    examples: str
     commands: list[list[str]]
     sheets: dict[str, TableData]
 
@@ -188,6 +190,7 @@ def _section(
         _request(shown.requests, shown.done),
         data_lines(shown.points),
         repeats(shown.points),
+        test_examples(shown.points),
         [rerun_command(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
     )
@@ -220,6 +223,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("vocabulary", request.vocabulary),
         ("options", ", ".join(options)),
         ("metrics", ", ".join(request.metrics)),
+        ("test examples", None if request.limit is None else f"at most {request.limit:,}, drawn by label"),
         ("unusable rows", "left out" if request.skip_unusable else None),
         ("template", request.template),
         ("label words", ", ".join(label_words)),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from hardprompt.records.schema import RunRecord
 from hardprompt.report.escaping import printable
-from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, tradeoff
+from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, test_examples, tradeoff
 
 ABOVE, BELOW = (5, 6), (-12, -15)
 """Offset in points of the weight labels, alternating between optimizers, so that labels of close lines stay legible."""
@@ -32,7 +32,8 @@ def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], file: Path
         found: the result of `frontier` for them.
         file: the file to write.
     """
-    title = f"{points[0].task} on {points[0].lm}: what a readable prompt costs ({repeats(points)})"
+    measured_on = ", ".join(filter(None, (repeats(points), test_examples(points))))
+    title = f"{points[0].task} on {points[0].lm}: what a readable prompt costs ({measured_on})"
     draw(tradeoff(points, found), title, file, _examples(points))
 
 

@@ -18,7 +18,8 @@ FIRST_READER = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 
 def evaluation_table(found: dict[str, Any]) -> Table:
     """A row per metric that has a value."""
-    table = Table(title=_title(f"{found['task']} on {found['lm']}", found["prompt_text"]), title_justify="left", pad_edge=False)
+    heading = f"{found['task']} on {found['lm']}, n = {len(found['test_correct']):,} test examples"
+    table = Table(title=_title(heading, found["prompt_text"]), title_justify="left", pad_edge=False)
     table.add_column("metric")
     table.add_column("value", overflow="fold")
     table.add_column("unit")

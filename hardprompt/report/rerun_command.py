@@ -31,6 +31,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--task", request.task),
         ("--data", request.data),
         ("--shots", request.shots),
+        ("--limit", request.limit),
         ("--skip-unusable", request.skip_unusable or None),
         ("--lm", request.lm),
         *(("--reader", reader) for reader in request.readers),

@@ -17,6 +17,7 @@ from hardprompt.records.schema import AnyRun, RunRecord, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
 from hardprompt.report.tables import Column, TableData
+from hardprompt.report.tradeoff import test_examples
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.comparison import Comparison, Pair, comparisons
 from hardprompt.stats.estimate import Estimate
@@ -204,9 +205,9 @@ def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
         rows.append((*key, *text.shape, *map(_interval, estimates), None if nats is None else float(mean(nats))))
     caption = (
         "Every task has the same weight; rows with fewer tasks are not comparable with others. 95 % bootstrap intervals: runs "
-        "are resampled within each task, and for tasks like these also the tasks."
+        f"are resampled within each task, and for tasks like these also the tasks. {_measured_on(shown)}"
     )
-    return TableData("means", f"means over {len(shown)} tasks", caption, columns, rows)
+    return TableData("means", f"means over {len(shown)} tasks{_counts(shown)}", caption, columns, rows)
 
 
 def compare_optimizers(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
@@ -246,9 +247,24 @@ def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
         "Test accuracy of the deployed text, each optimizer at its lowest weight, on the same tasks, splits and seeds, with "
         "95 % bootstrap intervals. p is the p-value of the paired permutation test, which flips the signs of the differences "
         f"of {'whole tasks' if several else 'splits and seeds'}; it is then corrected for all these pairs by Holm's method. "
-        f"A difference is shown if its interval{like_these} is above 0 and the corrected p is below 0.05."
+        f"A difference is shown if its interval{like_these} is above 0 and the corrected p is below 0.05. "
+        f"{_measured_on(shown)}"
     )
-    return TableData("comparisons", "each optimizer against the others", caption, columns, rows)
+    return TableData("comparisons", f"each optimizer against the others{_counts(shown)}", caption, columns, rows)
+
+
+def _counts(shown: Sequence[StudyRuns]) -> str:
+    """The end of a title: the number of test examples of each task."""
+    n = test_examples([p for each in shown for p in each.points])
+    return n and f", {n} test examples{' of each task' if len(shown) > 1 else ''}"
+
+
+def _measured_on(shown: Sequence[StudyRuns]) -> str:
+    """The sentence of a caption about the test examples of each task."""
+    counts = {each.task: test_examples(each.points) for each in shown if each.done}
+    same = len(set(counts.values())) == 1
+    listed = next(iter(counts.values())) if same else ", ".join(f"{task}: {n}" for task, n in counts.items())
+    return f"Test examples{' of each task' if same and len(shown) > 1 else ''}: {listed}." if any(counts.values()) else ""
 
 
 def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
 from hardprompt.report.tables import Column, TableData
+from hardprompt.report.tradeoff import test_examples
 
 GAPS = tuple(
     (each.name, f"{each.name.replace('_', ' ')}, {each.unit}")
@@ -60,8 +61,15 @@ def results_sheet(points: Sequence[AnyRun]) -> TableData:
         field_column("log_perplexity"), Column("LM ktokens", digits=0), Column("seconds", digits=1),
         Column("best text on dev", "text"),
     )  # fmt: skip
-    caption = "Means over splits and seeds. Accuracies are fractions of the test examples."
-    return TableData("results", f"{task} on {lm}", caption, columns, rows)
+    caption = f"Means over splits and seeds. {accuracies_on(points)}"
+    n = test_examples(points)
+    return TableData("results", f"{task} on {lm}{n and f', {n} test examples'}", caption, columns, rows)
+
+
+def accuracies_on(points: Sequence[AnyRun]) -> str:
+    """The sentence of a caption that says on how many test examples accuracies were measured."""
+    n = test_examples(points)
+    return f"Accuracies are fractions of the test examples{n and f', {n}'}."
 
 
 def best_text(done: Sequence[RunRecord]) -> RunRecord:
@@ -100,7 +108,7 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
         *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
         field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
-    caption = "For each optimizer and weight the prompt whose text has the highest accuracy on dev."
+    caption = f"For each optimizer and weight the prompt whose text has the highest accuracy on dev. {accuracies_on(points)}"
     return TableData("best-prompts", "the best prompts", caption, columns, rows)
 
 
@@ -162,7 +170,7 @@ def differences_sheet(found: dict[str, Any]) -> TableData:
     return TableData("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
 
 
-def coverage_sheet(found: dict[str, Any]) -> TableData:
+def coverage_sheet(found: dict[str, Any], points: Sequence[AnyRun]) -> TableData:
     """The hypervolume of each optimizer's front, and its distance from the known front of the task."""
     columns = [("hypervolume", "hypervolume")]
     if found["known"]:
@@ -174,8 +182,9 @@ def coverage_sheet(found: dict[str, Any]) -> TableData:
         for name, summary in found["optimizers"].items()
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))
-    caption = "Means over splits and seeds with 95 % bootstrap intervals over them."
-    return TableData("coverage", "hypervolume of each optimizer", caption, headings, rows)
+    n = test_examples(points)
+    caption = f"Means over splits and seeds with 95 % bootstrap intervals over them{n and f', {n} test examples'}."
+    return TableData("coverage", f"hypervolume of each optimizer{n and f', {n}'}", caption, headings, rows)
 
 
 def known_sheet(found: dict[str, Any]) -> TableData:
@@ -224,14 +233,14 @@ def runs_sheet(points: Sequence[AnyRun]) -> TableData:
         field_column("log_perplexity"),
         Column("text", "text"),
     )
-    return TableData("runs", "every run", "In the order in which they ran.", columns, rows)
+    return TableData("runs", "every run", f"In the order in which they ran. {accuracies_on(points)}", columns, rows)
 
 
 def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, TableData]:
     """Every table of a study, by name."""
     every = (
         results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),
-        differences_sheet(found), coverage_sheet(found), known_sheet(found), failed_sheet(points), cost_sheet(points),
+        differences_sheet(found), coverage_sheet(found, points), known_sheet(found), failed_sheet(points), cost_sheet(points),
         runs_sheet(points),
     )  # fmt: skip
     return {sheet.name: sheet for sheet in every}

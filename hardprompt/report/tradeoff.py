@@ -274,6 +274,12 @@ def empty_gain(points: Sequence[RunRecord], gain: Axis = GAINS[0]) -> float | No
     return sum(known) / len(known) if known else None
 
 
+def test_examples(points: Sequence[AnyRun]) -> str:
+    """The number of test examples of the finished runs, such as "n = 300", or "n = 200 to 300"; "" without any."""
+    counts = sorted({len(p.test_correct) for p in points if p.status == "ok"} - {0})
+    return f"n = {' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))}" if counts else ""
+
+
 def repeats(points: Sequence[AnyRun]) -> str:
     """The number of splits and seeds, such as "2 splits, 1 seed"."""
     splits, seeds = ({getattr(p, key) for p in points} for key in ("split", "seed"))

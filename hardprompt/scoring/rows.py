@@ -126,9 +126,10 @@ class RowBuilder:
         return row.prompt if self.prompt_first else row.example
 
     def count_tokens(self, rows: list[Row]) -> int:
-        """Logical LM tokens of rows: all but the special tokens around each."""
+        """Logical LM tokens of rows: all but the special tokens around each, and for long answers their maximal length."""
         around = len(self._lm.prefix_ids) + len(self._lm.suffix_ids)
-        return sum(row.length - around for row in rows)
+        decoded = self._task.max_answer_tokens if self._task.match == "number" else 0
+        return sum(row.length - around + decoded for row in rows)
 
     def checked(self, row: Row) -> Row:
         """The row itself, if the model can read it."""
@@ -155,8 +156,8 @@ class RowBuilder:
         return masks[0 if self._mask_first else -1]  # other mask tokens belong to the prompt
 
     def _predictions(self, answer: list[int]) -> int:
-        """The number of positions that predict an answer; with an exact match, the last one predicts the end of the answer."""
-        return 1 if self._task.label_words else len(answer) + (self._task.match == "exact")
+        """The number of positions that predict an answer; if it must end there, the last one predicts its end."""
+        return 1 if self._task.label_words else len(answer) + self._task.answer_ends
 
     def _refuse_special_tokens(self) -> None:
         for number, example in enumerate(self._examples, 1):

@@ -107,7 +107,7 @@ class Scorer:
         self._rows = RowBuilder(lm, task, self.examples)
         self.template = self._rows.template
         self._passes = ForwardPasses(lm, self._rows, prompt_nll)
-        self._targets = TargetJudge(lm, task, self.examples, self._passes)
+        self._targets = None if task.label_words else TargetJudge(lm, task, self.examples, self._passes)
         self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
         if task.label_words:
             self.label_ids = label_ids(lm, task)
@@ -142,7 +142,10 @@ class Scorer:
         return Scores.concatenated([known[ids][1] for ids in requested])
 
     def score_embeds(self, embeds: Tensor, indices: Sequence[int] | None = None) -> Scores:
-        """Score one prompt given as embeddings (L, d); differentiable if `embeds` requires a gradient."""
+        """Score one prompt given as embeddings (L, d); differentiable if `embeds` requires a gradient.
+
+        With a gradient, answers that would have to be decoded (`match="number"`) do not count as correct.
+        """
         chosen = self._indices(indices)
         rows = [self._rows.build(0, n, [0] * embeds.shape[0]) for n in chosen]
         tokens = self._rows.count_tokens(rows)
@@ -152,7 +155,7 @@ class Scorer:
         self.counter.backward += tokens
 
         def score_part(soft: Tensor, part: list[int]) -> Tensor:
-            return self._columns([rows[i] for i in part], soft)
+            return self._columns([rows[i] for i in part], soft, decode=False)
 
         columns = RecomputedParts.apply(embeds, score_part, lambda: self._passes.split(rows), self.lm.memory)
         return self._as_scores(columns, (1, len(chosen)))
@@ -232,13 +235,13 @@ class Scorer:
         loss, correct = columns[:, 0].view(shape), columns[:, 1].view(shape) > 0
         return Scores(loss, correct, columns[:, 2:].view(*shape, -1) if self.task.label_words else None)
 
-    def _columns(self, rows: Sequence[Row], soft: Tensor | None, with_logits: bool = False) -> Tensor:
+    def _columns(self, rows: Sequence[Row], soft: Tensor | None, with_logits: bool = False, decode: bool = True) -> Tensor:
         """Loss, correctness and label logits of each row, (B, 2 + C), with `with_logits` also all logits, (B, 2 + C + V)."""
         order: list[int] = []
         parts: list[Tensor] = []
         for done in self._passes.run(rows, soft):
             some = [rows[i] for i in done.rows]
-            if self.task.label_words:
+            if self._targets is None:
                 predicting = done.hidden[torch.arange(len(some)), done.predict_from]
                 logits = self.lm.output_logits(predicting, self.label_ids).float()
                 labels = self.labels[[row.example for row in some]]
@@ -246,7 +249,7 @@ class Scorer:
                 all_logits = [self.lm.output_logits(predicting).float()] if with_logits else []
                 parts.append(torch.cat([loss[:, None], correct[:, None], logits, *all_logits], -1))
             else:
-                loss, correct = self._targets.loss_and_correct(done, some, soft)
+                loss, correct = self._targets.loss_and_correct(done, some, soft, decode)
                 parts.append(torch.stack([loss, correct], -1))
             order += done.rows
         return torch.cat(parts)[torch.tensor(order, device=self.lm.device).argsort()]

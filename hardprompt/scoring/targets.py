@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hardprompt.data.task import Example, Task
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.scoring.generation import GreedyDecoder, has_number, number_in
 from hardprompt.scoring.passes import ForwardPasses, Pass
 from hardprompt.scoring.rows import Row
 
@@ -32,10 +33,17 @@ class TargetJudge:
         self._examples = examples
         self._passes = passes
         self._verdict = lru_cache(maxsize=100_000)(self._judge)
+        self._next_example = task.template_for(masked=False).line_before_input
+        self._decoder = GreedyDecoder(lm, passes, task.max_answer_tokens, self._has_ended)
 
-    def loss_and_correct(self, done: Pass, rows: Sequence[Row], soft: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Loss (B,) and correctness (B,) of the targets; the logits of all rows and positions are computed at once."""
-        exact = self._task.match == "exact"
+    def loss_and_correct(
+        self, done: Pass, rows: Sequence[Row], soft: Tensor | None, decode: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Loss (B,) and correctness (B,) of the targets; the logits of all rows and positions are computed at once.
+
+        With `decode=False`, answers with a reasoning (`match="number"`) are not decoded, and none of them is correct.
+        """
+        exact = self._task.answer_ends
         hidden = done.hidden
         counts = [row.predictions for row in rows]
         row_of = torch.tensor([b for b, count in enumerate(counts) for _ in range(count)], device=hidden.device)
@@ -53,6 +61,8 @@ class TargetJudge:
         if exact:
             token = torch.where(is_end, log_probs[:, self._lm.end_ids].logsumexp(-1), token)
         loss = -torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, token)
+        if self._task.match == "number":
+            return loss, self._right_numbers(rows, soft) if decode else torch.zeros_like(loss, dtype=torch.bool)
         greedy = log_probs.argmax(-1)
         hit = torch.where(is_end, torch.isin(greedy, self._lm.end_ids), greedy == targets) if exact else greedy == targets
         misses = torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, (~hit).float())
@@ -61,6 +71,20 @@ class TargetJudge:
         for b in (~correct).nonzero().flatten().tolist():
             correct[b] = self._correct_in_other_tokens(greedy[offsets[b] : offsets[b + 1]].tolist(), rows[b], soft)
         return loss, correct
+
+    def _right_numbers(self, rows: Sequence[Row], soft: Tensor | None) -> Tensor:
+        """Whether the number that each decoded answer ends with is that of the target, (B,)."""
+        answers = [self._of_this_example(text) for text in self._decoder.texts(rows, soft)]
+        targets = [number_in(self._examples[row.example].answer) for row in rows]
+        right = [number_in(answer) == target for answer, target in zip(answers, targets, strict=True)]
+        return torch.tensor(right, device=self._lm.device)
+
+    def _of_this_example(self, text: str) -> str:
+        """A decoded text up to where the model begins another example of its own."""
+        return text.partition("\n" + self._next_example)[0] if self._next_example else text
+
+    def _has_ended(self, text: str) -> bool:
+        return has_number(text) or self._of_this_example(text) != text
 
     @torch.no_grad()
     def _correct_in_other_tokens(self, greedy: list[int], row: Row, soft: Tensor | None) -> bool:

@@ -3,7 +3,8 @@
 An input that does not fit is cut to as many whole words as fit together with the template, the answer and a prompt. The words
 are those at its start or at its end (`Task.truncate_to`). Space is reserved for a prompt of 32 tokens, of 16 tokens more than
 are searched, or for the longest reference prompt, whichever is longest. So inputs are the same for all prompts of usual length,
-and a prompt may be longer as text than as token ids.
+and a prompt may be longer as text than as token ids. A reasoning (`match="number"`) has space reserved as well, at most half of
+the context.
 """
 
 import re
@@ -45,6 +46,8 @@ def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
         [(template.prompt_blank or " " * template.prompt_first) + text for text in task.reference_prompts]
     )
     reserved = max(MIN_PROMPT_TOKENS, prompt_length + SPARE_TOKENS, *map(len, references))
+    if task.match == "number":
+        reserved += min(task.max_answer_tokens, lm.max_text_length // 2)
     limit = lm.max_text_length - reserved
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}

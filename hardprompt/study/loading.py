@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from hardprompt.data.catalogue import load_task, needs_data
+from hardprompt.data.splits import draw_by_label
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, about
 from hardprompt.lm import FrozenLM, load_lm
@@ -19,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 
 def load_tasks(request: StudyRequest) -> dict[str, Task]:
-    """Load the task of a request in each of its data splits.
+    """Load the task of a request in each of its data splits, with as many test examples as the request's `limit` at most.
 
     Returns:
         The task by data split.
@@ -27,6 +29,13 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
     Raises:
         RequestError: the task does not exist, or a field of the request does not apply to it.
     """
+    tasks = _load_tasks(request)
+    if request.limit is None:
+        return tasks
+    return {split: replace(task, test=draw_by_label(task.test, request.limit, task.labels)) for split, task in tasks.items()}
+
+
+def _load_tasks(request: StudyRequest) -> dict[str, Task]:
     if Path(request.task).suffix.lower() == ".jsonl":
         if request.data is not None or request.shots is not None:
             raise RequestError(f"data and shots belong to tasks on real data; {request.task} holds its own examples")

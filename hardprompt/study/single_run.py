@@ -27,6 +27,7 @@ def optimize(
     split: str | None = None,
     data: str | Path | None = None,
     shots: int | None = None,
+    limit: int | None = None,
     skip_unusable: bool | None = None,
     start: str | None = None,
     device: str | None = None,
@@ -46,7 +47,7 @@ def optimize(
         prompt_length: length of the prompt, in tokens (or vectors of a soft prompt).
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
         lm_tokens: budget in logical LM tokens, forward and backward together; by default the options of the optimizer end it.
-        split, data, shots, skip_unusable: the data of a task that is given by name, as in `hardprompt compare`.
+        split, data, shots, limit, skip_unusable: the data of a task that is given by name, as in `hardprompt compare`.
         start, device, dtype, memory: the tokens before every text, the device, the data type and the memory of a model that is
             given by name, as in `hardprompt compare`.
         options: options of the optimizer.
@@ -69,7 +70,8 @@ def optimize(
         if name not in found.config.model_fields:
             raise UnknownName(f"argument or {found.name} option", name, [*ARGUMENTS, *found.config.model_fields])
     config = found.configure(options)
-    of_task = _given("task", task, isinstance(task, Task), split=split, data=data, shots=shots, skip_unusable=skip_unusable)
+    of_data = {"split": split, "data": data, "shots": shots, "limit": limit, "skip_unusable": skip_unusable}
+    of_task = _given("task", task, isinstance(task, Task), **of_data)
     of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), start=start, device=device, dtype=dtype, memory=memory)
     request = StudyRequest.make(
         weights=(weight,),

@@ -19,6 +19,8 @@ from hardprompt.scoring.truncation import MIN_PROMPT_TOKENS, fit_to_context
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 REAL = [name for name in all_tasks() if needs_data(name)]
+TOPICS = ("subj", "trec", "yahoo", "dbpedia", "cr", "yelp", "amazon")
+STYLES = ("formality", "shakespeare", "shakespeare-modern")
 RELATIONS = {  # published sizes of the four fifths and the fifth
     "capitalize-first-letter": (650, 163),
     "lowercase-first-letter": (651, 163),
@@ -49,14 +51,16 @@ def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str 
 
 def test_the_catalogue_describes_every_real_task() -> None:
     """Each task has a source and a citation, and is listed without its data."""
-    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", *RELATIONS}
+    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", "relation", *TOPICS, *STYLES, *RELATIONS}
     for name in REAL:
         described = all_tasks()[name].describe()  # type: ignore[union-attr]
         assert described["name"] == name and described["sizes"] is None and not described["embedded"]
         assert described["data"]["source"] and described["data"]["citation"] and described["data"]["licence"], name
         assert len(described["reference_prompts"]) >= 3 and described["description"], name
         before = described["template"].index("{input}")
-        assert before < described["template"].index("{prompt}") or described["template"].endswith("Label:"), "answers come last"
+        assert before < described["template"].index("{prompt}") or described["template"].endswith(("Label:", "Output:")), (
+            "answers come last"
+        )
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -65,7 +69,7 @@ def test_a_task_without_its_data_raises_one_line(name: str, monkeypatch: pytest.
     with pytest.raises(TaskError, match=f"task {name} needs its data: give --data PATH, a folder") as caught:
         load_task(name)
     assert "\n" not in str(caught.value)
-    assert ("install hardprompt[hub]" in str(caught.value)) == (name not in RELATIONS)
+    assert ("install hardprompt[hub]" in str(caught.value)) == bool(all_tasks()[name].hub)  # type: ignore[union-attr]
 
 
 # Published data
@@ -115,7 +119,7 @@ def test_boolq_in_one_file(shared: Path) -> None:
     assert all(example.input.endswith("?") and "\n" in example.input for example in task.test)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", ["boolq", *FEW_SHOT, *RELATIONS])
 def test_label_words_and_inputs_fit_the_small_real_model(name: str, shared: Path) -> None:
     """Label words are single tokens of the model, and every input with a prompt fits the context or is truncated."""
     lm = load_lm(str(shared / "models" / "english-mini"), device="cpu")

@@ -136,7 +136,10 @@ class OutputLayer:
         return [self.bias, *(other if self.bias is None else self.bias + other for other in others)]
 
     def _caps(self) -> list[float | None]:
-        return [None, *(value for name, value in self._numbers().items() if "softcap" in name and "attn" not in name)]
+        return [
+            None,
+            *(value for name, value in self._numbers().items() if "softcap" in name.replace("_", "") and "attn" not in name),
+        ]
 
     def _exact(self, scale: float, dtype: torch.dtype) -> float:
         """The number in the configuration, or its inverse, that a scale is which was measured in a number format."""

@@ -81,7 +81,7 @@ class PromptRef:
         """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.
 
         If another task is given, the fields of the study's task are dropped. If the given model is one of the study's readers,
-        it is no longer a reader.
+        it is no longer a reader. The start tokens of the study are those of its own model only.
 
         Args:
             given: fields of a `StudyRequest`.
@@ -92,6 +92,8 @@ class PromptRef:
             if given.get("task", fields["task"]) != fields["task"]:
                 fields = {name: value for name, value in fields.items() if name not in TASK_FIELDS}
             lm = given.get("lm", fields["lm"])
+            if not same_model(lm, fields["lm"]):
+                del fields["start"]
             fields["readers"] = tuple(name for name in fields["readers"] if not same_model(name, lm))
         return StudyRequest.make(**fields | given)
 

@@ -10,6 +10,7 @@ import torch
 from hardprompt import Scorer, Template, load_lm, load_task
 from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM, log_perplexity, projected_nll
+from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.request import StudyRequest
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.study.engine import JobExecutor
@@ -109,3 +110,12 @@ def test_studies_with_another_start_do_not_share_a_model(tiny: str) -> None:
     engine = JobExecutor()
     first = engine.load(request).lm.prefix_ids
     assert engine.load(request.model_copy(update={"start": "none"})).lm.prefix_ids == [] != first
+
+
+def test_the_start_of_a_study_belongs_to_its_model(tiny: str, here: Path, ask: Ask, no_plot: None) -> None:
+    study = ["--task", "plural", "--optimizers", "empty", "--weights", "0", "--seeds", "0", "--device", "cpu"]
+    assert ask(["compare", "--lm", tiny, "--start", "<|im_start|>", *study, "--out", "study"])[0] == 0
+    named = PromptRef(run=here / "study", number=1)
+    assert named.request({}).start == "<|im_start|>"
+    assert named.request({"lm": "microworld"}).start is None
+    assert named.request({"start": "none"}).start == "none"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardprompt import Scorer, load_task
+from hardprompt import Scorer, load_lm, load_task
 from hardprompt.data.task import Example, Task, Template
 from hardprompt.errors import DataError, TaskError
 from hardprompt.lm import FrozenLM
@@ -175,13 +175,29 @@ def test_gsm8k(shared: Path, tmp_path: Path) -> None:
             load_task("gsm8k", data=tmp_path / "x.jsonl")
 
 
+def test_a_task_file_can_ask_for_a_number(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("q,a\n" + "".join(f"{i} + {i}?,{2 * i}\n" for i in range(30)), encoding="utf-8")
+    fields = 'template: "{prompt}\\nQ: {input}\\nA:"\ndata: d.csv\ncolumns: {input: q, answer: a}\nmatch: number\n'
+    (tmp_path / "task.yaml").write_text(fields + "max_answer_tokens: 9\n", encoding="utf-8")
+    task = load_task(str(tmp_path))
+    assert (task.match, task.max_answer_tokens, len(task.test)) == ("number", 9, 6)
+    (tmp_path / "d.csv").write_text("q,a\n1 + 1?,two\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"d\.csv:2: a 'two' is not a number"):
+        load_task(str(tmp_path))
+
+
 def test_inputs_leave_room_for_the_reasoning() -> None:
-    """At most half of the context is reserved for it."""
-    lm = tiny_lm("gpt2")
-    long = [Example(" ".join(["food"] * 60), "1")]
-    task = replace(sums(most=500), train=long, dev=long, test=long, truncate_to="end")
-    cut = fit_to_context(task, lm, prompt_length=2)
-    assert cut.inputs_cut == dict.fromkeys(("train", "dev", "test"), 1) or len(cut.test[0].input) == len(long[0].input)
+    """Up to half of the context is reserved for it."""
+    lm = load_lm("microworld")
+    long = [Example(" ".join(["soup"] * 300), "1")]
+    task = replace(sums(), train=long, dev=long, test=long, truncate_to="end")
+    words = {most: len(fitted(task, lm, most).split()) for most in (1, 20, 10_000, 20_000)}
+    assert words[1] - words[20] == 19 and 0 < words[10_000] == words[20_000] < words[20]
+
+
+def fitted(task: Task, lm: FrozenLM, most: int) -> str:
+    """The input of a task after it has been cut."""
+    return fit_to_context(replace(task, max_answer_tokens=most), lm, prompt_length=2).test[0].input
 
 
 @pytest.mark.parametrize(

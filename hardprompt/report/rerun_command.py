@@ -31,7 +31,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--task", request.task),
         ("--data", request.data),
         ("--shots", request.shots),
-        ("--skip-unusable", "" if request.skip_unusable else None),
+        ("--skip-unusable", request.skip_unusable or None),
         ("--lm", request.lm),
         *(("--reader", reader) for reader in request.readers),
         ("--start", request.start),
@@ -53,7 +53,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--memory", None if request.memory == StudyRequest().memory else request.memory),
         ("--out", OUT),
     ]
-    words = [name if value == "" else f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
+    words = [name if value is True else f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
     on = f"OMP_NUM_THREADS={threads} " if threads else ""
     return [f"{on}hardprompt compare \\", *(f"    {word} \\" for word in words[:-1]), f"    {words[-1]}"]
 

@@ -56,7 +56,7 @@ def process_count(
 
     Example:
         >>> from hardprompt.records.request import StudyRequest
-        >>> info = StudyInfo(StudyRequest(), (), "category", "microworld", {}, 1800)
+        >>> info = StudyInfo(StudyRequest(), (), "category", "microworld", {}, (), 1800)
         >>> process_count(None, MachineResources(cores=8, memory=9 << 30), [info], runs=20, threads=1)
         (3, '')
         >>> process_count(8, MachineResources(cores=8, memory=9 << 30), [info], runs=20, threads=1)

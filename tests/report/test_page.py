@@ -378,6 +378,7 @@ def test_colors_are_lighter_in_dark_mode() -> None:
 ASKED: dict[str, dict[str, Any]] = {
     "quick": {},
     "everything": {
+        "start": "<|endoftext|>",
         "task": "my tasks/mood.jsonl",
         "lm": "some/model",
         "readers": ("other", "a model, with a comma", "some/model's"),

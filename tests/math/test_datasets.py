@@ -51,16 +51,16 @@ def write(folder: Path, name: str, films: list[tuple[str, int]], separator: str 
 
 def test_the_catalogue_describes_every_real_task() -> None:
     """Each task has a source and a citation, and is listed without its data."""
-    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", "relation", *TOPICS, *STYLES, *RELATIONS}
+    assert set(REAL) == {"sst2", "mr", "sst5", "agnews", "boolq", "gsm8k", "relation", *TOPICS, *STYLES, *RELATIONS}
     for name in REAL:
         described = all_tasks()[name].describe()  # type: ignore[union-attr]
         assert described["name"] == name and described["sizes"] is None and not described["embedded"]
         assert described["data"]["source"] and described["data"]["citation"] and described["data"]["licence"], name
         assert len(described["reference_prompts"]) >= 3 and described["description"], name
         before = described["template"].index("{input}")
-        assert before < described["template"].index("{prompt}") or described["template"].endswith(("Label:", "Output:")), (
-            "answers come last"
-        )
+        assert before < described["template"].index("{prompt}") or described["template"].endswith(
+            ("Label:", "Output:", "Answer:")
+        ), "answers come last"
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -2,14 +2,12 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -18,17 +16,10 @@ from safetensors.torch import save
 from hardprompt.records.request import StudyRequest
 from hardprompt.study.runner import compare
 from tests.helpers import Ask
+from tests.helpers.malformed import Wrong, check, contents, lay_out
 from tests.helpers.tiny import save_tiny, tiny_task, write_jsonl
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
-
-
-class Wrong(NamedTuple):
-    """A command, the pattern of its error line (case is ignored), and files in addition to those of `given`."""
-
-    command: str
-    says: str
-    files: Mapping[str, str | bytes] = {}
 
 
 # Files that several rows need
@@ -796,28 +787,6 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if change is not None:
             (folder / name / file).write_bytes(change(content) if callable(change) else change)
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, links followed."""
-    files = [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
-    return {str(file): file.read_bytes() for file in files}
-
-
-def lay_out(folder: Path, given: Path, files: Mapping[str, str | bytes]) -> None:
-    """Put the shared files and the files of a row into one folder."""
-    for shared in given.iterdir():
-        (folder / shared.name).symlink_to(shared)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def check(row: Wrong, status: int, out: str, err: str) -> None:
-    """Check that the status is 2 and that stderr is one line that matches the row."""
-    assert (status, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith("hardprompt: ") and "Traceback" not in err
-    assert re.search(row.says, err, re.IGNORECASE), err
 
 
 @pytest.mark.parametrize("name", WRONG)

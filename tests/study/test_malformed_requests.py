@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 
 from tests.helpers import Ask
+from tests.helpers.malformed import Wrong, check, contents, lay_out
 from tests.helpers.tiny import save_tiny
-from tests.study.test_malformed_files import Wrong, check, contents, lay_out
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 26000000\n" % 0
 HTML = b"<!DOCTYPE html><html><body>Sign in</body></html>\n"

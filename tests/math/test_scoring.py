@@ -1,6 +1,7 @@
 """The scorer beyond the contract (test_contract.py): greedy decoding, batches, shared prefixes, counting and refused input."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,8 +168,9 @@ def test_models_that_drop_keys_do_not_share_prefixes(monkeypatch: pytest.MonkeyP
             assert float(scores.loss[0, n]) == pytest.approx(plain_score(lm, task, example, [40, 50])[0], rel=1e-3, abs=1e-3)
 
 
-def test_a_model_that_continues_at_the_wrong_position_is_detected() -> None:
+def test_a_model_that_continues_at_the_wrong_position_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny_lm("gpt2")
+    monkeypatch.setenv("HARDPROMPT_CACHE", str(tmp_path))  # without the result of the unchanged model
 
     def from_zero(module: Any, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         embeds = given.get("inputs_embeds")

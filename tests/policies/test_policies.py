@@ -176,7 +176,7 @@ def test_an_empty_action_set_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"policy_lm": tiny_lm("roberta"), "observation": "state"}, "masked model, which predicts no next token"),
+        ({"policy_lm": tiny_lm("roberta"), "observation": "state"}, "tiny-roberta predicts no next token of a prompt"),
         ({"inputs": True}, "use the observation 'state'"),
         ({"reward": "gapp"}, "no reward 'gapp'; use objective, gap, linear-gap, or"),
         ({"task": tiny_task("generation"), "reward": "gap"}, "'gap' needs label words"),

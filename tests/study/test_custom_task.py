@@ -277,7 +277,8 @@ def test_the_unchanged_task_has_no_errors(tmp_path: Path, microworld: FrozenLM) 
     checked = validate(own(tmp_path), microworld)
     assert checked.findings == [] and len(checked.shown) == 3 and set(checked.scores) == {"empty", "majority", "model_prior"}
     assert checked.shown[0].text == "the soup was lovely was it good:" and checked.shown[0].answer == " good"
-    assert "".join(checked.shown[0].tokens).replace("▁", " ").strip() == checked.shown[0].text
+    start, *tokens = checked.shown[0].tokens
+    assert start == "<s>" and "".join(tokens).replace("▁", " ").strip() == checked.shown[0].text
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + p] * 9)}]\n" for p, n in pairwise("abcdefghi"))

@@ -123,7 +123,7 @@ def test_an_adapter_trained_with_peft_is_read(safe: bool, tmp_path: Path) -> Non
     ("family", "template", "prompt", "says"),
     [
         ("gpt2", "{input} {prompt}", None, "is after the input in '{input} {prompt}'.*use --to text or json"),
-        ("roberta", "{prompt} {input} {mask}", None, "tiny-roberta is a masked model"),
+        ("roberta", "{prompt} {input} {mask}", None, "tiny-roberta is not one \\(masked\\)"),
         (
             "gpt2",
             "{prompt} {input}",

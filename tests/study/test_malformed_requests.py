@@ -76,8 +76,11 @@ FOLDERS: dict[str, tuple[str, dict[str, bytes | None]]] = {
     "tf": (r"tf_model\.h5 is in TensorFlow's format", {"model.safetensors": None, "tf_model.h5": b"\x89HDF"}),
     "flax": (r"flax_model\.msgpack is in Flax's format", {"model.safetensors": None, "flax_model.msgpack": b"x"}),
     "onnx": (r"model\.onnx is in ONNX", {"model.safetensors": None, "onnx/model.onnx": b"x"}),
-    "gguf-beside": (r"m\.gguf is in GGUF", {"model.safetensors": None, "m.gguf": b"GGUF"}),
-    "gguf-alone": (r"no config\.json; m\.gguf is in GGUF", {"config.json": None, "model.safetensors": None, "m.gguf": b"GGUF"}),
+    "gguf-beside": (r"give the GGUF file itself: gguf-beside/m\.gguf", {"model.safetensors": None, "m.gguf": b"GGUF"}),
+    "gguf-alone": (
+        r"no config\.json; did you mean gguf-alone/m\.gguf\?",
+        {"config.json": None, "model.safetensors": None, "m.gguf": b"GGUF"},
+    ),
     "diffusers": (r"a pipeline of diffusers", {"config.json": None, "model_index.json": b"{}"}),
     "parent": (
         r"has no config\.json; did you mean parent/checkpoint-5\?",
@@ -104,7 +107,7 @@ FOLDERS: dict[str, tuple[str, dict[str, bytes | None]]] = {
         {"config.json": config(model_type="vit", architectures=["ViTForImageClassification"])},
     ),
     "image-encoder": (
-        r"a clip model .*is no causal or masked",
+        r"a clip model .*is no language model of text",
         {"config.json": config(model_type="clip", architectures=["CLIPModel"])},
     ),
     "speech": (
@@ -112,7 +115,7 @@ FOLDERS: dict[str, tuple[str, dict[str, bytes | None]]] = {
         {"config.json": config(model_type="whisper", architectures=["WhisperForConditionalGeneration"])},
     ),
     "encoder-decoder": (
-        r"a t5 model \(T5ForConditionalGeneration\), an encoder-decoder",
+        r"the weights of encoder-decoder do not fit its config\.json",
         {"config.json": config(model_type="t5", architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True)},
     ),
     "no-tokenizer-at-all": (
@@ -156,7 +159,7 @@ FOLDERS: dict[str, tuple[str, dict[str, bytes | None]]] = {
 }
 
 FILES = {
-    "gguf": Wrong("inspect --text x --lm m.gguf", r"m\.gguf is a GGUF file, which is not supported", {"m.gguf": b"GGUF"}),
+    "gguf": Wrong("inspect --text x --lm m.gguf", r"m\.gguf: the GGUF file is cut off or damaged", {"m.gguf": b"GGUF"}),
     "zip": Wrong("inspect --text x --lm m.zip", r"m\.zip is an archive; unpack it", {"m.zip": b"PK"}),
     "weights": Wrong("inspect --text x --lm tiny/model.safetensors", "is a file; give the folder of the model"),
     "file as a reader": Wrong("evaluate --text x --reader tiny/config.json", "is a file; give the folder of the model"),

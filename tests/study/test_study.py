@@ -498,7 +498,7 @@ def test_a_wrong_request_creates_no_folder(
         ("raise RunError('of the user')", "RunError: of the user"),
         ("assert problem.train is None", "AssertionError"),
         ("return [[1, 2, 3]]", "scored no prompt on dev"),
-        ("problem.score_on_dev([[1]]); return [['x']]", "ValueError"),
+        ("problem.score_on_dev([[1]]); return [['x']]", "TypeError"),
         ("return problem.score_on_dev([[10 ** 6]])", "IndexError"),
     ],
 )

@@ -17,6 +17,7 @@ RUNS = Path(__file__).parents[2] / "runs"
 
 SKIPPED = {
     "hardprompt.experiments.geometry.run.geometry",  # trains for minutes
+    "hardprompt.lm.encoder_decoder.EncoderDecoderLM",  # needs an encoder-decoder model
     "hardprompt.lm.masked.MaskedLM",  # needs a masked language model
     "hardprompt.study.runner.run",  # runs a study
 }

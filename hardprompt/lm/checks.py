@@ -96,7 +96,7 @@ def _ordinary_ids(lm: Any) -> Tensor:
 
 def _check_embeddings(lm: Any, ids: Tensor, long: Tensor) -> None:
     """Find the scale of the embeddings, and which sequences can be in one batch."""
-    lm.hidden(1.25 * lm.embed(ids[:1, :2]))  # vectors of no token, which a model that searches for their tokens refuses
+    lm.hidden(1.25 * lm.embed(ids[:1]))  # vectors of no token, which a model that searches for their tokens refuses
     lengths = [ids.shape[1], max(1, ids.shape[1] - 3)]
     short = _plain(lm, ids[1:, : lengths[1]])
 

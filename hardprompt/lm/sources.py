@@ -48,7 +48,7 @@ OTHER_WEIGHTS = {
 }
 """What the weights are in that are not read, by the pattern of their files."""
 
-LM_HEADS = ("CausalLM", "MaskedLM", "PreTraining", "ConditionalGeneration")
+LM_HEADS = ("CausalLM", "MaskedLM", "PreTraining", "ConditionalGeneration", "TextToText")
 """What follows `For` in the names of classes that may be language models."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec"
@@ -227,7 +227,7 @@ def _check_kind(name: str, folder: Path, config: dict[str, Any]) -> None:
     causal, masked = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if heads and not any(head in LM_HEADS for head in heads):
         raise LMError(f"{name} is {named} and has no output layer over tokens; give a language model of text")
-    if kind in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES and "CausalLM" not in heads:
+    if kind in modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES and not {"CausalLM", "TextToText"} & set(heads):
         raise LMError(f"{name} is {named}, which reads speech; give a language model of text")
     if kind not in causal and kind not in masked and kind not in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         raise LMError(f"{name} is {named}, which is no language model of text")

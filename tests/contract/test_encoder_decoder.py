@@ -111,7 +111,9 @@ def test_generated_answers_have_the_loss_and_the_greedy_text_of_transformers(fam
 @pytest.mark.parametrize("name", sorted(all_optimizers()))
 @of_every_family
 @of_every_kind
-@in_both_layouts
+@pytest.mark.parametrize(
+    "prompt_first", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["input-first", "prompt-first"]
+)
 def test_every_optimizer_runs_and_its_prompt_can_be_measured(name: str, family: str, kind: str, prompt_first: bool) -> None:
     lm, found = tiny_lm(family), load_optimizer(name)
     target = lm.decode(allowed_vocabulary(lm)[:3].tolist())

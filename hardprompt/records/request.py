@@ -101,7 +101,7 @@ class StudyRequest(BaseModel):
     """Tokens that a hard prompt may contain: words, ascii, all, or a file with one word per line."""
 
     template: str | None = None
-    """For a .jsonl task: the text around an example, with {prompt} and {input}."""
+    """For a .jsonl task or a task on real data: the text around an example, with {prompt} and {input}."""
 
     label_words: dict[str, str] = {}
     """For a .jsonl task or a task on real data: the word that the model predicts for each label."""
@@ -111,7 +111,7 @@ class StudyRequest(BaseModel):
     target; number: the number that it ends with equals the target."""
 
     reference_prompts: tuple[str, ...] = ()
-    """For a .jsonl task: prompts that a person would write."""
+    """For a .jsonl task or a task on real data: prompts that a person would write."""
 
     options: dict[str, dict[str, Any]] = {}
     """Options of the optimizers, such as pez.steps=500; `hardprompt ls optimizers NAME` lists them."""

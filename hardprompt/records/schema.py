@@ -86,7 +86,7 @@ class EmittedRecord(_Recorded):
 
     count: int | None = _value("Number of returned prompts.", "prompts", default=None)
     prompts_scored: int | None = _value("Number of returned prompts that were scored.", "prompts", default=None)
-    examples_scored: int | None = _value("Number of test examples that they were scored on.", "examples", default=None)
+    examples_scored: int | None = _value("Number of test examples that each of them was scored on.", "examples", default=None)
     mean_test_accuracy: float = _value(
         "Mean test accuracy of the returned prompts.", "fraction", "higher", heading="last prompts"
     )

@@ -114,7 +114,8 @@ class RowBuilder:
         rows = []
         for n, ids in enumerate(whole):
             at, count = self._answer_position(ids), self._predictions(self._targets[n])
-            rows.append(self.checked(Row(ids, 0, self._targets[n], 0, n, at, count, decoded=self._decoded)))
+            shared = 0 if self.prompt_first or self._decoded else min(_common(ids, self.prefixes[n]), at)
+            rows.append(self.checked(Row(ids, 0, self._targets[n], 0, n, at, count, shared, self._decoded)))
         return rows
 
     def prefix_rows(self) -> list[Row]:
@@ -169,3 +170,9 @@ class RowBuilder:
         if self._lm.masked and self._lm.tokenizer.mask_token in self.template.text:
             token = self._lm.tokenizer.mask_token
             raise TaskError(f"task {self._task.name}: write {{mask}} for {token} in the template {self.template.text!r}")
+
+
+def _common(ids: Sequence[int], others: Sequence[int]) -> int:
+    """The number of tokens at the beginning that are the same."""
+    different = (n for n, (one, other) in enumerate(zip(ids, others, strict=False)) if one != other)
+    return next(different, min(len(ids), len(others)))

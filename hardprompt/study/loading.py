@@ -9,7 +9,7 @@ from typing import Any
 
 from hardprompt.data.catalogue import load_task, needs_data
 from hardprompt.data.splits import draw_by_label
-from hardprompt.data.task import Task
+from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, about
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import METRICS, Metric, load_metric
@@ -52,18 +52,26 @@ def _load_tasks(request: StudyRequest) -> dict[str, Task]:
         if request.splits != ("default",):
             raise RequestError(f"task file {request.task} has one data split, 'default'; got {', '.join(request.splits)}")
         return {"default": task}
-    refused = request.template is not None or request.match != "exact" or bool(request.reference_prompts)
-    if refused or (request.label_words and not needs_data(request.task)):
+    on_data = needs_data(request.task)
+    changed = request.template is not None or bool(request.label_words) or bool(request.reference_prompts)
+    if request.match != "exact" or (changed and not on_data):
         raise RequestError(
             f"template, label words, match and reference prompts belong to a .jsonl task, not to {request.task!r} "
-            "(label words also to a task on real data)"
+            "(all but match also to a task on real data)"
         )
     tasks = {
         split: load_task(request.task, split, request.data, request.shots, request.skip_unusable) for split in request.splits
     }
-    if request.label_words:
-        tasks = {split: task.with_label_words(request.label_words) for split, task in tasks.items()}
-    return tasks
+    return {split: _changed(task, request) for split, task in tasks.items()}
+
+
+def _changed(task: Task, request: StudyRequest) -> Task:
+    """The task with the template, label words and reference prompts of the request, where it has any."""
+    if request.template is not None:
+        task = replace(task, template=Template(request.template), masked_template=None)
+    if request.reference_prompts:
+        task = replace(task, reference_prompts=request.reference_prompts)
+    return task.with_label_words(request.label_words) if request.label_words else task
 
 
 def log_warnings(lines: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hardprompt.data.task import SPLITS
 from hardprompt.errors import RequestError, RunError
@@ -24,8 +25,8 @@ OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)
 LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
 """Built-in rewards other than minus the objective, with their unit; other names are reward functions of users."""
 
-EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 200
-"""At most this many of the returned prompts are scored, on at most this many test examples, both evenly spread."""
+EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 60
+"""At most this many of the returned prompts are scored, each on at most this many test examples, both evenly spread."""
 
 
 READINGS = ("log_perplexity", "nats_per_character", "max_surprisal")
@@ -180,17 +181,13 @@ def _final_prompts(scored: ScoredPrompt, result: PromptResult) -> dict[str, Any]
     """Scores of the prompts that the optimizer returned, its last iterates, in contrast to the best that it visited."""
     test, prompts = scored.test, result.final_prompts
     kept = _spread(prompts, EMITTED_PROMPTS)
-    examples = _spread(test.examples, EMITTED_EXAMPLES)
-    some = test if len(examples) == len(test.examples) else Scorer(test.lm, test.task, examples)
+    correct = _interleaved(test, kept)
     final = scored if _equal(prompts[-1], scored.prompt) else ScoredPrompt(prompts[-1], test)
-    accuracies = [
-        _accuracy(final.scores("test") if some is test and prompt is prompts[-1] else _score(some, prompt)) for prompt in kept
-    ]
     described: dict[str, Any] = {
         "count": len(prompts),
         "prompts_scored": len(kept),
-        "examples_scored": len(some.examples),
-        "mean_test_accuracy": sum(accuracies) / len(accuracies),
+        "examples_scored": min(map(len, correct)),
+        "mean_test_accuracy": sum(float(each.float().mean()) for each in correct) / len(kept),
         "final_test_accuracy": _accuracy(final.scores("test")),
     }
     if not final.is_soft:
@@ -221,8 +218,25 @@ def _reading(reading: Reading, text: str, own: float | None) -> dict[str, Any]:
     return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": reading.tokens}
 
 
-def _score(scorer: Scorer, prompt: HardPrompt | SoftPrompt) -> Scores:
-    return scorer.score_embeds(prompt.embeds) if isinstance(prompt, SoftPrompt) else scorer.score_ids([prompt.ids])
+def _interleaved(test: Scorer, prompts: Sequence[HardPrompt | SoftPrompt]) -> list[Tensor]:
+    """Which answers of each prompt are correct on its share of the test examples.
+
+    The shares of consecutive prompts differ, so that all of them together cover the examples.
+    """
+    stride = math.ceil(len(test.examples) / EMITTED_EXAMPLES)
+    correct: dict[int, Tensor] = {}
+    for first in range(min(stride, len(prompts))):
+        numbers, examples = range(first, len(prompts), stride), range(first, len(test.examples), stride)
+        scores = _scores(test, [prompts[n] for n in numbers], examples)
+        correct |= zip(numbers, scores.correct, strict=True)
+    return [correct[n] for n in range(len(prompts))]
+
+
+def _scores(scorer: Scorer, prompts: Sequence[HardPrompt | SoftPrompt], examples: Sequence[int]) -> Scores:
+    soft = [prompt.embeds for prompt in prompts if isinstance(prompt, SoftPrompt)]
+    if soft:
+        return Scores.concatenated([scorer.score_embeds(embeds, examples) for embeds in soft])
+    return scorer.score_ids([prompt.ids for prompt in prompts if isinstance(prompt, HardPrompt)], examples)
 
 
 def _accuracy(scores: Scores) -> float:

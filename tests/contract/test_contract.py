@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from hardprompt.data.task import Task, Template
+from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM, allowed_vocabulary, load_lm, log_perplexity, projected_nll, surprisals
 from hardprompt.optimizers import Optimizer, Problem, PromptResult, all_optimizers, load_optimizer, run_optimizer
 from hardprompt.prompt import HardPrompt
@@ -68,7 +69,7 @@ def words_of(lm: FrozenLM, count: int) -> list[int]:
 
 
 def run_of(name: str, lm: FrozenLM, kind: str = "classification", prompt_first: bool = False, seed: int = 0) -> Run:
-    """A short run of an optimizer. A plug-in has its default options."""
+    """A short run of an optimizer. A plug-in has its default options. If it refuses the model, the test is skipped."""
     found = load_optimizer(name)
     options = OPTIONS.get(name, {}) | ({"target": lm.decode(words_of(lm, 3))} if name == "wayward" else {})
     problem = Problem(
@@ -80,7 +81,12 @@ def run_of(name: str, lm: FrozenLM, kind: str = "classification", prompt_first: 
         seed=seed,
         lm_tokens=LM_TOKENS,
     )
-    return found, problem, run_optimizer(found, problem, found.configure(options))
+    config = found.configure(options)
+    try:
+        found.check(problem, config)
+    except RequestError as refusal:
+        pytest.skip(str(refusal))
+    return found, problem, run_optimizer(found, problem, config)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -12,6 +12,7 @@ from tests.helpers.tiny import tiny_lm, tiny_task
 
 FEW: dict[str, dict[str, Any]] = {
     "random": {"prompts": 20},
+    "random-likely": {"prompts": 20, "fluent": 2},
     "soft": {"steps": 6, "evaluate_every": 2},
     "pez": {"steps": 6},
     "rl": {"episodes": 16, "rollout": 4, "examples": 3},
@@ -27,12 +28,32 @@ def _run(
     return problem, run_optimizer(found, problem, found.configure({**FEW.get(name, {}), **(options or {})}))
 
 
-@pytest.mark.parametrize("name", ["random", "soft", "pez", "rl", "rlprompt"])
+@pytest.mark.parametrize("name", ["random", "random-likely", "soft", "pez", "rl", "rlprompt"])
 def test_the_budget_ends_a_run(name: str) -> None:
-    endless = {"random": "prompts", "soft": "steps", "pez": "steps", "rl": "episodes", "rlprompt": "episodes"}[name]
+    endless = {"soft": "steps", "pez": "steps", "rl": "episodes", "rlprompt": "episodes"}.get(name, "prompts")
     problem, _ = _run(name, options={endless: 100_000}, lm_tokens=3000)
     one_step = 1200
     assert 3000 <= problem.spent < 3000 + one_step
+
+
+def test_random_likely_draws_from_the_most_probable_tokens() -> None:
+    """Each token is one of the two allowed ones with the largest logits after the start token and the tokens before it."""
+    problem, result = _run("random-likely")
+    assert len(result.candidates) == 20
+    ranks = set()
+    for candidate in result.candidates:
+        for place, token in enumerate(candidate.prompt.ids):
+            before = torch.tensor([[*problem.lm.prefix_ids, *candidate.prompt.ids[:place]]])
+            logits = problem.lm.model(input_ids=before).logits[0, -1, problem.allowed]
+            ranks.add(logits.argsort(descending=True).tolist().index(problem.allowed.tolist().index(token)))
+    assert ranks == {0, 1}
+
+
+def test_random_likely_needs_a_causal_model() -> None:
+    found = load_optimizer("random-likely")
+    problem = Problem(tiny_task(), tiny_lm("bert"), prompt_length=3)
+    with pytest.raises(RequestError, match=r"predicts no next token of a prompt \(masked model\); use the optimizer random"):
+        found.check(problem, found.configure({}))
 
 
 @pytest.mark.parametrize("variant", ["pez", "projected-sgd"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -408,3 +409,16 @@ def test_a_failed_run_has_no_prompt(base: Path, tmp_path: Path) -> None:
     assert PromptRef(run=tmp_path).point == PromptRef(run=tmp_path, number=2).point == point
     with pytest.raises(RequestError, match=r"run 1 of .* failed and found no prompt: RuntimeError: misfortune"):
         _ = PromptRef(run=tmp_path, number=1).point
+
+
+def test_the_emitted_prompts_share_the_test_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 20 examples and at most 7 for each prompt, prompt k is scored on the examples k, k + 3, ..., modulo 3."""
+    monkeypatch.setattr("hardprompt.study.measure.EMITTED_EXAMPLES", 7)
+    task = replace(load_task("plural"), test=load_task("plural").test[:20])
+    problem = Problem(task, microworld, lm_tokens=40_000)
+    result = run_optimizer(load_optimizer("random"), problem, load_optimizer("random").configure({"prompts": 4}))
+    emitted = measure(problem, result)["emitted"]
+    scores = Scorer(microworld, task, task.test).score_ids([prompt.ids for prompt in result.final_prompts])
+    shares = [float(correct[k % 3 :: 3].float().mean()) for k, correct in enumerate(scores.correct)]
+    assert emitted["mean_test_accuracy"] == pytest.approx(sum(shares) / 4)
+    assert (emitted["prompts_scored"], emitted["examples_scored"]) == (4, 6)

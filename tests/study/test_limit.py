@@ -84,3 +84,17 @@ def test_a_limit_in_a_recipe_and_in_python(here: Path) -> None:
     assert [study.request.limit for study in planned_studies(read_recipe(here / "x.yaml"))] == [9, 4]
     [task] = load_tasks(StudyRequest.make(task="plural", limit=4)).values()
     assert len(task.test) == 4 and task.digest != hp.load_task("plural").digest
+
+
+def test_the_template_and_the_prompts_of_a_task_on_real_data_can_be_replaced(tmp_path: Path) -> None:
+    for file in ("1-3/train.tsv", "1-3/dev.tsv", "test.tsv"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(f"sentence\tlabel\nfine {file}\t1\ndull {file}\t0\n", encoding="utf-8")
+    fields = {"task": "sst2", "data": str(tmp_path), "splits": ("3",)}
+    [usual] = load_tasks(StudyRequest.make(**fields)).values()
+    template, prompts = "Review: {input}\n{prompt}", ("Sentiment:", "Overall,")
+    [changed] = load_tasks(StudyRequest.make(**fields, template=template, reference_prompts=prompts)).values()
+    assert changed.template_for(masked=False).text == template and changed.reference_prompts == prompts
+    assert changed.template_for(masked=True).text == template + " {mask}.", "the masked template follows"
+    assert (changed.label_words, changed.test) == (usual.label_words, usual.test)
+    assert changed.digest != usual.digest

@@ -325,7 +325,8 @@ TASKS_ASKED = {
     "label words of real data": Wrong(
         f"{SST2} few --label-words 0=bad,1=good", "one label word for each of negative, positive", FEW
     ),
-    "template of real data": Wrong(f"{SST2} few --template '{{input}} {{prompt}}'", r"belong to a \.jsonl task"),
+    "template of real data": Wrong(f"{SST2} few --template '{{input}}'", r"template '\{input\}' has \{prompt\} 0 times", FEW),
+    "match of real data": Wrong(f"{SST2} few --match number", r"belong to a \.jsonl task", FEW),
     "real data not given": Wrong("compare --task present-past", "needs its data: give --data PATH, a folder with"),
     "real data that cannot be fetched": Wrong("compare --task sst2", "task sst2 needs its data: give --data PATH"),
     "real data not there": Wrong(f"{SST2} none", "no file or folder none; give --data"),

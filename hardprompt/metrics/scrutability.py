@@ -77,7 +77,7 @@ def readability(surprisal: Tensor, text: str) -> dict[str, Any]:
     }
 
 
-def in_place(scorer: Scorer, ids: Sequence[int]) -> float | None:
+def log_perplexity_in_place(scorer: Scorer, ids: Sequence[int]) -> float | None:
     """Log-perplexity of a hard prompt in its place in the filled template, in nats per token.
 
         1/N sum_n 1/L sum_t -log p(x_t | start, before_n, x_<t)
@@ -102,7 +102,7 @@ def in_place(scorer: Scorer, ids: Sequence[int]) -> float | None:
         >>> lm, examples = load_lm("microworld"), [Example("give the", "plural")]
         >>> task = Task(name="t", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples)
         >>> ids = lm.encode("plural")
-        >>> in_place(Scorer(lm, task, examples), ids) < scrutability(lm, ids, "plural")["log_perplexity"]
+        >>> log_perplexity_in_place(Scorer(lm, task, examples), ids) < scrutability(lm, ids, "plural")["log_perplexity"]
         True
     """
     total = len(scorer.examples)
@@ -193,9 +193,9 @@ def log_perplexity(scored: ScoredPrompt) -> float | None:
 
 
 @_scrutability("log_perplexity_in_place", "nats per token", "lower", _reversed_words)
-def log_perplexity_in_place(scored: ScoredPrompt) -> float | None:
+def in_place(scored: ScoredPrompt) -> float | None:
     """Mean surprisal of the tokens of the text in its place in the template, over at most 100 test inputs, evenly spread."""
-    return in_place(scored.test, scored.hard.ids)
+    return log_perplexity_in_place(scored.test, scored.hard.ids)
 
 
 @_scrutability("nats_per_character", "nats per character", "lower", _reversed_words)
@@ -236,7 +236,7 @@ def whole_words(scored: ScoredPrompt) -> float | None:
 
 SCRUTABILITY = (
     log_perplexity,
-    log_perplexity_in_place,
+    in_place,
     nats_per_character,
     max_surprisal,
     max_surprisal_position,

@@ -7,7 +7,7 @@ from hardprompt.errors import ContextExceeded
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.scored_prompt import ScoredPrompt
-from hardprompt.metrics.scrutability import in_place
+from hardprompt.metrics.scrutability import log_perplexity_in_place
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
 from hardprompt.projection import SIMILARITY_MEASURES, nearest_entries
@@ -34,7 +34,7 @@ def inspect(
     Returns:
         `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
         scored), `log_perplexity_in_place` (nats per token behind the examples of the scorer, see
-        `hardprompt.metrics.scrutability.in_place`), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal`
+        `hardprompt.metrics.log_perplexity_in_place`), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal`
         (nats), `running_mean` (nats per token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure
         a list with `id`, `token` and `value` (cosine similarity, Euclidean distance in embedding units, or dot product),
         closest first; `changed`, by method of reading the share of readings with another token here than by cosine
@@ -92,7 +92,7 @@ def inspect(
         "prompt_ids": ids if hard else None,
         "prompt_text": found.text if isinstance(found, HardPrompt) else None,
         "log_perplexity": means[-1] if means else None,
-        "log_perplexity_in_place": in_place(scorer, ids) if scorer and ids else None,
+        "log_perplexity_in_place": log_perplexity_in_place(scorer, ids) if scorer and ids else None,
         "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
         "tokens": tokens,
     }

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from hardprompt import Scorer, load_lm, load_task
+from hardprompt import Example, Scorer, Task, Template, load_lm, load_task
 from hardprompt.lm import FrozenLM, log_perplexity
+from hardprompt.metrics import log_perplexity_in_place
 
 pytestmark = pytest.mark.real
 
@@ -46,6 +47,22 @@ def test_sentences_are_probable(smollm2: FrozenLM, sentence: str) -> None:
     backwards = " ".join(sentence.split()[::-1])
     nats, nats_backwards = (log_perplexity(smollm2, smollm2.encode(text)) for text in (sentence, backwards))
     assert nats < 5 and nats + 1 < nats_backwards
+
+
+def test_a_continuation_is_more_probable_behind_its_input(smollm2: FrozenLM) -> None:
+    """Controls: in place, the same words shuffled and random tokens are improbable."""
+    reviews = ("An utterly charming film from start to finish.", "A dull plot, flat acting and no end in sight.")
+    examples = [Example(review, "x") for review in reviews]
+    task = Task(name="t", template=Template("Review: {input}\n{prompt}"), train=examples, dev=examples, test=examples)
+    scorer = Scorer(smollm2, task, examples)
+    texts = " The sentiment of this review is", " review this is The of sentiment"
+    fits, shuffled = (smollm2.encode(text) for text in texts)
+    random = torch.randint(1000, 40000, (len(fits),), generator=torch.Generator().manual_seed(0)).tolist()
+    nats = {
+        name: log_perplexity_in_place(scorer, ids) for name, ids in (("fits", fits), ("shuffled", shuffled), ("random", random))
+    }
+    assert nats["fits"] + 0.5 < log_perplexity(smollm2, fits)
+    assert nats["fits"] + 1 < nats["shuffled"] < nats["random"]
 
 
 def test_a_step_of_a_soft_prompt_lowers_the_loss(smollm2: FrozenLM) -> None:

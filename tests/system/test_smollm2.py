@@ -50,19 +50,18 @@ def test_sentences_are_probable(smollm2: FrozenLM, sentence: str) -> None:
 
 
 def test_a_continuation_is_more_probable_behind_its_input(smollm2: FrozenLM) -> None:
-    """Controls: in place, the same words shuffled and random tokens are improbable."""
-    reviews = ("An utterly charming film from start to finish.", "A dull plot, flat acting and no end in sight.")
+    """Controls: a sentence about something else is less probable in place, and so are shuffled words and random tokens."""
+    reviews = "An utterly charming film from start to finish.", "A dull plot, flat acting and no end in sight."
     examples = [Example(review, "x") for review in reviews]
     task = Task(name="t", template=Template("Review: {input}\n{prompt}"), train=examples, dev=examples, test=examples)
     scorer = Scorer(smollm2, task, examples)
-    texts = " The sentiment of this review is", " review this is The of sentiment"
-    fits, shuffled = (smollm2.encode(text) for text in texts)
-    random = torch.randint(1000, 40000, (len(fits),), generator=torch.Generator().manual_seed(0)).tolist()
-    nats = {
-        name: log_perplexity_in_place(scorer, ids) for name, ids in (("fits", fits), ("shuffled", shuffled), ("random", random))
-    }
-    assert nats["fits"] + 0.5 < log_perplexity(smollm2, fits)
-    assert nats["fits"] + 1 < nats["shuffled"] < nats["random"]
+    texts = " Overall, the film is", " The capital of France is Paris", " film is Overall the,"
+    random = torch.randint(1000, 40000, (5,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompts = [*map(smollm2.encode, texts), random]
+    alone = [log_perplexity(smollm2, ids) for ids in prompts]
+    placed = [log_perplexity_in_place(scorer, ids) or 0.0 for ids in prompts]
+    assert placed[0] + 0.3 < alone[0] and placed[1] > alone[1] + 0.3
+    assert placed[0] + 0.5 < placed[1] < placed[2] < placed[3] and alone[1] < alone[0]
 
 
 def test_a_step_of_a_soft_prompt_lowers_the_loss(smollm2: FrozenLM) -> None:

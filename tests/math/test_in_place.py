@@ -55,8 +55,9 @@ def plain_masked(lm: FrozenLM, task: Task, example: Example, ids: list[int]) -> 
     return nats
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["kept prefixes", "whole rows"])
-@pytest.mark.parametrize("kind", ["classification", "generation"])
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("classification", True), ("generation", False)], ids=["kept prefixes", "whole rows"]
+)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("family", CAUSAL)
 def test_causal_values_are_those_of_plain_passes(
@@ -105,18 +106,18 @@ def test_a_token_that_nothing_predicts_has_no_value() -> None:
 
 
 def test_texts_before_the_prompt_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys and values that scoring keeps are used."""
+    """Scoring keeps their keys and values; only the token before the prompt is read again, with the prompt up to its last."""
     lm, task = tiny_lm("gpt2"), placed("last")
-    scorer = Scorer(lm, task, task.train)
-    monkeypatch.setattr(lm.memory, "_cache", type(lm.memory._cache)())
-    before = log_perplexity_in_place(scorer, [41, 42])
+    scorer, hidden, read = Scorer(lm, task, task.train), lm.hidden, []
+    scorer.score_ids([[43]])
+
+    def noted(embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
+        read.append(embeds.shape[1])
+        return hidden(embeds, *rest)
+
     monkeypatch.setattr(lm, "prefill", lambda embeds: pytest.fail("a prefix is read again"))
-    read: list[int] = []
-    hidden = lm.hidden
-    monkeypatch.setattr(lm, "hidden", lambda embeds, *rest: read.append(embeds.shape[1]) or hidden(embeds, *rest))
-    assert log_perplexity_in_place(scorer, [41, 42]) == before and set(read) == {2}, (
-        "the token before the prompt, and its first one"
-    )
+    monkeypatch.setattr(lm, "hidden", noted)
+    assert scorer.prompt_surprisals([41, 42, 43]).isfinite().all() and set(read) == {3}
 
 
 def test_the_inputs_are_spread_evenly() -> None:

@@ -231,7 +231,7 @@ class Scorer:
             ContextExceeded: the prompt with an example is longer than the model's context.
 
         Example:
-            >>> from hardprompt import Template, load_lm, load_task
+            >>> from hardprompt import load_lm, load_task
             >>> lm, task = load_lm("microworld"), load_task("plural")
             >>> scorer = Scorer(lm, task, task.test[:3])
             >>> scorer.prompt_surprisals(lm.encode("write the plural")).shape

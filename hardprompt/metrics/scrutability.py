@@ -3,8 +3,8 @@
 Perplexity under the optimized model is the standard measure of readability, and an imperfect one (Patel et al. 2025):
 repetition and the model's own preferences lower it. Repetition and the share of whole words complement it.
 
-The log-perplexity is that of the prompt as the beginning of a document. A prompt that continues its input well, such as "Overall,
-the film is" behind a review, is more probable in its place (`log_perplexity_in_place`).
+The log-perplexity is that of the prompt as the beginning of a document. A prompt that continues its input well, such as
+"Overall, the film is" behind a review, is more probable in its place (`log_perplexity_in_place`).
 """
 
 import math

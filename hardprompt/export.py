@@ -22,7 +22,8 @@ from hardprompt.study.loading import load_model, load_tasks
 
 FORMS = ("peft", "text", "json")
 
-MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplexity", "reader_log_perplexity")
+MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplexity", "log_perplexity_in_place",
+            "reader_log_perplexity")  # fmt: skip
 """The measures on the card, where they are recorded."""
 
 

@@ -13,7 +13,7 @@ from hardprompt.metrics.continuation_kl import continuation_kl
 from hardprompt.metrics.faithfulness import FAITHFULNESS, faithfulness
 from hardprompt.metrics.interpretation import Interpretation, TaskJudge, is_flagged
 from hardprompt.metrics.scored_prompt import ScoredPrompt, projection_ids
-from hardprompt.metrics.scrutability import SCRUTABILITY, repetition, scrutability, whole_word_share
+from hardprompt.metrics.scrutability import SCRUTABILITY, log_perplexity_in_place, repetition, scrutability, whole_word_share
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
 from hardprompt.metrics.token_f1 import token_f1
@@ -36,6 +36,7 @@ __all__ = [
     "inspect",
     "is_flagged",
     "load_metric",
+    "log_perplexity_in_place",
     "metric",
     "order_sensitivity",
     "projection_ids",

@@ -2,8 +2,12 @@
 
 Perplexity under the optimized model is the standard measure of readability, and an imperfect one (Patel et al. 2025):
 repetition and the model's own preferences lower it. Repetition and the share of whole words complement it.
+
+The log-perplexity is that of the prompt as the beginning of a document. A prompt that continues its input well, such as
+"Overall, the film is" behind a review, is more probable in its place (`log_perplexity_in_place`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,10 +20,14 @@ from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.base import Better, Controls, Metric, metric
 from hardprompt.metrics.scored_prompt import ScoredPrompt
 from hardprompt.prompt import HardPrompt
+from hardprompt.scoring import Scorer
+
+IN_PLACE_EXAMPLES = 100
+"""The log-perplexity in place is a mean over at most this many examples, evenly spread."""
 
 
 def scrutability(lm: FrozenLM, ids: Sequence[int], text: str) -> dict[str, Any]:
-    """All metrics of the text of a hard prompt by name; None where a metric has no value (the empty prompt).
+    """The metrics of the text of a hard prompt alone by name; None where a metric has no value (the empty prompt).
 
     Args:
         lm: the model that reads the prompt.
@@ -67,6 +75,41 @@ def readability(surprisal: Tensor, text: str) -> dict[str, Any]:
         "max_surprisal": float(scored.max()),
         "max_surprisal_position": int(surprisal.nan_to_num(-torch.inf).argmax()) + 1,
     }
+
+
+def log_perplexity_in_place(scorer: Scorer, ids: Sequence[int]) -> float | None:
+    """Log-perplexity of a hard prompt in its place in the filled template, in nats per token.
+
+        1/N sum_n 1/L sum_t -log p(x_t | start, before_n, x_<t)
+
+    Here `before_n` is all that stands before the prompt in the row of example n that is scored. For a masked model a term is
+    -log p(x_t | all other tokens of the row), as in `Scorer.prompt_surprisals`. Under a causal model, the value is that of
+    `log_perplexity` if nothing stands before the prompt.
+
+    Args:
+        scorer: the scorer of the examples; of more than `IN_PLACE_EXAMPLES` it takes that many, evenly spread.
+        ids: token ids of the prompt, (L,).
+
+    Returns:
+        Nats per token, or None where no token is scored: for an empty prompt, under an encoder-decoder model, or for a single
+        token with nothing before it.
+
+    Raises:
+        ContextExceeded: the prompt with an example is longer than the model's context.
+
+    Example:
+        >>> from hardprompt import Example, Scorer, Task, Template, load_lm
+        >>> lm, examples = load_lm("microworld"), [Example("give the", "plural")]
+        >>> task = Task(name="t", template=Template("{input} {prompt}"), train=examples, dev=examples, test=examples)
+        >>> ids = lm.encode("plural")
+        >>> log_perplexity_in_place(Scorer(lm, task, examples), ids) < scrutability(lm, ids, "plural")["log_perplexity"]
+        True
+    """
+    total = len(scorer.examples)
+    count = min(total, IN_PLACE_EXAMPLES)
+    nats = scorer.prompt_surprisals(ids, [n * total // count for n in range(count)])
+    value = float(nats.nanmean(-1).nanmean())
+    return None if math.isnan(value) else value
 
 
 def repetition(ids: Sequence[int]) -> float | None:
@@ -149,6 +192,12 @@ def log_perplexity(scored: ScoredPrompt) -> float | None:
     return readability(scored.surprisal, scored.hard.text)["log_perplexity"]
 
 
+@_scrutability("log_perplexity_in_place", "nats per token", "lower", _reversed_words)
+def in_place(scored: ScoredPrompt) -> float | None:
+    """Mean surprisal of the tokens of the text in its place in the template, over at most 100 test inputs, evenly spread."""
+    return log_perplexity_in_place(scored.test, scored.hard.ids)
+
+
 @_scrutability("nats_per_character", "nats per character", "lower", _reversed_words)
 def nats_per_character(scored: ScoredPrompt) -> float | None:
     """Total surprisal under the task's model, divided by the characters of the text."""
@@ -187,6 +236,7 @@ def whole_words(scored: ScoredPrompt) -> float | None:
 
 SCRUTABILITY = (
     log_perplexity,
+    in_place,
     nats_per_character,
     max_surprisal,
     max_surprisal_position,

@@ -7,6 +7,7 @@ from hardprompt.errors import ContextExceeded
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.scored_prompt import ScoredPrompt
+from hardprompt.metrics.scrutability import log_perplexity_in_place
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
 from hardprompt.projection import SIMILARITY_MEASURES, nearest_entries
@@ -28,17 +29,19 @@ def inspect(
         prompt: a text (tokenized as the continuation of an input), token ids, or a prompt that an optimizer found.
         lm: the model that reads the prompt, and whose vocabulary is searched, with its special tokens.
         count: number of neighbours per vector and measure.
-        scorer: the scorer of the examples on which each token of a hard prompt is removed in turn.
+        scorer: the scorer of the examples on which each token of a hard prompt is removed in turn, and read in its place.
 
     Returns:
         `lm`, `prompt_ids` and `prompt_text` (None for a soft prompt), `log_perplexity` (nats per token, None where no token is
-        scored), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal` (nats), `running_mean` (nats per
-        token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure a list with `id`, `token` and
-        `value` (cosine similarity, Euclidean distance in embedding units, or dot product), closest first; `changed`, by method
-        of reading the share of readings with another token here than by cosine (`hardprompt.metrics.stability`), and `marked`,
-        whether a small change of the method is enough; `loss_added` (nats per example) and `accuracy_lost` (fraction)
-        without the token. `shuffled` has the scores with the tokens in random order
-        (`hardprompt.metrics.order_sensitivity`). The last three are None without a scorer, and for a soft prompt.
+        scored), `log_perplexity_in_place` (nats per token behind the examples of the scorer, see
+        `hardprompt.metrics.log_perplexity_in_place`), and `tokens`, a list with `position` (from 1), `id`, `token`, `surprisal`
+        (nats), `running_mean` (nats per token, over the tokens up to here), `norm` (embedding units), and `nearest`: by measure
+        a list with `id`, `token` and `value` (cosine similarity, Euclidean distance in embedding units, or dot product),
+        closest first; `changed`, by method of reading the share of readings with another token here than by cosine
+        (`hardprompt.metrics.stability`), and `marked`, whether a small change of the method is enough; `loss_added` (nats per
+        example) and `accuracy_lost` (fraction) without the token. `shuffled` has the scores with the tokens in random order
+        (`hardprompt.metrics.order_sensitivity`). `log_perplexity_in_place`, `loss_added`, `accuracy_lost` and `shuffled` are
+        None without a scorer, and for a soft prompt.
 
     Raises:
         RequestError: ids out of the vocabulary, or vectors of another width.
@@ -89,6 +92,7 @@ def inspect(
         "prompt_ids": ids if hard else None,
         "prompt_text": found.text if isinstance(found, HardPrompt) else None,
         "log_perplexity": means[-1] if means else None,
+        "log_perplexity_in_place": log_perplexity_in_place(scorer, ids) if scorer and ids else None,
         "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
         "tokens": tokens,
     }

@@ -189,6 +189,15 @@ class RunRecord(_Run):
         heading="nats/token",
         digits=2,
     )
+    log_perplexity_in_place: float | None = _value(
+        "Mean surprisal of the tokens of the text in its place in the template, behind all that stands before it, over at most "
+        "100 test inputs, evenly spread.",
+        "nats per token",
+        "lower",
+        heading="in place",
+        digits=2,
+        default=None,
+    )
     reader: str | None = _value("Name of the first reader.", default=None)
     reader_log_perplexity: float | None = _value(
         "`readers.NAME.log_perplexity` of the first reader.", "nats per token", "lower", default=None

@@ -112,9 +112,10 @@ def report_page(shown: Sequence[StudyRuns]) -> str:
     Raises:
         StudyError: the request in a `study.yaml` is not valid in this version.
     """
-    runs = sum(len(each.placed) for each in shown)
+    placed = [p for each in shown for p in each.placed]
+    runs, choices = len(placed), len(available_axes(placed, COSTS)) * len(available_axes(placed, GAINS))
     for detail in LEVELS:
-        charts = len(COSTS) * len(GAINS) if detail.axes[len(shown) > 1] else 1
+        charts = choices if detail.axes[len(shown) > 1] else 1
         if detail.runs and runs * charts * BYTES_PER_RUN > MAX_BYTES:
             continue
         page = _page(shown, detail)

@@ -101,6 +101,12 @@ def readings_table(readings: list[dict[str, Any]]) -> Table:
 
 def _caption(found: dict[str, Any]) -> str:
     lines = [f"the model reads {' '.join(found['start'])} before the prompt"] if found["start"] else []
+    if found["log_perplexity_in_place"] is not None:
+        alone = _number(found["log_perplexity"])
+        lines.append(
+            f"log-perplexity: {alone} nats per token as the beginning of a document, "
+            f"{found['log_perplexity_in_place']:.3f} in its place in the template"
+        )
     if any(row["marked"] for row in found["tokens"]):
         lines.append("* another measure, or a little noise, gives another token here")
     if found["shuffled"] and found["shuffled"]["shuffled_accuracy"] is not None:

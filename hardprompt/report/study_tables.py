@@ -10,7 +10,7 @@ from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
 from hardprompt.report.escaping import printable
 from hardprompt.report.tables import Column, TableData
-from hardprompt.report.tradeoff import test_examples
+from hardprompt.report.tradeoff import differs_in_place, test_examples
 
 GAPS = tuple(
     (each.name, f"{each.name.replace('_', ' ')}, {each.unit}")
@@ -89,13 +89,14 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
     best = best_runs(points)
     readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
     units = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
+    readable = _readable(points)
     rows = [
         (
             *_run(p),
             p.test_accuracy,
             p.deployed_test_accuracy,
             p.emitted.mean_test_accuracy,
-            p.log_perplexity,
+            *[getattr(p, key) for key in readable],
             *[getattr(p.readers.get(reader), key, None) for reader in readers for key, _ in units],
             "yes" if p.roundtrip_ok else "no",
             p.prompt_text,
@@ -104,7 +105,7 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
     ]
     columns = (
         *OF_RUN, field_column("test_accuracy"), field_column("deployed_test_accuracy"),
-        field_column("mean_test_accuracy", EmittedRecord), field_column("log_perplexity"),
+        field_column("mean_test_accuracy", EmittedRecord), *map(field_column, readable),
         *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
         field_column("roundtrip_ok"), Column("text", "text"),
     )  # fmt: skip
@@ -220,19 +221,12 @@ def cost_sheet(points: Sequence[AnyRun]) -> TableData:
 
 def runs_sheet(points: Sequence[AnyRun]) -> TableData:
     """Every run."""
+    measured = ("test_accuracy", "deployed_test_accuracy", *_readable(points))
     rows = [
-        (*_run(p), p.test_accuracy, p.deployed_test_accuracy, p.log_perplexity, p.prompt_text)
-        if p.status == "ok"
-        else (*_run(p), None, None, None, "failed")
+        (*_run(p), *[getattr(p, key, None) for key in measured], p.prompt_text if p.status == "ok" else "failed")
         for p in points
     ]
-    columns = (
-        *OF_RUN,
-        field_column("test_accuracy"),
-        field_column("deployed_test_accuracy"),
-        field_column("log_perplexity"),
-        Column("text", "text"),
-    )
+    columns = (*OF_RUN, *map(field_column, measured), Column("text", "text"))
     return TableData("runs", "every run", f"In the order in which they ran. {accuracies_on(points)}", columns, rows)
 
 
@@ -263,6 +257,11 @@ def failed_lines(points: Sequence[AnyRun]) -> list[str]:
         for p in points
         if p.status != "ok"
     ]
+
+
+def _readable(points: Sequence[AnyRun]) -> tuple[str, ...]:
+    """The log-perplexities with a column: that in place only if it differs from that at the beginning of a document."""
+    return ("log_perplexity", "log_perplexity_in_place") if differs_in_place(points) else ("log_perplexity",)
 
 
 def _run(point: AnyRun) -> tuple[Any, ...]:

@@ -68,6 +68,15 @@ class Axis:
         return float(value)
 
 
+IN_PLACE = Axis(
+    "in-place",
+    "log-perplexity in place",
+    "log-perplexity of the prompt in its place in the template, nats per token",
+    "nats/token in place",
+    lambda p: p.log_perplexity_in_place,
+    better="more readable",
+)
+
 COSTS = (
     Axis(
         "log-perplexity",
@@ -77,6 +86,7 @@ COSTS = (
         lambda p: p.log_perplexity,
         better="more readable",
     ),
+    IN_PLACE,
     Axis(
         "reader",
         "log-perplexity of the reader",
@@ -213,9 +223,17 @@ def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], g
 
 
 def available_axes(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
-    """The axes on which at least one text has a value."""
+    """The axes on which at least one text has a value; that in place only if it shows something else than the first cost."""
     placed = [p for p in points if p.log_perplexity is not None]
-    return [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
+    found = [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
+    return found if differs_in_place(placed) else [axis for axis in found if axis is not IN_PLACE]
+
+
+def differs_in_place(points: Sequence[AnyRun]) -> bool:
+    """Whether a text has another log-perplexity in its place than as the beginning of a document, to two digits."""
+    done = [p for p in points if p.status == "ok"]
+    pairs = [(p.log_perplexity, p.log_perplexity_in_place) for p in done]
+    return any(a is not None and b is not None and abs(a - b) >= 0.005 for a, b in pairs)
 
 
 def weight_means(points: Sequence[RunRecord], optimizer: str, cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> list[Mean]:
@@ -389,6 +407,7 @@ def _typical(of_task: Mean) -> RunRecord:
     """One run for the runs of a task, with their means and the text that has the highest accuracy on dev."""
     best = max(of_task.runs, key=lambda p: p.deployed_dev_accuracy)
     keys = ("deployed_test_accuracy", "test_accuracy", "deployed_test_loss", "test_loss", "log_perplexity",
-            "reader_log_perplexity", "reader_nats_per_character", "lm_tokens_forward", "lm_tokens_backward")  # fmt: skip
+            "log_perplexity_in_place", "reader_log_perplexity", "reader_nats_per_character", "lm_tokens_forward",
+            "lm_tokens_backward")  # fmt: skip
     known = {key: [getattr(p, key) for p in of_task.runs if getattr(p, key) is not None] for key in keys}
     return best.model_copy(update={key: sum(values) / len(values) for key, values in known.items() if values})

@@ -1,6 +1,6 @@
 """The scorer: loss and accuracy of prompts on the examples of a task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -209,6 +209,56 @@ class Scorer:
             rows.append(self._rows.checked(row))
         return self.lm.memory.run(lambda: self._answer_logits(rows, soft))
 
+    @torch.no_grad()
+    def prompt_surprisals(self, ids: Sequence[int], indices: Sequence[int] | None = None) -> Tensor:
+        """Surprisal of each token of a hard prompt in its place, in nats.
+
+        For a causal model it is -log p(x_t | start, before_n, x_<t), where the start tokens and `before_n` are all that stands
+        before the prompt in the row of example n. For a masked model it is -log p(x_t | all other tokens of the row), with each
+        token of the prompt masked in turn; the mask in the place of the answer stays.
+
+        The passes are not counted as LM tokens. Equal rows are read once.
+
+        Args:
+            ids: the L token ids of the prompt.
+            indices: which examples; by default all.
+
+        Returns:
+            Nats, (N, L). The first token is NaN where nothing stands before it, and all are NaN for an encoder-decoder model,
+            which assigns no probability to the text of its encoder.
+
+        Raises:
+            ContextExceeded: the prompt with an example is longer than the model's context.
+
+        Example:
+            >>> from hardprompt import load_lm, load_task
+            >>> lm, task = load_lm("microworld"), load_task("plural")
+            >>> scorer = Scorer(lm, task, task.test[:3])
+            >>> scorer.prompt_surprisals(lm.encode("write the plural")).shape
+            torch.Size([3, 3])
+        """
+        prompt = [int(i) for i in ids]
+        rows = [self._rows.build(0, n, prompt) for n in self._indices(indices)]
+        nats = torch.full((len(rows), len(prompt)), torch.nan, device=self.lm.device)
+        if self.lm.kind == "encoder-decoder":
+            return nats
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for n, row in enumerate(rows):
+            context = row.ids if self.lm.masked else row.ids[: row.soft_start + len(prompt)]
+            alike.setdefault(tuple(context), []).append(n)
+        reads = [(same, read) for same in alike.values() for read in self._prompt_reads(rows[same[0]], len(prompt))]
+
+        def attempt() -> Tensor:
+            for i, logits in self._logits([read for _, read in reads], None):
+                same, read = reads[i]
+                first = read.predict_from + (not self.lm.masked) - read.soft_start
+                span = slice(first, first + read.predictions)
+                targets = torch.tensor(prompt[span], device=self.lm.device)
+                nats[same, span] = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+            return nats
+
+        return self.lm.memory.run(attempt)
+
     def check_context(self, prompt_length: int) -> None:
         """Raise ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
         for example in range(len(self.examples)):
@@ -223,6 +273,21 @@ class Scorer:
         """Logical LM tokens of one prompt of this many tokens on all examples."""
         rows = [self._rows.build(0, example, [0] * prompt_length) for example in range(len(self.examples))]
         return self._rows.count_tokens(rows)
+
+    def _prompt_reads(self, row: Row, length: int) -> list[Row]:
+        """The rows whose states predict the tokens of the prompt in a row: one, or one per token for a masked model."""
+        start, end = row.soft_start, row.soft_start + length
+        if self.lm.mask_id is not None:
+            return [
+                replace(row, ids=[*row.ids[:at], self.lm.mask_id, *row.ids[at + 1 :]], predict_from=at, predictions=1)
+                for at in range(start, end)
+            ]
+        first = max(start, 1)  # nothing predicts the first token of a row
+        if first >= end:
+            return []
+        shared = min(row.prefix_length, first - 1)
+        read = row.ids[: end - 1]  # the last token is only predicted
+        return [replace(row, ids=read, answer=[], predict_from=first - 1, predictions=end - first, prefix_length=shared)]
 
     def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]
@@ -255,10 +320,13 @@ class Scorer:
         return torch.cat(parts)[torch.tensor(order, device=self.lm.device).argsort()]
 
     def _answer_logits(self, rows: Sequence[Row], soft: Tensor | None) -> list[Tensor]:
-        found: dict[int, Tensor] = {}
+        found = dict(self._logits(rows, soft))
+        return [found[i] for i in range(len(rows))]
+
+    def _logits(self, rows: Sequence[Row], soft: Tensor | None) -> Iterator[tuple[int, Tensor]]:
+        """The index of each row with the logits (R, V) at its R predicting positions, in the order of the passes."""
         for done in self._passes.run(rows, soft):
             counts = [rows[i].predictions for i in done.rows]
             row_of = [b for b, count in enumerate(counts) for _ in range(count)]
             at = [first + t for first, count in zip(done.predict_from, counts, strict=True) for t in range(count)]
-            found |= dict(zip(done.rows, self.lm.output_logits(done.hidden[row_of, at]).split(counts), strict=True))
-        return [found[i] for i in range(len(rows))]
+            yield from zip(done.rows, self.lm.output_logits(done.hidden[row_of, at]).split(counts), strict=True)

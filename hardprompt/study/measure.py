@@ -138,6 +138,7 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
         "deployed_test_accuracy": _accuracy(text_on_test),
         "deployed_test_loss": float(text_on_test.mean_loss),
         "log_perplexity": readable["log_perplexity"],
+        "log_perplexity_in_place": readable["log_perplexity_in_place"],
         "reader": first,
         "reader_log_perplexity": read["log_perplexity"],
         "reader_nats_per_character": read["nats_per_character"],

@@ -23,7 +23,7 @@ from hardprompt.report.chart import tradeoff_chart
 from hardprompt.report.page import _in_the_dark, report_page
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns
-from hardprompt.report.study_tables import GAPS, best_runs, results_sheet
+from hardprompt.report.study_tables import GAPS, best_runs, prompts_sheet, results_sheet
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -60,6 +60,11 @@ def quick() -> tuple[dict[str, Any], list[Point]]:
 def page_of(study: dict[str, Any], points: list[Point]) -> str:
     """The page of these points."""
     return report_page([StudyRuns((study,), tuple(run_records(points)))])
+
+
+def in_place(points: list[Point], share: float = 0.5) -> list[Point]:
+    """The points with this share of their log-perplexity as that in place; those of the quick study are without it."""
+    return [p | {"log_perplexity_in_place": p["log_perplexity"] and share * p["log_perplexity"]} for p in points]
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -188,6 +193,27 @@ def test_soft_prompts_are_compared_with_their_text(quick: tuple[dict[str, Any], 
     assert not set(headings) & set(Reader(page_of(study, [p for p in points if p not in soft])).within("thead", "th"))
 
 
+def test_the_log_perplexity_in_place_is_shown_beside_the_other(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """On the cards, in two tables and as an axis. Older records have none; the axis and columns also need other values."""
+    study, points = quick
+    shown, equal, old = (Reader(page_of(study, each)) for each in (in_place(points), in_place(points, 1.0), points))
+    choice, heading, term = "log-perplexity in place", "in place", "nats per token in its place"
+    assert shown.within("label").count(choice) == 1 and shown.within("dt").count(term) == shown.count("article") == 9
+    assert shown.within("thead", "th").count(heading) == 1
+    best = best_runs(run_records(in_place(points)))
+    assert {f"{p.log_perplexity_in_place:.2f}" for p in best} <= set(shown.within("article", "dd"))
+    assert {f"{p.log_perplexity_in_place:.2f}" for p in best} <= set(shown.within("tbody", "td"))
+    assert equal.within("dt").count(term) == 9 and old.within("dt").count(term) == 0
+    for read in (equal, old):
+        assert choice not in read.within("label") and heading not in read.within("thead", "th")
+    half = run_records([*points[:10], *in_place(points[10:])])
+    written = prompts_sheet(half)
+    at = [column.heading for column in written.columns].index(heading)
+    assert {row[at] for row in written.rows} == {p.log_perplexity_in_place for p in best_runs(half)}
+    kept = run_records(points)[1].as_json()
+    assert kept == points[1] and "log_perplexity_in_place" not in kept
+
+
 def test_a_request_from_another_version_is_refused(quick: tuple[dict[str, Any], list[Point]]) -> None:
     study, points = quick
     with pytest.raises(StudyError, match=r"study\.yaml: no field 'request of tomorrow'"):
@@ -240,8 +266,7 @@ def test_the_page_loads_no_other_files(quick: tuple[dict[str, Any], list[Point]]
 @pytest.mark.parametrize("cost", COSTS, ids=lambda axis: axis.name)
 def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Every mean and run has a mark in the frame, with lower costs on the right and higher gains on top, and its prompt."""
-    _, points = quick
-    runs = finished_runs(points)
+    runs = finished_runs(in_place(quick[1]))
     shown = tradeoff(runs, frontier(runs, 7.74), cost, gain)
     drawn = tradeoff_chart(shown)
     assert [series.name for series in drawn.series] == list(optimizer_marks(runs))
@@ -338,8 +363,7 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
 
 def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """With one run the range of the axis is not empty, and the mark is inside the frame."""
-    _, points = quick
-    runs = finished_runs(points)
+    runs = finished_runs(in_place(quick[1]))
     for cost in COSTS:
         drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), cost))
         assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT

@@ -198,6 +198,21 @@ def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> No
         assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
 
 
+def test_the_axis_in_place_has_figures(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They and the tables of the files hold the values of `log_perplexity_in_place`."""
+    monkeypatch.setattr("hardprompt.report.write.draw", lambda drawn, title, file: file.touch())
+    monkeypatch.setattr("hardprompt.report.write.draw_tradeoff", lambda points, found, file: file.touch())
+    folder = study(tmp_path / "one", "one")
+    lines = [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [line | {"log_perplexity_in_place": line["log_perplexity"] and line["log_perplexity"] - 1} for line in lines]
+    (folder / "points.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert ask(["report", str(folder)])[0] == 0
+    assert {"accuracy-in-place.svg", "loss-in-place.png"} <= {path.name for path in (folder / "figures").iterdir()}
+    header, *rows = csv.reader((folder / "tables" / "runs.csv").read_text(encoding="utf-8").splitlines())
+    found = [row[header.index("in place")] for row in rows]
+    assert found == ["" if line["log_perplexity"] is None else repr(line["log_perplexity"] - 1) for line in lines]
+
+
 def test_a_report_does_not_replace_a_study(three: list[Path], ask: Ask) -> None:
     """A report of several studies is not written into a study's folder, and the report of one study only into its own."""
     before = (three[0] / "points.jsonl").read_bytes()

@@ -63,6 +63,7 @@ KEYS: dict[str, Any] = {
     "test_loss": NUMBER,
     "deployed_test_accuracy": NUMBER,
     "log_perplexity": (int, float, type(None)),
+    "log_perplexity_in_place": (int, float, type(None)),
     "reader_log_perplexity": (int, float, type(None)),
     "reader_nats_per_character": (int, float, type(None)),
     "readers": dict,

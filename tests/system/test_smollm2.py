@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from hardprompt import Scorer, load_lm, load_task
+from hardprompt import Example, Scorer, Task, Template, load_lm, load_task
 from hardprompt.lm import FrozenLM, log_perplexity
+from hardprompt.metrics import log_perplexity_in_place
 
 pytestmark = pytest.mark.real
 
@@ -46,6 +47,21 @@ def test_sentences_are_probable(smollm2: FrozenLM, sentence: str) -> None:
     backwards = " ".join(sentence.split()[::-1])
     nats, nats_backwards = (log_perplexity(smollm2, smollm2.encode(text)) for text in (sentence, backwards))
     assert nats < 5 and nats + 1 < nats_backwards
+
+
+def test_a_continuation_is_more_probable_behind_its_input(smollm2: FrozenLM) -> None:
+    """Controls: a sentence about something else is less probable in place, and so are shuffled words and random tokens."""
+    reviews = "An utterly charming film from start to finish.", "A dull plot, flat acting and no end in sight."
+    examples = [Example(review, "x") for review in reviews]
+    task = Task(name="t", template=Template("Review: {input}\n{prompt}"), train=examples, dev=examples, test=examples)
+    scorer = Scorer(smollm2, task, examples)
+    texts = " Overall, the film is", " The capital of France is Paris", " film is Overall the,"
+    random = torch.randint(1000, 40000, (5,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompts = [*map(smollm2.encode, texts), random]
+    alone = [log_perplexity(smollm2, ids) for ids in prompts]
+    placed = [log_perplexity_in_place(scorer, ids) or 0.0 for ids in prompts]
+    assert placed[0] + 0.3 < alone[0] and placed[1] > alone[1] + 0.3
+    assert placed[0] + 0.5 < placed[1] < placed[2] < placed[3] and alone[1] < alone[0]
 
 
 def test_a_step_of_a_soft_prompt_lowers_the_loss(smollm2: FrozenLM) -> None:

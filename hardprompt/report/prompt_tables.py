@@ -101,6 +101,8 @@ def readings_table(readings: list[dict[str, Any]]) -> Table:
 
 def _caption(found: dict[str, Any]) -> str:
     lines = [f"the model reads {' '.join(found['start'])} before the prompt"] if found["start"] else []
+    if "chat" in found:
+        lines.append(f"in the chat: {found['chat']!r}")
     if any(row["marked"] for row in found["tokens"]):
         lines.append("* another measure, or a little noise, gives another token here")
     if found["shuffled"] and found["shuffled"]["shuffled_accuracy"] is not None:

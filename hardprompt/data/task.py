@@ -353,7 +353,7 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """A hash of everything that determines scores: examples, templates, answers, reference prompts, and how texts are made."""
+        """A hash of everything that determines scores, such as examples, templates, answers and reference prompts."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
         length = self.max_answer_tokens if self.match == "number" else 0
         turn = f"chat: {self.prompt_turn}" if self.chat else ""

@@ -187,7 +187,7 @@ def read_task_file(path: str | Path, on_error: OnError = raise_error) -> tuple[D
         >>> read_task_file("mood")[0].label_words
         {'positive': 'good', 'negative': 'bad'}
     """
-    lined = read_yaml(task_file(path), on_error)
+    lined = read_yaml(task_file(path), on_error, truths=("chat",))
     given = {"name": lined.file.resolve().parent.name} | {k: v for k, v in lined.values.items() if v is not None}
     wrong: set[str] = set()
     try:

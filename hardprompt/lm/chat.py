@@ -1,6 +1,6 @@
 """Chat: the template of a task, rendered by the chat template of a model.
 
-Input and prompt are the content of messages, and the tokenizer renders these (`apply_chat_template`) with the generation prompt.
+Input and prompt are the content of messages, which the tokenizer renders (`apply_chat_template`) with the generation prompt.
 The rendered text has all of its special tokens, so nothing is put before it. `ChatTemplate` finds the parts of the text around
 a prompt by rendering a noncharacter in its place, and the text around an answer in the same way. So it works with chat
 templates that trim contents, add a system's turn, or separate an answer with a blank.

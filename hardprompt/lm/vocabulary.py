@@ -50,9 +50,10 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words", task: Task | None = N
         >>> lm.decode(allowed_vocabulary(lm)[:1].tolist()).isalpha()
         True
     """
-    special = set(lm.tokenizer.all_special_ids)
-    ids = [i for i in lm.token_ids if i not in special]
     template = None if task is None else template_of(lm, task)
+    markers = lm.tokenizer.convert_tokens_to_ids(list(template.markers)) if template else []
+    special = {*lm.tokenizer.all_special_ids, *markers}
+    ids = [i for i in lm.token_ids if i not in special]
     glued = template is not None and not template.prompt_blank
     if which == "words":
         led = _words_after_blanks(lm, ids)

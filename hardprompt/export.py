@@ -161,8 +161,8 @@ def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> li
 
 def _details(point: dict[str, Any], task: Task, lm: str) -> dict[str, Any]:
     of_task = {"template": task.template.text, "separator": task.separator, "label_words": dict(task.label_words)}
-    of_task |= {"chat": True, "prompt_turn": task.prompt_turn} if task.chat else {}
-    return of_task | {"base_model": lm, "hardprompt": __version__} | point
+    of_chat = {"chat": True, "prompt_turn": task.prompt_turn} if task.chat else {}
+    return of_task | of_chat | {"base_model": lm, "hardprompt": __version__} | point
 
 
 def _json(value: Any) -> str:

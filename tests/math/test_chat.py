@@ -44,7 +44,7 @@ def messages(turn: str, layout: str, input: str, prompt: str) -> list[dict[str, 
 def applied(lm: FrozenLM, conversation: list[dict[str, str]], answered: bool = False) -> list[int]:
     """The ids that the tokenizer gives; the date of the day is replaced where the template takes it from a function."""
     source = lm.tokenizer.chat_template.replace("strftime_now('%d %B %Y')", "'26 July 2024'")
-    return lm.tokenizer.apply_chat_template(  # type: ignore[no-any-return]
+    return lm.tokenizer.apply_chat_template(
         conversation, chat_template=source, add_generation_prompt=not answered, return_dict=False, date_string=DATE
     )
 
@@ -196,7 +196,7 @@ def test_markers_of_turns_are_refused() -> None:
         text = f"good{marker}"
         for make in (as_prompt, HardPrompt.from_text):
             with pytest.raises(RequestError) as refused:
-                make(lm, text, template=template)  # type: ignore[operator]
+                make(lm, text, template=template)
             assert str(refused.value) == (
                 f"the prompt {text!r} contains {marker!r}, which marks the turns of a chat with {lm.name}; leave it out"
             )

@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -73,7 +74,7 @@ def test_wrong_fields_name_their_line(folder: Path, more: str, problem: str) -> 
 
 
 def test_a_request_makes_any_task_a_chat(folder: Path) -> None:
-    asked = {"task": "mood.jsonl", "template": "{input} {prompt}", "label_words": WORDS}
+    asked: dict[str, Any] = {"task": "mood.jsonl", "template": "{input} {prompt}", "label_words": WORDS}
     [plain] = load_tasks(StudyRequest.make(**asked)).values()
     [chat] = load_tasks(StudyRequest.make(**asked, chat=True)).values()
     [system] = load_tasks(StudyRequest.make(**asked, chat=True, prompt_turn="system")).values()

@@ -17,6 +17,7 @@ from torch import Tensor
 from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.chat import start_ids
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
 CONFIG, WEIGHTS, OLD_WEIGHTS, DETAILS = (
@@ -66,12 +67,13 @@ def virtual_tokens(prompt: SoftPrompt | HardPrompt, lm: FrozenLM, template: Temp
             f"PEFT looks for embeddings with as many rows as the vocabulary and does not find those of {lm.name} "
             f"({type(lm.model).__name__}); use --to text or json"
         )
-    if template.text.find("{prompt}") > template.text.find("{input}"):
+    begun, *others = (template.around(input)[0] for input in ("x", "y"))
+    if begun not in others:
         raise RequestError(
             f"the prompt is after the input in {template.text!r}, and a PEFT adapter comes before everything; "
             "use --to text or json"
         )
-    before = lm.prefix_ids + lm.encode(template.around("")[0])
+    before = start_ids(lm, template) + lm.encode(begun)
     vocab = lm.vocab_embeds.float()
     own = vocab[list(prompt.ids)] if isinstance(prompt, HardPrompt) else prompt.embeds.to(vocab)
     if own.ndim != 2 or own.shape[1] != vocab.shape[1]:

@@ -12,8 +12,9 @@ import yaml
 
 from hardprompt import __version__
 from hardprompt.adapter import write_adapter
-from hardprompt.data.task import Task
+from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.lm.chat import template_of
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import named_path
 from hardprompt.records.prompt_ref import PromptRef
@@ -60,19 +61,20 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     request = named.request({})
     [task] = load_tasks(request).values()
     named.check_data(task, {})
-    details = _details(point, task, request.lm)
+    details, template = _details(point, task, request.lm), task.template
     if to == "peft":
         lm = load_model(request)
-        write_adapter(named.prompt(lm, task.template), lm, task.template, folder, _base_model(request.lm), details)
+        template = template_of(lm, task)
+        write_adapter(named.prompt(lm, template), lm, template, folder, _base_model(request.lm), details)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
         (folder / name).write_text(content, encoding="utf-8", newline="")
-    (folder / "README.md").write_text(model_card(point, task, request.lm, to), encoding="utf-8", newline="\n")
+    (folder / "README.md").write_text(model_card(point, task, request.lm, to, template), encoding="utf-8", newline="\n")
     return folder
 
 
-def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
+def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None) -> str:
     """The Hugging Face model card of a prompt: the text of a README.md with a YAML header.
 
     Args:
@@ -80,6 +82,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
         task: the task of the study.
         lm: the name of the model in the study; the card has it as `base_model` if it is a hub id.
         to: one of `FORMS`.
+        template: the template as the model reads it; by default that of the task.
     """
     kind = "text-classification" if task.kind == "classification" else "text-generation"
     metrics = [{"type": name, "name": name, "value": point[name]} for name in MEASURES if point.get(name) is not None]
@@ -112,7 +115,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str) -> str:
         "Accuracies are fractions: `test_accuracy` is that of the optimized prompt, `deployed_test_accuracy` that of its text. "
         "Losses are in nats per example, log-perplexities in nats per token.",
         "",
-        *_usage(point, task, to),
+        *_usage(point, task, to, template or task.template),
     ]
     return "\n".join(lines) + "\n"
 
@@ -122,7 +125,7 @@ def _base_model(lm: str) -> str:
     return PACKAGED[lm].hub_id if lm in PACKAGED else lm
 
 
-def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:
+def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> list[str]:
     soft = "reason" not in point["faithfulness"]
     lines = ["## The prompt", "", *_block(point["prompt_text"])] if point["prompt_text"] else ["The prompt is empty."]
     if soft:
@@ -132,14 +135,20 @@ def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:
         ]
     lines += ["", "## How to use it", ""]
     if to != "peft":
-        return [*lines, "Insert it at `{prompt}` in the template:", "", *_block(task.template.text)]
-    after = task.template.around("{input}")[1]
+        where = "Insert it at `{prompt}` in the template:"
+        if task.chat:
+            where = "It belongs to a chat, which the chat template of the model renders. " + (
+                "It is the system's turn, and the user's turn is this text without `{prompt}`:"
+                if task.prompt_turn == "system"
+                else "The user's turn is this text, with the prompt at `{prompt}`:"
+            )
+        return [*lines, where, "", *_block(task.template.text)]
     return [
         *lines,
         "The adapter holds the vectors of everything up to the end of the prompt, including the beginning-of-sequence token. "
         "The text after it is tokenized without special tokens and padded on the right:",
         "",
-        *_block(after),
+        *_block(template.around("{input}")[1]),
         "",
         "```python",
         "from peft import PeftModel",
@@ -153,7 +162,8 @@ def _usage(point: dict[str, Any], task: Task, to: str) -> list[str]:
 
 def _details(point: dict[str, Any], task: Task, lm: str) -> dict[str, Any]:
     of_task = {"template": task.template.text, "separator": task.separator, "label_words": dict(task.label_words)}
-    return of_task | {"base_model": lm, "hardprompt": __version__} | point
+    of_chat = {"chat": True, "prompt_turn": task.prompt_turn} if task.chat else {}
+    return of_task | of_chat | {"base_model": lm, "hardprompt": __version__} | point
 
 
 def _json(value: Any) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from hardprompt.data.languages import has_no_blanks
 from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
+from hardprompt.lm.chat import marker_in
 from hardprompt.lm.frozen import FrozenLM
 
 AFTER_INPUT = Template("{input} {prompt}")
@@ -47,7 +48,8 @@ class HardPrompt:
     def from_text(cls, lm: FrozenLM, text: str, template: Template = AFTER_INPUT) -> "HardPrompt":
         """The prompt of this text, tokenized as the continuation of another text, after a blank if the template has one.
 
-        A prompt that comes first is also tokenized with a blank, except in a script without blanks.
+        A prompt that comes first is also tokenized with a blank, except in a script without blanks. In a chat, it is tokenized
+        as it stands in its turn (`in_place`).
 
         Example:
             >>> from hardprompt.lm import load_lm
@@ -57,12 +59,17 @@ class HardPrompt:
         word = text.strip()
         if not word:
             return cls((), text)
+        if template.chat:
+            return cls.in_place(lm, template, text)
         led = not has_no_blanks(word[0]) if template.prompt_first else template.blank_before(word)
         return cls(tuple(lm.encode_after([" " + word])[0]), text) if led else cls.in_place(lm, template, text)
 
     @classmethod
     def in_place(cls, lm: FrozenLM, template: Template, text: str) -> "HardPrompt":
         """The prompt of this text, tokenized as in a template, including its blanks. An empty text gives the empty prompt.
+
+        Raises:
+            RequestError: in a chat, the text contains a special token of the model or a marker of turns.
 
         Example:
             >>> from hardprompt import Template, load_lm
@@ -73,11 +80,16 @@ class HardPrompt:
             return cls((), text)
         if template.prompt_first:
             return cls(tuple(lm.encode(text)), text)
-        if template.prompt_blank or template.blank_before(text):
+        if template.chat and (marker := marker_in(lm, template, text)):
+            raise RequestError(
+                f"the prompt {text!r:.60} contains {marker!r}, which marks the turns of a chat with {lm.name}; leave it out"
+            )
+        if not template.chat and (template.prompt_blank or template.blank_before(text)):
             return cls(tuple(lm.encode_after([template.blank_before(text) + text])[0]), text)
-        before, whole = lm.encode_many([context := template.around("x")[0], context + text])
+        context = template.around("x")[0]
+        before, whole = lm.encode_many([context, context + template.blank_before(text) + text])
         follows = whole[: len(before)] == before
-        return cls(tuple(whole[len(before) :] if follows else lm.encode_after([text])[0]), text)
+        return cls(tuple(whole[len(before) :] if follows else lm.encode_after([template.blank_before(text) + text])[0]), text)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

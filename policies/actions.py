@@ -4,6 +4,8 @@ An action is an index into this list. So restrictions that are the same at every
 Restrictions that depend on the state, such as the top k of Q in RLPrompt, are in `networks.py`.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,8 @@ def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:
 
 
 def _crossing(problem: Problem, lm: FrozenLM) -> list[int]:
-    words = allowed_vocabulary(lm, "words", problem.task).tolist()
+    task = replace(problem.task, chat=False, prompt_turn="user")  # the policy LM reads no chat
+    words = allowed_vocabulary(lm, "words", task).tolist()
     allowed = set(problem.allowed.tolist())
     read = problem.lm.encode_after([_in_text(lm, i, problem) for i in words])
     return [i for i, ids in zip(words, read, strict=True) if ids and allowed.issuperset(ids)]

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.optimizers.base import Problem
-from hardprompt.prompt import HardPrompt
+from hardprompt.prompt import AFTER_INPUT, HardPrompt
 
 from .actions import action_ids, same_vocabulary
 from .networks import FrozenHead
@@ -119,7 +120,7 @@ class PromptSpace:
         """The share of prompts that are not the same for the policy LM after conversion to tokens of the task LM and back."""
         if self._same:
             return 0.0
-        template, decode = self.problem.template, self.problem.lm.decode
+        template, decode = self._template, self.problem.lm.decode
         wrote = self.tokens(rows)
         back = [HardPrompt.from_text(self.lm, decode(self._converted(ids)), template).ids for ids in wrote]
         return float(np.mean([list(read) != ids for read, ids in zip(back, wrote, strict=True)]))
@@ -133,8 +134,13 @@ class PromptSpace:
         room = self.lm.max_text_length - self.length
         return [ids[-room:] for ids in self.lm.encode_many([self.problem.task.train[i].input for i in examples])]
 
+    @property
+    def _template(self) -> Template:
+        """The template that decides whether a blank stands before the first word; in a chat, one does, as in the vocabulary."""
+        return AFTER_INPUT if self.problem.template.chat else self.problem.template
+
     def _converted(self, ids: list[int]) -> list[int]:
-        return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids), self.problem.template).ids)
+        return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids), self._template).ids)
 
 
 def _until(row: list[int], end: int) -> int:

@@ -19,7 +19,7 @@ from hardprompt.records.request import StudyRequest
     "hardprompt wayward --target 'write a poem' --gammas 0,0.1,1 --steps 300",
 )
 @request_options(
-    *("task", "split", "data", "shots", "template", "label_words", "match", "reference_prompts"),
+    *("task", "split", "data", "shots", "chat", "prompt_turn", "template", "label_words", "match", "reference_prompts"),
     *("lm", "readers", "start", "device", "dtype", "memory", "seed"),
 )
 def wayward(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -120,7 +120,7 @@ def _plain(name: str) -> _Form:
     info = StudyRequest.model_fields[name]
     kind = info.annotation
     while kind not in (str, int):  # inside `PositiveInt | None`
-        kind = get_args(kind)[0]
+        kind = str if get_origin(kind) is Literal else get_args(kind)[0]
     return _Form((f"--{name.replace('_', '-')}",), name, info.description or "", info.default, kind)
 
 
@@ -151,6 +151,7 @@ def _single(name: str, field: str, help: str, kind: type) -> _Form:
 
 _FORMS = {
     "skip_unusable": _flag("skip_unusable"),
+    "chat": _flag("chat"),
     "readers": _repeated("readers", ("--reader",), "NAME", reading.repeated),
     "metrics": _repeated("metrics", ("--metric",), "NAME", reading.repeated),
     "optimizers": _listed("optimizers", "NAME,...", reading.words),

@@ -17,7 +17,7 @@ from hardprompt.cli.verbs import PROMPT, verb
     "hardprompt evaluate --run my-study --number 4 --task plural",
 )
 @request_options(
-    *("task", "split", "data", "shots", "limit", "skip_unusable", "template", "label_words", "match"),
+    *("task", "split", "data", "shots", "limit", "skip_unusable", "chat", "prompt_turn", "template", "label_words", "match"),
     *("lm", "readers", "start", "device", "dtype", "memory", "metrics"),
     of_run=True,
 )
@@ -31,6 +31,7 @@ def evaluate(
 
     Give the prompt by one of --text, --ids, --run and --soft.
     """
+    from hardprompt.lm.chat import template_of
     from hardprompt.report.prompt_tables import evaluation_table
     from hardprompt.study.evaluation import evaluate as measure
     from hardprompt.study.loading import load_metrics, load_model, load_readers, load_tasks, log_warnings
@@ -40,7 +41,7 @@ def evaluate(
     named.check_data(task, fields)
     model = load_model(request)
     found = measure(
-        named.prompt(model, task.template_for(model.masked)),
+        named.prompt(model, template_of(model, task)),
         task,
         model,
         readers=load_readers(request),
@@ -63,7 +64,7 @@ def evaluate(
     name="inspect",
 )
 @request_options(
-    *("task", "data", "skip_unusable", "lm", "readers", "start", "device"),
+    *("task", "data", "skip_unusable", "chat", "prompt_turn", "lm", "readers", "start", "device"),
     of_run=True,
     defaults={"task": "none"},
     help={
@@ -99,6 +100,8 @@ def inspect_prompt(
         place = {"template": scorer.template}
     prompt = named.prompt(model, **place)
     found = inspect(prompt, model, scorer=scorer)
+    if scorer and scorer.template.chat:
+        found["chat"] = scorer.template.fill("{input}", found["prompt_text"] or "{prompt}")
     if scorer and isinstance(prompt, SoftPrompt):
         readers = load_readers(request) if "readers" in fields or task.embedded else ()
         judge = default_judge(task, model, next(iter(readers), None))

@@ -11,7 +11,10 @@ from hardprompt.cli.verbs import SEARCH, verb
 from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
 
-TASK_OPTIONS = ("data", "shots", "limit", "skip_unusable", "template", "label_words", "match", "reference_prompts")
+TASK_OPTIONS = (
+    *("data", "shots", "limit", "skip_unusable", "chat", "prompt_turn"),
+    *("template", "label_words", "match", "reference_prompts"),
+)
 MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
 
 

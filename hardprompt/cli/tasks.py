@@ -25,7 +25,7 @@ def new_task(
 
 
 @verb(TASKS, "hardprompt validate mood", "hardprompt validate my_task.py --lm distilgpt2")
-@request_options("lm", "start")
+@request_options("chat", "prompt_turn", "lm", "start")
 def validate(
     fields: dict[str, Any],
     path: Annotated[str, typer.Argument(help="A task.yaml or its folder, a .py file, or path.py:name.")],

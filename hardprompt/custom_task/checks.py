@@ -14,6 +14,7 @@ from hardprompt.data.task import SPLITS, Example, Split, Task
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.chat import marker_in, start_ids, template_of
 from hardprompt.prompt import HardPrompt
 from hardprompt.records.request import StudyRequest
 from hardprompt.scoring.answers import answer_tokens, label_word_problem
@@ -71,7 +72,7 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterato
     An example is counted with its answer and a prompt, which has the length of the longest reference prompt, but at least the
     default length of searched prompts.
     """
-    template = task.template_for(lm.masked)
+    template = template_of(lm, task)
     prompts = [
         StudyRequest().prompt_length,
         *(len(HardPrompt.in_place(lm, template, text).ids) for text in task.reference_prompts),
@@ -81,16 +82,17 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterato
     if not task.label_words:
         answers = [len(ids) for ids in answer_tokens(lm, task, [read.example.answer for read in reads])]
     for read, text, answer in zip(reads, texts, answers, strict=True):
-        size = lm.max_length - lm.max_text_length + len(text) + max(prompts) + answer
+        size = len(start_ids(lm, template)) + len(lm.suffix_ids) + len(text) + max(prompts) + answer
         if size > lm.max_length:
             message = f"{_beginning(read.example)} is {size} tokens with a prompt of {max(prompts)}"
             yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
 
 
-def special_tokens(lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
-    """Find inputs that contain a special token of the model."""
+def special_tokens(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
+    """Find inputs that contain a special token of the model, or a marker of its chat template."""
+    template = template_of(lm, task)
     for read in reads:
-        if token := lm.special_token_in(read.example.input):
+        if token := marker_in(lm, template, read.example.input):
             message = f"{_beginning(read.example)} contains {token!r}, a special token of {lm.name}; write it in another way"
             yield TaskProblem("error", read.file, read.line, message)
 
@@ -141,7 +143,7 @@ def balance(task: Task, lined: YamlLines) -> Iterator[TaskProblem]:
 
 def blanks(task: Task, lm: FrozenLM, reads: Sequence[SourceExample], lined: YamlLines) -> Iterator[TaskProblem]:
     """Find a template with a blank before the prompt for a language without blanks."""
-    if task.template_for(lm.masked).prompt_blank and share_without_blanks(read.example.input for read in reads) > 0.5:
+    if template_of(lm, task).prompt_blank and share_without_blanks(read.example.input for read in reads) > 0.5:
         message = "a blank stands before {prompt}, but the inputs are in a script without blanks; leave it out"
         yield TaskProblem("warning", str(lined.file), lined.line("template"), message)
 

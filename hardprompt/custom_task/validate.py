@@ -6,9 +6,9 @@ of the model, inputs in two parts, and a template that does not suit the model (
 within a part, unusable rows that are left out, unbalanced labels, a part without labels, and a task without reference prompts.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hardprompt.custom_task import checks
 from hardprompt.custom_task.checks import TaskProblem
@@ -21,6 +21,7 @@ from hardprompt.data.task_file import read_task_file
 from hardprompt.data.yaml_lines import YamlLines
 from hardprompt.errors import DataError, TaskError
 from hardprompt.lm import FrozenLM, load_lm
+from hardprompt.lm.chat import ChatTemplate, start_ids, template_of
 from hardprompt.plugins import is_file_reference
 from hardprompt.scoring.answers import answer_tokens
 
@@ -75,13 +76,21 @@ class CheckedTask:
         return {"errors": self.errors} | asdict(self)
 
 
-def validate(path: str | Path, lm: FrozenLM | str = "microworld", start: str | None = None) -> CheckedTask:
+def validate(
+    path: str | Path,
+    lm: FrozenLM | str = "microworld",
+    start: str | None = None,
+    chat: bool = False,
+    prompt_turn: Literal["user", "system"] | None = None,
+) -> CheckedTask:
     """Check a task with a model. Nothing is written to disk.
 
     Args:
         path: a folder with a `task.yaml`, that file, or a Python file (`path.py` or `path.py:name`), which is run.
         lm: the model, or its name; its tokens and its context decide what fits.
         start: the tokens before every text, as for `load_lm`, if the model is given by its name.
+        chat: check the task as a chat, even if it is none by itself.
+        prompt_turn: for a chat, the turn of the prompt, "user" or "system"; by default that of the task.
 
     Returns:
         All problems, the first examples as the model reads them, and the scores of trivial baselines.
@@ -125,15 +134,17 @@ def validate(path: str | Path, lm: FrozenLM | str = "microworld", start: str | N
         if reads and fields_fit:
             found += [*checks.labels_seen(form, reads, lined), *checks.parts_seen(form, reads, lined)]
     found += [*checks.repetitions(reads), *checks.references(form, lined)]
-    bare = form.without_data()
+    turns: dict[str, Any] = {"chat": form.chat or chat, "prompt_turn": prompt_turn or form.prompt_turn}
     try:
-        bare.template_for(lm.masked)
+        form, task = replace(form, **turns), task and replace(task, **turns)
+        bare = form.without_data()
+        template_of(lm, bare)
     except TaskError as error:
         if fields_fit:
-            found.append(TaskProblem("error", str(lined.file), lined.line("template"), str(error)))
+            found.append(TaskProblem("error", str(lined.file), lined.line("chat" if form.chat else "template"), str(error)))
         return CheckedTask(form.name, lm.name, findings=_sorted(found))
     found += checks.blanks(bare, lm, reads, lined)
-    found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(lm, reads)]
+    found += [*checks.label_words(bare, lm, lined), *checks.lengths(bare, lm, reads), *checks.special_tokens(bare, lm, reads)]
     scores: dict[str, Any] = {}
     if not any(finding.level == "error" for finding in found):
         try:
@@ -170,15 +181,16 @@ def _read(form: DataTask, report: OnError) -> list[SourceExample]:
 
 
 def _shown(task: Task, lm: FrozenLM, reads: list[SourceExample]) -> list[ShownExample]:
-    template, prompt = task.template_for(lm.masked), next(iter(task.reference_prompts), "")
+    template, prompt = template_of(lm, task), next(iter(task.reference_prompts), "")
     shown = []
     for read in reads:
         text = template.fill(read.example.input, prompt)
         answer = task.label_words.get(read.example.answer, read.example.answer)
         [answer_ids] = answer_tokens(lm, task, [answer])
-        before = template.blank if lm.masked else task.separator
+        chat_blank = template.answer_blank if isinstance(template, ChatTemplate) else None
+        before = template.blank if lm.masked else task.separator if chat_blank is None else chat_blank
         seen = text.replace(MASK, lm.tokenizer.mask_token) if lm.masked else text
-        fed = [*lm.prefix_ids, *lm.encode(text), *lm.suffix_ids]
+        fed = [*start_ids(lm, template), *lm.encode(text), *lm.suffix_ids]
         shown.append(ShownExample(seen, _tokens(lm, fed), before + answer, _tokens(lm, answer_ids)))
     return shown
 

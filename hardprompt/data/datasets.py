@@ -101,9 +101,9 @@ class DataTask:
     """A task without its data. Call it with a split and a file or folder to get the `Task`.
 
     Args:
-        name, template, masked_template, label_words, match, max_answer_tokens, separator, reference_prompts, description,
-            citation, licence, source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the order of the
-            label words.
+        name, template, masked_template, label_words, match, max_answer_tokens, separator, chat, prompt_turn, reference_prompts,
+            description, citation, licence, source, truncate_to: as in `Task`. In the data, labels are names or numbers, in the
+            order of the label words.
         layouts: the forms in which the data are published.
         files: possible names of a file with all of the data, in a given folder.
         headerless: columns of a csv file without a header.
@@ -126,6 +126,8 @@ class DataTask:
     match: Literal["exact", "starts-with", "number"] = "exact"
     max_answer_tokens: int = 128
     separator: str = " "
+    chat: bool = False
+    prompt_turn: Literal["user", "system"] = "user"
     reference_prompts: Sequence[str] = ()
     description: str = ""
     citation: str = ""
@@ -242,6 +244,8 @@ class DataTask:
             match=self.match,
             max_answer_tokens=self.max_answer_tokens,
             separator=self.separator,
+            chat=self.chat,
+            prompt_turn=self.prompt_turn,
             reference_prompts=self.reference_prompts,
             description=self.description,
             citation=self.citation,

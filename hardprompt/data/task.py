@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hardprompt.data.languages import difference, has_no_blanks, same_text
 from hardprompt.data.rows import SkippedRows, answer_text, read_rows
@@ -25,6 +25,7 @@ OVERLAPS: tuple[tuple[Split, Split], ...] = (("test", "train"), ("dev", "train")
 
 MATCHES = ("exact", "starts-with", "number")
 TRUNCATE_TO = ("", "start", "end")
+PROMPT_TURNS = ("user", "system")
 
 MASK = "\ufdd0"
 """Marks the place of the mask token in a filled template: a noncharacter of Unicode, which occurs in no text."""
@@ -48,6 +49,10 @@ class Template:
     Args:
         text: the text.
 
+    Attributes:
+        chat: whether a chat template renders it (`hardprompt.lm.chat.ChatTemplate`).
+        markers: the markers of turns in a chat.
+
     Raises:
         TaskError: `{input}` or `{prompt}` does not occur exactly once, or `{mask}` occurs more than once, or a place is written
             in another way, such as `{{input}}`.
@@ -58,6 +63,8 @@ class Template:
     """
 
     text: str
+    chat: ClassVar[bool] = False
+    markers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self._refuse_other_braces()
@@ -176,6 +183,9 @@ class Task:
             "number" (the text may have a reasoning, and the number that it ends with equals the target, a number).
         max_answer_tokens: for `match="number"`, the maximal length of the decoded text, in tokens.
         separator: the text between the template's text and the answer.
+        chat: whether the template's text is the user's turn in a chat, which the chat template of the model renders, and the
+            answer is that of the assistant (`hardprompt.lm.chat`). The separator is then that of the chat template.
+        prompt_turn: for a chat, the turn of the prompt: "user", or "system" for the prompt alone in the system's turn.
         reference_prompts: prompts that a person would write, the rows `manual` of all tables.
         description, citation, licence, source: one line each.
         truncate_to: which part of an input that is too long for the model is kept: its "start" or its "end". With "", such an
@@ -208,6 +218,8 @@ class Task:
     match: Literal["exact", "starts-with", "number"] = "exact"
     max_answer_tokens: int = 128
     separator: str = " "
+    chat: bool = False
+    prompt_turn: Literal["user", "system"] = "user"
     reference_prompts: Sequence[str] = ()
     description: str = ""
     citation: str = ""
@@ -231,6 +243,10 @@ class Task:
             raise TaskError(f"task {self.name}: masked template {self.masked_template.text!r} has no {{mask}}; put it in once")
         if self.truncate_to not in TRUNCATE_TO:
             raise TaskError(f"task {self.name}: truncate_to {self.truncate_to!r} is none of start, end, or nothing")
+        if self.prompt_turn not in PROMPT_TURNS:
+            raise TaskError(f"task {self.name}: prompt_turn {self.prompt_turn!r} is none of {', '.join(PROMPT_TURNS)}")
+        if self.prompt_turn == "system" and not self.chat:
+            raise TaskError(f"task {self.name}: prompt_turn 'system' is for a chat; give --chat as well, or leave it out")
         if self.match not in MATCHES:
             raise TaskError(f"task {self.name}: match {self.match!r} is none of {', '.join(MATCHES)}")
         if self.max_answer_tokens < 1:
@@ -337,10 +353,11 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """A hash of everything that determines scores: examples, templates, answers, reference prompts, and `truncate_to`."""
+        """A hash of everything that determines scores, such as examples, templates, answers and reference prompts."""
         parts = (self.template, self.train, self.dev, self.test, self.label_words, self.match, self.separator)
         length = self.max_answer_tokens if self.match == "number" else 0
-        given = [each for each in (self.truncate_to, self.masked_template, length) if each]
+        turn = f"chat: {self.prompt_turn}" if self.chat else ""
+        given = [each for each in (self.truncate_to, self.masked_template, length, turn) if each]
         return sha256(repr((*parts, self.reference_prompts, *given)).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@
     match: exact                        # for generation: exact, starts-with, or number (after a reasoning)
     max_answer_tokens: 128              # for match: number, the maximal length of the reasoning and the number
     separator: " "                      # between the template's text and the answer
+    chat: true                          # for chat models: the template is the content of the user's turn
+    prompt_turn: system                 # for chat: the prompt is the system's turn; by default (user) it stands in the template
     masked_template: "{mask} {prompt} {input}"       # for masked models, which predict {mask}
     reference_prompts: [was it good or bad]
     unusable: skip                      # leave unusable rows out and count them; by default (refuse) they are errors
@@ -83,6 +85,8 @@ class TaskFile(BaseModel):
     max_answer_tokens: PositiveInt = 128
     reference_prompts: list[Text] = []
     separator: str = " "
+    chat: bool = False
+    prompt_turn: Literal["user", "system"] = "user"
     citation: str = ""
     licence: str = ""
     source: str = ""
@@ -126,6 +130,13 @@ class TaskFile(BaseModel):
         if match != "exact" and given.data.get("label_words"):
             raise ValueError(f"match {match!r} is for generation, and there are label words; leave it out")
         return match
+
+    @field_validator("prompt_turn")
+    @classmethod
+    def _of_a_chat(cls, turn: str, given: ValidationInfo) -> str:
+        if turn == "system" and given.data.get("chat") is False:
+            raise ValueError("prompt_turn is for a chat; give chat: true as well, or leave it out")
+        return turn
 
     @field_validator("reference_prompts")
     @classmethod
@@ -176,7 +187,7 @@ def read_task_file(path: str | Path, on_error: OnError = raise_error) -> tuple[D
         >>> read_task_file("mood")[0].label_words
         {'positive': 'good', 'negative': 'bad'}
     """
-    lined = read_yaml(task_file(path), on_error)
+    lined = read_yaml(task_file(path), on_error, truths=("chat",))
     given = {"name": lined.file.resolve().parent.name} | {k: v for k, v in lined.values.items() if v is not None}
     wrong: set[str] = set()
     try:

@@ -4,6 +4,7 @@ Anchors, aliases and tags are errors, and so are repeated keys. If only texts ar
 reads as another type is also an error (`yes` is a truth value).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,14 @@ class YamlLines:
         file: the file.
         values: the values of the top mapping.
         lines: the line of each value's key, counted from 1.
-        only_texts: as in `read_yaml`.
+        only_texts, truths: as in `read_yaml`.
     """
 
     file: Path
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[Place, int] = field(default_factory=dict)
     only_texts: bool = True
+    truths: Collection[str] = ()
 
     def line(self, *place: str | int) -> int | None:
         """The line of a value, or of the nearest value that contains it; None if nothing was read."""
@@ -46,13 +48,14 @@ class YamlLines:
         return self.lines.get(place)
 
 
-def read_yaml(file: Path, on_error: OnError, only_texts: bool = True) -> YamlLines:
+def read_yaml(file: Path, on_error: OnError, only_texts: bool = True, truths: Collection[str] = ()) -> YamlLines:
     """The mapping in a YAML file, with lines. Every value is read as text.
 
     Args:
         file: a UTF-8 file.
         on_error: called with the error of each invalid value, which is skipped.
         only_texts: whether fractions, truth values and dates without quotes are errors.
+        truths: the fields of the top mapping whose value is true or false.
 
     Raises:
         DataError: the file cannot be read, is not YAML, is not a mapping, or contains anchors, aliases or tags.
@@ -69,7 +72,7 @@ def read_yaml(file: Path, on_error: OnError, only_texts: bool = True) -> YamlLin
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(file, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
-    lined = YamlLines(file, only_texts=only_texts)
+    lined = YamlLines(file, only_texts=only_texts, truths=truths)
     try:
         _refuse_anchors_and_tags(file, text, on_error)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -115,7 +118,7 @@ def _value(node: yaml.Node, place: Place, lined: YamlLines, on_error: OnError) -
     if isinstance(node, yaml.SequenceNode):
         return [_value(each, (*place, number), lined, on_error) for number, each in enumerate(node.value)]
     assert isinstance(node, yaml.ScalarNode)  # the third and last kind
-    return _text(node, lined, on_error)
+    return str(node.value) if len(place) == 1 and place[0] in lined.truths else _text(node, lined, on_error)
 
 
 def _mapping(node: yaml.MappingNode, place: Place, lined: YamlLines, on_error: OnError) -> dict[str, Any]:

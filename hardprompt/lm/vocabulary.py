@@ -19,6 +19,7 @@ from hardprompt.data.languages import has_no_blanks, is_word, share_without_blan
 from hardprompt.data.rows import read_lines
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, UnknownName
+from hardprompt.lm.chat import template_of
 from hardprompt.lm.frozen import FrozenLM
 
 VOCABULARIES = ("words", "ascii", "all")
@@ -49,9 +50,10 @@ def allowed_vocabulary(lm: FrozenLM, which: str = "words", task: Task | None = N
         >>> lm.decode(allowed_vocabulary(lm)[:1].tolist()).isalpha()
         True
     """
-    special = set(lm.tokenizer.all_special_ids)
+    template = None if task is None else template_of(lm, task)
+    markers = lm.tokenizer.convert_tokens_to_ids(list(template.markers)) if template else []
+    special = {*lm.tokenizer.all_special_ids, *markers}
     ids = [i for i in lm.token_ids if i not in special]
-    template = None if task is None else task.template_for(lm.masked)
     glued = template is not None and not template.prompt_blank
     if which == "words":
         led = _words_after_blanks(lm, ids)

@@ -76,7 +76,7 @@ def continuation_kl(
 def sample_answers(scorer: Scorer, prompt: Sequence[int] | Tensor, tokens: int, generator: torch.Generator) -> list[list[int]]:
     """A continuation of every input, sampled token by token up to an end token, which is left out, or to `tokens` tokens."""
     answers: list[list[int]] = [[] for _ in scorer.examples]
-    ends = set(scorer.lm.end_ids.tolist()) if tokens else set()
+    ends = set(scorer.end_ids.tolist()) if tokens else set()
     going = set(range(len(answers)))
     for _ in range(tokens):
         last = torch.stack([logits[-1] for logits in scorer.answer_logits(prompt, answers)])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardprompt.data.task import Task
+from hardprompt.lm.chat import template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.metrics.base import Better, Controls, Metric, metric, values
 from hardprompt.metrics.continuation_kl import continuation_kl
@@ -115,7 +116,7 @@ def _distance(scored: ScoredPrompt, measure: str) -> float:
 
 
 def _instruction(lm: FrozenLM, task: Task) -> Tensor:
-    return lm.vocab_embeds[list(HardPrompt.in_place(lm, task.template_for(lm.masked), task.reference_prompts[0]).ids)]
+    return lm.vocab_embeds[list(HardPrompt.in_place(lm, template_of(lm, task), task.reference_prompts[0]).ids)]
 
 
 def _between_tokens(lm: FrozenLM, task: Task) -> tuple[SoftPrompt, SoftPrompt]:

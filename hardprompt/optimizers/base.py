@@ -18,6 +18,7 @@ from torch import Tensor
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.field_problems import field_problems
+from hardprompt.lm.chat import template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
@@ -118,7 +119,7 @@ class Problem:
         self.lm = lm
         self.weight = weight
         self.prompt_length = prompt_length
-        self.template = task.template_for(lm.masked)
+        self.template = template_of(lm, task)
         self.allowed = allowed_vocabulary(lm, vocabulary, task) if isinstance(vocabulary, str) else vocabulary
         self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
@@ -29,7 +29,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """`quick` takes about two minutes on two cores; `default` is for results to report. Each value can be replaced."""
 
-TASK_FIELDS = ("splits", "data", "shots", "limit", "skip_unusable", "template", "label_words", "match", "reference_prompts")
+TASK_FIELDS = (
+    *("splits", "data", "shots", "limit", "skip_unusable"),
+    *("chat", "prompt_turn", "template", "label_words", "match", "reference_prompts"),
+)
 """Fields of a request that belong to its task."""
 
 MODEL_FIELDS = ("readers", "start", "device", "dtype", "memory")
@@ -41,6 +44,8 @@ SEARCH_FIELDS = (
     "weights",
     "splits",
     "limit",
+    "chat",
+    "prompt_turn",
     "seeds",
     "lm_tokens",
     "prompt_length",
@@ -90,6 +95,12 @@ class StudyRequest(BaseModel):
 
     skip_unusable: bool = False
     """For a task with data files: leave unusable rows out, such as one without text, and count them; by default an error."""
+
+    chat: bool = False
+    """For chat models: the template is the user's turn, as the model's own chat template renders it; the assistant answers."""
+
+    prompt_turn: Literal["user", "system"] | None = None
+    """For chat: the turn of the prompt. user: the prompt stands in the template; system: it alone is the system's turn."""
 
     lm_tokens: PositiveInt | None = None
     """Budget of each run: number of LM tokens in forward and backward passes together."""

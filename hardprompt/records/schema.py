@@ -314,6 +314,7 @@ class _Study(_Recorded):
     data: dict[str, str] = {}
     lm_source: dict[str, str] = {}
     start: list[str] = []
+    chat: str = ""
     known_front: list[_KnownPrompt] = []
     threads: Annotated[int, Field(ge=1)] | None = None
     versions: dict[str, str] = {}

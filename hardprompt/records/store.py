@@ -72,6 +72,7 @@ def study_contents(
     data: dict[str, str],
     lm_source: Mapping[str, str],
     start: Sequence[str],
+    chat: str,
     vocabulary_size: int,
     known_front: Sequence[dict[str, Any]],
     threads: int,
@@ -83,6 +84,7 @@ def study_contents(
         data: by split, the digest of the task's data.
         lm_source: where the weights of the model come from, if its name does not say it (`FrozenLM.origin`).
         start: the special tokens that the model reads before every text.
+        chat: for a chat, the rendered template with "{input}" and "{prompt}"; otherwise empty.
         vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
         threads: the number of threads of every run; the last bits of a result depend on them.
@@ -92,6 +94,7 @@ def study_contents(
         "data": data,
         **({"lm_source": dict(lm_source)} if lm_source else {}),
         "start": list(start),
+        **({"chat": chat} if chat else {}),
         "vocabulary_size": vocabulary_size,
         "known_front": list(known_front),
         "threads": threads,

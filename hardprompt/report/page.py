@@ -226,6 +226,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("metrics", ", ".join(request.metrics)),
         ("test examples", None if request.limit is None else f"at most {request.limit:,}, drawn by label"),
         ("unusable rows", "left out" if request.skip_unusable else None),
+        ("chat", f"prompt in the {request.prompt_turn or 'user'}'s turn" if request.chat or request.prompt_turn else None),
         ("template", request.template),
         ("label words", ", ".join(label_words)),
         ("match", request.match if request.match != StudyRequest().match else None),

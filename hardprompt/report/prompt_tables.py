@@ -101,6 +101,8 @@ def readings_table(readings: list[dict[str, Any]]) -> Table:
 
 def _caption(found: dict[str, Any]) -> str:
     lines = [f"the model reads {' '.join(found['start'])} before the prompt"] if found["start"] else []
+    if "chat" in found:
+        lines.append(f"in the chat: {found['chat']!r}")
     if found["log_perplexity_in_place"] is not None:
         alone = _number(found["log_perplexity"])
         lines.append(

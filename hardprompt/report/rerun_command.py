@@ -33,6 +33,8 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--shots", request.shots),
         ("--limit", request.limit),
         ("--skip-unusable", request.skip_unusable or None),
+        ("--chat", request.chat or None),
+        ("--prompt-turn", request.prompt_turn),
         ("--lm", request.lm),
         *(("--reader", reader) for reader in request.readers),
         ("--start", request.start),

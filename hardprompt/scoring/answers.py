@@ -8,18 +8,23 @@ from torch import Tensor
 from hardprompt.data.languages import composed
 from hardprompt.data.task import Task
 from hardprompt.errors import TaskError
+from hardprompt.lm.chat import ChatTemplate, template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.vocabulary import as_printed
 
 
 def answer_tokens(lm: FrozenLM, task: Task, answers: Sequence[str]) -> list[list[int]]:
-    """Token ids of answers in their place: after the separator, in the place of the mask, or at the start of a decoder's text.
+    """Token ids of answers in their place: after the separator, in the place of the mask, at the start of a decoder's text,
+    or at the start of the assistant's turn.
 
     Example:
         >>> from hardprompt import load_lm, load_task
         >>> [len(ids) for ids in answer_tokens(load_lm("microworld"), load_task("review-sentiment"), ["good", "bad"])]
         [1, 1]
     """
+    template = template_of(lm, task)
+    if isinstance(template, ChatTemplate):
+        return template.answer_ids(answers)
     before = _before(lm, task)
     in_place = [before + answer for answer in answers]
     return lm.encode_after(in_place) if before or lm.kind == "causal" else lm.encode_many(in_place)
@@ -29,7 +34,10 @@ def _before(lm: FrozenLM, task: Task) -> str:
     """The text directly before an answer that is tokenized with it; a decoder begins a new text."""
     if lm.kind == "encoder-decoder":
         return ""
-    return task.template_for(True).blank if lm.masked else task.separator
+    template = template_of(lm, task)
+    if isinstance(template, ChatTemplate):
+        return template.answer_blank
+    return template.blank if lm.masked else task.separator
 
 
 def label_word_problem(lm: FrozenLM, task: Task, word: str, tokens: int) -> str:
@@ -49,9 +57,11 @@ def label_word_problem(lm: FrozenLM, task: Task, word: str, tokens: int) -> str:
                 remedy = f"in composed form (NFC) it is one: write {other!r}, {len(other)} characters instead of {len(word)}"
             elif other == word.strip() or other == (as_printed(lm, word) or "").strip():
                 blank = _before(lm, task)
-                remedy = f"the separator supplies the blank: write {other!r}" if blank.endswith(" ") else f"write {other!r}"
+                supplier = "chat template" if task.chat else "separator"
+                remedy = f"the {supplier} supplies the blank: write {other!r}" if blank.endswith(" ") else f"write {other!r}"
             elif other == " " + word:
-                remedy = f"with a blank before it, it is one: write {other!r}, or give the task a separator"
+                remedy = f"with a blank before it, it is one: write {other!r}"
+                remedy += "" if task.chat else ", or give the task a separator"
             break
     return f"label word {word!r} is {tokens} tokens of {lm.name}, expected one; {remedy}"
 

@@ -57,13 +57,20 @@ class GreedyDecoder:
         lm: the frozen model.
         passes: the forward passes, which embed the rows.
         most: the maximal number of tokens of an answer; it has fewer if the context of the model ends.
+        end_ids: the tokens that end an answer.
         ends: whether a text decoded so far contains the end of the answer; decoding stops then.
     """
 
     def __init__(
-        self, lm: FrozenLM, passes: ForwardPasses, most: int, ends: Callable[[str], bool] = lambda text: False
+        self,
+        lm: FrozenLM,
+        passes: ForwardPasses,
+        most: int,
+        end_ids: Tensor,
+        ends: Callable[[str], bool] = lambda text: False,
     ) -> None:
         self._lm, self._passes, self._most, self._ends = lm, passes, most, ends
+        self._end_ids = set(end_ids.tolist())
 
     @torch.no_grad()
     def texts(self, rows: Sequence[Row], soft: Tensor | None) -> list[str]:
@@ -139,9 +146,8 @@ class GreedyDecoder:
     def _append(self, batch: list[int], chosen: list[int], room: Sequence[int], answers: list[list[int]]) -> list[int]:
         """Append a token to each answer, and return the places in the batch of those that are not finished."""
         left = []
-        end_ids = set(self._lm.end_ids.tolist())
         for place, (i, token) in enumerate(zip(batch, chosen, strict=True)):
-            if token in end_ids or room[i] < 1:
+            if token in self._end_ids or room[i] < 1:
                 continue
             answers[i].append(token)
             checked = len(answers[i]) % CHECKED_EVERY == 0

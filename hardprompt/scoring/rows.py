@@ -1,17 +1,20 @@
 """The token sequences that are scored, called rows: one for each pair of a prompt and an example.
 
 A row of a causal model is bos + before + prompt + after (+ target), where "before" and "after" are the parts of the filled
-template around the prompt. A row of a masked model is [CLS] + before + prompt + after + [SEP], with the mask token in either
-part. A row of an encoder-decoder model is before + prompt + after + </s> for the encoder, and the target for the decoder. Hard
-prompts are inserted as token ids, soft prompts as embeddings. A text is filled into the template and tokenized as a whole, as
-it would be deployed.
+template around the prompt. A row of a chat is the same without bos, since the rendered template has its own special tokens. A
+row of a masked model is [CLS] + before + prompt + after + [SEP], with the mask token in either part. A row of an
+encoder-decoder model is before + prompt + after + </s> for the encoder, and the target for the decoder. Hard prompts are
+inserted as token ids, soft prompts as embeddings. A text is filled into the template and tokenized as a whole, as it would be
+deployed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hardprompt.data.task import Example, Task
 from hardprompt.errors import ContextExceeded, TaskError
+from hardprompt.lm.chat import marker_in, start_ids, template_of
 from hardprompt.lm.encoder_decoder import EncoderDecoderLM
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.scoring.answers import answer_tokens
@@ -78,7 +81,8 @@ class RowBuilder:
         self._lm = lm
         self._task = task
         self._examples = examples
-        self.template = task.template_for(lm.masked)
+        self.template = template_of(lm, task)
+        self._start = start_ids(lm, self.template)
         self._mask_first = self.template.text.find("{mask}") < self.template.text.find("{prompt}")
         self._refuse_special_tokens()
         around = [self.template.around(example.input) for example in examples]
@@ -86,8 +90,8 @@ class RowBuilder:
         self._after = lm.encode_after([after for _, after in around])
         self._after_nothing = lm.encode_many([after for _, after in around])
         self.prompt_first = all(ids == self._before[0] for ids in self._before)
-        self.prefixes = tuple((*lm.prefix_ids, *ids) for ids in self._before)
-        self.starts_with_prompt = not any(self._before) and all(self._after)
+        self.prefixes = tuple((*self._start, *ids) for ids in self._before)
+        self.starts_with_prompt = not any(self._before) and all(self._after) and not self.template.chat
         self._decoded = isinstance(lm, EncoderDecoderLM)
         answers = [example.answer for example in examples]
         self._targets: list[list[int]] = [[] for _ in answers] if task.label_words else answer_tokens(lm, task, answers)
@@ -98,7 +102,9 @@ class RowBuilder:
         Raises:
             ContextExceeded: the row is longer than the model's context.
         """
-        before = self._lm.prefix_ids + self._before[example]
+        if self.template.chat and not prompt_ids:
+            return replace(self._without_prompt[example], prompt=prompt)
+        before = self._start + self._before[example]
         after = self._after if prompt_ids or self._before[example] else self._after_nothing
         ids = before + prompt_ids + after[example] + self._lm.suffix_ids
         predict_from = self._answer_position(ids)  # never part of the shared prefix
@@ -110,7 +116,7 @@ class RowBuilder:
     def build_text(self, text: str) -> list[Row]:
         """The rows of a prompt as text, one for each example."""
         filled = [self.template.fill(example.input, text) for example in self._examples]
-        whole = [self._lm.prefix_ids + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
+        whole = [self._start + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
         rows = []
         for n, ids in enumerate(whole):
             at, count = self._answer_position(ids), self._predictions(self._targets[n])
@@ -128,7 +134,7 @@ class RowBuilder:
 
     def count_tokens(self, rows: list[Row]) -> int:
         """Logical LM tokens of rows: all but the special tokens around each, and for long answers their maximal length."""
-        around = len(self._lm.prefix_ids) + len(self._lm.suffix_ids)
+        around = len(self._start) + len(self._lm.suffix_ids)
         decoded = self._task.max_answer_tokens if self._task.match == "number" else 0
         return sum(row.length - around + decoded for row in rows)
 
@@ -148,6 +154,11 @@ class RowBuilder:
             )
         return row
 
+    @cached_property
+    def _without_prompt(self) -> list[Row]:
+        """In a chat, the rows of the empty prompt, whose turn is rendered in another way."""
+        return self.build_text("")
+
     def _answer_position(self, ids: list[int]) -> int:
         if isinstance(self._lm, EncoderDecoderLM):
             return len(self._lm.start_ids) - 1
@@ -162,7 +173,7 @@ class RowBuilder:
 
     def _refuse_special_tokens(self) -> None:
         for number, example in enumerate(self._examples, 1):
-            if token := self._lm.special_token_in(example.input):
+            if token := marker_in(self._lm, self.template, example.input):
                 raise TaskError(
                     f"task {self._task.name}, example {number} ({example.input[:40]!r}...): its input contains {token!r}, "
                     f"which {self._lm.name} reads as a special token and not as text; write it in another way"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.data.task import Example, Task
+from hardprompt.lm.chat import answer_ends
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.memory import RecomputedParts
 from hardprompt.objective import label_correct, label_cross_entropy
@@ -268,6 +269,11 @@ class Scorer:
         """How many tokens fit after the longest example with a prompt of this many tokens."""
         rows = (self._rows.build(0, example, [0] * prompt_length) for example in range(len(self.examples)))
         return self.lm.max_length - max(row.predict_from + 1 for row in rows)
+
+    @property
+    def end_ids(self) -> Tensor:
+        """Token ids that end an answer."""
+        return answer_ends(self.lm, self.task)
 
     def tokens(self, prompt_length: int) -> int:
         """Logical LM tokens of one prompt of this many tokens on all examples."""

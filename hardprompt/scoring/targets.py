@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.data.task import Example, Task
+from hardprompt.lm.chat import answer_ends
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.scoring.generation import GreedyDecoder, has_number, number_in
 from hardprompt.scoring.passes import ForwardPasses, Pass
@@ -32,9 +33,10 @@ class TargetJudge:
         self._task = task
         self._examples = examples
         self._passes = passes
+        self._end_ids = answer_ends(lm, task)
         self._verdict = lru_cache(maxsize=100_000)(self._judge)
         self._next_example = task.template_for(masked=False).line_before_input
-        self._decoder = GreedyDecoder(lm, passes, task.max_answer_tokens, self._has_ended)
+        self._decoder = GreedyDecoder(lm, passes, task.max_answer_tokens, self._end_ids, self._has_ended)
 
     def loss_and_correct(
         self, done: Pass, rows: Sequence[Row], soft: Tensor | None, decode: bool = True
@@ -59,12 +61,12 @@ class TargetJudge:
         )
         token = log_probs.gather(-1, targets[:, None]).squeeze(-1)
         if exact:
-            token = torch.where(is_end, log_probs[:, self._lm.end_ids].logsumexp(-1), token)
+            token = torch.where(is_end, log_probs[:, self._end_ids].logsumexp(-1), token)
         loss = -torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, token)
         if self._task.match == "number":
             return loss, self._right_numbers(rows, soft) if decode else torch.zeros_like(loss, dtype=torch.bool)
         greedy = log_probs.argmax(-1)
-        hit = torch.where(is_end, torch.isin(greedy, self._lm.end_ids), greedy == targets) if exact else greedy == targets
+        hit = torch.where(is_end, torch.isin(greedy, self._end_ids), greedy == targets) if exact else greedy == targets
         misses = torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, (~hit).float())
         correct = misses == 0
         offsets = torch.tensor([0, *counts]).cumsum(0)
@@ -106,7 +108,7 @@ class TargetJudge:
 
     def _judge(self, answer: tuple[int, ...], target: str) -> bool | None:
         """Whether decoded answer tokens are correct; None while both are possible."""
-        ended = bool((self._lm.end_ids == answer[-1]).any())
+        ended = bool((self._end_ids == answer[-1]).any())
         text = self._lm.decode(answer)
         line = text.lstrip(" ").split("\n")[0]
         if self._task.match == "starts-with":

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from dataclasses import replace
 
 from hardprompt.data.task import SPLITS, Example, Split, Task, Template
+from hardprompt.lm.chat import start_ids, template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.scoring.answers import answer_tokens
 
@@ -41,14 +42,14 @@ def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
     """
     if not task.truncate_to:
         return task
-    template = task.template_for(lm.masked)
+    template = template_of(lm, task)
     references = lm.encode_after(
         [(template.prompt_blank or " " * template.prompt_first) + text for text in task.reference_prompts]
     )
     reserved = max(MIN_PROMPT_TOKENS, prompt_length + SPARE_TOKENS, *map(len, references))
     if task.match == "number":
         reserved += min(task.max_answer_tokens, lm.max_text_length // 2)
-    limit = lm.max_text_length - reserved
+    limit = lm.max_length - len(start_ids(lm, template)) - len(lm.suffix_ids) - reserved
     parts: dict[Split, list[Example]] = {}
     cut: dict[Split, int] = {}
     for split in SPLITS:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hardprompt.data.task import Task
 from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.lm.chat import template_of
 from hardprompt.metrics import Metric, ScoredPrompt
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
@@ -55,7 +56,7 @@ def evaluate(
         >>> found["deployed_test_accuracy"] > 0.9, found["roundtrip_ok"], found["faithfulness"]["kl"]
         (True, True, None)
     """
-    checked = as_prompt(lm, prompt, task.template_for(lm.masked))
+    checked = as_prompt(lm, prompt, template_of(lm, task))
     length = len(checked.ids) if isinstance(checked, HardPrompt) else checked.embeds.shape[0]
     task = fit_to_context(task, lm, length if prompt_length is None else prompt_length)
     allowed = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from hardprompt.errors import about
 from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.lm.chat import template_of
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.optimizers.base import check_weight
@@ -33,6 +34,7 @@ class StudyInfo:
         data: digest of the task's data in each split.
         lm_source: where the weights of the model come from (`FrozenLM.origin`).
         start: the special tokens that the model reads before every text.
+        chat: for a chat, the rendered template with "{input}" and "{prompt}"; otherwise empty.
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the model and its readers.
@@ -48,6 +50,7 @@ class StudyInfo:
     known_front: tuple[dict[str, Any], ...] = ()
     weight_bytes: int = 0
     lm_source: dict[str, str] = field(default_factory=dict)
+    chat: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class LoadedStudy:
             self.lm.name = names_in_record(request)[request.lm]  # an earlier study may have had other readers
         with about("task"):
             task = next(iter(self.tasks.values()))
-            task.template_for(self.lm.masked)
+            template_of(self.lm, task)
         with about("weights"):
             check_weight(self.lm, max(request.weights))
         with about("readers"):
@@ -123,6 +126,7 @@ class LoadedStudy:
         chosen = {name: config.model_dump(mode="json", exclude_unset=True) for name, (_, config) in self.optimizers.items()}
         options = {name: given for name, given in chosen.items() if given}
         task = next(iter(self.tasks.values()))
+        template = template_of(self.lm, task)
         return StudyInfo(
             request=self.request.model_copy(update={"options": options, "readers": self.request.reader_names}),
             runs=self.runs,
@@ -134,6 +138,7 @@ class LoadedStudy:
             known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
             weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
             lm_source=self.lm.origin,
+            chat=template.fill("{input}", "{prompt}") if template.chat else "",
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:

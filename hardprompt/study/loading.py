@@ -30,6 +30,11 @@ def load_tasks(request: StudyRequest) -> dict[str, Task]:
         RequestError: the task does not exist, or a field of the request does not apply to it.
     """
     tasks = _load_tasks(request)
+    if request.chat or request.prompt_turn:
+        tasks = {
+            split: replace(task, chat=task.chat or request.chat, prompt_turn=request.prompt_turn or task.prompt_turn)
+            for split, task in tasks.items()
+        }
     if request.limit is None:
         return tasks
     return {split: replace(task, test=draw_by_label(task.test, request.limit, task.labels)) for split, task in tasks.items()}

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, UnknownName
@@ -29,6 +29,8 @@ def optimize(
     shots: int | None = None,
     limit: int | None = None,
     skip_unusable: bool | None = None,
+    chat: bool | None = None,
+    prompt_turn: Literal["user", "system"] | None = None,
     start: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -48,6 +50,7 @@ def optimize(
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
         lm_tokens: budget in logical LM tokens, forward and backward together; by default the options of the optimizer end it.
         split, data, shots, limit, skip_unusable: the data of a task that is given by name, as in `hardprompt compare`.
+        chat, prompt_turn: whether such a task is a chat, and the turn of its prompt.
         start, device, dtype, memory: the tokens before every text, the device, the data type and the memory of a model that is
             given by name, as in `hardprompt compare`.
         options: options of the optimizer.
@@ -71,7 +74,7 @@ def optimize(
             raise UnknownName(f"argument or {found.name} option", name, [*ARGUMENTS, *found.config.model_fields])
     config = found.configure(options)
     of_data = {"split": split, "data": data, "shots": shots, "limit": limit, "skip_unusable": skip_unusable}
-    of_task = _given("task", task, isinstance(task, Task), **of_data)
+    of_task = _given("task", task, isinstance(task, Task), **of_data, chat=chat, prompt_turn=prompt_turn)
     of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), start=start, device=device, dtype=dtype, memory=memory)
     request = StudyRequest.make(
         weights=(weight,),

@@ -194,7 +194,7 @@ def save_tiny(folder: Path, family: str = "gpt2") -> Path:
 
 def _tokenizer(family: str) -> Any:
     if family == "llama":
-        return _sentencepiece_tokenizer()
+        return sentencepiece_tokenizer()
     if family == "bert":
         return _wordpiece_tokenizer()
     if family in ("roberta", "bart"):
@@ -255,7 +255,8 @@ def _byte_level_tokenizer(with_bos: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def _sentencepiece_tokenizer() -> Any:
+def sentencepiece_tokenizer() -> Any:
+    """A tokenizer like that of Llama 2."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT * 4),

@@ -29,7 +29,7 @@ def sums(most: int = 12, **fields: object) -> Task:
 
 def decoder(lm: FrozenLM, task: Task, ends: Callable[[str], bool] = lambda text: False) -> tuple[Scorer, GreedyDecoder]:
     scorer = Scorer(lm, task, task.test)
-    return scorer, GreedyDecoder(lm, scorer._passes, task.max_answer_tokens, ends)
+    return scorer, GreedyDecoder(lm, scorer._passes, task.max_answer_tokens, lm.end_ids, ends)
 
 
 def generated(lm: FrozenLM, ids: list[int], most: int) -> str:

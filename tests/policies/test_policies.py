@@ -23,6 +23,7 @@ from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
 from hardprompt.study.measure import measure
+from tests.helpers.chat import chat_lm, chat_task
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 
@@ -162,6 +163,17 @@ def test_a_prompt_is_passed_to_another_tokenizer_as_text() -> None:
     pieces = torch.tensor(writer.tokenizer.convert_tokens_to_ids(["g", "o"]))
     space.actions = pieces  # letters, which the text makes into one word
     assert space.crossing_loss(np.array([[0, 1, 1], [0, 0, 0]])) == 1.0
+
+
+@pytest.mark.parametrize("turn", ["user", "system"])
+def test_a_policy_of_another_model_writes_prompts_of_a_chat(turn: Any) -> None:
+    """It needs no chat template of its own, and its words have the blank that those of the vocabulary have."""
+    problem = Problem(chat_task(text="{prompt}\n{input}", prompt_turn=turn), chat_lm("chatml"), prompt_length=3)
+    space = PromptSpace(problem, policy_lm=tiny_lm("llama"))
+    rows = np.arange(6).reshape(2, 3)
+    prompts = space.prompts(rows)
+    assert [problem.lm.decode(ids).strip() for ids in prompts] == [text.strip() for text in space.text(rows)]
+    assert all(set(ids) <= set(problem.allowed.tolist()) for ids in prompts) and space.crossing_loss(rows) == 0
 
 
 def test_an_empty_action_set_is_refused_in_one_line() -> None:

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_template_and_the_prompts_of_a_task_on_real_data_can_be_replaced(tmp
     for file in ("1-3/train.tsv", "1-3/dev.tsv", "test.tsv"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(f"sentence\tlabel\nfine {file}\t1\ndull {file}\t0\n", encoding="utf-8")
-    fields = {"task": "sst2", "data": str(tmp_path), "splits": ("3",)}
+    fields: dict[str, Any] = {"task": "sst2", "data": str(tmp_path), "splits": ("3",)}
     [usual] = load_tasks(StudyRequest.make(**fields)).values()
     template, prompts = "Review: {input}\n{prompt}", ("Sentiment:", "Overall,")
     [changed] = load_tasks(StudyRequest.make(**fields, template=template, reference_prompts=prompts)).values()

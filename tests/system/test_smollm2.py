@@ -1,11 +1,16 @@
 """The real model smollm2, where it is downloaded: one pass is exact, it reads English, and a soft prompt learns."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
 import pytest
 import torch
 
-from hardprompt import Example, Scorer, Task, Template, load_lm, load_task
+from hardprompt import Example, HardPrompt, Scorer, Task, Template, load_lm, load_task
 from hardprompt.lm import FrozenLM, log_perplexity
 from hardprompt.metrics import log_perplexity_in_place
+from hardprompt.prompt import as_prompt
 
 pytestmark = pytest.mark.real
 
@@ -72,3 +77,38 @@ def test_a_step_of_a_soft_prompt_lowers_the_loss(smollm2: FrozenLM) -> None:
     [gradient] = torch.autograd.grad(before, embeds)
     after = scorer.score_embeds(embeds.detach() - 0.05 * gradient / gradient.norm()).mean_loss.mean()
     assert after < before
+
+
+REVIEWS = (("a gorgeous, witty, seductive movie.", "positive"), ("it is dull and far too long.", "negative"))
+CHAT: dict[str, Any] = {
+    "template": Template("{prompt}\nReview: {input}"),
+    "label_words": {"negative": "negative", "positive": "positive"},
+}
+
+
+@pytest.mark.parametrize("turn", ["user", "system"])
+def test_a_chat_is_what_its_template_gives(smollm2: FrozenLM, turn: Literal["user", "system"]) -> None:
+    examples = [Example(*each) for each in REVIEWS]
+    task = Task(name="reviews", train=examples, dev=examples, test=examples, chat=True, prompt_turn=turn, **CHAT)
+    question = "Is this review positive or negative?"
+    scorer = Scorer(smollm2, task, examples)
+    prompt = as_prompt(smollm2, question, scorer.template)
+    assert isinstance(prompt, HardPrompt) and scorer.survives(prompt.ids, question)
+    for row, (input, _) in zip(scorer._rows.build_text(question), REVIEWS, strict=True):
+        user = f"{question}\nReview: {input}" if turn == "user" else f"Review: {input}"
+        system = [{"role": "system", "content": question}] if turn == "system" else []
+        messages = [*system, {"role": "user", "content": user}]
+        assert row.ids == smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert torch.allclose(scorer.score_ids([prompt.ids]).loss, scorer.score_text(question).loss, atol=1e-3)
+    assert scorer.template.fill("x", "").startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
+    assert smollm2.decode(scorer.label_ids.tolist()) == "negativepositive"
+
+
+def test_a_chat_about_reviews_is_better_than_chance(smollm2: FrozenLM, shared: Path) -> None:
+    """On 60 of SST-2, 0.7 is three standard errors above chance."""
+    task = load_task("sst2", "13", shared / "data" / "fewshot" / "sst-2")
+    examples = [*task.train, *task.dev][:60]
+    chat = replace(task, chat=True, prompt_turn="system", **CHAT)
+    assert (
+        float(Scorer(smollm2, chat, examples).score_text("Did the reviewer like the movie? Answer yes or no.").accuracy) >= 0.7
+    )

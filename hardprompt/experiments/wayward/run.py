@@ -10,6 +10,7 @@ from hardprompt.data.datasets import DataTask
 from hardprompt.data.task import Task
 from hardprompt.experiments.wayward.grid import Checkpoint, WaywardGrid, best_checkpoint, train_checkpoints
 from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.lm.chat import template_of
 from hardprompt.metrics.faithfulness import faithfulness
 from hardprompt.metrics.interpretation import TaskJudge, is_flagged
 from hardprompt.metrics.scored_prompt import ScoredPrompt
@@ -75,7 +76,7 @@ def wayward(
         ContextExceeded: an example with a prompt of the target's length is longer than the model's context.
     """
     config = config or WaywardGrid()
-    goal = target_prompt(lm, task.template_for(lm.masked), target)
+    goal = target_prompt(lm, template_of(lm, task), target)
 
     def train(gamma: float, init: str = "target") -> list[Checkpoint]:
         problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all", seed=seed)

@@ -109,6 +109,4 @@ def test_a_chat_about_reviews_is_better_than_chance(smollm2: FrozenLM, shared: P
     task = load_task("sst2", "13", shared / "data" / "fewshot" / "sst-2")
     examples = [*task.train, *task.dev][:60]
     chat = replace(task, chat=True, prompt_turn="system", **CHAT)
-    assert (
-        float(Scorer(smollm2, chat, examples).score_text("Did the reviewer like the movie? Answer yes or no.").accuracy) >= 0.7
-    )
+    assert float(Scorer(smollm2, chat, examples).score_text("Did the reviewer like the movie?").accuracy) >= 0.7

@@ -87,3 +87,9 @@ def test_every_link_leads_to_a_file(page: str) -> None:
     file = ROOT / page
     links = re.findall(r"\]\(([^)#\s]+)", file.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []
+
+
+def test_no_page_has_marks_of_a_merge() -> None:
+    """A merge that was not finished leaves lines that begin with seven angle brackets."""
+    texts = TEXTS | {each.name: each.read_text(encoding="utf-8") for each in (*ROOT.glob("*.md"), *ROOT.glob("runs/*.md"))}
+    assert [page for page, text in texts.items() if re.search(r"^(<{7}|>{7}) ", text, re.MULTILINE)] == []

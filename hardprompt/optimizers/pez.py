@@ -20,6 +20,10 @@ from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater
 from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
+RELATIVE_LEARNING_RATE = 0.25
+"""The default learning rate, relative to the standard deviation of the vocabulary embeddings. It was chosen on dev, on tasks
+whose results are not reported (`runs/log.md`)."""
+
 FINAL_PROMPTS = 20
 """Number of the last projections that PEZ returns. They differ where the search oscillates."""
 
@@ -33,8 +37,9 @@ class PezConfig(Config):
     batch_size: PositiveInt = 16
     """Number of train examples in each step, drawn without replacement. If there are fewer, all are used."""
 
-    learning_rate: NonNegativeFloat = 0.1
-    """Learning rate, constant over the search, in embedding units per step for AdamW."""
+    learning_rate: NonNegativeFloat | None = None
+    """Learning rate, constant over the search, in embedding units per step for AdamW. By default a quarter of the standard
+    deviation of the vocabulary embeddings."""
 
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of the update rule."""
@@ -116,7 +121,11 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
     """PEZ: a continuous prompt, updated with gradients at its projection onto the vocabulary."""
     vocab = problem.lm.vocab_embeds[problem.allowed].float()
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
-    updater = make_updater(config.update, embeds, config.learning_rate, config.weight_decay)
+    learning_rate = config.learning_rate
+    if learning_rate is None:
+        learning_rate = RELATIVE_LEARNING_RATE * float(problem.lm.vocab_embeds.float().std())
+        problem.resolved_options["learning_rate"] = learning_rate
+    updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()

@@ -135,12 +135,13 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
         _run("soft", options={"learning_rate": 1e30, "steps": 20})
 
 
-def test_the_default_learning_rate_is_recorded() -> None:
-    """The default is a tenth of the standard deviation of the vocabulary embeddings.
+@pytest.mark.parametrize(("name", "relative"), [("soft", 0.1), ("pez", 0.25)])
+def test_the_default_learning_rate_is_recorded(name: str, relative: float) -> None:
+    """The default is a fraction of the standard deviation of the vocabulary embeddings.
 
     A given learning rate is recorded as given.
     """
     lm = tiny_lm("gpt2")
-    for given, expected in (({}, 0.1 * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
-        _, result = _run("soft", options={"steps": 1, **given})
+    for given, expected in (({}, relative * float(lm.vocab_embeds.std())), ({"learning_rate": 0.02}, 0.02)):
+        _, result = _run(name, options={"steps": 1, **given})
         assert result.config["learning_rate"] == pytest.approx(expected)

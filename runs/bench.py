@@ -9,7 +9,7 @@ gradient where none is needed, none for the weights, and process all examples of
 The engine and the reference run in turn, and each repetition has new prompts, because the scorer stores the scores of prompts.
 The engine reads the text before the prompt of each example once per scorer and caches its keys and values, as in a search. The
 first call, which fills the cache, is timed separately. The model has the shape of GPT-2 small, random weights and a vocabulary
-of 50,257 invented words; some rows use the embedded model instead.
+of 50,257 invented words; some rows use the embedded model or the downloaded model smollm2 instead.
 
 The column "share of peak" has the necessary operations (`needed_flops`) per second of the engine, as a share of the rate of a
 large matrix product of the same precision in the same repetitions.
@@ -23,6 +23,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -43,6 +44,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from hardprompt import Example, Task, Template, load_lm, load_optimizer, load_task
+from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.objective import Objective
@@ -148,10 +150,9 @@ def random_prompts(lm: FrozenLM, count: int, length: int, seed: int) -> list[lis
 def _ordinary(lm: FrozenLM) -> list[int]:
     special = {*lm.tokenizer.all_special_ids, *lm.encode("a")}
     ids = [i for i in range(lm.vocab_embeds.shape[0]) if i not in special]
-    if lm.tokenizer.convert_ids_to_tokens(ids[-1]).startswith("▁"):
-        pieces = lm.tokenizer.convert_ids_to_tokens(ids)
-        ids = [i for i, piece in zip(ids, pieces, strict=True) if piece.startswith("▁") and piece[1:].isalpha()]
-    return ids
+    pieces = lm.tokenizer.convert_ids_to_tokens(ids)
+    whole = [i for i, piece in zip(ids, pieces, strict=True) if re.fullmatch("[▁Ġ][A-Za-z]+", piece)]
+    return whole or ids
 
 
 def sentences_task(lm: FrozenLM, template: str, count: int, generation: bool = False, longest: int = LONGEST) -> Task:
@@ -415,6 +416,15 @@ def window_row(lm: FrozenLM, repeats: int) -> Row:
     return replace(row, name="reward-window", what=what, target=4, aim=None)
 
 
+def smollm2_row(lm: FrozenLM, repeats: int) -> Row:
+    """Rewards under a real language model, SmolLM2-135M-Instruct, with grouped-query attention and 49,152 tokens."""
+    try:
+        row = reward_row(load_lm("smollm2"), repeats)
+    except LMError as error:
+        raise CannotRun(str(error)) from error
+    return replace(row, name="reward-smollm2", what=f"{row.what}, SmolLM2-135M-Instruct", target=6.5, aim=None)
+
+
 def soft_row(lm: FrozenLM, repeats: int, batch: int = 16, length: int = SOFT_PROMPT, sentences: int = SENTENCES) -> Row:
     """Prompt tuning."""
     task, rate = sentences_task(lm, "{prompt} {input}", sentences, generation=True), 1e-3
@@ -549,6 +559,7 @@ ROWS: dict[str, Callable[[FrozenLM, int], Row]] = {
     "reward": reward_row,
     "reward-bfloat16": bfloat16_row,
     "reward-window": window_row,
+    "reward-smollm2": smollm2_row,
     "soft-step": soft_row,
     "pez-step": pez_row,
     "rl-reward": rl_reward_row,

@@ -311,3 +311,19 @@ def test_answers_in_context_and_other_tasks_are_unchanged() -> None:
     assert answer_tokens(lm, chat_task(), ["a"]) == lm.encode_after([" a"])
     assert not isinstance(template_of(lm, tiny_task()), ChatTemplate)
     assert template_of(lm, tiny_task()) == Template("{input} {prompt} :")
+
+
+@pytest.mark.parametrize(("turn", "layout"), [("user", "last"), ("user", "first"), ("system", "last")])
+@torch.no_grad()
+def test_the_surprisal_in_place_is_that_inside_the_turn(turn: Any, layout: str) -> None:
+    """It equals that of a plain pass over the conversation, whose prompt begins behind the text of its turn."""
+    lm, task = chat_lm("chatml"), chat_task(text=LAYOUTS[layout], prompt_turn=turn)
+    scorer = Scorer(lm, task, task.train)
+    ids = as_prompt(lm, QUESTION, scorer.template).ids  # type: ignore[union-attr]
+    found = scorer.prompt_surprisals(ids)
+    for example, nats in zip(task.train, found, strict=True):
+        whole = applied(lm, messages(turn, layout, example.input, QUESTION))
+        start = next(at for at in range(len(whole)) if whole[at : at + len(ids)] == list(ids))
+        log_probs = lm.model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+        plain = [-float(log_probs[at - 1, whole[at]]) for at in range(start, start + len(ids))]
+        assert torch.allclose(nats, torch.tensor(plain), atol=1e-4)

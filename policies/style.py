@@ -253,10 +253,10 @@ class StyleReward:
         past: Any = None
         read, out = ids, []
         for _ in range(fresh):
-            found = self.lm.model(input_ids=read, past_key_values=past, use_cache=True, logits_to_keep=1)
+            found = self.lm.model(input_ids=read, use_cache=True, logits_to_keep=1, **{self.lm.cache_argument: past})
             top = found.logits[:, -1].float().topk(min(self.top_k, found.logits.shape[-1]))
             chosen = torch.multinomial(top.values.softmax(-1), 1)
-            read, past = top.indices.gather(-1, chosen), found.past_key_values
+            read, past = top.indices.gather(-1, chosen), found[self.lm.cache_argument]
             out.append(read)
         return torch.cat(out, 1)
 

@@ -8,6 +8,7 @@ kinds of models are in `hardprompt.lm.masked` and `hardprompt.lm.encoder_decoder
 """
 
 import difflib
+import inspect
 import logging
 import re
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ class FrozenLM:
         memory: the memory budget for scoring (`hardprompt.lm.memory`).
         footprint: the memory that a forward pass uses.
         cache_bytes_per_token: size of the keys and values of one token.
+        cache_argument: the argument of the model's forward pass that takes keys and values.
         kind: "causal", "masked" or "encoder-decoder".
         mask_id: the mask token of a masked model; None for a causal one.
 
@@ -104,6 +106,8 @@ class FrozenLM:
         self.memory = Memory(memory_bytes(BUDGET))
         self.footprint = MemoryFootprint.of(model, self.output_layer.weight)
         self.cache_bytes_per_token = 0
+        renamed = "cache" in inspect.signature(model.forward).parameters  # from transformers 5.24 on
+        self.cache_argument = "cache" if renamed else "past_key_values"
         self.last_layer: LastLayer | None = None
         self.shares_prefixes = False
         self.embedding_scale = 1.0
@@ -284,7 +288,7 @@ class FrozenLM:
         """
         self.rules.reset()
         return self.output_layer.features(
-            lambda: self.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **arguments)
+            lambda: self.model(inputs_embeds=embeds, use_cache=True, **{self.cache_argument: cache}, **arguments)
         )
 
     def output_logits(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -300,7 +304,7 @@ class FrozenLM:
         answers: Sequence[Sequence[int]] | None,
     ) -> Tensor:
         """The features of a batch that goes through the model at once."""
-        arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1])
+        arguments = {} if prefix is None else prefix.forward_arguments(embeds.shape[1], self.cache_argument)
         last = self.last_layer if positions is not None and positions.shape[1] < embeds.shape[1] else None
         self.rules.reset()
         with last.only(positions) if last and positions is not None else nullcontext():

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from hardprompt.lm.memory import layers_of
 
-_CACHE_ARGUMENTS = ("past_key_values", "layer_past")
+_CACHE_ARGUMENTS = ("past_key_values", "layer_past", "cache")
 _POSITION_ARGUMENTS = ("position_ids", "position_embeddings")
 
 

@@ -38,10 +38,10 @@ class PrefixCache:
         cut = tuple((keys[:, :, :longest], values[:, :, :longest]) for keys, values in self.layers)
         return PrefixCache(cut, self.rows[torch.tensor(rows, device=device)], torch.tensor(lengths, device=device))
 
-    def forward_arguments(self, width: int) -> dict[str, Any]:
+    def forward_arguments(self, width: int, cache_argument: str) -> dict[str, Any]:
         """Arguments of a forward pass over `width` more tokens of each sequence, differentiable if the keys and values are."""
         longest = self.layers[0][0].shape[2]
-        arguments: dict[str, Any] = {"past_key_values": self._cache()}
+        arguments: dict[str, Any] = {cache_argument: self._cache()}
         if bool((self.lengths < longest).any()):
             columns = torch.arange(longest + width, device=self.rows.device)
             arguments["attention_mask"] = ((columns < self.lengths[:, None]) | (columns >= longest)).long()

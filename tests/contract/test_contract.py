@@ -37,7 +37,17 @@ OPTIONS: dict[str, dict[str, Any]] = {"rl": {"rollout": 4}, "rlprompt": {"rollou
 OPTIMIZERS = [*sorted(all_optimizers()), *os.environ.get("HARDPROMPT_OPTIMIZERS", "").split()]
 GENERATING = [(name, "generation") for name in (*CAUSAL, *REAL)]
 KINDS = [(name, "classification") for name in MODELS] + GENERATING
-of_every_kind = pytest.mark.parametrize(("model", "kind"), KINDS)
+FAST = (
+    ("gpt2", "classification"),
+    ("gpt2", "generation"),
+    ("llama", "generation"),
+    ("no-bos", "classification"),
+    ("roberta", "classification"),
+)
+"""The kinds of models and tasks in the default tests; the others are slow tests."""
+of_every_kind = pytest.mark.parametrize(
+    ("model", "kind"), [pytest.param(*each, marks=[] if each in FAST else [pytest.mark.slow]) for each in KINDS]
+)
 in_both_layouts = pytest.mark.parametrize("prompt_first", [False, True], ids=["input-first", "prompt-first"])
 
 

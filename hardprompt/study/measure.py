@@ -25,8 +25,9 @@ OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)
 LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
 """Built-in rewards other than minus the objective, with their unit; other names are reward functions of users."""
 
-EMITTED_PROMPTS, EMITTED_EXAMPLES = 20, 60
-"""At most this many of the returned prompts are scored, each on at most this many test examples, both evenly spread."""
+EMITTED_PROMPTS, EMITTED_PAIRS = 20, 1200
+"""At most this many of the returned prompts are scored, and at most this many pairs of a prompt and a test example, evenly
+spread."""
 
 
 READINGS = ("log_perplexity", "nats_per_character", "max_surprisal")
@@ -182,8 +183,9 @@ def _final_prompts(scored: ScoredPrompt, result: PromptResult) -> dict[str, Any]
     """Scores of the prompts that the optimizer returned, its last iterates, in contrast to the best that it visited."""
     test, prompts = scored.test, result.final_prompts
     kept = _spread(prompts, EMITTED_PROMPTS)
-    correct = _interleaved(test, kept)
     final = scored if _equal(prompts[-1], scored.prompt) else ScoredPrompt(prompts[-1], test)
+    hard = [prompt for prompt in kept if isinstance(prompt, HardPrompt)]
+    correct = _interleaved(test, hard) if len(hard) > 1 else [final.scores("test").correct[0]]
     described: dict[str, Any] = {
         "count": len(prompts),
         "prompts_scored": len(kept),
@@ -219,25 +221,17 @@ def _reading(reading: Reading, text: str, own: float | None) -> dict[str, Any]:
     return {name: measures.get(name) for name in READINGS} | {"gap_nats_per_character": gap, "tokens": reading.tokens}
 
 
-def _interleaved(test: Scorer, prompts: Sequence[HardPrompt | SoftPrompt]) -> list[Tensor]:
-    """Which answers of each prompt are correct on its share of the test examples.
+def _interleaved(test: Scorer, prompts: Sequence[HardPrompt]) -> list[Tensor]:
+    """Which answers of each hard prompt are correct on its share of the test examples.
 
     The shares of consecutive prompts differ, so that all of them together cover the examples.
     """
-    stride = math.ceil(len(test.examples) / EMITTED_EXAMPLES)
+    stride = math.ceil(len(test.examples) * len(prompts) / EMITTED_PAIRS)
     correct: dict[int, Tensor] = {}
     for first in range(min(stride, len(prompts))):
         numbers, examples = range(first, len(prompts), stride), range(first, len(test.examples), stride)
-        scores = _scores(test, [prompts[n] for n in numbers], examples)
-        correct |= zip(numbers, scores.correct, strict=True)
+        correct |= zip(numbers, test.score_ids([prompts[n].ids for n in numbers], examples).correct, strict=True)
     return [correct[n] for n in range(len(prompts))]
-
-
-def _scores(scorer: Scorer, prompts: Sequence[HardPrompt | SoftPrompt], examples: Sequence[int]) -> Scores:
-    soft = [prompt.embeds for prompt in prompts if isinstance(prompt, SoftPrompt)]
-    if soft:
-        return Scores.concatenated([scorer.score_embeds(embeds, examples) for embeds in soft])
-    return scorer.score_ids([prompt.ids for prompt in prompts if isinstance(prompt, HardPrompt)], examples)
 
 
 def _accuracy(scores: Scores) -> float:

@@ -412,8 +412,8 @@ def test_a_failed_run_has_no_prompt(base: Path, tmp_path: Path) -> None:
 
 
 def test_the_emitted_prompts_share_the_test_examples(microworld: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 20 examples and at most 7 for each prompt, prompt k is scored on the examples k, k + 3, ..., modulo 3."""
-    monkeypatch.setattr("hardprompt.study.measure.EMITTED_EXAMPLES", 7)
+    """With at most 28 of 4 times 20 pairs, prompt k is scored on every third example, from example k modulo 3 on."""
+    monkeypatch.setattr("hardprompt.study.measure.EMITTED_PAIRS", 28)
     task = replace(load_task("plural"), test=load_task("plural").test[:20])
     problem = Problem(task, microworld, lm_tokens=40_000)
     result = run_optimizer(load_optimizer("random"), problem, load_optimizer("random").configure({"prompts": 4}))

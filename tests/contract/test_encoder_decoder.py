@@ -119,7 +119,12 @@ def test_every_optimizer_runs_and_its_prompt_can_be_measured(name: str, family: 
     target = lm.decode(allowed_vocabulary(lm)[:3].tolist())
     options: dict[str, Any] = {"rl": {"rollout": 4}, "rlprompt": {"rollout": 4}, "wayward": {"target": target}}
     problem = Problem(task_of(kind, prompt_first), lm, prompt_length=3, lm_tokens=600)
-    result = run_optimizer(found, problem, found.configure(options.get(name, {})))
+    config = found.configure(options.get(name, {}))
+    try:
+        found.check(problem, config)
+    except RequestError as refusal:
+        pytest.skip(str(refusal))
+    result = run_optimizer(found, problem, config)
     point = finite(measure(problem, result, readers=[tiny_lm("gpt2")]))
     assert point["status"] == "ok" and point["log_perplexity"] is None
     assert "encoder-decoder" in point["scrutability"]["reason"]

@@ -78,6 +78,7 @@ def test_a_model_that_cannot_share_prefixes_gives_a_warning(caplog: pytest.LogCa
     assert "state (MambaForCausalLM)" in caplog.text and "cannot share a common prefix" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_each_warning_once(tmp_path: Path, ask: Ask) -> None:
     """Two models of the same name give the same warning; afterwards the logger is unchanged."""
     torch.manual_seed(0)
@@ -91,6 +92,7 @@ def test_the_command_line_prints_each_warning_once(tmp_path: Path, ask: Ask) -> 
     assert [type(handler) for handler in logging.getLogger("hardprompt").handlers] == [logging.NullHandler]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plot")
 def test_warnings_of_other_processes_are_printed_once(tmp_path: Path, ask: Ask) -> None:
     """Both processes load the model and warn; the parent process prints the warning."""

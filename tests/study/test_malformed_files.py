@@ -132,7 +132,7 @@ COPIES: dict[str, tuple[str, str, Change]] = {
     "list-points": ("study", "points.jsonl", b"[1]\n"),
     "deep-points": ("study", "points.jsonl", b"[" * 100_000 + b"\n"),
     "textless": ("study", "points.jsonl", swap('"prompt_text"', '"text"')),
-    "worded": ("study", "points.jsonl", swap('"log_perplexity": null, "reader', '"log_perplexity": "low", "reader')),
+    "worded": ("study", "points.jsonl", swap('"log_perplexity": null, "log', '"log_perplexity": "low", "log')),
     "unsure": ("study", "points.jsonl", swap('"test_correct": "', '"test_correct": "maybe')),
     "unmeant": ("study", "points.jsonl", swap('"roundtrip_ok"', '"survives"')),
     "half-done": ("study", "points.jsonl", swap('"status": "ok"', '"status": "fine"')),

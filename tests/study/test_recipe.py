@@ -325,6 +325,7 @@ def test_another_number_of_threads_gives_a_warning(base: Path, tmp_path: Path, n
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plot")
 def test_several_processes_give_the_same_points(base: Path, in_one: Path, tmp_path: Path) -> None:
     """Points, vectors of soft prompts and derived files are equal bit for bit, whichever process ran which run."""

@@ -55,6 +55,7 @@ def linked(folder: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [
@@ -132,6 +133,7 @@ def on_a_terminal(arguments: tuple[str, ...], folder: Path, columns: int) -> str
     return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
 
 
+@pytest.mark.slow
 def test_a_program_from_standard_input_needs_a_file_for_several_processes(tmp_path: Path) -> None:
     write_recipe(tmp_path, optimizers=["empty"], options={}, weights=[0])
     program = 'import hardprompt as hp\nif __name__ == "__main__":\n    print(hp.run("r.yaml", jobs=2, out="out").failed)\n'

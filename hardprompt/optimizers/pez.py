@@ -17,7 +17,7 @@ from torch import Tensor
 from hardprompt.errors import RunError
 from hardprompt.lm.perplexity import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater
+from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater, resolved_rate
 from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
 RELATIVE_LEARNING_RATE = 0.25
@@ -121,10 +121,7 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
     """PEZ: a continuous prompt, updated with gradients at its projection onto the vocabulary."""
     vocab = problem.lm.vocab_embeds[problem.allowed].float()
     embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
-    learning_rate = config.learning_rate
-    if learning_rate is None:
-        learning_rate = RELATIVE_LEARNING_RATE * float(problem.lm.vocab_embeds.float().std())
-        problem.resolved_options["learning_rate"] = learning_rate
+    learning_rate = resolved_rate(problem, config.learning_rate, RELATIVE_LEARNING_RATE)
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:

@@ -81,10 +81,7 @@ def train_soft_prompt(
         RunError: the loss is not finite.
     """
     embeds = embeds.clone().requires_grad_()
-    learning_rate = config.learning_rate
-    if learning_rate is None:
-        learning_rate = RELATIVE_LEARNING_RATE * float(problem.lm.vocab_embeds.float().std())
-        problem.resolved_options["learning_rate"] = learning_rate
+    learning_rate = resolved_rate(problem, config.learning_rate, RELATIVE_LEARNING_RATE)
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
 
     def penalty(prompt: Tensor) -> Tensor | float:
@@ -147,6 +144,15 @@ def check_init(init: str, text: str) -> None:
     """Raise a RequestError if the initial prompt is a text and there is no text."""
     if init == "text" and not text.strip():
         raise RequestError("init 'text' needs an init_text of at least one word")
+
+
+def resolved_rate(problem: Problem, given: float | None, relative: float) -> float:
+    """The given learning rate; by default a share of the standard deviation of the vocabulary embeddings, which is recorded."""
+    if given is not None:
+        return given
+    rate = relative * float(problem.lm.vocab_embeds.float().std())
+    problem.resolved_options["learning_rate"] = rate
+    return rate
 
 
 def make_updater(name: str, embeds: Tensor, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:

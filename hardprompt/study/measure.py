@@ -190,7 +190,7 @@ def _final_prompts(scored: ScoredPrompt, result: PromptResult) -> dict[str, Any]
         "count": len(prompts),
         "prompts_scored": len(kept),
         "examples_scored": min(map(len, correct)),
-        "mean_test_accuracy": sum(float(each.float().mean()) for each in correct) / len(kept),
+        "mean_test_accuracy": sum(float(each.float().mean()) for each in correct) / len(correct),
         "final_test_accuracy": _accuracy(final.scores("test")),
     }
     if not final.is_soft:
@@ -227,6 +227,8 @@ def _interleaved(test: Scorer, prompts: Sequence[HardPrompt]) -> list[Tensor]:
     The shares of consecutive prompts differ, so that all of them together cover the examples.
     """
     stride = math.ceil(len(test.examples) * len(prompts) / EMITTED_PAIRS)
+    if stride == 1:
+        return list(test.score_ids([prompt.ids for prompt in prompts]).correct)
     correct: dict[int, Tensor] = {}
     for first in range(min(stride, len(prompts))):
         numbers, examples = range(first, len(prompts), stride), range(first, len(test.examples), stride)

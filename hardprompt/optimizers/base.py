@@ -273,6 +273,8 @@ class Optimizer(Generic[C]):
             weight 0.
         uses_seed: whether the result depends on the seed.
         uses_vocabulary: whether all its hard prompts consist of the allowed tokens.
+        finds_front: whether one run serves all fluency weights. It then ignores the weight of the problem, and its result holds
+            the front of the prompts that it scored on dev (`PromptResult.front`).
         check: raises a RequestError if the problem cannot be solved with these options. It is called before any run starts.
     """
 
@@ -283,6 +285,7 @@ class Optimizer(Generic[C]):
     uses_seed: bool = True
     uses_vocabulary: bool = True
     check: Callable[[Problem, C], None] = _accept
+    finds_front: bool = False
 
     @property
     def summary(self) -> str:
@@ -313,11 +316,12 @@ def optimizer(
     *,
     uses_seed: bool = True,
     uses_vocabulary: bool = True,
+    finds_front: bool = False,
 ) -> Callable[[Callable[[Problem, C], FinalPrompts]], Optimizer[C]]:
     """Decorator that makes an `Optimizer` of a search.
 
     Args:
-        name, config, uses_weight, check, uses_seed, uses_vocabulary: the attributes of the `Optimizer`.
+        name, config, uses_weight, check, uses_seed, uses_vocabulary, finds_front: the attributes of the `Optimizer`.
 
     Example:
         >>> @optimizer("first-words", config=Config, uses_weight=False, uses_seed=False)
@@ -329,7 +333,8 @@ def optimizer(
         >>> first_words.summary
         'The first allowed tokens.'
     """
-    return lambda search: Optimizer(name, search, config, uses_weight, uses_seed, uses_vocabulary, check)
+    uses_weight = uses_weight and not finds_front
+    return lambda search: Optimizer(name, search, config, uses_weight, uses_seed, uses_vocabulary, check, finds_front)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

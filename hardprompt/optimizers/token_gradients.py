@@ -4,8 +4,8 @@ With the embeddings e of a prompt x and the gradient g of the task loss,
 
     loss(x with v at place i) - loss(x)  ~  g_i . (e_v - e_{x_i})
 
-AutoPrompt, GCG and EPO propose the tokens with the lowest predictions. For the prompt NLL, a swap has two effects: on the tokens
-behind it, predicted by a gradient, and on the token itself, which is known exactly from the forward pass:
+AutoPrompt, GCG and EPO propose the tokens with the lowest predictions. For the prompt NLL, a swap has two effects: on the
+tokens behind it, predicted by a gradient, and on the token itself, which is known exactly from the forward pass:
 
     L (nll(x with v at place i) - nll(x))  ~  L g_nll,i . (e_v - e_{x_i})  -  log p(v | x_<i)  +  log p(x_i | x_<i)
 """

@@ -104,12 +104,13 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         typer.Exit: with status 3 if the studies were stopped, 1 if a run failed.
     """
     recorded = {store.folder: store.points() for store in ended.stores}
+    weights = {store.folder: store.study["request"]["weights"] for store in ended.stores}
     if as_json:
         listed = [{"folder": str(folder), "points": points} for folder, points in recorded.items()]
         print_json({"studies": listed, "left": ended.left, "stopped": ended.stopped} if of_recipe else listed[0]["points"])
     else:
         for folder, points in recorded.items():
-            print_points(points)
+            print_points(points, weights[folder])
             if not of_recipe:
                 print_frontier(folder, points)
         _print_failed(recorded)
@@ -123,12 +124,18 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         raise typer.Exit(1)
 
 
-def print_points(points: list[dict[str, Any]]) -> None:
-    """Print the table of runs, and warnings about their data."""
-    from hardprompt.records.schema import run_records
+def print_points(points: list[dict[str, Any]], weights: list[float] | None = None) -> None:
+    """Print the table of runs, and warnings about their data.
+
+    Args:
+        points: the recorded points.
+        weights: the weights at which the members of fronts are shown; by default all members are.
+    """
+    from hardprompt.records.schema import at_weights, run_records
     from hardprompt.report.study_tables import data_lines, results_sheet
 
-    print_table(results_sheet(run_records(points)).as_rich())
+    runs = run_records(points)
+    print_table(results_sheet(runs if weights is None else at_weights(runs, weights)).as_rich())
     for line in data_lines(run_records(points)):
         print_line(f"warning: {line}")
 

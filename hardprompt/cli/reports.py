@@ -56,5 +56,5 @@ def report(
     write_figures_and_tables(shown, store.folder)
     if as_json:
         return print_json(store.points())
-    print_points(store.points())
+    print_points(store.points(), store.study["request"]["weights"])
     print_frontier(store.folder, store.points())

@@ -110,6 +110,7 @@ def optimize(
     Nothing is written to disk.
     """
     from hardprompt.optimizers import Problem, run_optimizer
+    from hardprompt.records.schema import members
     from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
@@ -130,4 +131,4 @@ def optimize(
     if as_json:
         print_json(point)
     else:
-        print_points([point])
+        print_points(members(point))

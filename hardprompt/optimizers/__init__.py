@@ -19,17 +19,19 @@ from hardprompt.optimizers.base import (
     run_optimizer,
 )
 from hardprompt.optimizers.baselines import empty, manual, random, random_likely
+from hardprompt.optimizers.front import FrontConfig, front
 from hardprompt.optimizers.pez import PezConfig, pez
 from hardprompt.optimizers.soft import SoftConfig, soft
 from hardprompt.optimizers.wayward import WaywardConfig, wayward
 
-OPTIMIZERS = [empty, manual, random, random_likely, soft, wayward, pez]
+OPTIMIZERS = [empty, manual, random, random_likely, soft, wayward, pez, front]
 
 __all__ = [
     "OPTIMIZERS",
     "Candidate",
     "Config",
     "FinalPrompts",
+    "FrontConfig",
     "Optimizer",
     "PezConfig",
     "Problem",

@@ -23,6 +23,8 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.objective import Objective
+from hardprompt.optimizers.archive import FrontMember, front_of
+from hardprompt.optimizers.candidate import Candidate
 from hardprompt.plugins import load_plugin, plugins_by_name
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores, TokenCount
@@ -41,27 +43,6 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A prompt that was scored on dev.
-
-    Attributes:
-        prompt: the prompt.
-        dev_objective: the objective on dev, by which the best candidate is selected.
-        dev_task_loss: nats per example.
-        dev_accuracy: a fraction.
-        prompt_nll: nats per token; NaN for a soft prompt and for an empty one.
-        lm_tokens: logical LM tokens that the search had used when the prompt was scored.
-    """
-
-    prompt: HardPrompt | SoftPrompt
-    dev_objective: float
-    dev_task_loss: float
-    dev_accuracy: float
-    prompt_nll: float
-    lm_tokens: int
 
 
 def check_weight(lm: FrozenLM, weight: float) -> None:
@@ -352,6 +333,7 @@ class PromptResult:
         curve: the learning curve.
         lm_tokens_forward, lm_tokens_backward: logical LM tokens of the search.
         seconds: wall-clock time of the search.
+        front: the front of an optimizer that serves all weights (`Optimizer.finds_front`); empty for the others.
     """
 
     optimizer: str
@@ -365,6 +347,7 @@ class PromptResult:
     lm_tokens_forward: int
     lm_tokens_backward: int
     seconds: float
+    front: tuple[FrontMember, ...] = ()
 
     def __repr__(self) -> str:
         return f"PromptResult({', '.join(f'{name}={value}' for name, value in self._summary().items())})"
@@ -428,6 +411,7 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
         lm_tokens_forward=problem.counter.forward,
         lm_tokens_backward=problem.counter.backward,
         seconds=seconds,
+        front=tuple(front_of(problem.candidates)) if optimizer.finds_front else (),
     )
 
 

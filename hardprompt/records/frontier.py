@@ -9,23 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from hardprompt.records.schema import AnyRun, RunRecord
+from hardprompt.records.schema import AnyRun, RunRecord, at_weights
 from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
 BASELINES = ("empty", "manual")
 
 
-def frontier(points: Sequence[AnyRun], worst_log_perplexity: float, known: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def frontier(
+    points: Sequence[AnyRun],
+    worst_log_perplexity: float,
+    known: Sequence[dict[str, Any]] = (),
+    weights: Sequence[float] = (0.0,),
+) -> dict[str, Any]:
     """The contents of `frontier.json`: the fronts per optimizer and of all, and their hypervolumes.
 
     Args:
-        points: recorded runs; failed runs, and prompts without text (the empty prompt), are left out.
+        points: recorded points; failed runs, and prompts without text (the empty prompt), are left out.
         worst_log_perplexity: the reference of the hypervolume, in nats per token: the logarithm of the vocabulary size. A
             uniform guess predicts text of this log-perplexity equally well.
         known: the points of the true front, with `test_accuracy` and `log_perplexity`, if it is known. They are the best of
             many wordings that the model was trained on, not of all texts. So a share of their hypervolume may exceed 1, and a
             regret may be negative.
+        weights: the fluency weights at which the members of fronts are compared with the baselines.
 
     Returns:
         `axes`, `reference`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name, `front` and `hypervolume`),
@@ -51,7 +57,7 @@ def frontier(points: Sequence[AnyRun], worst_log_perplexity: float, known: Seque
         "known": truth,
         "optimizers": {name: summary([p for p in placed if p.optimizer == name]) for name in names},
         "overall": summary(placed) if placed else None,
-        "differences": differences(points),
+        "differences": differences(at_weights(points, weights)),
     }
 
 

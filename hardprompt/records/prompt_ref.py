@@ -1,5 +1,6 @@
 """References to prompts: by text, by token ids, by a run of a study, or by a file with vectors."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.records.request import TASK_FIELDS, StudyRequest, same_model
+from hardprompt.records.schema import members
 from hardprompt.records.store import Store, recorded_request
 
 Point = dict[str, Any]
@@ -25,7 +27,7 @@ class PromptRef:
         text: the text; empty for no prompt.
         ids: the token ids.
         run: the folder of a study; the prompt is what one of its runs found.
-        number: the number of that run's line in `points.jsonl`, from 1.
+        number: the number of that run's point, from 1: its line in `points.jsonl`, where each member of a front counts.
         optimizer, weight, seed: select the run instead of its number; they must fit exactly one run.
         soft: the folder of a PEFT adapter, or a file with one soft prompt (`hardprompt.adapter.read_vectors`).
 
@@ -152,7 +154,7 @@ class PromptRef:
         return HardPrompt(ids, text) if same_tokenizer else HardPrompt.in_place(lm, template, text)
 
     def _chosen(self, store: Store) -> Point:
-        lines = store.lines()
+        lines = [point for line in store.lines() for point in members(line)]
         if self.number is not None:
             if not 1 <= self.number <= len(lines):
                 raise RequestError(f"{self.run} has no run {self.number}; there are {len(lines)}, numbered from 1")
@@ -164,7 +166,9 @@ class PromptRef:
         if self.optimizer is not None and self.optimizer not in (names := {point["optimizer"] for _, point in done}):
             raise UnknownName(f"finished run in {self.run} of the optimizer", self.optimizer, names)
         fitting = [
-            (number, point) for number, point in done if all(point[name] == value for name, value in self._selectors.items())
+            (number, point)
+            for number, point in done
+            if all(_fits(point, name, value) for name, value in self._selectors.items())
         ]
         if len(fitting) == 1:
             return fitting[0][1]
@@ -190,7 +194,7 @@ def load_prompt(
         folder: the folder of the study.
         lm: the model to use the prompt with. If it has another tokenizer than the study's model, the text of the prompt is
             tokenized again; for a soft prompt that is the text of its projection.
-        number: the number of the run's line in `points.jsonl`, from 1.
+        number: the number of the run's point, from 1: its line in `points.jsonl`, where each member of a front counts.
         optimizer, weight, seed: select the run instead of its number; they must fit exactly one run.
 
     Returns:
@@ -207,6 +211,14 @@ def load_prompt(
     """
     named = PromptRef(run=Path(folder), number=number, optimizer=optimizer, weight=weight, seed=seed)
     return named.prompt(lm)
+
+
+def _fits(point: Point, name: str, value: Any) -> bool:
+    """Whether a point has a value; a member of a front has every weight of its range."""
+    if name != "weight" or "member" not in point:
+        return bool(point[name] == value)
+    low, high = point["weight_range"] or (math.inf, None)
+    return bool(low <= value and (high is None or value < high))
 
 
 def _same_name(one: str, other: str) -> bool:

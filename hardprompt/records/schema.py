@@ -4,8 +4,8 @@ The writer, the reader, `hardprompt ls metrics`, the headings of the tables and 
 fields. Fields with a default may be missing in a record, and keys that are not fields are kept.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from pydantic.fields import FieldInfo
@@ -114,6 +114,16 @@ class _Run(_Recorded):
     weight: float = _value(
         "Fluency weight: the weight of the prompt NLL (nats per token) in the objective.",
         digits=None,
+    )
+    member: Annotated[int, Field(ge=1)] | None = _value(
+        "For an optimizer that serves all weights in one run: the number of the prompt in the front of the run. The first has "
+        "the lowest task loss on dev.",
+        default=None,
+    )
+    weight_range: list[float | None] | None = _value(
+        "The fluency weights, from low to high, at which this member of a front has the lowest objective on dev; a high end of "
+        "null is infinity. It is null if another member is better at every weight.",
+        default=None,
     )
 
     def as_json(self) -> dict[str, Any]:
@@ -244,6 +254,9 @@ class RunRecord(_Run):
     )
     seconds: float = _value("Wall-clock time of the search.", "seconds", "lower", heading="seconds", digits=1)
     config: dict[str, Any] = _value("The options of the optimizer.")
+    front: list[dict[str, Any]] = _value(
+        "The other members of the front of the run, each with the keys in which it differs from the first.", default=[]
+    )
     status: Literal["ok"] = _value("`ok`.")
     soft_prompt_file: str = _value("Path of the vectors inside the study's folder.", prompts="soft", default="")
 
@@ -302,6 +315,39 @@ def run_records(points: Iterable[dict[str, Any]]) -> list[AnyRun]:
     return [run_record(point) for point in points]
 
 
+def members(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points of a line of `points.jsonl`: one, or one for each member of the front of its run.
+
+    Example:
+        >>> line = {"optimizer": "front", "weight": 0.0, "test_accuracy": 0.9, "front": [{"weight": 0.2, "test_accuracy": 0.8}]}
+        >>> [(point["weight"], point["test_accuracy"]) for point in members(line)]
+        [(0.0, 0.9), (0.2, 0.8)]
+    """
+    first = {key: value for key, value in line.items() if key != "front"}
+    return [first, *(first | other for other in line.get("front", []))]
+
+
+P = TypeVar("P", bound=_Run)
+
+
+def one_per_run(points: Iterable[P]) -> list[P]:
+    """The points without the further members of fronts."""
+    return [p for p in points if p.member in (None, 1)]
+
+
+def at_weights(points: Iterable[P], weights: Sequence[float]) -> list[P]:
+    """The points for a comparison at given weights: of the members of a front, the one that is best on dev at each weight."""
+    found: list[P] = []
+    for p in points:
+        if p.member is None:
+            found.append(p)
+        elif p.weight_range is not None:
+            low, high = p.weight_range
+            inside = [w for w in weights if (low or 0.0) <= w and (high is None or w < high)]
+            found += [p.model_copy(update={"weight": w}) for w in inside]
+    return found
+
+
 class _KnownPrompt(_Recorded):
     prompt: str
     test_accuracy: float
@@ -328,6 +374,10 @@ def check_study(study: object, what: str) -> None:
 def check_point(point: object, what: str) -> None:
     """Refuse a value that is not a line of `points.jsonl`; `what` begins the message."""
     check_form(_form(point), point, what)
+    assert isinstance(point, dict)
+    if point.get("front"):
+        for member in members(point)[1:]:
+            check_form(RunRecord, member, what)
 
 
 def _form(point: object) -> type[RunRecord] | type[FailedRun]:

@@ -12,7 +12,7 @@ from hardprompt.errors import StudyError
 from hardprompt.field_problems import field_problems
 from hardprompt.records.folder import RecordFolder
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.records.schema import check_point, check_study
+from hardprompt.records.schema import check_point, check_study, members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,13 @@ class Store(RecordFolder):
         """As `RecordFolder` describes it."""
         check_point(line, what)
 
+    def runs(self) -> list[dict[str, Any]]:
+        """The lines of the runs in the order of the request; for a run that was repeated after a failure, the last line."""
+        return _in_order(list({Run.of(line): line for line in self.lines()}.values()), self.study["request"])
+
     def points(self) -> list[dict[str, Any]]:
-        """The recorded runs in the order of the request; for a run that was repeated after a failure, the last line."""
-        return _in_order(list({Run.of(point): point for point in self.lines()}.values()), self.study["request"])
+        """The recorded points in the order of the request: one for each run, or for each member of the front of a run."""
+        return [point for line in self.runs() for point in members(line)]
 
     def save_soft_prompt(self, run: Run, vectors: bytes) -> str:
         """Save the vectors that a run found.

@@ -169,7 +169,7 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
     """
     cost, gain = shown.cost, shown.gain
     every = [mean for own in shown.means.values() for mean in own]
-    single = [run for mean in every for run in mean.runs]
+    single = [run for mean in every for run in mean.runs] + [run for own in shown.members.values() for run in own]
     costs = [cost.of(run) for run in single] + [each for each, _ in shown.stairs] + [p["log_perplexity"] for p in shown.known]
     x = _Scale([*costs, *(mean.cost[end] for mean in every for end in ("low", "high"))], (LEFT, RIGHT), cost.log, reverse=True)
     gains = [gain.of(run) for run in single] + [mean.gain[end] for mean in every for end in ("low", "high")]
@@ -195,7 +195,8 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
             across, along = (x(mean.cost["high"]), x(mean.cost["low"])), (y(mean.gain["high"]), y(mean.gain["low"]))
             trained_label = None if trained is None else writing.place((centre[0], trained), f"{name} as trained")
             drawn.append(Mark(*centre, across, along, trained, label, trained_label))
-        small = "".join(outline(marker, *place(run), SMALL) for mean in own for run in mean.runs if runs)
+        alone = [*(run for mean in own for run in mean.runs), *shown.members.get(name, [])] if runs else []
+        small = "".join(outline(marker, *place(run), SMALL) for run in alone)
         curve = shown.bands.get(name)
         line, area = ("", "") if curve is None else (_stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT))
         series.append(Series(name, number, outline(marker), drawn, small, line, area))
@@ -211,6 +212,8 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
                 spots.add(x(mean.cost["mean"]), y(mean.as_trained), gap)
             for run in mean.runs if runs else ():
                 spots.add(*place(run), _of_run(run, cost, gain, several))
+        for run in shown.members.get(name, []) if runs else ():
+            spots.add(*place(run), _of_run(run, cost, gain, several))
     for star, p in zip(stars, shown.known, strict=True):
         figures = f"test accuracy {p['test_accuracy']:.3f} · {p['log_perplexity']:.2f} nats/token"
         spots.add(*star, Entry("known front", p.get("prompt"), figures))

@@ -97,7 +97,7 @@ class Section:
 
     @property
     def failed(self) -> int:
-        return len(self.shown.points) - len(self.shown.done)
+        return sum(p.status == "failed" for p in self.shown.points)
 
 
 def report_page(shown: Sequence[StudyRuns]) -> str:
@@ -135,16 +135,17 @@ def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     sections = [_section(each, *own, marks, detail) for each in shown]
     tasks = [each.done for each in shown if each.done]
     curves = budget_curves(tasks) if several and tasks else {}
+    weights = sorted({weight for each in shown for weight in each.weights})
     views: list[View] = []
     if several and tasks:
-        drawn = [(which, replace(mean_tradeoff(tasks, *axes), marks=marks)) for which, *axes in _choices(costs, gains)]
+        drawn = [(which, replace(mean_tradeoff(tasks, weights, *axes), marks=marks)) for which, *axes in _choices(costs, gains)]
         views = [View(which, tradeoff_chart(each, several=True)) for which, each in drawn if any(each.means.values())]
     over = [sheet for sheet in (means_sheet(shown), comparisons_sheet(shown)) if sheet.rows] if several else []
     return page_template("page.html").render(
         sections=sections,
         several=several,
         title=_title(shown),
-        runs=sum(len(each.points) for each in shown),
+        runs=sum(len(each.runs) for each in shown),
         failed=sum(section.failed for section in sections),
         views=views,
         curves_all=curves_chart(curves, marks) if curves else None,
@@ -179,7 +180,7 @@ def _section(
     views, curves = [], {}
     if shown.placed:
         for which, cost, gain in _choices(costs, gains):
-            drawn = replace(tradeoff(shown.done, shown.found, cost, gain), marks=marks)
+            drawn = replace(tradeoff(shown.done, shown.found, shown.weights, cost, gain), marks=marks)
             views.append(View(which, tradeoff_chart(drawn, runs=detail.runs)))
         curves = budget_curves([shown.done])
     apart = {"best-prompts", "tokens", *(() if detail.runs else ("runs",))}
@@ -187,7 +188,7 @@ def _section(
         shown,
         views,
         curves_chart(curves, marks) if curves else None,
-        best_runs(shown.points),
+        best_runs(shown.compared),
         _request(shown.requests, shown.done),
         data_lines(shown.points),
         repeats(shown.points),

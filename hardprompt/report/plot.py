@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hardprompt.records.schema import RunRecord
+from hardprompt.records.schema import RunRecord, at_weights
 from hardprompt.report.escaping import printable
 from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, test_examples, tradeoff
 
@@ -19,7 +19,7 @@ ABOVE, BELOW = (5, 6), (-12, -15)
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], file: Path) -> None:
+def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], weights: Sequence[float], file: Path) -> None:
     """Draw the trade-off of finished runs to a .png or .svg file.
 
     Small marks are runs; large marks are means over splits and seeds at one weight with 95 % bootstrap intervals, connected in
@@ -28,13 +28,14 @@ def draw_tradeoff(points: Sequence[RunRecord], found: dict[str, Any], file: Path
     hollow stars are the true front, if it is known.
 
     Args:
-        points: finished runs of one task and model.
+        points: the points of finished runs of one task and model.
         found: the result of `frontier` for them.
+        weights: the weights at which the members of fronts are compared.
         file: the file to write.
     """
     measured_on = ", ".join(filter(None, (repeats(points), test_examples(points))))
     title = f"{points[0].task} on {points[0].lm}: what a readable prompt costs ({measured_on})"
-    draw(tradeoff(points, found), title, file, _examples(points))
+    draw(tradeoff(points, found, weights), title, file, _examples(at_weights(points, weights)))
 
 
 def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
@@ -106,7 +107,7 @@ def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff, label_at: tuple[int,
     means, (color, marker) = shown.means[name], shown.marks[name]
     if not means:
         return
-    runs = [run for mean in means for run in mean.runs]
+    runs = [run for mean in means for run in mean.runs] + shown.members.get(name, [])
     xs, ys = ([axis.of(run) for run in runs] for axis in (shown.cost, shown.gain))
     axes.scatter(xs, ys, s=16, color=color, marker=marker, alpha=0.35, linewidths=0)
     middle, low, high = ([[mean.cost[of], mean.gain[of]] for mean in means] for of in ("mean", "low", "high"))

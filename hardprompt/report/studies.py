@@ -13,7 +13,7 @@ import numpy as np
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier
 from hardprompt.records.request import StudyRequest, path_names
-from hardprompt.records.schema import AnyRun, RunRecord, run_records
+from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run, run_records
 from hardprompt.records.store import Store, recorded_request
 from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
 from hardprompt.report.tables import Column, TableData
@@ -53,13 +53,28 @@ class StudyRuns:
         return str(self.points[0].lm)
 
     @property
+    def runs(self) -> list[AnyRun]:
+        """One point for each run."""
+        return one_per_run(self.points)
+
+    @property
+    def weights(self) -> list[float]:
+        """The fluency weights of the requests."""
+        return sorted({weight for request in self.requests for weight in request.weights})
+
+    @property
+    def compared(self) -> list[AnyRun]:
+        """The points for comparisons at one weight (`at_weights`)."""
+        return at_weights(self.points, self.weights)
+
+    @property
     def done(self) -> list[RunRecord]:
-        """The finished runs."""
+        """The points of finished runs."""
         return [p for p in self.points if p.status == "ok"]
 
     @property
     def placed(self) -> list[RunRecord]:
-        """The finished runs with a text, whose prompt is not empty."""
+        """The points of finished runs with a text, whose prompt is not empty."""
         return [p for p in self.done if p.log_perplexity is not None]
 
     @cached_property
@@ -70,13 +85,13 @@ class StudyRuns:
     def found(self) -> dict[str, Any]:
         """The result of `frontier`."""
         study = self.studies[0]
-        return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()))
+        return frontier(self.points, math.log(study["vocabulary_size"]), study.get("known_front", ()), self.weights)
 
     @cached_property
     def sheets(self) -> dict[str, TableData]:
         """Its tables, and the comparison of its optimizers over splits and seeds."""
         compared = comparisons_sheet([self])
-        return study_sheets(self.points, self.found) | {compared.name: compared}
+        return study_sheets(self.points, self.found, self.weights) | {compared.name: compared}
 
 
 def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
@@ -160,7 +175,9 @@ def scores(
     """
     rows: list[list[list[float]]] = []
     for each in shown:
-        of_key = [{_unit(p): value(p) for p in each.done if (p.optimizer, p.weight) == key} for key in keys]
+        of_key = [
+            {_unit(p): value(p) for p in each.compared if p.status == "ok" and (p.optimizer, p.weight) == key} for key in keys
+        ]
         units = sorted(set.intersection(*(set(own) for own in of_key)))
         whole = [[own[unit] for own in of_key] for unit in units if all(own[unit] is not None for own in of_key)]
         if whole:
@@ -173,7 +190,7 @@ def scores(
 
 def keys_of(shown: Sequence[StudyRuns]) -> list[Key]:
     """The optimizers and weights that ran, in order."""
-    found = dict.fromkeys((p.optimizer, p.weight) for each in shown for p in each.done)
+    found = dict.fromkeys((p.optimizer, p.weight) for each in shown for p in each.compared if p.status == "ok")
     order = list(dict.fromkeys(name for name, _ in found))
     return sorted(found, key=lambda key: (order.index(key[0]), key[1]))
 

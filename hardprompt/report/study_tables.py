@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from hardprompt.data.task import data_warnings
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
-from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, heading
+from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, at_weights, heading, one_per_run
 from hardprompt.report.escaping import printable
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import differs_in_place, test_examples
@@ -230,11 +230,12 @@ def runs_sheet(points: Sequence[AnyRun]) -> TableData:
     return TableData("runs", "every run", f"In the order in which they ran. {accuracies_on(points)}", columns, rows)
 
 
-def study_sheets(points: Sequence[AnyRun], found: dict[str, Any]) -> dict[str, TableData]:
-    """Every table of a study, by name."""
+def study_sheets(points: Sequence[AnyRun], found: dict[str, Any], weights: Sequence[float]) -> dict[str, TableData]:
+    """Every table of a study, by name; of the members of fronts, those that are best at the given weights are compared."""
+    compared, runs = at_weights(points, weights), one_per_run(points)
     every = (
-        results_sheet(points), prompts_sheet(points), tokens_sheet(points), faithfulness_sheet(points),
-        differences_sheet(found), coverage_sheet(found, points), known_sheet(found), failed_sheet(points), cost_sheet(points),
+        results_sheet(compared), prompts_sheet(compared), tokens_sheet(compared), faithfulness_sheet(points),
+        differences_sheet(found), coverage_sheet(found, points), known_sheet(found), failed_sheet(runs), cost_sheet(runs),
         runs_sheet(points),
     )  # fmt: skip
     return {sheet.name: sheet for sheet in every}

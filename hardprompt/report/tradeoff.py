@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hardprompt.records.schema import AnyRun, RunRecord
+from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean
 from hardprompt.stats.pareto import non_dominated
 from hardprompt.stats.summaries import mean, score_at
@@ -171,10 +171,11 @@ class Tradeoff:
         cost, gain: the axes.
         marks: (color, marker) of each optimizer.
         means: the means of each optimizer, in the order of the weights.
-        bands: the `band` of each optimizer that ran with several weights.
+        bands: the `band` of each optimizer that ran with several weights or finds fronts.
         stairs: the (cost, gain) at the steps of the front of all texts; empty without a front.
         known: points of the true front, if it is known.
         empty: mean gain of the empty prompt; None if it did not run.
+        members: by optimizer, the members of fronts that are best at none of the weights.
     """
 
     cost: Axis
@@ -185,41 +186,54 @@ class Tradeoff:
     stairs: list[tuple[float, float]]
     known: list[dict[str, Any]]
     empty: float | None
+    members: dict[str, list[RunRecord]]
 
 
-def tradeoff(points: Sequence[RunRecord], found: dict[str, Any], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
+def tradeoff(
+    points: Sequence[RunRecord], found: dict[str, Any], weights: Sequence[float], cost: Axis = COSTS[0], gain: Axis = GAINS[0]
+) -> Tradeoff:
     """The trade-off of finished runs.
 
     Args:
-        points: finished runs of one task and model.
+        points: the points of finished runs of one task and model.
         found: the result of `frontier` for them.
+        weights: the weights at which the members of fronts are compared.
         cost, gain: the axes. There are fronts only if the gain is accuracy, which chooses their members on dev.
     """
     marks = optimizer_marks(points)
-    means = {name: weight_means(points, name, cost, gain) for name in marks}
+    means = {name: weight_means(at_weights(points, weights), name, cost, gain) for name in marks}
+    chosen = {(p.optimizer, p.split, p.seed, p.member) for p in at_weights(points, weights)}
+    left = [p for p in points if p.member and (p.optimizer, p.split, p.seed, p.member) not in chosen and _placed(p, cost, gain)]
+    members = {name: [p for p in left if p.optimizer == name] for name in marks}
     stairs: list[tuple[float, float]] = []
     if gain is GAINS[0] and found["overall"]:
         stairs = front_stairs(points, cost, found["reference"]["log_perplexity"] if cost is COSTS[0] else 0.0)
     known = found["known"]["front"] if found["known"] and (cost, gain) == (COSTS[0], GAINS[0]) else []
-    return Tradeoff(cost, gain, marks, means, _bands([points], means, cost, gain), stairs, known, empty_gain(points, gain))
+    bands = _bands([points], means, cost, gain)
+    return Tradeoff(cost, gain, marks, means, bands, stairs, known, empty_gain(points, gain), members)
 
 
-def mean_tradeoff(tasks: Sequence[Sequence[RunRecord]], cost: Axis = COSTS[0], gain: Axis = GAINS[0]) -> Tradeoff:
+def mean_tradeoff(
+    tasks: Sequence[Sequence[RunRecord]], weights: Sequence[float], cost: Axis = COSTS[0], gain: Axis = GAINS[0]
+) -> Tradeoff:
     """The trade-off averaged over tasks, for the optimizers and weights that ran on all of them.
 
     Args:
-        tasks: finished runs of each task.
+        tasks: the points of the finished runs of each task.
+        weights: the weights at which the members of fronts are compared.
+        cost, gain: the axes.
     """
-    every = [p for points in tasks for p in points]
+    compared = [at_weights(points, weights) for points in tasks]
+    every = [p for points in compared for p in points]
     marks = optimizer_marks(every)
     means: dict[str, list[Mean]] = {name: [] for name in marks}
     for name, weight in sorted({(p.optimizer, p.weight) for p in every if p.optimizer in marks}):
-        own = [weight_means([p for p in points if p.weight == weight], name, cost, gain) for points in tasks]
+        own = [weight_means([p for p in points if p.weight == weight], name, cost, gain) for points in compared]
         if all(own):
             means[name].append(_mean_of_tasks(weight, [mean for [mean] in own], cost, gain))
     empties = [empty_gain(points, gain) for points in tasks]
     empty = None if None in empties else float(np.mean([value for value in empties if value is not None]))
-    return Tradeoff(cost, gain, marks, means, _bands(tasks, means, cost, gain), [], [], empty)
+    return Tradeoff(cost, gain, marks, means, _bands(tasks, means, cost, gain), [], [], empty, {})
 
 
 def available_axes(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
@@ -253,15 +267,16 @@ def band(tasks: Sequence[Sequence[RunRecord]], optimizer: str, cost: Axis = COST
     """The mean front of an optimizer, as rows (cost; mean, low, high) of accuracies of texts up to that cost, (4, places).
 
     The front of each task, split and seed is chosen on dev; its value is the test accuracy of its member, and 0 below the
-    lowest cost. Means are over tasks and over the units that ran at all weights; every task has as many units as the task with
-    the fewest. The result is None if a task has none. Over several tasks the interval resamples the tasks too.
+    lowest cost. Means are over tasks and over the units that ran at all weights, or found a whole front in one run; every
+    task has as many units as the task with the fewest. The result is None if a task has none. Over several tasks the interval
+    resamples the tasks too.
     """
     own = [[p for p in points if p.optimizer == optimizer] for points in tasks]
-    weights = {p.weight for points in own for p in points}
+    weights = {p.weight for points in own for p in points if p.member is None}
     fronts = []
     for points in own:
         units = [[p for p in points if (p.split, p.seed) == at] for at in dict.fromkeys((p.split, p.seed) for p in points)]
-        fronts.append([_front(unit, cost) for unit in units if {p.weight for p in unit} == weights])
+        fronts.append([_front(unit, cost) for unit in units if {p.weight for p in unit if p.member is None} == weights])
     count = min(map(len, fronts))
     places = np.unique([x for each in fronts for costs, _ in each[:count] for x in costs])
     if not len(places):
@@ -336,7 +351,7 @@ def budget_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
     """
     curves = {}
     for name in dict.fromkeys(p.optimizer for points in tasks for p in points if p.optimizer != "empty"):
-        own = [[p for p in points if p.optimizer == name and p.curve] for points in tasks]
+        own = [[p for p in one_per_run(points) if p.optimizer == name and p.curve] for points in tasks]
         if not all(own):
             continue
         weight = min(p.weight for runs in own for p in runs)
@@ -378,7 +393,8 @@ def _front(points: Sequence[RunRecord], cost: Axis) -> tuple[np.ndarray, np.ndar
 def _bands(tasks: Sequence[Sequence[RunRecord]], means: dict[str, list[Mean]], cost: Axis, gain: Axis) -> dict[str, np.ndarray]:
     if gain is not GAINS[0]:
         return {}
-    bands = {name: band(tasks, name, cost) for name, own in means.items() if len(own) > 1}
+    whole = {p.optimizer for points in tasks for p in points if p.member}
+    bands = {name: band(tasks, name, cost) for name, own in means.items() if len(own) > 1 or (own and name in whole)}
     return {name: found for name, found in bands.items() if found is not None}
 
 

@@ -36,10 +36,14 @@ def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
         return
     figures, placed = _made(folder / "figures"), [p for each in shown for p in each.placed]
     title = f"{shown[0].task} on {shown[0].lm} ({repeats(shown[0].points)})"
+    weights = sorted({weight for each in shown for weight in each.weights})
     if len(shown) > 1:
         title = f"mean of {len(tasks)} tasks on {', '.join(dict.fromkeys(each.lm for each in shown))}"
     for cost, gain in product(available_axes(placed, COSTS), available_axes(placed, GAINS)):
-        drawn = mean_tradeoff(tasks, cost, gain) if len(shown) > 1 else tradeoff(shown[0].done, shown[0].found, cost, gain)
+        if len(shown) > 1:
+            drawn = mean_tradeoff(tasks, weights, cost, gain)
+        else:
+            drawn = tradeoff(shown[0].done, shown[0].found, weights, cost, gain)
         for ending in ENDINGS:
             with replacing(figures / f"{gain.name}-{cost.name}{ending}") as aside:
                 draw(drawn, title, aside)
@@ -84,7 +88,7 @@ def write_report(store: Store) -> None:
         aside.write_text(json.dumps(shown.found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name in ("tradeoff.png", "tradeoff.svg"):
         with replacing(store.folder / name) as aside:
-            draw_tradeoff(shown.done, shown.found, aside)
+            draw_tradeoff(shown.done, shown.found, shown.weights, aside)
 
 
 def _made(folder: Path) -> Path:

@@ -260,6 +260,11 @@ class Scorer:
 
         return self.lm.memory.run(attempt)
 
+    @property
+    def contexts(self) -> tuple[tuple[int, ...], ...]:
+        """All that stands before the prompt in the row of each example, as token ids."""
+        return self._rows.prefixes
+
     def check_context(self, prompt_length: int) -> None:
         """Raise ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
         for example in range(len(self.examples)):

@@ -16,7 +16,8 @@ from hardprompt.metrics.base import values
 from hardprompt.metrics.scored_prompt import Reading
 from hardprompt.metrics.scrutability import readability
 from hardprompt.optimizers import Problem, PromptResult
-from hardprompt.optimizers.base import Candidate
+from hardprompt.optimizers.archive import FrontMember
+from hardprompt.optimizers.candidate import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.records.schema import RunRecord
 from hardprompt.scoring import Scorer, Scores
@@ -45,32 +46,55 @@ def measure(
         readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
         metrics: metrics to compute in addition to the built-in ones.
     """
-    best = result.best
+    first = result.front[0].candidate if result.front else result.best
     test = Scorer(problem.lm, problem.task, problem.task.test)
     projection = str(result.config.get("projection", "cosine"))
-    scored = ScoredPrompt(best.prompt, test, allowed=problem.allowed, projection=projection, readers=readers)
-    found = measure_prompt(scored, metrics)
+
+    def scored(candidate: Candidate) -> ScoredPrompt:
+        return ScoredPrompt(candidate.prompt, test, allowed=problem.allowed, projection=projection, readers=readers)
+
+    best = scored(first)
+    found = measure_prompt(best, metrics)
     run = {
         "optimizer": result.optimizer,
         "task": found["task"],
         "lm": found["lm"],
         "split": found["split"],
         "seed": result.seed,
-        "weight": result.weight,
+        "weight": 0.0 if result.front else result.weight,
         "objective": OBJECTIVE + _learnt_from(result.config.get("reward", "objective")),
     }
     cost = {
-        "dev_objective": best.dev_objective,
+        "dev_objective": first.dev_task_loss if result.front else first.dev_objective,
         "curve": improvements(result.candidates),
-        "emitted": _final_prompts(scored, result),
+        "emitted": _final_prompts(best, result),
         "lm_tokens_forward": result.lm_tokens_forward,
         "lm_tokens_backward": result.lm_tokens_backward,
         "prompts_visited": len(result.candidates),
         "seconds": round(result.seconds, 3),
         "config": result.config,
-        "status": "ok",
     }
-    return RunRecord.model_validate(finite(run | found | cost)).as_json()
+    whole = _front([found, *(measure_prompt(scored(each.candidate), metrics) for each in result.front[1:])], result.front)
+    point = {**run, **found, **cost, **whole, "status": "ok"}
+    return RunRecord.model_validate(finite(point)).as_json()
+
+
+def _front(measured: Sequence[dict[str, Any]], front: Sequence[FrontMember]) -> dict[str, Any]:
+    """The keys of a front in the record of its run: the place of its first member, and how the others differ from it."""
+    if not front:
+        return {}
+    first, *others = [
+        values
+        | {
+            "weight": each.weight,
+            "dev_objective": each.candidate.dev_task_loss + each.weight * each.candidate.prompt_nll,
+            "member": number,
+            "weight_range": each.weight_range and [end if math.isfinite(end) else None for end in each.weight_range],
+        }
+        for number, (values, each) in enumerate(zip(measured, front, strict=True), 1)
+    ]
+    differing = [{key: value for key, value in other.items() if value != first[key]} for other in others]
+    return {"member": first["member"], "weight_range": first["weight_range"], "front": differing}
 
 
 def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:

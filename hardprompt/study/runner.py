@@ -233,7 +233,7 @@ class _Study:
 
     def missing_runs(self, retry_failed: bool) -> list[Run]:
         """The runs to carry out, in order."""
-        done = {Run.of(point) for point in self.store.points() if point["status"] == "ok" or not retry_failed}
+        done = {Run.of(point) for point in self.store.runs() if point["status"] == "ok" or not retry_failed}
         return [run for run in self.info.runs if run not in done]
 
 
@@ -288,7 +288,7 @@ def _carry_out(
     write_reports({*range(len(studies))})
     if cancellation.interrupted:
         raise KeyboardInterrupt
-    failed = sum(point["status"] != "ok" for study in studies for point in study.store.points())
+    failed = sum(point["status"] != "ok" for study in studies for point in study.store.runs())
     return StudyOutcome(folder, tuple(study.store for study in studies), sum(missing), failed, cancellation.reason)
 
 

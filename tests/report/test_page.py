@@ -268,7 +268,7 @@ def test_the_page_loads_no_other_files(quick: tuple[dict[str, Any], list[Point]]
 def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: tuple[dict[str, Any], list[Point]]) -> None:
     """Every mean and run has a mark in the frame, with lower costs on the right and higher gains on top, and its prompt."""
     runs = finished_runs(in_place(quick[1]))
-    shown = tradeoff(runs, frontier(runs, 7.74), cost, gain)
+    shown = tradeoff(runs, frontier(runs, 7.74), [0.0], cost, gain)
     drawn = tradeoff_chart(shown)
     assert [series.name for series in drawn.series] == list(optimizer_marks(runs))
     means = {name: weight_means(runs, name, cost, gain) for name in shown.marks}
@@ -292,7 +292,7 @@ def test_the_first_chart_shows_the_fronts_and_the_loss_from_projection(quick: tu
     """The soft prompt falls from 1 to 0, the known optimum has a star, and tooltips describe them."""
     study, points = quick
     runs = finished_runs(points)
-    drawn = tradeoff_chart(tradeoff(runs, frontier(runs, 7.74, study["known_front"])))
+    drawn = tradeoff_chart(tradeoff(runs, frontier(runs, 7.74, study["known_front"]), [0.0]))
     by_name = {series.name: series for series in drawn.series}
     soft = by_name["soft"].marks[0]
     assert soft.trained is not None and soft.trained < soft.y and by_name["pez"].marks[0].trained is None
@@ -334,7 +334,7 @@ def test_means_over_tasks_need_a_run_on_every_task(quick: tuple[dict[str, Any], 
     other = [
         p | {"task": "other", "deployed_test_accuracy": 0.0} for p in points if p["weight"] == 0 and p["optimizer"] != "rl"
     ]
-    shown = mean_tradeoff([finished_runs(points), finished_runs(other)])
+    shown = mean_tradeoff([finished_runs(points), finished_runs(other)], [0.0])
     assert {name: [mean.weight for mean in own] for name, own in shown.means.items()} == {
         "manual": [0.0], "random": [0.0], "soft": [0.0], "pez": [0.0], "rl": [],
     }  # fmt: skip
@@ -366,7 +366,7 @@ def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> 
     """With one run the range of the axis is not empty, and the mark is inside the frame."""
     runs = finished_runs(in_place(quick[1]))
     for cost in COSTS:
-        drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), cost))
+        drawn = tradeoff_chart(tradeoff(runs[1:2], frontier(runs[1:2], 0.5), [0.0], cost))
         assert 1 <= len(drawn.x_ticks) <= 14 and chart.LEFT <= drawn.series[0].marks[0].x <= chart.RIGHT
 
 
@@ -375,7 +375,7 @@ def test_labels_do_not_cover_each_other(quick: tuple[dict[str, Any], list[Point]
     _, points = quick
     places = [{"optimizer": "mine", "weight": i / 100, "log_perplexity": 4 + i / 50} for i in range(40)]
     many = finished_runs(points[8] | place for place in places)
-    labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7))).series[0].marks if mark.label]
+    labels = [mark.label for mark in tradeoff_chart(tradeoff(many, frontier(many, 7.7), [0.0])).series[0].marks if mark.label]
     assert 3 <= len(labels) < 40
     starts = {"start": 0.0, "end": 1.0, "middle": 0.5}
     boxes = [(x - starts[side] * 6.4 * len(text), y, 6.4 * len(text)) for x, y, side, text in labels]

@@ -194,7 +194,7 @@ def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> No
     """A picture and a vector file of the means, whatever a task is called."""
     tasks = [each.done for each in group_studies([Store(folder) for folder in three])]
     for ending, begins in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
-        draw(mean_tradeoff(tasks), r"mean of $\frac{tasks$ \x1b", tmp_path / f"a{ending}")
+        draw(mean_tradeoff(tasks, [0.0]), r"mean of $\frac{tasks$ \x1b", tmp_path / f"a{ending}")
         assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
 
 

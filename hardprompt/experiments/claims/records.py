@@ -127,7 +127,7 @@ def _missing_runs(folder: Path) -> int:
     for file in sorted(folder.glob("*/study.yaml")):
         store = Store(file.parent)
         request = StudyRequest.model_validate(store.study["request"])
-        done = {Run.of(point) for point in store.points()}
+        done = {Run.of(point) for point in store.runs()}
         missing += sum(run not in done for run in plan(request, load_optimizers(request)))
     return missing
 

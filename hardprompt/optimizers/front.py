@@ -1,0 +1,310 @@
+"""The optimizer `front`: the whole trade-off between task loss and fluency from one run.
+
+An archive holds the prompts, of any length up to the maximum, of which none dominates another on dev in (task loss, prompt NLL,
+accuracy). The search has a ladder of fluency weights w and minimizes task loss + w x prompt NLL for all of them at once:
+
+1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
+2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
+3. Children. Moves change a parent: a swap that the gradient predicts to be good (`token_gradients.py`); a token that the model
+   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members.
+4. Race. The exact NLL comes first: a child that even a loss of zero could not make best at any weight is dropped. The others
+   are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
+   at some weight is scored on dev.
+5. Admission. The archive takes a prompt unless a member dominates it, and drops the members that it dominates.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+
+from hardprompt.errors import RequestError
+from hardprompt.optimizers.archive import Archive, Member, as_member
+from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.proposals import Proposals
+from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
+from hardprompt.prompt import HardPrompt
+
+Move = Literal["swap", "replace", "insert", "tail", "delete", "cross"]
+
+LEADERS, LEADER_ODDS = 3, (4.0, 2.0, 1.0)
+"""A parent is one of this many best members at a weight, with these odds."""
+
+ANY_MEMBER = 0.25
+"""Probability that a parent is any member instead."""
+
+PARENTS, PICKS, CHILDREN_PER_PICK = 3, 6, 4
+"""Parents in each generation, moves for each parent, and children of each move."""
+
+SEED_SAMPLES, SEED_RANDOM = 64, 16
+"""Samples of the model and random prompts in each batch of seeds."""
+
+SEED_BATCHES = 3
+"""Batches of seeds without a budget."""
+
+NLL_DRAWS = 3
+"""For a weight above zero, a move that inserts likely tokens draws this many times as many children and keeps those with the
+lowest NLL."""
+
+
+class FrontConfig(Config):
+    """Options of the front."""
+
+    generations: PositiveInt | None = None
+    """Number of generations. By default as many as the budget allows, or 60 without a budget."""
+
+    ladder: tuple[NonNegativeFloat, ...] = (0.0, 0.03, 0.1, 0.3, 1.0)
+    """Fluency weights, in increasing order."""
+
+    seed_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the budget for the seeds."""
+
+    screen: PositiveInt = 4
+    """Train examples on which all children are compared."""
+
+    confirm: PositiveInt = 16
+    """Further train examples on which the best children at each weight are compared with the best members."""
+
+    moves: tuple[Move, ...] = ("swap", "replace", "insert", "tail", "delete", "cross")
+    """Moves that make children; without any, the search races samples of the model."""
+
+    adaptive: bool = True
+    """Whether half of the moves are picked by their share of admitted children; otherwise all are picked uniformly."""
+
+    in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
+    proposed at the start of a document."""
+
+    likely: PositiveInt = 64
+    """Number of most probable tokens from which the model's proposals are drawn."""
+
+    temperature: PositiveFloat = 1.0
+    """Temperature of the model's proposals. Half of the seeds have 0.7 times as much."""
+
+    swaps: PositiveInt = 128
+    """Number of swaps with the best predictions from which gradient swaps are drawn."""
+
+    gradient_examples: PositiveInt = 16
+    """Train examples of the gradient."""
+
+    fluency_gradient: FluencyGradient = "exact"
+    """Prediction of the change of the prompt NLL by a swap: through the tokens behind it alone ("one-sided"), or also with the
+    surprisal of the new token ("exact")."""
+
+    fluency: Literal["mean", "total"] = "mean"
+    """Fluency in the objectives of the ladder: the mean NLL per token ("mean"), which rewards padding with likely tokens, or
+    the total NLL divided by the maximal length ("total"), which does not."""
+
+    @field_validator("ladder")
+    @classmethod
+    def _increasing(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
+        if not ladder or any(low >= high for low, high in pairwise(ladder)):
+            raise ValueError(f"the weights must increase from one to the next; got {ladder}")
+        return ladder
+
+
+def _predicts_next_token(problem: Problem, config: FrontConfig) -> None:
+    if problem.lm.kind != "causal":
+        raise RequestError(
+            f"{problem.lm.name} predicts no next token of a prompt ({problem.lm.kind} model); use another optimizer"
+        )
+
+
+@optimizer("front", config=FrontConfig, finds_front=True, check=_predicts_next_token)
+def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
+    """The whole trade-off from one run: an archive of non-dominated prompts under a ladder of fluency weights."""
+    search = _Search(problem, config)
+    batches = 0
+    while not problem.exhausted and (
+        batches < SEED_BATCHES if problem.lm_tokens is None else problem.spent < config.seed_share * problem.lm_tokens
+    ):
+        search.race(search.seeds())
+        batches += 1
+        search.report(0.0)
+    limit = config.generations or (60 if problem.lm_tokens is None else None)
+    generation = 0
+    while not problem.exhausted and (limit is None or generation < limit):
+        search.race(search.children() if config.moves else search.seeds())
+        generation += 1
+        search.report(generation / limit if limit else 0.0)
+    return [member.ids for member in sorted(search.archive.members, key=lambda member: member.nll)]
+
+
+class _Search:
+    """The state of one search: the archive, and how many children each move made and how many of them were admitted."""
+
+    def __init__(self, problem: Problem, config: FrontConfig) -> None:
+        self.problem, self.config = problem, config
+        self.archive = Archive()
+        self._proposals = Proposals(problem, config.likely, config.temperature)
+        self._sharp = Proposals(problem, config.likely, 0.7 * config.temperature)
+        self._shortest = min(problem.prompt_length, 1 if problem.lm.prefix_ids else 2)  # a shorter prompt has no NLL
+        self._made = dict.fromkeys(config.moves, 0)
+        self._admitted = dict.fromkeys(config.moves, 0)
+        self._move_of: dict[tuple[int, ...], Move] = {}
+
+    def seeds(self) -> list[list[int]]:
+        """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
+        drawn: list[list[int]] = []
+        for proposals in (self._proposals, self._sharp):
+            contexts = [self._context([]) for _ in range(SEED_SAMPLES // 2)]
+            drawn += proposals.continued(contexts, [self._length() for _ in contexts])
+        return drawn + [ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist()]
+
+    def children(self) -> list[list[int]]:
+        """The children of one generation."""
+        found: list[list[int]] = []
+        for _ in range(PARENTS):
+            weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
+            parent = self._parent(weight)
+            predictions: list[torch.Tensor] = []
+            for _ in range(PICKS):
+                move = self._pick()
+                made = self._moved(move, parent, weight, predictions)
+                self._move_of |= {tuple(ids): move for ids in made}
+                self._made[move] += len(made)
+                found += made
+        return found
+
+    def race(self, drawn: Sequence[Sequence[int]]) -> None:
+        """Compare prompts with each other and with the best members, and add the winners to the archive."""
+        problem, ladder = self.problem, torch.tensor(self.config.ladder)[:, None]
+        pool = self._new(drawn)
+        if not pool:
+            return
+        leaders = self.archive.leaders(self.config.ladder)
+        nll = self._fluency(pool)
+        if leaders:
+            bound = torch.tensor([[min(leader.objective(w) for leader in leaders)] for w in self.config.ladder])
+            kept = (ladder * nll < bound).any(0).nonzero().flatten().tolist()
+            pool, nll = [pool[i] for i in kept], nll[kept]
+        if not pool:
+            return
+        examples = problem.batch(self.config.screen + self.config.confirm)
+        first, more = examples[: self.config.screen], examples[self.config.screen :]
+        screened = problem.train.score_ids(pool, first).loss.cpu()
+        chosen = (screened.mean(-1) + ladder * nll).topk(min(2, len(pool)), largest=False).indices.unique().tolist()
+        rivals = [pool[i] for i in chosen]
+        ids = [*rivals, *(leader.ids for leader in leaders)]
+        losses = screened[chosen]
+        if leaders:
+            losses = torch.cat([losses, problem.train.score_ids([leader.ids for leader in leaders], first).loss.cpu()])
+        if more:
+            losses = torch.cat([losses, problem.train.score_ids(ids, more).loss.cpu()], 1)
+        fluency = torch.cat([nll[chosen], torch.tensor([leader.nll for leader in leaders])])
+        winners = (losses.mean(-1) + ladder * fluency).argmin(-1).unique().tolist()
+        self._admit([rivals[i] for i in winners if i < len(rivals)])
+
+    def report(self, done: float) -> None:
+        """Report the progress, with the admissions of each move."""
+        self.problem.note(
+            done, members=float(len(self.archive.members)), **{f"admitted_{m}": float(n) for m, n in self._admitted.items()}
+        )
+
+    def _admit(self, winners: Sequence[tuple[int, ...]]) -> None:
+        """Score prompts on dev and add them to the archive."""
+        if not winners:
+            return
+        self.problem.score_on_dev(winners)
+        for ids, candidate in zip(winners, self.problem.candidates[-len(winners) :], strict=True):
+            member = as_member(candidate)
+            if member is None:
+                continue
+            if self.config.fluency == "total":
+                member = Member(ids, member.loss, float(self._fluency([ids])), member.accuracy)
+            if self.archive.add(member) and ids in self._move_of:
+                self._admitted[self._move_of[ids]] += 1
+
+    def _moved(self, move: Move, parent: Member, weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
+        """Children of a parent by one move; `predictions` holds those of its swaps once they are computed."""
+        ids, count = list(parent.ids), CHILDREN_PER_PICK
+        if move == "swap":
+            return self._swapped(ids, weight, predictions)
+        if move == "delete":
+            return [self._deleted(ids) for _ in range(count)]
+        if move == "cross":
+            others = [self.archive.members[self._below(len(self.archive.members))].ids for _ in range(count)]
+            return [[*ids[: self._below(len(ids) + 1)], *other[self._below(len(other) + 1) :]] for other in others]
+        draws = count * (NLL_DRAWS if weight else 1)
+        if move == "tail":
+            made = self._with_tails(ids, draws)
+        else:
+            at = self._below(len(ids) + (move == "insert"))
+            rest = ids[at + (move == "replace") :]
+            tokens = self._proposals.next_tokens([self._context(ids[:at])], draws)[0]
+            made = [[*ids[:at], token, *rest] for token in dict.fromkeys(tokens)]
+        made = [each for each in made if self._shortest <= len(each) <= self.problem.prompt_length]
+        if len(made) > count and weight:
+            made = [made[i] for i in self._fluency(made).argsort().tolist()]
+        return made[:count]
+
+    def _swapped(self, ids: list[int], weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
+        if not predictions:
+            examples = self.problem.batch(self.config.gradient_examples)
+            predictions.append(swap_predictions(self.problem, ids, examples, weight, self.config.fluency_gradient).cpu())
+        [predicted] = predictions
+        best = predicted.flatten().topk(min(self.config.swaps, predicted.numel()), largest=False).indices
+        children = []
+        for cell in best[torch.randint(len(best), (CHILDREN_PER_PICK,), generator=self.problem.generator)].tolist():
+            place, column = divmod(cell, predicted.shape[1])
+            children.append([*ids[:place], int(self.problem.allowed[column]), *ids[place + 1 :]])
+        return children
+
+    def _with_tails(self, ids: list[int], count: int) -> list[list[int]]:
+        cuts = [self._below(len(ids) + (len(ids) < self.problem.prompt_length)) for _ in range(count)]
+        lengths = [1 + self._below(self.problem.prompt_length - cut) for cut in cuts]
+        tails = self._proposals.continued([self._context(ids[:cut]) for cut in cuts], lengths)
+        return [[*ids[:cut], *tail] for cut, tail in zip(cuts, tails, strict=True)]
+
+    def _deleted(self, ids: list[int]) -> list[int]:
+        start = self._below(len(ids))
+        return ids[:start] + ids[start + 1 + self._below(2) :]
+
+    def _new(self, drawn: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """Those of the prompts that are new, have a length that is allowed, and are tokenized in the same way as text."""
+        lm, template = self.problem.lm, self.problem.template
+        unique = dict.fromkeys(tuple(ids) for ids in drawn)
+        fitting = [ids for ids in unique if self._shortest <= len(ids) <= self.problem.prompt_length]
+        new = [ids for ids in fitting if ids not in self.archive.seen]
+        return [
+            ids for ids in new if HardPrompt.from_text(lm, HardPrompt.from_ids(lm, ids, template).text, template).ids == ids
+        ]
+
+    def _fluency(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The NLL of prompts in the objectives of the ladder, (P,)."""
+        nll = self.problem.prompt_nll(prompts).cpu()
+        if self.config.fluency == "mean":
+            return nll
+        return nll * torch.tensor([len(ids) / self.problem.prompt_length for ids in prompts])
+
+    def _parent(self, weight: float) -> Member:
+        if self._uniform() < ANY_MEMBER:
+            return self.archive.members[self._below(len(self.archive.members))]
+        leaders = self.archive.best(weight, LEADERS)
+        return leaders[self._draw(LEADER_ODDS[: len(leaders)])]
+
+    def _pick(self) -> Move:
+        moves = self.config.moves
+        if not self.config.adaptive or self._uniform() < 0.5:
+            return moves[self._below(len(moves))]
+        return moves[self._draw([(self._admitted[move] + 1) / (self._made[move] + len(moves)) for move in moves])]
+
+    def _context(self, left: Sequence[int]) -> list[int]:
+        places = self._proposals.places
+        if places and self._uniform() < self.config.in_place:
+            return self._proposals.context(left, self._below(len(places)))
+        return self._proposals.context(left)
+
+    def _length(self) -> int:
+        return self._shortest + self._below(self.problem.prompt_length - self._shortest + 1)
+
+    def _uniform(self) -> float:
+        return torch.rand((), generator=self.problem.generator).item()
+
+    def _below(self, limit: int) -> int:
+        return int(torch.randint(limit, (), generator=self.problem.generator))
+
+    def _draw(self, odds: Sequence[float]) -> int:
+        return int(torch.multinomial(torch.tensor(odds), 1, generator=self.problem.generator))

@@ -11,6 +11,9 @@ accuracy). The search has a ladder of fluency weights w and minimizes task loss 
    are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
    at some weight is scored on dev.
 5. Admission. The archive takes a prompt unless a member dominates it, and drops the members that it dominates.
+
+A masked or an encoder-decoder model predicts no next token of a prompt. There, all allowed tokens are alike in the samples and
+moves; and an encoder-decoder model assigns no probability to a prompt, so that only the task loss counts.
 """
 
 from collections.abc import Sequence
@@ -20,8 +23,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
-from hardprompt.errors import RequestError
-from hardprompt.optimizers.archive import Archive, Member, as_member
+from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.proposals import Proposals
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
@@ -105,14 +107,7 @@ class FrontConfig(Config):
         return ladder
 
 
-def _predicts_next_token(problem: Problem, config: FrontConfig) -> None:
-    if problem.lm.kind != "causal":
-        raise RequestError(
-            f"{problem.lm.name} predicts no next token of a prompt ({problem.lm.kind} model); use another optimizer"
-        )
-
-
-@optimizer("front", config=FrontConfig, finds_front=True, check=_predicts_next_token)
+@optimizer("front", config=FrontConfig, finds_front=True)
 def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
     """The whole trade-off from one run: an archive of non-dominated prompts under a ladder of fluency weights."""
     search = _Search(problem, config)
@@ -209,11 +204,7 @@ class _Search:
             return
         self.problem.score_on_dev(winners)
         for ids, candidate in zip(winners, self.problem.candidates[-len(winners) :], strict=True):
-            member = as_member(candidate)
-            if member is None:
-                continue
-            if self.config.fluency == "total":
-                member = Member(ids, member.loss, float(self._fluency([ids])), member.accuracy)
+            member = Member(ids, candidate.dev_task_loss, float(self._fluency([ids])), candidate.dev_accuracy)
             if self.archive.add(member) and ids in self._move_of:
                 self._admitted[self._move_of[ids]] += 1
 
@@ -273,8 +264,8 @@ class _Search:
         ]
 
     def _fluency(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The NLL of prompts in the objectives of the ladder, (P,)."""
-        nll = self.problem.prompt_nll(prompts).cpu()
+        """The NLL of prompts in the objectives of the ladder, (P,); 0 where the model assigns no probability to a prompt."""
+        nll = self.problem.prompt_nll(prompts).cpu().nan_to_num(0.0)
         if self.config.fluency == "mean":
             return nll
         return nll * torch.tensor([len(ids) / self.problem.prompt_length for ids in prompts])

@@ -15,8 +15,9 @@ class Proposals:
     of a train example before them ("in place").
 
     Args:
-        problem: the problem, with a causal model. Its generator draws, and its counter counts: each drawn token costs the
-            tokens of its context, without the start tokens.
+        problem: the problem. Its generator draws, and its counter counts: each drawn token costs the tokens of its context,
+            without the start tokens. A model that is not causal predicts no next token; then all allowed tokens are alike, and
+            nothing is read.
         likely: the number of most probable tokens that are drawn from.
         temperature: the temperature of the distribution.
 
@@ -29,13 +30,16 @@ class Proposals:
         self._likely = min(likely, len(problem.allowed))
         self._temperature = temperature
         self._start = list(problem.lm.prefix_ids)
+        self._reads = problem.lm.kind == "causal"
         before = [list(ids) for ids in problem.train.contexts]
-        self.places = [] if all(ids == self._start for ids in before) else before
+        self.places = before if self._reads and any(ids != self._start for ids in before) else []
 
     @torch.no_grad()
     def next_tokens(self, contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         """Draw `count` tokens after each context, with replacement. After an empty context, all allowed tokens are alike."""
-        lm, generator = self._problem.lm, self._problem.generator
+        lm, generator, allowed = self._problem.lm, self._problem.generator, self._problem.allowed
+        if not self._reads:
+            return allowed.cpu()[torch.randint(len(allowed), (len(contexts), count), generator=generator)].tolist()
         lengths = [max(len(context), 1) for context in contexts]
         batch = torch.zeros(len(contexts), max(lengths), dtype=torch.long, device=lm.device)
         for row, context in zip(batch, contexts, strict=True):
@@ -45,13 +49,13 @@ class Proposals:
         states = lm.hidden(lm.embed(batch), lengths=lengths, positions=last).gather(
             1, last[..., None].expand(-1, -1, lm.vocab_embeds.shape[1])
         )
-        logits = lm.output_logits(states[:, 0], self._problem.allowed).float() / self._temperature
+        logits = lm.output_logits(states[:, 0], allowed).float() / self._temperature
         empty = torch.tensor([not len(context) for context in contexts], device=lm.device)
         logits[empty] = 0.0
         top, columns = logits.topk(self._likely)
         top[empty], columns[empty] = 0.0, self._any(columns[empty])
         drawn = torch.multinomial(top.softmax(-1).cpu(), count, replacement=True, generator=generator).to(lm.device)
-        return self._problem.allowed[columns.gather(1, drawn)].tolist()
+        return allowed[columns.gather(1, drawn)].tolist()
 
     def continued(self, contexts: Sequence[Sequence[int]], counts: Sequence[int]) -> list[list[int]]:
         """Draw a continuation of each context, `counts` tokens long."""

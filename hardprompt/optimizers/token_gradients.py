@@ -40,7 +40,7 @@ def swap_predictions(
         weight: weight of the prompt NLL, by default that of the problem.
         fluency_gradient: the prediction for the prompt NLL: through the tokens behind the swap alone ("one-sided", as
             published for PEZ), or also with the surprisal of the new token itself ("exact"). Under a masked model that
-            surprisal is predicted by the two-sided gradient of `projected_nll`.
+            surprisal is predicted by the two-sided gradient of `projected_nll`. An encoder-decoder model has no prompt NLL.
 
     Returns:
         In row i and column a, the prediction for the allowed token a at place i. It is 0 for the token that is there.
@@ -56,14 +56,14 @@ def swap_predictions(
     embeds = lm.vocab_embeds[tokens].float().requires_grad_()
     loss = problem.train.score_embeds(embeds, indices).loss.mean()
     (gradient,) = torch.autograd.grad(loss, embeds)
-    if weight and len(ids) > (not lm.prefix_ids):
+    if weight and lm.kind != "encoder-decoder" and len(ids) > (not lm.prefix_ids):
         problem.counter.forward += nll_tokens(lm, len(ids))
         problem.counter.backward += nll_tokens(lm, len(ids))
         nll = projected_nll(lm, embeds, tokens, two_sided=lm.masked and fluency_gradient == "exact")
         gradient = gradient + weight * torch.autograd.grad(nll, embeds)[0]
     vocab = lm.vocab_embeds[problem.allowed].float()
     predicted = gradient @ vocab.T - (gradient * embeds.detach()).sum(-1, keepdim=True)
-    if weight and fluency_gradient == "exact" and not lm.masked:
+    if weight and fluency_gradient == "exact" and lm.kind == "causal":
         predicted += weight * _own_surprisal(problem, tokens)
     return predicted
 

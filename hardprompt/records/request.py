@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from hardprompt.errors import RequestError, UnknownName, about
 from hardprompt.field_problems import field_problems
 
-OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl")
+OPTIMIZERS = ("empty", "manual", "random", "soft", "pez", "rl", "front")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A random seed that every library accepts."""

@@ -1,0 +1,132 @@
+"""The optimizer front: its moves, its race, its archive, and what it finds."""
+
+import math
+
+import pytest
+import torch
+
+from hardprompt import load_lm, load_task
+from hardprompt.errors import RequestError
+from hardprompt.lm.perplexity import log_perplexity
+from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.optimizers.archive import Member
+from hardprompt.optimizers.front import FrontConfig, _Search
+from hardprompt.optimizers.proposals import Proposals
+from hardprompt.prompt import HardPrompt
+from hardprompt.stats.pareto import hypervolume, non_dominated
+
+
+def _problem(task="past-tense", **given):
+    return Problem(load_task(task), load_lm("microworld"), **{"prompt_length": 6, "lm_tokens": 15_000} | given)
+
+
+@pytest.fixture(scope="module")
+def search():
+    """A search that has raced its seeds."""
+    found = _Search(_problem(lm_tokens=None), FrontConfig())
+    found.race(found.seeds())
+    return found
+
+
+@pytest.mark.parametrize("ladder", [(), (0.1, 0.1), (0.3, 0.1)])
+def test_a_ladder_that_does_not_increase_is_refused(ladder):
+    with pytest.raises(RequestError, match=r"option front.ladder: .*increase") as caught:
+        load_optimizer("front").configure({"ladder": ladder})
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds_have_every_length_that_is_allowed(search):
+    assert {len(ids) for ids in search.seeds()} == {1, 2, 3, 4, 5, 6}
+
+
+def _moved(search, move, weight=0.0, ids=None):
+    parent = Member(tuple(ids or search.problem.random_ids(1)[0].tolist()), 1.0, 5.0, 0.5)
+    return list(parent.ids), search._moved(move, parent, weight, [])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_each_move_changes_what_it_names(search, weight):
+    for _ in range(3):
+        ids, swapped = _moved(search, "swap", weight)
+        assert all(sum(a != b for a, b in zip(ids, child, strict=True)) <= 1 for child in swapped)
+        ids, replaced = _moved(search, "replace", weight)
+        assert 0 < len(replaced) <= 4
+        assert all(sum(a != b for a, b in zip(ids, child, strict=True)) <= 1 for child in replaced)
+        ids, inserted = _moved(search, "insert", weight, ids[:4])
+        assert inserted
+        for child in inserted:
+            assert any([*child[:i], *child[i + 1 :]] == ids for i in range(5))
+        ids, deleted = _moved(search, "delete", weight)
+        assert {len(child) for child in deleted} <= {4, 5}
+        ids, tails = _moved(search, "tail", weight)
+        assert all(1 <= len(child) <= 6 for child in tails)
+    assert _moved(search, "insert", 0.0)[1] == []  # the parent has the maximal length
+
+
+def test_swaps_are_those_with_the_best_predictions(search):
+    ids = search.problem.random_ids(1)[0].tolist()
+    predicted = torch.zeros(6, len(search.problem.allowed))
+    predicted[2, 7] = -1.0
+    search.config, kept = search.config.model_copy(update={"swaps": 1}), search.config
+    children = search._swapped(ids, 0.0, [predicted])
+    search.config = kept
+    assert children == [[*ids[:2], int(search.problem.allowed[7]), *ids[3:]]] * 4
+
+
+def test_proposals_are_likely_after_their_context():
+    problem = _problem("review-price", vocabulary="words")
+    proposals = Proposals(problem, likely=8)
+    lm = problem.lm
+    context = [*lm.prefix_ids, *lm.encode("give the")]
+    [drawn] = proposals.next_tokens([context], 50)
+    logits = lm.output_logits(lm.hidden(lm.embed(torch.tensor([context])))[0, -1], problem.allowed)
+    assert {*drawn} <= {*problem.allowed[logits.topk(8).indices].tolist()}
+    assert problem.spent == len(lm.encode("give the"))
+
+
+def test_a_race_does_not_depend_on_contexts_that_are_padded():
+    problem = _problem()
+    lm = problem.lm
+    proposals = Proposals(problem, likely=1)
+    contexts = [[*lm.prefix_ids, *lm.encode(text)] for text in ("give the past", "say", "write the form of")]
+    assert proposals.next_tokens(contexts, 1) == [proposals.next_tokens([context], 1)[0] for context in contexts]
+
+
+def test_members_are_not_dominated_and_survive_as_text():
+    problem = _problem()
+    result = run_optimizer(load_optimizer("front"), problem)
+    members = [(c.dev_task_loss, c.prompt_nll, -c.dev_accuracy) for c in (each.candidate for each in result.front)]
+    for one in members:
+        assert not any(all(a <= b for a, b in zip(other, one, strict=True)) and other != one for other in members)
+    for prompt in result.final_prompts:
+        assert isinstance(prompt, HardPrompt)
+        assert len(prompt.ids) <= 6
+        assert HardPrompt.from_text(problem.lm, prompt.text, problem.template).ids == prompt.ids
+    nll = [log_perplexity(problem.lm, prompt.ids) for prompt in result.final_prompts]
+    assert nll == sorted(nll)
+
+
+def test_one_run_is_better_than_random_search():
+    volumes = {}
+    for name in ("random", "front"):
+        problem = _problem("opposite")
+        found = [c for c in run_optimizer(load_optimizer(name), problem).candidates if not math.isnan(c.prompt_nll)]
+        kept = [found[i] for i in non_dominated([c.dev_accuracy for c in found], [c.prompt_nll for c in found])]
+        accuracy = problem._test.score_ids([c.prompt.ids for c in kept]).accuracy.tolist()
+        volumes[name] = hypervolume(accuracy, [c.prompt_nll for c in kept], math.log(problem.lm.vocab_embeds.shape[0]))
+    assert volumes["front"] > 2 * volumes["random"]
+
+
+def test_without_moves_it_races_samples_of_the_model():
+    result = run_optimizer(load_optimizer("front"), _problem(), FrontConfig(moves=()))
+    assert result.front
+    assert all(not name.startswith("admitted_") for name in result.curve[-1])
+
+
+def test_total_fluency_prefers_the_shorter_of_two_prompts():
+    search = _Search(_problem(), FrontConfig(fluency="total"))
+    mean = _Search(_problem(), FrontConfig())
+    ids = search.problem.lm.encode("give the past tense of this")[:6]
+    for length in (2, 4, 6):
+        of_mean = float(mean._fluency([ids[:length]]))
+        assert float(search._fluency([ids[:length]])) == pytest.approx(of_mean * length / 6, rel=1e-5)

@@ -172,14 +172,14 @@ def differences_sheet(found: dict[str, Any]) -> TableData:
 
 
 def coverage_sheet(found: dict[str, Any], points: Sequence[AnyRun]) -> TableData:
-    """The hypervolume of each optimizer's front, and its distance from the known front of the task."""
-    columns = [("hypervolume", "hypervolume")]
+    """The measures of each optimizer's front, and its distance from the known front of the task."""
+    columns = [("hypervolume", "hypervolume"), ("pessimistic_hypervolume", "pessimistic"), ("noisy_r2", "noisy R2")]
     if found["known"]:
         columns.append(("regret", "regret"))
     if found["known"] and len(found["known"]["front"]) > 1:
         columns.append(("share_of_known_hypervolume", "share of the known hypervolume"))
     rows = [
-        (name, *[_interval(summary[key]) for key, _ in columns], summary["hypervolume"]["n"])
+        (name, *[_interval(summary.get(key)) for key, _ in columns], summary["hypervolume"]["n"])
         for name, summary in found["optimizers"].items()
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))

@@ -84,12 +84,13 @@ class CurveStep(_Recorded):
 class FrontStep(_Recorded):
     """The front of the prompts so far, at the time when a prompt improved it."""
 
-    lm_tokens: int = _value("LM tokens that were spent before, forward and backward.", "tokens", "lower")
+    lm_tokens: int = _value("LM tokens that were spent before, forward and backward.", "tokens", "lower", "hard")
     hypervolume: float = _value(
         "Share of the plane of accuracy on dev and prompt NLL that the prompts so far dominate, with the reference point of "
         "`frontier.json`.",
         "fraction",
         "higher",
+        "hard",
     )
 
 

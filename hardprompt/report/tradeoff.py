@@ -345,8 +345,8 @@ def hypervolume_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]
     """Hypervolume on dev of the prompts so far of a run against LM tokens, per optimizer.
 
     Each is the mean over the runs at one weight, the lowest, as in `budget_curves`: the runs of an optimizer at other weights
-    spend a budget of their own, so their hypervolumes cannot be added. An optimizer whose records have no `front_curve`, such as
-    one of soft prompts, has no curve.
+    spend a budget of their own, so their hypervolumes cannot be added. An optimizer whose records have no `front_curve`, such
+    as one of soft prompts, has no curve.
     """
     return _curves(tasks, "front_curve", "hypervolume")
 

@@ -145,8 +145,8 @@ def attainment(
     """The gain that a share of the fronts attains at each cost: level sets of the empirical attainment function.
 
     A front attains (g, c) if one of its points has a gain of at least g and a cost of at most c. The empirical attainment
-    function is the share of the fronts that attain a point (Grunert da Fonseca, Fonseca and Hall 2001). For each level and cost,
-    this is the largest gain at which the share is at least the level, and 0 if too few fronts have a point up to that cost.
+    function is the share of the fronts that attain a point (Grunert da Fonseca, Fonseca and Hall 2001). Here a level is given,
+    and the value at each cost is the largest gain that at least this share of the fronts attains, or 0 if there is none.
 
     Args:
         fronts: gains and costs of the points of each front, such as one front per seed. Gains are not negative.

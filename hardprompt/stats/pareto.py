@@ -106,8 +106,8 @@ def noisy_r2(
         R2 = mean over w of l_w(gain_i(w), cost_i(w)), where i(w) = argmin_i l_w(chosen_by_i, cost_i)
         and l_w(a, c) = (1 - w) (1 - a) + w c / worst_cost
 
-    Of points with equal loss the cheapest is chosen. Weighted sums never choose a point inside the convex hull of the others,
-    which `hypervolume` counts.
+    Of points with equal loss the cheapest is chosen. A weighted sum never chooses a member of a front that is inside the convex
+    hull of the others and the reference point; `hypervolume` counts it.
 
     Args:
         chosen_by: gains by which a point is chosen, such as accuracies on dev.

@@ -41,7 +41,7 @@ def frontier(points: Sequence[AnyRun], worst_log_perplexity: float, known: Seque
 
         - `front`: the members of the front of all its points.
         - `hypervolume`, the share of the plane that the front of a (split, seed) unit dominates on test;
-          `pessimistic_hypervolume`, the share below the test accuracy of the member that dev recommends at each cost;
+          `pessimistic_hypervolume`, the share below the test accuracy of the member that is best on dev up to each cost;
           `hypervolume_gap`, the first minus the second; and `noisy_r2`, smaller is better. Each is the mean over units with a
           95 % bootstrap interval over units.
         - `attainment`: the test accuracy that the fronts of at least 25, 50 and 75 % of the units attain, from each
@@ -124,13 +124,13 @@ def _summary(points: Sequence[RunRecord], worst: float, truth: dict[str, Any] | 
     units = [[p for p in points if (p.split, p.seed) == unit] for unit in dict.fromkeys((p.split, p.seed) for p in points)]
     members = [front(unit) for unit in units]
     covered = [hypervolume(*_on_test(own), worst) for own in members]
-    recommended = [pessimistic_hypervolume(*_on_test(own), worst) for own in members]
+    pessimistic = [pessimistic_hypervolume(*_on_test(own), worst) for own in members]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
     found = {
         "front": [{key: getattr(p, key) for key in kept} for p in front(points)],
         "hypervolume": _mean(covered),
-        "pessimistic_hypervolume": _mean(recommended),
-        "hypervolume_gap": _mean(np.subtract(covered, recommended)),
+        "pessimistic_hypervolume": _mean(pessimistic),
+        "hypervolume_gap": _mean(np.subtract(covered, pessimistic)),
         "noisy_r2": _mean([noisy_r2([p.deployed_dev_accuracy for p in own], *_on_test(own), worst) for own in members]),
         "attainment": _attainment(members),
     }

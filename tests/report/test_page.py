@@ -405,14 +405,16 @@ def test_the_table_of_hypervolumes_shows_what_a_choice_on_dev_costs(quick: tuple
     found = frontier(runs, 7.74, study["known_front"])
     sheet = coverage_sheet(found, runs)
     headings = [column.heading for column in sheet.columns]
-    assert headings == ["optimizer", "hypervolume", "pessimistic", "noisy R2", "regret", "runs"]
+    assert headings == ["optimizer", "hypervolume", "pessimistic", "gap", "noisy R2", "regret", "runs"]
+    brief = coverage_sheet(found, runs, brief=True)
+    assert [column.heading for column in brief.columns] == ["optimizer", "hypervolume", "pessimistic", "regret", "runs"]
     rows = {row[0]: row for row in sheet.rows}
     for name, own in found["optimizers"].items():
-        for key, at in (("pessimistic_hypervolume", 2), ("noisy_r2", 3)):
+        for key, at in (("pessimistic_hypervolume", 2), ("hypervolume_gap", 3), ("noisy_r2", 4)):
             assert rows[name][at] == (own[key]["mean"], own[key]["low"], own[key]["high"])
-    assert {"pessimistic", "noisy R2"} <= set(Reader(page_of(study, points)).within("thead", "th"))
+    assert {"pessimistic", "gap", "noisy R2"} <= set(Reader(page_of(study, points)).within("thead", "th"))
     old = found | {"optimizers": {"pez": {key: found["optimizers"]["pez"][key] for key in ("hypervolume", "regret")}}}
-    assert coverage_sheet(old, runs).rows[0][2:4] == (None, None)
+    assert coverage_sheet(old, runs).rows[0][2:5] == (None, None, None)
 
 
 def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:

@@ -154,7 +154,10 @@ def print_frontier(folder: Path, points: list[dict[str, Any]]) -> None:
     if not file.is_file():
         return
     found = json.loads(file.read_text(encoding="utf-8"))
-    for sheet in (differences_sheet(found), *([coverage_sheet(found, run_records(points))] if found["known"] else [])):
+    for sheet in (
+        differences_sheet(found),
+        *([coverage_sheet(found, run_records(points), brief=True)] if found["known"] else []),
+    ):
         if sheet.rows:
             print_table(sheet.as_rich())
 

@@ -6,7 +6,8 @@ accuracy). The search has a ladder of fluency weights w and minimizes task loss 
 1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
 2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
 3. Children. Moves change a parent: a swap that the gradient predicts to be good (`token_gradients.py`); a token that the model
-   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members.
+   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members. Or a
+   child is a new sample of the model.
 4. Race. The exact NLL comes first: a child that even a loss of zero could not make best at any weight is dropped. The others
    are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
    at some weight is scored on dev.
@@ -16,6 +17,7 @@ A masked or an encoder-decoder model predicts no next token of a prompt. There, 
 moves; and an encoder-decoder model assigns no probability to a prompt, so that only the task loss counts.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -28,8 +30,9 @@ from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.proposals import Proposals
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 from hardprompt.prompt import HardPrompt
+from hardprompt.stats.pareto import non_dominated
 
-Move = Literal["swap", "replace", "insert", "tail", "delete", "cross"]
+Move = Literal["swap", "replace", "insert", "tail", "delete", "cross", "sample"]
 
 LEADERS, LEADER_ODDS = 3, (4.0, 2.0, 1.0)
 """A parent is one of this many best members at a weight, with these odds."""
@@ -69,7 +72,7 @@ class FrontConfig(Config):
     confirm: PositiveInt = 16
     """Further train examples on which the best children at each weight are compared with the best members."""
 
-    moves: tuple[Move, ...] = ("swap", "replace", "insert", "tail", "delete", "cross")
+    moves: tuple[Move, ...] = ("swap", "replace", "insert", "tail", "delete", "cross", "sample")
     """Moves that make children; without any, the search races samples of the model."""
 
     adaptive: bool = True
@@ -78,6 +81,10 @@ class FrontConfig(Config):
     in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
     proposed at the start of a document."""
+
+    parents: Literal["weights", "volume"] = "weights"
+    """Choice of parents: mostly among the best members at a weight of the ladder ("weights"), or with probabilities that are
+    proportional to the hypervolume that children could add next to a member ("volume")."""
 
     likely: PositiveInt = 64
     """Number of most probable tokens from which the model's proposals are drawn."""
@@ -142,10 +149,7 @@ class _Search:
 
     def seeds(self) -> list[list[int]]:
         """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
-        drawn: list[list[int]] = []
-        for proposals in (self._proposals, self._sharp):
-            contexts = [self._context([]) for _ in range(SEED_SAMPLES // 2)]
-            drawn += proposals.continued(contexts, [self._length() for _ in contexts])
+        drawn = self._samples(self._proposals, SEED_SAMPLES // 2) + self._samples(self._sharp, SEED_SAMPLES // 2)
         return drawn + [ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist()]
 
     def children(self) -> list[list[int]]:
@@ -213,6 +217,8 @@ class _Search:
         ids, count = list(parent.ids), CHILDREN_PER_PICK
         if move == "swap":
             return self._swapped(ids, weight, predictions)
+        if move == "sample":
+            return self._samples(self._proposals, count)
         if move == "delete":
             return [self._deleted(ids) for _ in range(count)]
         if move == "cross":
@@ -230,6 +236,10 @@ class _Search:
         if len(made) > count and weight:
             made = [made[i] for i in self._fluency(made).argsort().tolist()]
         return made[:count]
+
+    def _samples(self, proposals: Proposals, count: int) -> list[list[int]]:
+        contexts = [self._context([]) for _ in range(count)]
+        return proposals.continued(contexts, [self._length() for _ in contexts])
 
     def _swapped(self, ids: list[int], weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
         if not predictions:
@@ -271,10 +281,28 @@ class _Search:
         return nll * torch.tensor([len(ids) / self.problem.prompt_length for ids in prompts])
 
     def _parent(self, weight: float) -> Member:
+        if self.config.parents == "volume":
+            return self._parent_by_volume()
         if self._uniform() < ANY_MEMBER:
             return self.archive.members[self._below(len(self.archive.members))]
         leaders = self.archive.best(weight, LEADERS)
         return leaders[self._draw(LEADER_ODDS[: len(leaders)])]
+
+    def _parent_by_volume(self) -> Member:
+        """A member of the front in (accuracy, NLL), drawn in proportion to the area between it and its neighbours.
+
+        A child of member i that is as accurate, but more fluent, adds up to (a_i - a_(i-1)) (n_i - n_(i-1)); one that is as
+        fluent, but more accurate, adds up to (1 - a_i) (n_(i+1) - n_i). The last neighbour is the log of the vocabulary size.
+        """
+        members = self.archive.members
+        front = [members[i] for i in non_dominated([m.accuracy for m in members], [m.nll for m in members])]
+        accuracy = [0.0, *(m.accuracy for m in front)]
+        nll = [0.0, *(m.nll for m in front), math.log(self.problem.lm.vocab_embeds.shape[0])]
+        gains = [
+            (accuracy[i] - accuracy[i - 1]) * (nll[i] - nll[i - 1]) + (1 - accuracy[i]) * max(nll[i + 1] - nll[i], 0.0)
+            for i in range(1, len(front) + 1)
+        ]
+        return front[self._draw([max(gain, 1e-6) for gain in gains])]
 
     def _pick(self) -> Move:
         moves = self.config.moves

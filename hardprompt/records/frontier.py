@@ -1,4 +1,4 @@
-"""The trade-off in a set of points: the Pareto front, and the hypervolume that it dominates.
+"""The trade-off in a set of points: the Pareto front and its measures (`hardprompt.stats.pareto`).
 
 The axes are the accuracy of the deployed text and its log-perplexity. Members of a front are chosen on dev, and the values
 shown are those on test. All functions are pure functions of the points in `points.jsonl`.
@@ -11,7 +11,15 @@ import numpy as np
 
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights
 from hardprompt.stats.bootstrap import bootstrap_mean
-from hardprompt.stats.pareto import hypervolume, non_dominated
+from hardprompt.stats.pareto import (
+    ATTAINMENT_LEVELS,
+    R2_WEIGHTS,
+    attainment,
+    hypervolume,
+    noisy_r2,
+    non_dominated,
+    pessimistic_hypervolume,
+)
 
 BASELINES = ("empty", "manual")
 
@@ -22,7 +30,7 @@ def frontier(
     known: Sequence[dict[str, Any]] = (),
     weights: Sequence[float] = (0.0,),
 ) -> dict[str, Any]:
-    """The contents of `frontier.json`: the fronts per optimizer and of all, and their hypervolumes.
+    """The contents of `frontier.json`: the fronts per optimizer and of all, and their measures.
 
     Args:
         points: recorded points; failed runs, and prompts without text (the empty prompt), are left out.
@@ -34,11 +42,18 @@ def frontier(
         weights: the fluency weights at which the members of fronts are compared with the baselines.
 
     Returns:
-        `axes`, `reference`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name, `front` and `hypervolume`),
-        `overall` (the same for all optimizers together) and `differences` (see `differences`). A hypervolume is the mean over
-        (split, seed) units of the share that the front of the unit dominates, with a 95 % bootstrap interval over units. If the
-        true front is known, there is also `regret`, the best accuracy on the true front minus that of the unit's best text
-        (chosen on dev), and, if the true front has several points, `share_of_known_hypervolume`.
+        `axes`, `reference`, `noisy_r2_weights`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name), `overall`
+        (the same for all optimizers together) and `differences` (see `differences`). For each optimizer there are:
+
+        - `front`: the members of the front of all its points.
+        - `hypervolume`, the share of the plane that the front of a (split, seed) unit dominates on test;
+          `pessimistic_hypervolume`, the share below the test accuracy of the member that is best on dev up to each cost;
+          `hypervolume_gap`, the first minus the second; and `noisy_r2`, smaller is better. Each is the mean over units with a
+          95 % bootstrap interval over units.
+        - `attainment`: the test accuracy that the fronts of at least 25, 50 and 75 % of the units attain, from each
+          `log_perplexity` on, by the share of units.
+        - if the true front is known, `regret`, the best accuracy on the true front minus that of the unit's best text (chosen
+          on dev), and, if the true front has several points, `share_of_known_hypervolume`.
     """
     placed = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
     names = list(dict.fromkeys(p.optimizer for p in placed))
@@ -54,6 +69,7 @@ def frontier(
             "members_chosen_by": "deployed_dev_accuracy",
         },
         "reference": {"deployed_test_accuracy": 0.0, "log_perplexity": worst_log_perplexity},
+        "noisy_r2_weights": list(R2_WEIGHTS),
         "known": truth,
         "optimizers": {name: summary([p for p in placed if p.optimizer == name]) for name in names},
         "overall": summary(placed) if placed else None,
@@ -112,9 +128,18 @@ def _known(known: Sequence[dict[str, Any]], worst: float) -> dict[str, Any]:
 
 def _summary(points: Sequence[RunRecord], worst: float, truth: dict[str, Any] | None) -> dict[str, Any]:
     units = [[p for p in points if (p.split, p.seed) == unit] for unit in dict.fromkeys((p.split, p.seed) for p in points)]
-    covered = [_covered(unit, worst) for unit in units]
+    members = [front(unit) for unit in units]
+    covered = [hypervolume(*_on_test(own), worst) for own in members]
+    pessimistic = [pessimistic_hypervolume(*_on_test(own), worst) for own in members]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
-    found = {"front": [{key: getattr(p, key) for key in kept} for p in front(points)], "hypervolume": _mean(covered)}
+    found = {
+        "front": [{key: getattr(p, key) for key in kept} for p in front(points)],
+        "hypervolume": _mean(covered),
+        "pessimistic_hypervolume": _mean(pessimistic),
+        "hypervolume_gap": _mean(np.subtract(covered, pessimistic)),
+        "noisy_r2": _mean([noisy_r2([p.deployed_dev_accuracy for p in own], *_on_test(own), worst) for own in members]),
+        "attainment": _attainment(members),
+    }
     if truth:
         best = max(p["test_accuracy"] for p in truth["front"])
         chosen = [max(unit, key=lambda p: p.deployed_dev_accuracy) for unit in units]
@@ -128,9 +153,18 @@ def _mean(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     return bootstrap_mean(values).as_mean()
 
 
-def _covered(points: Sequence[RunRecord], worst: float) -> float:
-    members = front(points)
-    return hypervolume([p.deployed_test_accuracy for p in members], [_cost(p) for p in members], worst)
+def _on_test(members: Sequence[RunRecord]) -> tuple[list[float], list[float]]:
+    """The test accuracies and the costs of points."""
+    return [p.deployed_test_accuracy for p in members], [_cost(p) for p in members]
+
+
+def _attainment(fronts: Sequence[Sequence[RunRecord]]) -> dict[str, Any]:
+    places, accuracies = attainment([_on_test(own) for own in fronts])
+    shares = (f"{level:g}" for level in ATTAINMENT_LEVELS)
+    return {
+        "log_perplexity": places.tolist(),
+        "deployed_test_accuracy": dict(zip(shares, accuracies.tolist(), strict=True)),
+    }
 
 
 def _cost(point: RunRecord) -> float:

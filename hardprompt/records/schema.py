@@ -81,6 +81,19 @@ class CurveStep(_Recorded):
     dev_accuracy: float = _value("Accuracy of the prompt on dev.", "fraction", "higher")
 
 
+class FrontStep(_Recorded):
+    """The front of the prompts so far, at the time when a prompt improved it."""
+
+    lm_tokens: int = _value("LM tokens that were spent before, forward and backward.", "tokens", "lower", "hard")
+    hypervolume: float = _value(
+        "Share of the plane of accuracy on dev and prompt NLL that the prompts so far dominate, with the reference point of "
+        "`frontier.json`.",
+        "fraction",
+        "higher",
+        "hard",
+    )
+
+
 class EmittedRecord(_Recorded):
     """The prompts that the optimizer returned (its last iterates), in contrast to the best prompt that it visited."""
 
@@ -237,6 +250,12 @@ class RunRecord(_Run):
     dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
     curve: list[CurveStep] = _value(
         "Learning curve: an entry for each prompt that is better on dev than all before.", default=[]
+    )
+    front_curve: list[FrontStep] = _value(
+        "Growth of the front on dev: an entry for each prompt that increases the hypervolume, at most 50 evenly spread ones. "
+        "Prompts without an NLL do not count.",
+        prompts="hard",
+        default=[],
     )
     emitted: EmittedRecord = _value("The prompts that the optimizer returned.")
     lm_tokens_forward: int = _value(

@@ -11,7 +11,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from hardprompt.records.schema import RunRecord
-from hardprompt.report.tradeoff import Axis, Curve, Mean, Tradeoff
+from hardprompt.report.tradeoff import BEST_SO_FAR, Axis, Curve, Mean, Tradeoff
 
 WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
@@ -231,8 +231,14 @@ def tradeoff_chart(shown: Tradeoff, several: bool = False, runs: bool = True) ->
     )
 
 
-def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) -> Chart:
-    """The chart of the best accuracy so far on dev against LM tokens: one line with a band and a final mark per optimizer."""
+def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]], label: str = BEST_SO_FAR) -> Chart:
+    """The chart of a quantity from 0 to 1 against LM tokens: one line with a band and a final mark per optimizer.
+
+    Args:
+        curves: the curves.
+        marks: (color, marker) of each optimizer.
+        label: the quantity.
+    """
     x = _Scale([float(each) for curve in curves.values() for each in curve.band[0]], (LEFT, RIGHT), log=True)
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
     ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
@@ -249,11 +255,9 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]]) ->
         series.append(Series(name, number, outline(marker), [mark], "", line, area))
         for i in sorted({0, *range(len(tokens) // 4, len(tokens), max(1, len(tokens) // 4)), len(tokens) - 1}):
             figures = f"{mean[i]:.3f} ({low[i]:.3f} to {high[i]:.3f}) after {tokens[i]:,.0f} LM tokens · {curve.counts}"
-            spots.add(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: best so far on dev", None, figures))
-    label = "LM tokens spent, forward and backward"
-    return Chart(
-        x.ticks(), y.ticks(), label, "dev accuracy of the best prompt so far", "", series, [], [], None, spots.all, joined=False
-    )
+            spots.add(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: {label}", None, figures))
+    spent = "LM tokens spent, forward and backward"
+    return Chart(x.ticks(), y.ticks(), spent, label, "", series, [], [], None, spots.all, joined=False)
 
 
 class _Labels:

@@ -26,10 +26,12 @@ from hardprompt.report.study_tables import best_runs, data_lines
 from hardprompt.report.tables import TableData
 from hardprompt.report.tradeoff import (
     COSTS,
+    FRONT_SO_FAR,
     GAINS,
     Axis,
     available_axes,
     budget_curves,
+    hypervolume_curves,
     mean_tradeoff,
     optimizer_marks,
     repeats,
@@ -82,11 +84,15 @@ class View:
 
 @dataclass(frozen=True)
 class Section:
-    """The part of the page on one task and model; `sheets` are the tables that are not shown in another form."""
+    """The part of the page on one task and model; `sheets` are the tables that are not shown in another form.
+
+    `curves` and `growth` are the charts of `budget_curves` and `hypervolume_curves`, if there are any.
+    """
 
     shown: StudyRuns
     views: list[View]
     curves: Chart | None
+    growth: Chart | None
     best: list[RunRecord]
     request: list[tuple[str, str]]
     warnings: list[str]
@@ -134,7 +140,7 @@ def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     own = (costs, gains) if detail.axes[several] else (costs[:1], gains[:1])
     sections = [_section(each, *own, marks, detail) for each in shown]
     tasks = [each.done for each in shown if each.done]
-    curves = budget_curves(tasks) if several and tasks else {}
+    curves, growth = _progress(tasks if several else [], marks)
     weights = sorted({weight for each in shown for weight in each.weights})
     views: list[View] = []
     if several and tasks:
@@ -148,7 +154,8 @@ def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
         runs=sum(len(each.runs) for each in shown),
         failed=sum(section.failed for section in sections),
         views=views,
-        curves_all=curves_chart(curves, marks) if curves else None,
+        curves_all=curves,
+        growth_all=growth,
         over=over,
         costs=costs,
         gains=gains,
@@ -177,17 +184,16 @@ def _choices(costs: Sequence[Axis], gains: Sequence[Axis]) -> Iterator[tuple[str
 def _section(
     shown: StudyRuns, costs: Sequence[Axis], gains: Sequence[Axis], marks: dict[str, tuple[str, str]], detail: Detail
 ) -> Section:
-    views, curves = [], {}
+    views = []
     if shown.placed:
         for which, cost, gain in _choices(costs, gains):
             drawn = replace(tradeoff(shown.done, shown.found, shown.weights, cost, gain), marks=marks)
             views.append(View(which, tradeoff_chart(drawn, runs=detail.runs)))
-        curves = budget_curves([shown.done])
     apart = {"best-prompts", "tokens", *(() if detail.runs else ("runs",))}
     return Section(
         shown,
         views,
-        curves_chart(curves, marks) if curves else None,
+        *_progress([shown.done] if shown.placed else [], marks),
         best_runs(shown.compared),
         _request(shown.requests, shown.done),
         data_lines(shown.points),
@@ -195,6 +201,15 @@ def _section(
         test_examples(shown.points),
         [rerun_command(request, study.get("threads")) for request, study in zip(shown.requests, shown.studies, strict=True)],
         {name: sheet for name, sheet in shown.sheets.items() if sheet.rows and name not in apart},
+    )
+
+
+def _progress(tasks: Sequence[Sequence[RunRecord]], marks: dict[str, tuple[str, str]]) -> tuple[Chart | None, Chart | None]:
+    """The charts of accuracy and of hypervolume on dev against LM tokens."""
+    curves, growth = budget_curves(tasks), hypervolume_curves(tasks)
+    return (
+        curves_chart(curves, marks) if curves else None,
+        curves_chart(growth, marks, FRONT_SO_FAR) if growth else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The figures of a study: the trade-off on any of its axes, and the best prompt so far against LM tokens."""
+"""The figures of a study: the trade-off on any of its axes, and the progress of the searches against LM tokens."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from hardprompt.records.schema import RunRecord, at_weights
 from hardprompt.report.escaping import printable
-from hardprompt.report.tradeoff import Curve, Tradeoff, repeats, test_examples, tradeoff
+from hardprompt.report.tradeoff import BEST_SO_FAR, Curve, Tradeoff, repeats, test_examples, tradeoff
 
 ABOVE, BELOW = (5, 6), (-12, -15)
 """Offset in points of the weight labels, alternating between optimizers, so that labels of close lines stay legible."""
@@ -72,8 +72,10 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
         _finish(figure, axes, title, below, file)
 
 
-def draw_curves(curves: dict[str, Curve], marks: dict[str, tuple[str, str]], title: str, file: Path) -> None:
-    """Draw accuracy on dev of the best prompt so far against LM tokens, with 95 % bands."""
+def draw_curves(
+    curves: dict[str, Curve], marks: dict[str, tuple[str, str]], title: str, file: Path, label: str = BEST_SO_FAR
+) -> None:
+    """Draw a quantity from 0 to 1 against LM tokens, with 95 % bands; `label` names the quantity."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8.6, 4.6), layout="constrained")
         axes = figure.add_subplot()
@@ -86,7 +88,7 @@ def draw_curves(curves: dict[str, Curve], marks: dict[str, tuple[str, str]], tit
         axes.set_xscale("log")
         axes.set_ylim(-0.03, 1.05)
         axes.set_xlabel("LM tokens spent, forward and backward")
-        axes.set_ylabel("dev accuracy of the best prompt so far")
+        axes.set_ylabel(label)
         _finish(figure, axes, title, "", file)
 
 

@@ -171,15 +171,23 @@ def differences_sheet(found: dict[str, Any]) -> TableData:
     return TableData("baselines", title, caption, (OPTIMIZER, WEIGHT, *gains, Column("examples", digits=0)), rows)
 
 
-def coverage_sheet(found: dict[str, Any], points: Sequence[AnyRun]) -> TableData:
-    """The hypervolume of each optimizer's front, and its distance from the known front of the task."""
-    columns = [("hypervolume", "hypervolume")]
+def coverage_sheet(found: dict[str, Any], points: Sequence[AnyRun], brief: bool = False) -> TableData:
+    """The measures of each optimizer's front, and its distance from the known front of the task.
+
+    Args:
+        found: the result of `frontier`, also that of an older version, which lacks some measures.
+        points: the runs.
+        brief: without the gap and the noisy R2, so that the table fits on a terminal.
+    """
+    columns = [("hypervolume", "hypervolume"), ("pessimistic_hypervolume", "pessimistic")]
+    if not brief:
+        columns += [("hypervolume_gap", "gap"), ("noisy_r2", "noisy R2")]
     if found["known"]:
         columns.append(("regret", "regret"))
     if found["known"] and len(found["known"]["front"]) > 1:
         columns.append(("share_of_known_hypervolume", "share of the known hypervolume"))
     rows = [
-        (name, *[_interval(summary[key]) for key, _ in columns], summary["hypervolume"]["n"])
+        (name, *[_interval(summary.get(key)) for key, _ in columns], summary["hypervolume"]["n"])
         for name, summary in found["optimizers"].items()
     ]
     headings = (OPTIMIZER, *[Column(text, "interval") for _, text in columns], Column("runs", digits=0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run
+from hardprompt.records.schema import AnyRun, CurveStep, FrontStep, RunRecord, at_weights, one_per_run
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean
 from hardprompt.stats.pareto import non_dominated
 from hardprompt.stats.summaries import mean, score_at
@@ -27,6 +27,10 @@ OTHER_MARKERS = ("P", "^", "v", "<", ">")
 
 PLACES = 60
 """Maximum number of places of a band."""
+
+BEST_SO_FAR = "dev accuracy of the best prompt so far"
+FRONT_SO_FAR = "hypervolume on dev of the prompts so far"
+"""The quantities of `budget_curves` and `hypervolume_curves`, as labels of an axis."""
 
 
 @dataclass(frozen=True)
@@ -330,10 +334,10 @@ def optimizer_marks(points: Sequence[AnyRun]) -> dict[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Curve:
-    """The best accuracy so far on dev of one optimizer against LM tokens.
+    """A quantity of the search of one optimizer against LM tokens, such as the best accuracy so far on dev.
 
     Attributes:
-        band: (LM tokens; mean, low, high of the dev accuracy), (4, places).
+        band: (LM tokens; mean, low, high of the quantity), (4, places).
         counts: the numbers of tasks and runs.
         weight: the fluency weight, the lowest that ran.
     """
@@ -349,9 +353,24 @@ def budget_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
     Each curve begins when all of its runs have a prompt and ends with the longest run. An optimizer that did not run on all
     tasks, or whose records have no `curve`, has no curve.
     """
+    return _curves(tasks, "curve", "dev_accuracy")
+
+
+def hypervolume_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
+    """Hypervolume on dev of the prompts so far of a run against LM tokens, per optimizer.
+
+    Each is the mean over the runs at one weight, the lowest, as in `budget_curves`: the runs of an optimizer at other weights
+    spend a budget of their own, so their hypervolumes cannot be added. An optimizer whose records have no `front_curve`, such
+    as one of soft prompts, has no curve.
+    """
+    return _curves(tasks, "front_curve", "hypervolume")
+
+
+def _curves(tasks: Sequence[Sequence[RunRecord]], steps: str, quantity: str) -> dict[str, Curve]:
+    """The curves of a quantity that the records hold in a list of steps. A front counts once."""
     curves = {}
     for name in dict.fromkeys(p.optimizer for points in tasks for p in points if p.optimizer != "empty"):
-        own = [[p for p in one_per_run(points) if p.optimizer == name and p.curve] for points in tasks]
+        own = [[p for p in one_per_run(points) if p.optimizer == name and getattr(p, steps)] for points in tasks]
         if not all(own):
             continue
         weight = min(p.weight for runs in own for p in runs)
@@ -360,10 +379,10 @@ def budget_curves(tasks: Sequence[Sequence[RunRecord]]) -> dict[str, Curve]:
         if not count:
             continue
         kept = [p for runs in own for p in runs[:count]]
-        first = max(p.curve[0].lm_tokens for p in kept)
+        first = max(getattr(p, steps)[0].lm_tokens for p in kept)
         last = max(p.lm_tokens_forward + p.lm_tokens_backward for p in kept)
         places = np.unique(np.geomspace(first, max(first, last), PLACES).round())
-        read = np.array([[score_at(*_steps(p), places) for p in runs[:count]] for runs in own])
+        read = np.array([[score_at(*_steps(getattr(p, steps), quantity), places) for p in runs[:count]] for runs in own])
         found = bootstrap_band(read, tasks_too=len(tasks) > 1)
         counts = f"{_plural(len(tasks), 'task')} x {_plural(count, 'run')}"
         curves[name] = Curve(np.concatenate([places[None], found]), counts, weight)
@@ -374,8 +393,9 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _steps(point: RunRecord) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.array([float(getattr(step, key)) for step in point.curve]) for key in ("lm_tokens", "dev_accuracy"))  # type: ignore[return-value]
+def _steps(steps: Sequence[CurveStep | FrontStep], quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    spent, values = (np.array([float(getattr(step, key)) for step in steps]) for key in ("lm_tokens", quantity))
+    return spent, values
 
 
 def _placed(point: RunRecord, cost: Axis, gain: Axis) -> bool:

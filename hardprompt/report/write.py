@@ -13,10 +13,13 @@ from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
 from hardprompt.report.tradeoff import (
+    BEST_SO_FAR,
     COSTS,
+    FRONT_SO_FAR,
     GAINS,
     available_axes,
     budget_curves,
+    hypervolume_curves,
     mean_tradeoff,
     optimizer_marks,
     repeats,
@@ -47,11 +50,12 @@ def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
         for ending in ENDINGS:
             with replacing(figures / f"{gain.name}-{cost.name}{ending}") as aside:
                 draw(drawn, title, aside)
-    if curves := budget_curves(tasks):
-        marks = optimizer_marks([p for own in tasks for p in own])
-        for ending in ENDINGS:
-            with replacing(figures / f"budget{ending}") as aside:
-                draw_curves(curves, marks, title, aside)
+    marks = optimizer_marks([p for own in tasks for p in own])
+    progress = (("budget", budget_curves(tasks), BEST_SO_FAR), ("hypervolume", hypervolume_curves(tasks), FRONT_SO_FAR))
+    for (name, curves, label), ending in product(progress, ENDINGS):
+        if curves:
+            with replacing(figures / f"{name}{ending}") as aside:
+                draw_curves(curves, marks, title, aside, label)
 
 
 def write_combined_report(shown: Sequence[StudyRuns], folder: Path) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from hardprompt.optimizers.candidate import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.records.schema import RunRecord
 from hardprompt.scoring import Scorer, Scores
+from hardprompt.stats.pareto import hypervolume, non_dominated
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
 LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
@@ -30,6 +32,8 @@ EMITTED_PROMPTS, EMITTED_PAIRS = 20, 1200
 """At most this many of the returned prompts are scored, and at most this many pairs of a prompt and a test example, evenly
 spread."""
 
+FRONT_STEPS = 50
+"""At most this many steps of `front_curve` are recorded."""
 
 READINGS = ("log_perplexity", "nats_per_character", "max_surprisal")
 """The metrics recorded for each reader of a text."""
@@ -67,6 +71,7 @@ def measure(
     cost = {
         "dev_objective": first.dev_task_loss if result.front else first.dev_objective,
         "curve": improvements(result.candidates),
+        "front_curve": front_growth(result.candidates, math.log(len(problem.lm.vocab_embeds))),
         "emitted": _final_prompts(best, result),
         "lm_tokens_forward": result.lm_tokens_forward,
         "lm_tokens_backward": result.lm_tokens_backward,
@@ -110,6 +115,32 @@ def improvements(candidates: Sequence[Candidate]) -> list[dict[str, float]]:
                 "dev_accuracy": candidate.dev_accuracy,
             }
     return list(steps.values())
+
+
+def front_growth(candidates: Sequence[Candidate], worst_nll: float) -> list[dict[str, float]]:
+    """The hypervolume on dev of all prompts so far, of their accuracy as optimized and their NLL: a step for each increase.
+
+    The first step is the first prompt with an NLL. Of more than `FRONT_STEPS` steps, evenly spread ones are kept, including the
+    first and the last.
+
+    Args:
+        candidates: the prompts that were scored on dev, in order; those without an NLL, such as soft prompts, do not count.
+        worst_nll: the reference of the hypervolume, in nats per token: the logarithm of the vocabulary size.
+    """
+    steps: dict[int, dict[str, float]] = {}
+    members: list[Candidate] = []
+    covered = -1.0
+    for candidate in candidates:
+        if math.isnan(candidate.prompt_nll):
+            continue
+        known = [*members, candidate]
+        gains, costs = [c.dev_accuracy for c in known], [c.prompt_nll for c in known]
+        members = [known[i] for i in non_dominated(gains, costs)]
+        if (volume := hypervolume(gains, costs, worst_nll)) > covered:
+            covered = volume
+            steps[candidate.lm_tokens] = {"lm_tokens": candidate.lm_tokens, "hypervolume": volume}
+    kept = list(steps.values())
+    return [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, min(len(kept), FRONT_STEPS)).round().astype(int))]
 
 
 def _learnt_from(reward: str) -> str:

@@ -16,14 +16,14 @@ from hardprompt import cli
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier
 from hardprompt.records.request import StudyRequest
-from hardprompt.records.schema import CurveStep, RunRecord, run_records
+from hardprompt.records.schema import CurveStep, FrontStep, RunRecord, run_records
 from hardprompt.records.store import Store
 from hardprompt.report import chart
 from hardprompt.report.chart import tradeoff_chart
 from hardprompt.report.page import _in_the_dark, report_page
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns
-from hardprompt.report.study_tables import GAPS, best_runs, prompts_sheet, results_sheet
+from hardprompt.report.study_tables import GAPS, best_runs, coverage_sheet, prompts_sheet, results_sheet
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
@@ -31,6 +31,7 @@ from hardprompt.report.tradeoff import (
     band,
     budget_curves,
     front_stairs,
+    hypervolume_curves,
     mean_tradeoff,
     optimizer_marks,
     tradeoff,
@@ -360,6 +361,60 @@ def test_curves_begin_where_all_runs_have_a_prompt() -> None:
     assert mean[0] == pytest.approx(0.4) and mean[-1] == pytest.approx(0.7) and (low[-1], high[-1]) == (0.6, 0.8)
     assert all(a <= b for a, b in pairwise(mean))
     assert budget_curves([runs, []]) == {} and budget_curves([[runs[0].model_copy(update={"curve": []})]]) == {}
+
+
+def test_hypervolume_curves_are_means_over_runs_at_one_weight() -> None:
+    """One seed covers 0.1 from 10 and 0.5 from 100 tokens on, another 0.3 from 50 on. Several points of a run count once."""
+
+    def run(seed: int, *steps: tuple[int, float], weight: float = 0.0, name: str = "pez") -> RunRecord:
+        growth = [FrontStep(lm_tokens=tokens, hypervolume=volume) for tokens, volume in steps]
+        of: dict[str, Any] = {"optimizer": name, "split": "default", "seed": seed, "weight": weight, "front_curve": growth}
+        return RunRecord.model_construct(**of, lm_tokens_forward=100 + 50 * seed, lm_tokens_backward=50)
+
+    runs = [run(0, (10, 0.1), (100, 0.5)), run(1, (50, 0.3)), run(0, (10, 0.9), weight=0.3), run(0, name="soft")]
+    curves = hypervolume_curves([[*runs, runs[0], runs[0]]])
+    assert set(curves) == {"pez"} and budget_curves([runs]) == {}
+    tokens, mean, low, high = curves["pez"].band
+    assert (tokens[0], tokens[-1], curves["pez"].counts, curves["pez"].weight) == (50, 200, "1 task x 2 runs", 0.0)
+    assert mean[0] == pytest.approx(0.2) and mean[-1] == pytest.approx(0.4) and (low[-1], high[-1]) == (0.3, 0.5)
+
+
+def test_the_page_shows_the_growth_of_the_fronts(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A second figure at equal budgets, for the optimizers that recorded it, on the page of one study and of two."""
+    study, points = quick
+    steps = [{"lm_tokens": 100, "hypervolume": 0.125}, {"lm_tokens": 1000, "hypervolume": 0.25}]
+    curve = [{"lm_tokens": 100, "dev_accuracy": 0.5}]
+    grown = [p | {"curve": curve, "front_curve": steps if p["optimizer"] in ("pez", "rl") else []} for p in points]
+    of_one, of_two = (
+        Reader(report_page([StudyRuns((study,), tuple(run_records(grown)), name) for name in names]))
+        for names in ([""], ["a", "b"])
+    )
+    label = "hypervolume on dev of the prompts so far against LM tokens spent, forward and backward"
+    for read, charts in ((of_one, 1), (of_two, 3)):
+        shown = [a["aria-label"] for tag, a in read.elements if tag == "svg" and (a.get("aria-label") or "").startswith(label)]
+        assert len(shown) == charts
+        tips = [text for text in read.within("b") if "hypervolume on dev" in text]
+        assert tips and {tip.split(",")[0] for tip in tips} == {"pez", "rl"}
+    assert "hypervolume on dev" not in page_of(study, points)
+
+
+def test_the_table_of_hypervolumes_shows_what_a_choice_on_dev_costs(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The pessimistic hypervolume and the noisy R2 of frontier.json; a dash in place of those that an old file lacks."""
+    study, points = quick
+    runs = run_records(points)
+    found = frontier(runs, 7.74, study["known_front"])
+    sheet = coverage_sheet(found, runs)
+    headings = [column.heading for column in sheet.columns]
+    assert headings == ["optimizer", "hypervolume", "pessimistic", "gap", "noisy R2", "regret", "runs"]
+    brief = coverage_sheet(found, runs, brief=True)
+    assert [column.heading for column in brief.columns] == ["optimizer", "hypervolume", "pessimistic", "regret", "runs"]
+    rows = {row[0]: row for row in sheet.rows}
+    for name, own in found["optimizers"].items():
+        for key, at in (("pessimistic_hypervolume", 2), ("hypervolume_gap", 3), ("noisy_r2", 4)):
+            assert rows[name][at] == (own[key]["mean"], own[key]["low"], own[key]["high"])
+    assert {"pessimistic", "gap", "noisy R2"} <= set(Reader(page_of(study, points)).within("thead", "th"))
+    old = found | {"optimizers": {"pez": {key: found["optimizers"]["pez"][key] for key in ("hypervolume", "regret")}}}
+    assert coverage_sheet(old, runs).rows[0][2:5] == (None, None, None)
 
 
 def test_a_single_run_has_a_chart(quick: tuple[dict[str, Any], list[Point]]) -> None:

@@ -35,7 +35,7 @@ Point = dict[str, Any]
 
 OF_THE_RUN = {
     "optimizer", "seed", "weight", "objective", "dev_objective", "emitted", "lm_tokens_forward", "lm_tokens_backward",
-    "prompts_visited", "seconds", "config", "status", "curve",
+    "prompts_visited", "seconds", "config", "status", "curve", "front_curve",
 }  # fmt: skip
 """Keys of a point that describe the search and not the prompt."""
 

@@ -21,6 +21,8 @@ from hardprompt.errors import HardpromptError, RequestError, StudyError
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.metrics import FAITHFULNESS
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
+from hardprompt.optimizers.base import Candidate
+from hardprompt.prompt import HardPrompt
 from hardprompt.records.frontier import differences, front, frontier
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.schema import FailedRun, RunRecord, run_records
@@ -33,6 +35,7 @@ from hardprompt.stats.pareto import hypervolume, non_dominated
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 from hardprompt.study.loading import load_optimizers
+from hardprompt.study.measure import FRONT_STEPS, front_growth
 from hardprompt.study.planner import plan
 from hardprompt.study.runner import compare
 from tests.helpers.tiny import save_tiny, tiny_lm, tiny_task
@@ -74,6 +77,7 @@ KEYS: dict[str, Any] = {
     "seconds": NUMBER,
     "status": str,
     "curve": list,
+    "front_curve": list,
 }
 
 TASK_FILE = '''
@@ -315,6 +319,53 @@ def test_the_curve_ends_at_the_best_prompt(of_jsonl: Path) -> None:
         )
         assert all(a > b for a, b in pairwise(objectives)) and all(a < b for a, b in pairwise(spent))
         assert point["curve"][-1]["dev_accuracy"] == pytest.approx(point["dev_accuracy"])
+
+
+def test_every_hard_prompt_search_records_the_growth_of_its_front(of_jsonl: Path) -> None:
+    """The hypervolume rises from step to step, and covers at least the best prompt; soft and empty prompts have no NLL."""
+    worst = math.log(yaml.safe_load((of_jsonl / "study.yaml").read_text(encoding="utf-8"))["vocabulary_size"])
+    for point in lines(of_jsonl):
+        steps = point["front_curve"]
+        assert bool(steps) == (point["optimizer"] not in ("soft", "empty"))
+        assert all(a["hypervolume"] < b["hypervolume"] and a["lm_tokens"] < b["lm_tokens"] for a, b in pairwise(steps))
+        assert len(steps) <= FRONT_STEPS
+        if steps:
+            of_best = hypervolume([point["dev_accuracy"]], [point["log_perplexity"]], worst)
+            assert of_best - 1e-6 <= steps[-1]["hypervolume"] <= 1
+            assert steps[-1]["lm_tokens"] <= point["lm_tokens_forward"] + point["lm_tokens_backward"]
+
+
+def candidate(accuracy: float, nll: float, lm_tokens: int) -> Candidate:
+    return Candidate(HardPrompt((0,), "a"), 0.0, 0.0, accuracy, nll, lm_tokens)
+
+
+def test_the_front_grows_with_the_candidates() -> None:
+    """Each step is the hypervolume of all prompts until then, and only increases are steps."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        accuracies = (torch.randint(9, (40,), generator=generator) / 8).tolist()
+        costs = (10 * torch.rand(40, generator=generator)).tolist()
+        tokens = [10 * (1 + i // 3) for i in range(40)]  # three prompts are scored at once
+        expected: list[tuple[int, float]] = []
+        for last in sorted(set(tokens)):
+            count = sum(spent <= last for spent in tokens)
+            volume = hypervolume(accuracies[:count], costs[:count], 8.0)
+            if not expected or volume > expected[-1][1] + 1e-12:
+                expected.append((last, volume))
+        steps = front_growth(list(map(candidate, accuracies, costs, tokens)), 8.0)
+        assert [step["lm_tokens"] for step in steps] == [last for last, _ in expected]
+        assert [step["hypervolume"] for step in steps] == pytest.approx([volume for _, volume in expected])
+
+
+def test_prompts_without_nll_are_no_steps_and_long_curves_are_thinned() -> None:
+    """The first step may have hypervolume 0. Of 101 steps at most 50 are kept, with the first and the last."""
+    nan = candidate(1.0, math.nan, 5)
+    assert front_growth([], 8.0) == front_growth([nan], 8.0) == []
+    few = [nan, candidate(1.0, 9.0, 10), candidate(0.5, 4.0, 20), candidate(0.25, 5.0, 30)]
+    assert front_growth(few, 8.0) == [{"lm_tokens": 10, "hypervolume": 0.0}, {"lm_tokens": 20, "hypervolume": 0.25}]
+    many = front_growth([candidate(i / 100, 4.0, i) for i in range(101)], 8.0)
+    assert len(many) == FRONT_STEPS and (many[0]["lm_tokens"], many[-1]["lm_tokens"]) == (0, 100)
+    assert all(step["hypervolume"] == pytest.approx(step["lm_tokens"] / 200) for step in many)
 
 
 def test_frontier_json_follows_from_the_points(study: Path) -> None:

@@ -238,7 +238,7 @@ def test_report_restores_the_files_that_follow_from_the_points(given: Path, here
     assert {file.name: file.read_bytes() for file in (here / "record").iterdir() if file.is_file()} == before
     added = {folder: {file.name for file in (here / "record" / folder).iterdir()} for folder in ("tables", "figures")}
     assert {"results.md", "results.csv", "runs.csv", "failed.md"} <= added["tables"]
-    assert {"accuracy-log-perplexity.png", "loss-tokens.svg", "budget.png"} <= added["figures"]
+    assert {"accuracy-log-perplexity.png", "loss-tokens.svg", "budget.png", "hypervolume.png"} <= added["figures"]
 
 
 # Failures and interruptions

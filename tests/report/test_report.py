@@ -201,7 +201,7 @@ def test_the_figure_over_tasks_is_drawn(three: list[Path], tmp_path: Path) -> No
 def test_the_axis_in_place_has_figures(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """They and the tables of the files hold the values of `log_perplexity_in_place`."""
     monkeypatch.setattr("hardprompt.report.write.draw", lambda drawn, title, file: file.touch())
-    monkeypatch.setattr("hardprompt.report.write.draw_tradeoff", lambda points, found, file: file.touch())
+    monkeypatch.setattr("hardprompt.report.write.draw_tradeoff", lambda points, found, weights, file: file.touch())
     folder = study(tmp_path / "one", "one")
     lines = [json.loads(line) for line in (folder / "points.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = [line | {"log_perplexity_in_place": line["log_perplexity"] and line["log_perplexity"] - 1} for line in lines]

@@ -107,7 +107,7 @@ def test_overlap_is_counted_by_input_and_by_input_and_answer(tmp_path: Path) -> 
 
 def study_of(folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, task: Path, *options: str) -> tuple[Any, str, str]:
     """The points, the page and the printed text of a small study."""
-    monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+    monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
     save_tiny(folder / "tiny")
     out = str(folder / "record")
     small = ["--lm", str(folder / "tiny"), "--optimizers", "empty,manual", "--weights", "0", "--seeds", "0", "--device", "cpu"]
@@ -149,7 +149,7 @@ def test_python_logs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture,
             hp.optimize(task, tiny_lm("gpt2"), "manual")
             assert [record.getMessage()[:37] for record in caplog.records] == ["task mood: test and train overlap: 6 "]
         caplog.clear()
-        monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
         save_tiny(tmp_path / "tiny")
         request = hp.StudyRequest(
             task=str(folder), lm=str(tmp_path / "tiny"), optimizers=("empty",), weights=(0.0,), device="cpu"

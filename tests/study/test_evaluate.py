@@ -76,7 +76,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device="cpu",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
         compare(request, base / "study")
     return base
 

@@ -779,7 +779,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(MINE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
         compare(OF_STUDY, "study")
     for name, (source, file, change) in COPIES.items():
         shutil.copytree(folder / source, folder / name)

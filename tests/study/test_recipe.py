@@ -73,7 +73,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_one(base: Path) -> Path:
     """The folder of the recipe's studies, run in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
         hardprompt.run(base / "r.yaml", base / "in-one", jobs=1)
     return base / "in-one"
 

@@ -93,7 +93,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(recipe: Path) -> dict[Any, Any]:
     """The points of the recipe's study without any interruption."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, file: file.touch())
+        patch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
         hardprompt.run(recipe, recipe.with_name("undisturbed"), jobs=1)
     return results(recipe.with_name("undisturbed"))
 

@@ -372,7 +372,7 @@ def test_hypervolume_curves_are_means_over_runs_at_one_weight() -> None:
         return RunRecord.model_construct(**of, lm_tokens_forward=100 + 50 * seed, lm_tokens_backward=50)
 
     runs = [run(0, (10, 0.1), (100, 0.5)), run(1, (50, 0.3)), run(0, (10, 0.9), weight=0.3), run(0, name="soft")]
-    curves = hypervolume_curves([[*runs, runs[0], runs[0]]])
+    curves = hypervolume_curves([[*runs, *(runs[0].model_copy(update={"member": number}) for number in (2, 3))]])
     assert set(curves) == {"pez"} and budget_curves([runs]) == {}
     tokens, mean, low, high = curves["pez"].band
     assert (tokens[0], tokens[-1], curves["pez"].counts, curves["pez"].weight) == (50, 200, "1 task x 2 runs", 0.0)

@@ -30,7 +30,7 @@ def report(
     """
     from hardprompt.experiments.geometry.run import measure_again
     from hardprompt.records.store import Store
-    from hardprompt.report.studies import comparisons_sheet, group_studies, means_sheet, statistics
+    from hardprompt.report.studies import comparisons_sheet, group_studies, hypervolumes_sheet, means_sheet, statistics
     from hardprompt.report.write import write_combined_report, write_figures_and_tables, write_report
     from hardprompt.study.runner import ROOT
 
@@ -46,7 +46,7 @@ def report(
         write_combined_report(shown, target)
         if as_json:
             return print_json(statistics(shown))
-        for sheet in (means_sheet(shown), comparisons_sheet(shown)):
+        for sheet in (means_sheet(shown), comparisons_sheet(shown), hypervolumes_sheet(shown)):
             print_table(sheet.as_rich())
         return print_line(f"report.html, figures and tables are in {target}")
     if out is not None:

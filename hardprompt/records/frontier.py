@@ -121,15 +121,32 @@ def front(points: Sequence[RunRecord]) -> list[RunRecord]:
     return [points[i] for i in chosen]
 
 
+def unit_hypervolumes(points: Sequence[RunRecord], worst: float) -> dict[tuple[str, int], float]:
+    """The hypervolume of the front of each (split, seed) unit, a share of the plane.
+
+    Args:
+        points: successful runs of one optimizer with a `log_perplexity`.
+        worst: the reference, in nats per token.
+    """
+    return {unit: hypervolume(*_on_test(front(own)), worst) for unit, own in _units(points).items()}
+
+
+def _units(points: Sequence[RunRecord]) -> dict[tuple[str, int], list[RunRecord]]:
+    units: dict[tuple[str, int], list[RunRecord]] = {}
+    for p in points:
+        units.setdefault((p.split, p.seed), []).append(p)
+    return units
+
+
 def _known(known: Sequence[dict[str, Any]], worst: float) -> dict[str, Any]:
     volume = hypervolume([p["test_accuracy"] for p in known], [p["log_perplexity"] for p in known], worst)
     return {"front": [dict(p) for p in known], "hypervolume": volume}
 
 
 def _summary(points: Sequence[RunRecord], worst: float, truth: dict[str, Any] | None) -> dict[str, Any]:
-    units = [[p for p in points if (p.split, p.seed) == unit] for unit in dict.fromkeys((p.split, p.seed) for p in points)]
+    units = list(_units(points).values())
     members = [front(unit) for unit in units]
-    covered = [hypervolume(*_on_test(own), worst) for own in members]
+    covered = list(unit_hypervolumes(points, worst).values())
     pessimistic = [pessimistic_hypervolume(*_on_test(own), worst) for own in members]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
     found = {

@@ -21,7 +21,7 @@ from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.escaping import printable
 from hardprompt.report.rerun_command import rerun_command
-from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, hypervolumes_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs, data_lines
 from hardprompt.report.tables import TableData
 from hardprompt.report.tradeoff import (
@@ -146,7 +146,11 @@ def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
     if several and tasks:
         drawn = [(which, replace(mean_tradeoff(tasks, weights, *axes), marks=marks)) for which, *axes in _choices(costs, gains)]
         views = [View(which, tradeoff_chart(each, several=True)) for which, each in drawn if any(each.means.values())]
-    over = [sheet for sheet in (means_sheet(shown), comparisons_sheet(shown)) if sheet.rows] if several else []
+    over = (
+        [sheet for sheet in (means_sheet(shown), comparisons_sheet(shown), hypervolumes_sheet(shown)) if sheet.rows]
+        if several
+        else []
+    )
     return page_template("page.html").render(
         sections=sections,
         several=several,

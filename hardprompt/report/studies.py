@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hardprompt.errors import StudyError
-from hardprompt.records.frontier import frontier
+from hardprompt.records.frontier import frontier, unit_hypervolumes
 from hardprompt.records.request import StudyRequest, path_names
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run, run_records
 from hardprompt.records.store import Store, recorded_request
@@ -90,8 +90,15 @@ class StudyRuns:
     @cached_property
     def sheets(self) -> dict[str, TableData]:
         """Its tables, and the comparison of its optimizers over splits and seeds."""
-        compared = comparisons_sheet([self])
-        return study_sheets(self.points, self.found, self.weights) | {compared.name: compared}
+        compared = (comparisons_sheet([self]), hypervolumes_sheet([self]))
+        return study_sheets(self.points, self.found, self.weights) | {each.name: each for each in compared}
+
+    @property
+    def hypervolumes(self) -> dict[str, dict[tuple[str, int], float]]:
+        """The hypervolume of the front of each (split, seed) unit, by optimizer."""
+        worst = math.log(self.studies[0]["vocabulary_size"])
+        names = dict.fromkeys(p.optimizer for p in self.placed)
+        return {name: unit_hypervolumes([p for p in self.placed if p.optimizer == name], worst) for name in names}
 
 
 def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
@@ -238,11 +245,42 @@ def compare_optimizers(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comp
     return comparisons(pairs, tasks_too=tasks_too)
 
 
+def compare_hypervolumes(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
+    """Every pair of optimizers by the hypervolumes of their fronts, on tasks and units where both have a text."""
+    of_study = [each.hypervolumes for each in shown]
+    pairs: list[Pair] = []
+    for a, b in combinations(dict.fromkeys(name for volumes in of_study for name in volumes), 2):
+        both = [(volumes[a], volumes[b]) for volumes in of_study if a in volumes and b in volumes]
+        rows = [[(one[unit], other[unit]) for unit in sorted(set(one) & set(other))] for one, other in both]
+        count = min((len(row) for row in rows if row), default=0)
+        if count * len(rows) > 1:
+            matrix = np.array([row[:count] for row in rows if row])
+            pairs.append((a, matrix[..., 0], b, matrix[..., 1]))
+    return comparisons(pairs, tasks_too=tasks_too)
+
+
 def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
     """A row per pair of optimizers: the difference between the accuracies of their texts, with its interval and n."""
+    what = "Test accuracy of the deployed text, each optimizer at its lowest weight"
+    return _compared(shown, "comparisons", "each optimizer against the others", what, compare_optimizers)
+
+
+def hypervolumes_sheet(shown: Sequence[StudyRuns]) -> TableData:
+    """A row per pair of optimizers: the difference between the hypervolumes of their fronts, with its interval and n."""
+    what = "Hypervolume of the front of all weights of an optimizer"
+    return _compared(shown, "hypervolumes", "the front of each optimizer against the others", what, compare_hypervolumes)
+
+
+def _compared(
+    shown: Sequence[StudyRuns],
+    name: str,
+    title: str,
+    what: str,
+    compare: Callable[[Sequence[StudyRuns], bool], list[Comparison]],
+) -> TableData:
     several = len(shown) > 1
-    own = compare_optimizers(shown, tasks_too=False)
-    like = compare_optimizers(shown, tasks_too=True) if several else own
+    own = compare(shown, False)
+    like = compare(shown, True) if several else own
     wider = {(each.first, each.second): each for each in like}
     columns = (
         Column("better", "name"), Column("than", "name"), Column("by", "interval", signed=True),
@@ -261,13 +299,12 @@ def comparisons_sheet(shown: Sequence[StudyRuns]) -> TableData:
         )
     like_these = " on tasks like these" if several else ""
     caption = (
-        "Test accuracy of the deployed text, each optimizer at its lowest weight, on the same tasks, splits and seeds, with "
-        "95 % bootstrap intervals. p is the p-value of the paired permutation test, which flips the signs of the differences "
-        f"of {'whole tasks' if several else 'splits and seeds'}; it is then corrected for all these pairs by Holm's method. "
-        f"A difference is shown if its interval{like_these} is above 0 and the corrected p is below 0.05. "
-        f"{_measured_on(shown)}"
+        f"{what}, on the same tasks, splits and seeds, with 95 % bootstrap intervals. p is the p-value of the paired "
+        f"permutation test, which flips the signs of the differences of {'whole tasks' if several else 'splits and seeds'}; it "
+        "is then corrected for all these pairs by Holm's method. A difference is shown if its "
+        f"interval{like_these} is above 0 and the corrected p is below 0.05. {_measured_on(shown)}"
     )
-    return TableData("comparisons", f"each optimizer against the others{_counts(shown)}", caption, columns, rows)
+    return TableData(name, f"{title}{_counts(shown)}", caption, columns, rows)
 
 
 def _counts(shown: Sequence[StudyRuns]) -> str:
@@ -291,6 +328,7 @@ def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:
         "tasks": [each.task for each in shown],
         "means": [dict(zip((column.heading for column in sheet.columns), row, strict=True)) for row in sheet.rows],
         "comparisons": [_as_json(each) for each in compare_optimizers(shown, tasks_too=len(shown) > 1)],
+        "hypervolumes": [_as_json(each) for each in compare_hypervolumes(shown, tasks_too=len(shown) > 1)],
     }
 
 

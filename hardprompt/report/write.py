@@ -11,7 +11,7 @@ from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store
 from hardprompt.report.page import report_page
 from hardprompt.report.plot import draw, draw_curves, draw_tradeoff
-from hardprompt.report.studies import StudyRuns, comparisons_sheet, means_sheet
+from hardprompt.report.studies import StudyRuns, comparisons_sheet, hypervolumes_sheet, means_sheet
 from hardprompt.report.tradeoff import (
     BEST_SO_FAR,
     COSTS,
@@ -31,7 +31,11 @@ ENDINGS = (".png", ".svg")
 
 def write_figures_and_tables(shown: Sequence[StudyRuns], folder: Path) -> None:
     """Write `figures/` and `tables/` into the folder of a page; for several tasks, those of the means over tasks."""
-    sheets = [means_sheet(shown), comparisons_sheet(shown)] if len(shown) > 1 else list(shown[0].sheets.values())
+    sheets = (
+        [means_sheet(shown), comparisons_sheet(shown), hypervolumes_sheet(shown)]
+        if len(shown) > 1
+        else list(shown[0].sheets.values())
+    )
     for sheet in sheets:  # also empty ones, which replace those of an earlier report
         sheet.write(_made(folder / "tables"))
     tasks = [each.done for each in shown if each.placed]

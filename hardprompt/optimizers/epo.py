@@ -109,8 +109,8 @@ def epo(problem: Problem, config: EpoConfig) -> FinalPrompts:
         restart = iteration % config.restart_every == 0
         is_last = iteration == limit or problem.exhausted
         if is_last or restart or iteration % config.evaluate_every == 0:
-            new = [ids for ids in dict.fromkeys(slots) if ids not in evaluated]
-            problem.score_on_dev(new)
+            if new := [ids for ids in dict.fromkeys(slots) if ids not in evaluated]:
+                problem.score_on_dev(new)
             evaluated.update(new)
         if is_last or problem.exhausted:
             break

@@ -85,7 +85,7 @@ def run_race(problem: Problem, config: RaceConfig, prompts: Sequence[tuple[int, 
 
 @optimizer("race", config=RaceConfig, check=predicts_next_token, finds_front=True)
 def race(problem: Problem, config: RaceConfig) -> FinalPrompts:
-    """Samples of the model itself, raced by successive halving for all fluency weights at once; the winners are scored on dev."""
+    """Samples of the model itself, raced by successive halving for all fluency weights at once."""
     limit = config.races or (10 if problem.lm_tokens is None else None)
     for number in count(1):
         winners = run_race(problem, config, sample_prompts(problem, config))

@@ -3,8 +3,9 @@
 A search starts with k1 tokens drawn from p(x_1 | start). At each further length, k2 next tokens are drawn from the model for
 each of the k1 beams, and of the k1 k2 candidates those k1 with the lowest objective on a train minibatch become the next beams.
 BEAST attacks one model with a suffix of fixed length. Here the objective is that of the problem, with its weight, tokens are
-drawn among the allowed ones, and since a prefix of a prompt is a prompt too, the best beam of every length is scored on dev.
-Searches are repeated with new draws until the budget ends.
+drawn among the allowed ones, and since a prefix of a prompt is a prompt too, the best beam of every length is scored on dev
+(from length 2 for a model without a start token, `shortest_length`). Searches are repeated with new draws until the budget
+ends.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import draw_tokens, next_token_logits, predicts_next_token
+from hardprompt.optimizers.proposals import draw_tokens, next_token_logits, predicts_next_token, shortest_length
 
 
 class BeamConfig(Config):
@@ -54,9 +55,10 @@ def beam(problem: Problem, config: BeamConfig) -> FinalPrompts:
     limit = config.searches or (10 if problem.lm_tokens is None else None)
     for number in count(1):
         for beams in beam_lengths(problem, config):
-            problem.score_on_dev(beams[:1])
-            if problem.exhausted:
-                break
+            if beams.shape[1] >= shortest_length(problem):
+                problem.score_on_dev(beams[:1])
+                if problem.exhausted:
+                    break
         problem.note(number / limit if limit else 0.0)
         if number == limit or problem.exhausted:
             break

@@ -17,6 +17,14 @@ def predicts_next_token(problem: Problem, config: Any) -> None:
         )
 
 
+def shortest_length(problem: Problem) -> int:
+    """The shortest length at which a prompt has an NLL: 1, or 2 for a model without a start token; at most the prompt length.
+
+    A shorter prompt would be the best one at a high fluency weight, because it has no NLL.
+    """
+    return min(1 if problem.lm.prefix_ids else 2, problem.prompt_length)
+
+
 @torch.no_grad()
 def next_token_logits(problem: Problem, prompts: Tensor) -> Tensor:
     """Logits of the allowed tokens after P prompts of t tokens each, behind the start tokens of the model.

@@ -1,9 +1,10 @@
 """The optimizer `race`: samples of the model itself, raced by successive halving. It shows what a search adds to sampling.
 
-Prompts of 1 to L tokens are drawn from the model. The NLL of each is computed exactly first, so that only its task loss has to
-be estimated. A race begins with a few train examples, the same for all prompts; the better half is scored on as many further
-examples, and so on (successive halving, Jamieson and Talwalkar 2016). One race serves all fluency weights: with the estimated
-task loss l_p and the NLL n_p of prompt p, its score is its best rank at any weight w of a ladder,
+Prompts of 1 to L tokens (2 to L for a model without a start token, `shortest_length`) are drawn from the model. The NLL of each
+is computed exactly first, so that only its task loss has to be estimated. A race begins with a few train examples, the same for
+all prompts; the better half is scored on as many further examples, and so on (successive halving, Jamieson and Talwalkar 2016).
+One race serves all fluency weights: with the estimated task loss l_p and the NLL n_p of prompt p, its score is its best rank at
+any weight w of a ladder,
 
     min over w of rank_p(l_p + w n_p),
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from hardprompt.objective import combine
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import draw_tokens, next_token_logits, predicts_next_token
+from hardprompt.optimizers.proposals import draw_tokens, next_token_logits, predicts_next_token, shortest_length
 
 
 class RaceConfig(Config):
@@ -46,8 +47,9 @@ class RaceConfig(Config):
 
 
 def sample_prompts(problem: Problem, config: RaceConfig) -> list[tuple[int, ...]]:
-    """Draw prompts from the model, with lengths drawn uniformly from 1 to L. Repeated prompts are left out."""
-    lengths = torch.randint(1, problem.prompt_length + 1, (config.samples,), generator=problem.generator)
+    """Draw prompts from the model, with lengths drawn uniformly from the shortest one to L. Repeated ones are left out."""
+    shortest, longest = shortest_length(problem), problem.prompt_length
+    lengths = torch.randint(shortest, longest + 1, (config.samples,), generator=problem.generator)
     ids = torch.zeros(config.samples, problem.prompt_length, dtype=torch.long, device=problem.lm.device)
     for place in range(int(lengths.max())):
         grow = (lengths > place).nonzero()[:, 0].to(ids.device)

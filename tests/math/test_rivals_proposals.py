@@ -22,6 +22,7 @@ from hardprompt.optimizers.epo import children, slot_weights
 from hardprompt.optimizers.proposals import draw_tokens, next_token_logits
 from hardprompt.optimizers.race import ranks, run_race, sample_prompts
 from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.prompt import HardPrompt
 from tests.helpers.plain import plain_score
 from tests.helpers.tiny import tiny_lm, tiny_task
 
@@ -42,6 +43,11 @@ def run(name: str, problem: Problem, **options: Any) -> PromptResult:
     config = found.configure(FEW[name] | options)
     found.check(problem, config)
     return run_optimizer(found, problem, config)
+
+
+def candidates(result: PromptResult) -> list[tuple[int, ...]]:
+    """The prompts that were scored on dev."""
+    return [candidate.prompt.ids for candidate in result.candidates if isinstance(candidate.prompt, HardPrompt)]
 
 
 def plain_loss(problem: Problem, ids: tuple[int, ...], indices: list[int]) -> float:
@@ -103,10 +109,10 @@ def test_a_beam_search_by_hand(family: str) -> None:
         assert [tuple(ids) for ids in found.tolist()] == beams
 
 
-def test_the_best_beam_of_every_length_is_a_candidate() -> None:
-    problem = problem_of()
-    result = run("beam", problem)
-    assert [len(candidate.prompt.ids) for candidate in result.candidates] == [1, 2, 3] * 2
+@pytest.mark.parametrize(("family", "lengths"), [("gpt2", [1, 2, 3]), ("no-bos", [2, 3])])
+def test_the_best_beam_of_every_length_with_an_nll_is_a_candidate(family: str, lengths: list[int]) -> None:
+    result = run("beam", problem_of(family))
+    assert [len(ids) for ids in candidates(result)] == lengths * 2
     assert result.final_prompts[-1] == result.candidates[-1].prompt, "the best beam is the last of the returned ones"
 
 
@@ -150,8 +156,8 @@ def test_iterations_of_epo_by_hand() -> None:
         if iteration == 2:
             share = float(torch.rand((), generator=by_hand.generator))
             slots = [lowest(parts, 0.1 * 100**share)] * 3
-    assert [prompt.ids for prompt in result.final_prompts] == slots
-    assert [candidate.prompt.ids for candidate in result.candidates] == list(dict.fromkeys(evaluated))
+    assert [prompt.ids for prompt in result.final_prompts if isinstance(prompt, HardPrompt)] == slots
+    assert candidates(result) == list(dict.fromkeys(evaluated))
 
 
 def lowest(parts: dict[tuple[int, ...], tuple[float, float]], weight: float) -> tuple[int, ...]:
@@ -172,9 +178,10 @@ def test_a_race_by_hand() -> None:
     examples = torch.randperm(6, generator=torch.Generator().set_state(state)).tolist()
     nll = {ids: log_perplexity(problem.lm, ids) for ids in prompts}
     alive, seen, reads = list(prompts), 1, 9
+    loss: dict[tuple[int, ...], float] = {}
     while True:
-        loss = {ids: plain_loss(problem, ids, examples[:seen]) for ids in alive}
-        orders = [sorted(alive, key=lambda ids, w=w: loss[ids] + w * nll[ids]) for w in (0.0, 1.0)]
+        loss.update({ids: plain_loss(problem, ids, examples[:seen]) for ids in alive})
+        orders = [sorted(alive, key=loss.__getitem__), sorted(alive, key=lambda ids: loss[ids] + nll[ids])]
         if len(alive) <= 2 or seen == 6:
             break
         alive = sorted(alive, key=lambda ids: min(order.index(ids) for order in orders))[: (len(alive) + 1) // 2]
@@ -184,14 +191,17 @@ def test_a_race_by_hand() -> None:
     assert (len(alive), seen, reads) == (2, 6, 9 + 5 + 3 * 2 + 2 * 2)
 
 
-def test_samples_are_likely_prompts_of_all_lengths() -> None:
+@pytest.mark.parametrize(("family", "lengths"), [("gpt2", {1, 2, 3}), ("no-bos", {2, 3})])
+def test_samples_are_likely_prompts_of_all_lengths_with_an_nll(family: str, lengths: set[int]) -> None:
     """Each token is one of the two allowed ones with the largest logits after the tokens before it."""
-    problem = problem_of()
+    problem = problem_of(family)
     drawn = sample_prompts(problem, RaceConfig(samples=60, fluent=2))
-    assert {len(ids) for ids in drawn} == {1, 2, 3} and len(set(drawn)) == len(drawn)
+    assert {len(ids) for ids in drawn} == lengths and len(set(drawn)) == len(drawn)
     for ids in drawn:
         for place, token in enumerate(ids):
             read = torch.tensor([[*problem.lm.prefix_ids, *ids[:place]]])
+            if not read.numel():
+                continue
             logits = problem.lm.model(input_ids=read).logits[0, -1, problem.allowed]
             assert token in problem.allowed[logits.topk(2).indices]
 
@@ -211,7 +221,7 @@ def test_prompts_of_one_token_and_few_allowed_tokens(name: str, family: str, kin
     allowed = problem_of(family).allowed[:2]
     problem = problem_of(family, kind, prompt_length=1, vocabulary=allowed, weight=0.3)
     result = run(name, problem, **({"beams": 5, "continuations": 5} if name == "beam" else {}))
-    assert {token for candidate in result.candidates for token in candidate.prompt.ids} <= set(allowed.tolist())
+    assert {token for ids in candidates(result) for token in ids} <= set(allowed.tolist())
 
 
 @NEW
@@ -225,7 +235,7 @@ def test_the_budget_ends_a_run(name: str) -> None:
 @NEW
 def test_one_run_of_epo_or_race_serves_all_weights(name: str) -> None:
     """The weight of the problem changes what beam search finds, and only the selection of the other two."""
-    found = [[c.prompt.ids for c in run(name, problem_of(weight=weight)).candidates] for weight in (0.0, 5.0)]
+    found = [candidates(run(name, problem_of(weight=weight))) for weight in (0.0, 5.0)]
     assert load_optimizer(name).finds_front == (name != "beam") == (found[0] == found[1])
     assert load_optimizer(name).uses_weight == (name == "beam")
 

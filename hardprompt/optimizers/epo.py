@@ -36,11 +36,11 @@ class EpoConfig(Config):
     slots: PositiveInt = 8
     """Number of slots of the population, as in the paper."""
 
-    children: PositiveInt = 4
+    children: PositiveInt = 8
     """Number of children of each slot in each iteration. The paper uses 32."""
 
-    top_k: PositiveInt = 512
-    """Number of tokens at each place from which a swap is drawn, as in the paper; all allowed tokens if there are fewer."""
+    top_k: PositiveInt = 64
+    """Number of tokens at each place from which a swap is drawn; all allowed tokens if there are fewer. The paper uses 512."""
 
     lowest_weight: PositiveFloat = 0.03
     """Fluency weight of the first slot: nats of task loss for each nat per token. The paper uses 0.1 in units of its own f."""
@@ -51,7 +51,7 @@ class EpoConfig(Config):
     restart_every: PositiveInt = 50
     """Iterations between two restarts, as in the paper."""
 
-    batch_size: PositiveInt = 8
+    batch_size: PositiveInt = 2
     """Number of train examples in each iteration, drawn without replacement. The paper has no examples."""
 
     evaluate_every: PositiveInt = 5

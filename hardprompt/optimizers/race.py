@@ -37,7 +37,8 @@ class RaceConfig(Config):
     """Temperature by which the logits of the model are divided."""
 
     fluent: PositiveInt = 50
-    """Number of tokens from which each token is drawn: the allowed ones that the model finds most probable."""
+    """Number of tokens from which each token is drawn, by their probabilities: the allowed ones that the model finds most
+    probable."""
 
     batch_size: PositiveInt = 4
     """Number of train examples at the start of a race. It doubles each time that half of the prompts leave."""

@@ -72,20 +72,22 @@ def check_reward(problem: Problem, reward: str | UserReward) -> None:
 
 
 def fluency_score(nll: Tensor, vocabulary_size: int) -> Tensor:
-    """The fluency of prompts: 1 - nll / ln V, at least 0, (P,).
+    """The fluency of prompts: 1 / (1 + nll / ln V), (P,).
 
-    It is 1 for a prompt that the model predicts with certainty, and 0 for one that is at most as likely as under a uniform
-    distribution over the V tokens of the model. It is 1 if no token of the prompt is scored (an NLL of NaN).
+    It is 1 for a prompt that the model predicts with certainty, 1/2 for one that is as likely as under a uniform distribution
+    over the V tokens of the model, and above 0 for all. (A score 1 - nll / ln V that is clipped at 0 would be 0 for almost all
+    prompts of random words, so that a policy could not learn from it.) It is 1 if no token of the prompt is scored (an NLL of
+    NaN).
 
     Args:
         nll: prompt NLL in nats per token, (P,).
         vocabulary_size: number V of tokens of the model.
 
     Example:
-        >>> fluency_score(torch.tensor([0.0, math.log(10), 99.0, torch.nan]), 100).tolist()
-        [1.0, 0.5, 0.0, 1.0]
+        >>> fluency_score(torch.tensor([0.0, math.log(100), 3 * math.log(100), torch.nan]), 100).tolist()
+        [1.0, 0.5, 0.25, 1.0]
     """
-    return (1 - nll.nan_to_num(0.0) / math.log(vocabulary_size)).clamp(0, 1)
+    return 1 / (1 + nll.nan_to_num(0.0) / math.log(vocabulary_size))
 
 
 def product_reward(right: Tensor, fluency: Tensor) -> Tensor:

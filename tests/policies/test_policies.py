@@ -394,7 +394,7 @@ def test_the_volume_rewards_by_hand(kind: str, family: str) -> None:
     for reward in ("product", "hypervolume"):
         found = prompt_reward(problem, ids, reward, indices)
         for prompt, value, fluency in zip(ids, found.value, found.parts["fluency"], strict=True):
-            assert fluency == pytest.approx(min(1.0, max(0.0, 1 - plain_nll(problem.lm, prompt) / math.log(size))), abs=1e-4)
+            assert fluency == pytest.approx(math.log(size) / (math.log(size) + plain_nll(problem.lm, prompt)), rel=1e-4)
             areas = []
             for i in indices:
                 p = math.exp(-plain_score(problem.lm, problem.task, problem.task.train[i], prompt)[0])

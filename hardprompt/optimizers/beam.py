@@ -31,7 +31,7 @@ class BeamConfig(Config):
     continuations: PositiveInt = 5
     """Number of next tokens that are drawn for each beam, k2, without replacement. The paper uses 15."""
 
-    batch_size: PositiveInt = 8
+    batch_size: PositiveInt = 4
     """Number of train examples by which the candidates of each length are ranked, drawn anew for each length."""
 
 

@@ -136,6 +136,8 @@ def optimizers() -> str:
     parts = []
     for name, optimizer in all_optimizers().items():
         swept = "A study runs it once per fluency weight." if optimizer.uses_weight else "It does not use the fluency weight."
+        if optimizer.finds_front:
+            swept = "One run serves all fluency weights."
         fields = model_table(optimizer.config) if optimizer.config.model_fields else "It has no options."
         parts += [f"## {name}", f"{optimizer.summary} {swept}", fields]
     return "\n\n".join(parts)

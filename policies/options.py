@@ -22,7 +22,8 @@ class SearchConfig(Config):
 
     reward: str = "objective"
     """Reward of a prompt: minus the objective, in nats ("objective"); the piecewise gap reward of RLPrompt, in points ("gap");
-    the gap reward with one factor for right and wrong answers ("linear-gap"); or a Python function (path.py:name). The gap
+    the gap reward with one factor for right and wrong answers ("linear-gap"); a task score times a fluency score, both from 0
+    to 1, whatever the weight ("product" and "hypervolume", after MORL-Prompt); or a Python function (path.py:name). The gap
     rewards need a classification task."""
 
     zscore: bool = True

@@ -1,8 +1,12 @@
 """Rewards of finished prompts, with their parts.
 
 The perplexity term is subtracted before any normalization, since its weight would have no meaning after a z-score.
+
+The volume rewards, after MORL-Prompt (Jafari et al. 2024), have no weight: they multiply a task score and a fluency score, both
+in [0, 1], so that a prompt needs both (`product_reward`, `hypervolume_reward`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +21,14 @@ from hardprompt.objective import combine, gap_reward, zscore
 from hardprompt.optimizers.base import Problem
 from hardprompt.plugins import is_file_reference, load_attribute
 
-NAMES = ("objective", "gap", "linear-gap")
+GAPS = ("gap", "linear-gap")
+VOLUMES = ("product", "hypervolume")
+NAMES = ("objective", *GAPS, *VOLUMES)
 LINEAR_GAP_COEFF = 200.0
 """Points per unit of gap of the reward "linear-gap", for right and wrong answers."""
+
+HYPERVOLUME_ANSWERS = 2
+"""Number of answers K of the reward "hypervolume"; with one answer it would be the reward "product"."""
 
 UserReward = Callable[[list[str], list[Example]], Any]
 """A user's reward: a function of the texts of P prompts and of N examples to a value per prompt, (P,), or per prompt and
@@ -50,11 +59,78 @@ class Reward:
 
 
 def check_reward(problem: Problem, reward: str | UserReward) -> None:
-    """Raise a RequestError for an unknown reward, or for a gap reward on a task without label words."""
+    """Raise a RequestError for an unknown reward, or one that the task or the model lacks label words or a prompt NLL for."""
     if isinstance(reward, str) and reward not in NAMES and not is_file_reference(reward):
         raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a Python function")
-    if reward in ("gap", "linear-gap") and problem.task.kind != "classification":
+    if reward in GAPS and problem.task.kind != "classification":
         raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} has none; use 'objective'")
+    if reward in VOLUMES and problem.lm.kind == "encoder-decoder":
+        raise RequestError(
+            f"the reward {reward!r} needs the prompt NLL, and {problem.lm.name} is an encoder-decoder model, which assigns no "
+            "probability to a prompt; use 'objective'"
+        )
+
+
+def fluency_score(nll: Tensor, vocabulary_size: int) -> Tensor:
+    """The fluency of prompts: 1 / (1 + nll / ln V), (P,).
+
+    It is 1 for a prompt that the model predicts with certainty, 1/2 for one that is as likely as under a uniform distribution
+    over the V tokens of the model, and above 0 for all. (A score 1 - nll / ln V that is clipped at 0 would be 0 for almost all
+    prompts of random words, so that a policy could not learn from it.) It is 1 if no token of the prompt is scored (an NLL of
+    NaN).
+
+    Args:
+        nll: prompt NLL in nats per token, (P,).
+        vocabulary_size: number V of tokens of the model.
+
+    Example:
+        >>> fluency_score(torch.tensor([0.0, math.log(100), 3 * math.log(100), torch.nan]), 100).tolist()
+        [1.0, 0.5, 0.25, 1.0]
+    """
+    return 1 / (1 + nll.nan_to_num(0.0) / math.log(vocabulary_size))
+
+
+def product_reward(right: Tensor, fluency: Tensor) -> Tensor:
+    """Expected product of the two scores (Jafari et al. 2024), mean over the examples, (P,).
+
+    An answer y that the model draws for example n has the task score s = 1 if it is right and 0 if not, and the fluency score f
+    of the prompt. With the probability p_n of the right answer,
+
+        reward = 1/N sum_n E_y[s f] = f / N sum_n p_n.
+
+    Args:
+        right: probability of the right answer to each example, (P, N).
+        fluency: fluency score f of each prompt, (P,).
+
+    Example:
+        >>> product_reward(torch.tensor([[0.5, 1.0]]), torch.tensor([0.5])).tolist()
+        [0.375]
+    """
+    return fluency * right.mean(-1)
+
+
+def hypervolume_reward(right: Tensor, fluency: Tensor, answers: int = HYPERVOLUME_ANSWERS) -> Tensor:
+    """Expected volume that the scores of K answers dominate (after Jafari et al. 2024), mean over the examples, (P,).
+
+    The answers y_1, ..., y_K that the model draws for example n are points (s_k, f), with s_k = 1 for a right answer, 0 for
+    another one, and the fluency score f of the prompt. Their volume is the area of the union of the rectangles from (0, 0) to
+    the points, f max_k s_k. The expectation is computed exactly instead of drawing answers:
+
+        reward = 1/N sum_n E[f max_k s_k] = f / N sum_n (1 - (1 - p_n)^K).
+
+    All points of a prompt have the same f. The volume of the points (p_n, f) of all examples together would therefore be that
+    of the easiest example alone, f max_n p_n; it is not used.
+
+    Args:
+        right: probability p_n of the right answer to each example, (P, N).
+        fluency: fluency score f of each prompt, (P,).
+        answers: number of answers K.
+
+    Example:
+        >>> hypervolume_reward(torch.tensor([[0.5, 1.0]]), torch.tensor([0.5])).tolist()
+        [0.4375]
+    """
+    return fluency * -torch.expm1(answers * torch.log1p(-right)).mean(-1)  # exact for small p_n, too
 
 
 def prompt_reward(
@@ -63,22 +139,25 @@ def prompt_reward(
     reward: str | UserReward = "objective",
     indices: Sequence[int] | None = None,
 ) -> Reward:
-    """The reward of prompts on train examples: a task reward minus weight x prompt NLL.
+    """The reward of prompts on train examples: a task reward minus weight x prompt NLL, or a volume reward.
 
     Args:
         problem: the problem.
         prompts: token ids of P prompts.
         reward: the task reward. "objective" is minus the task loss, in nats. "gap" is RLPrompt's piecewise gap reward, in
             points (`hardprompt.objective.gap_reward`), and "linear-gap" the same with one factor for right and wrong answers.
-            A function, or `path.py:name`, is called with the texts of the prompts and the examples, and has its own unit.
+            "product" (`product_reward`) and "hypervolume" (`hypervolume_reward`) multiply a task score by the fluency score of
+            the prompt (`fluency_score`) and ignore the weight. A function, or `path.py:name`, is called with the texts of the
+            prompts and the examples, and has its own unit.
         indices: indices of the train examples; None for all.
 
     Returns:
-        The rewards, (P,), with the parts `task_reward`; `prompt_nll`, in nats per token; and, unless the reward is a function,
-        `accuracy`, a fraction.
+        The rewards, (P,), with the parts `task_reward`, without the NLL or the fluency score; `prompt_nll`, in nats per token;
+        `fluency`, a fraction, for a volume reward; and, unless the reward is a function, `accuracy`, a fraction.
 
     Raises:
-        RequestError: the reward is unknown or needs label words; or a value is not finite or its shape is wrong.
+        RequestError: the reward is unknown, needs label words, or needs a prompt NLL that the model does not have; or a value
+            is not finite or its shape is wrong.
 
     Example:
         >>> from hardprompt import Problem, load_lm, load_task
@@ -94,17 +173,22 @@ def prompt_reward(
         found = problem.objective(ids, indices)
         task, nll = -found.task_loss, found.prompt_nll
         parts["accuracy"] = found.accuracy
-    elif reward in ("gap", "linear-gap"):
+    elif reward in GAPS:
         scores = problem.train.score_ids(ids, indices)
         assert scores.label_logits is not None
         labels = problem.train.labels if indices is None else problem.train.labels[list(indices)]
         factors = (LINEAR_GAP_COEFF, LINEAR_GAP_COEFF) if reward == "linear-gap" else ()
         task, nll = gap_reward(scores.label_logits, labels, *factors), problem.prompt_nll(ids)
         parts["accuracy"] = scores.accuracy
+    elif reward in VOLUMES:
+        scores, nll = problem.train.score_ids(ids, indices), problem.prompt_nll(ids)
+        volume = product_reward if reward == "product" else hypervolume_reward
+        task = volume((-scores.loss).exp(), torch.ones_like(nll))
+        parts |= {"accuracy": scores.accuracy, "fluency": fluency_score(nll, len(problem.lm.vocab_embeds))}
     else:
         task, nll = _of_user(problem, ids, reward, indices), problem.prompt_nll(ids)
     parts |= {"task_reward": task, "prompt_nll": nll}
-    value = _numpy(-combine(-task, nll, problem.weight))
+    value = _numpy(task * parts["fluency"] if reward in VOLUMES else -combine(-task, nll, problem.weight))
     _refuse_nan(value, [problem.lm.decode(prompt) for prompt in ids], str(reward))
     return Reward(value, {name: _numpy(values) for name, values in parts.items()})
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.proposals import next_token_logits, predicts_next_token
 from hardprompt.prompt import HardPrompt
 
 
@@ -64,14 +65,7 @@ def random(problem: Problem, config: RandomConfig) -> FinalPrompts:
     return _best_of(problem, config, problem.random_ids)
 
 
-def _predicts_next_token(problem: Problem, config: RandomLikelyConfig) -> None:
-    if problem.lm.kind != "causal":
-        raise RequestError(
-            f"{problem.lm.name} predicts no next token of a prompt ({problem.lm.kind} model); use the optimizer random"
-        )
-
-
-@optimizer("random-likely", config=RandomLikelyConfig, uses_weight=False, check=_predicts_next_token)
+@optimizer("random-likely", config=RandomLikelyConfig, uses_weight=False, check=predicts_next_token)
 def random_likely(problem: Problem, config: RandomLikelyConfig) -> FinalPrompts:
     """Random search over likely tokens: each is one of the most probable ones after the tokens before it."""
     return _best_of(problem, config, lambda count: _likely_ids(problem, count, config.fluent))
@@ -90,16 +84,13 @@ def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], Tenso
     return last.tolist()
 
 
-@torch.no_grad()
 def _likely_ids(problem: Problem, count: int, fluent: int) -> Tensor:
     """Draw prompts of likely allowed tokens, (count, L). The first token is any allowed one if nothing precedes it."""
-    lm, allowed = problem.lm, problem.allowed
-    start = torch.tensor(lm.prefix_ids, dtype=torch.long, device=lm.device).expand(count, -1)
-    prompts = start if lm.prefix_ids else problem.random_ids(count)[:, :1]
-    while prompts.shape[1] < start.shape[1] + problem.prompt_length:
-        problem.counter.forward += count * (prompts.shape[1] - start.shape[1] + 1)
-        logits = lm.output_logits(lm.hidden(lm.embed(prompts))[:, -1], allowed)
-        likely = logits.topk(min(fluent, len(allowed))).indices
-        drawn = torch.randint(likely.shape[1], (count, 1), generator=problem.generator).to(lm.device)
-        prompts = torch.cat([prompts, allowed[likely.gather(1, drawn)]], 1)
-    return prompts[:, start.shape[1] :]
+    nothing = torch.empty(count, 0, dtype=torch.long, device=problem.lm.device)
+    prompts = nothing if problem.lm.prefix_ids else problem.random_ids(count)[:, :1]
+    while prompts.shape[1] < problem.prompt_length:
+        logits = next_token_logits(problem, prompts)
+        likely = logits.topk(min(fluent, logits.shape[1])).indices
+        drawn = torch.randint(likely.shape[1], (count, 1), generator=problem.generator).to(likely.device)
+        prompts = torch.cat([prompts, problem.allowed[likely.gather(1, drawn)]], 1)
+    return prompts

@@ -27,7 +27,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import Proposals
+from hardprompt.optimizers.proposals import Proposals, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 from hardprompt.prompt import HardPrompt
 from hardprompt.stats.pareto import non_dominated
@@ -72,8 +72,8 @@ class FrontConfig(Config):
     confirm: PositiveInt = 16
     """Further train examples on which the best children at each weight are compared with the best members."""
 
-    moves: tuple[Move, ...] = ("swap", "replace", "insert", "tail", "delete", "cross", "sample")
-    """Moves that make children; without any, the search races samples of the model."""
+    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("swap", "replace", "insert", "tail", "delete", "cross", "sample")
+    """Moves that make children."""
 
     adaptive: bool = True
     """Whether half of the moves are picked by their share of admitted children; otherwise all are picked uniformly."""
@@ -128,7 +128,7 @@ def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
     limit = config.generations or (60 if problem.lm_tokens is None else None)
     generation = 0
     while not problem.exhausted and (limit is None or generation < limit):
-        search.race(search.children() if config.moves else search.seeds())
+        search.race(search.children())
         generation += 1
         search.report(generation / limit if limit else 0.0)
     return [member.ids for member in sorted(search.archive.members, key=lambda member: member.nll)]
@@ -142,7 +142,7 @@ class _Search:
         self.archive = Archive()
         self._proposals = Proposals(problem, config.likely, config.temperature)
         self._sharp = Proposals(problem, config.likely, 0.7 * config.temperature)
-        self._shortest = min(problem.prompt_length, 1 if problem.lm.prefix_ids else 2)  # a shorter prompt has no NLL
+        self._shortest = shortest_length(problem)
         self._made = dict.fromkeys(config.moves, 0)
         self._admitted = dict.fromkeys(config.moves, 0)
         self._move_of: dict[tuple[int, ...], Move] = {}

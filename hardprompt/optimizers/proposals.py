@@ -1,11 +1,74 @@
-"""Tokens that the model itself proposes: likely continuations of a context, restricted to the allowed tokens."""
+"""Tokens that the language model itself proposes for a prompt: its next tokens after the tokens before them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Problem
+
+
+def predicts_next_token(problem: Problem, config: Any) -> None:
+    """Raise RequestError if the model is not a causal one, so that it proposes no next token of a prompt."""
+    if problem.lm.kind != "causal":
+        raise RequestError(
+            f"{problem.lm.name} predicts no next token of a prompt ({problem.lm.kind} model); use the optimizer random"
+        )
+
+
+def shortest_length(problem: Problem) -> int:
+    """The shortest length at which a prompt has an NLL: 1, or 2 for a model without a start token; at most the prompt length.
+
+    A shorter prompt would be the best one at a high fluency weight, because it has no NLL.
+    """
+    return min(1 if problem.lm.prefix_ids else 2, problem.prompt_length)
+
+
+@torch.no_grad()
+def next_token_logits(problem: Problem, prompts: Tensor) -> Tensor:
+    """Logits of the allowed tokens after P prompts of t tokens each, behind the start tokens of the model.
+
+    Args:
+        problem: the problem, whose model is a causal one. The passes are counted as t + 1 LM tokens per prompt.
+        prompts: token ids, (P, t). With t = 0 the model proposes the first token.
+
+    Returns:
+        Logits, (P, A). They are all 0 for the first token if the model has no start token, since then nothing precedes it.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> problem = Problem(load_task("plural"), load_lm("microworld"))
+        >>> next_token_logits(problem, problem.random_ids(3)).shape == (3, len(problem.allowed))
+        True
+    """
+    lm = problem.lm
+    start = torch.tensor(lm.prefix_ids, dtype=torch.long, device=lm.device).expand(len(prompts), -1)
+    read = torch.cat([start, prompts], 1)
+    if not read.shape[1]:
+        return torch.zeros(len(prompts), len(problem.allowed), device=lm.device)
+    problem.counter.forward += len(prompts) * (prompts.shape[1] + 1)
+    return lm.output_logits(lm.hidden(lm.embed(read))[:, -1], problem.allowed)
+
+
+def draw_tokens(logits: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw tokens from softmax(logits) without replacement: the largest values of logits + Gumbel noise (Vieira 2014).
+
+    Args:
+        logits: logits of A tokens for each of P prompts, (P, A).
+        count: number of tokens for each prompt; all A tokens if there are fewer.
+        generator: the source of the noise.
+
+    Returns:
+        Columns of the drawn tokens in the order of the draws, (P, min(count, A)).
+
+    Example:
+        >>> draw_tokens(torch.tensor([[0.0, -1e9, 9e9]]), 2, torch.Generator().manual_seed(0)).tolist()
+        [[2, 0]]
+    """
+    noise = -torch.empty(logits.shape).exponential_(generator=generator).log()
+    return (logits.float() + noise.to(logits.device)).topk(min(count, logits.shape[1])).indices
 
 
 class Proposals:
@@ -15,9 +78,8 @@ class Proposals:
     of a train example before them ("in place").
 
     Args:
-        problem: the problem. Its generator draws, and its counter counts: each drawn token costs the tokens of its context,
-            without the start tokens. A model that is not causal predicts no next token; then all allowed tokens are alike, and
-            nothing is read.
+        problem: the problem. Its generator draws, and its counter counts as for `next_token_logits`. A model that is not causal
+            predicts no next token; then all allowed tokens are alike, and nothing is read.
         likely: the number of most probable tokens that are drawn from.
         temperature: the temperature of the distribution.
 
@@ -44,7 +106,7 @@ class Proposals:
         batch = torch.zeros(len(contexts), max(lengths), dtype=torch.long, device=lm.device)
         for row, context in zip(batch, contexts, strict=True):
             row[: len(context)] = torch.tensor(list(context), dtype=torch.long, device=lm.device)
-        self._problem.counter.forward += sum(max(length - len(self._start), 1) for length in lengths)
+        self._problem.counter.forward += sum(len(context) - len(self._start) + 1 for context in contexts)
         last = torch.tensor(lengths, device=lm.device)[:, None] - 1
         states = lm.hidden(lm.embed(batch), lengths=lengths, positions=last).gather(
             1, last[..., None].expand(-1, -1, lm.vocab_embeds.shape[1])

@@ -25,7 +25,12 @@ from hardprompt.scoring import Scorer, Scores
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
-LEARNT_FROM = {"gap": "RLPrompt's gap reward (points)", "linear-gap": "the linear gap reward (points)"}
+LEARNT_FROM = {
+    "gap": "RLPrompt's gap reward (points) - weight x prompt NLL",
+    "linear-gap": "the linear gap reward (points) - weight x prompt NLL",
+    "product": "the product of task score and fluency score",
+    "hypervolume": "the expected hypervolume of task score and fluency score",
+}
 """Built-in rewards other than minus the objective, with their unit; other names are reward functions of users."""
 
 EMITTED_PROMPTS, EMITTED_PAIRS = 20, 1200
@@ -145,7 +150,7 @@ def front_growth(candidates: Sequence[Candidate], worst_nll: float) -> list[dict
 
 def _learnt_from(reward: str) -> str:
     """What the record adds to the objective if the optimizer learned from another reward."""
-    return "" if reward == "objective" else f"; learnt from {LEARNT_FROM.get(reward, reward)} - weight x prompt NLL"
+    return "" if reward == "objective" else f"; learnt from {LEARNT_FROM.get(reward, f'{reward} - weight x prompt NLL')}"
 
 
 def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict[str, Any]:

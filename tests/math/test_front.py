@@ -81,7 +81,7 @@ def test_proposals_are_likely_after_their_context():
     [drawn] = proposals.next_tokens([context], 50)
     logits = lm.output_logits(lm.hidden(lm.embed(torch.tensor([context])))[0, -1], problem.allowed)
     assert {*drawn} <= {*problem.allowed[logits.topk(8).indices].tolist()}
-    assert problem.spent == len(lm.encode("give the"))
+    assert problem.spent == len(lm.encode("give the")) + 1
 
 
 def test_a_race_does_not_depend_on_contexts_that_are_padded():
@@ -115,12 +115,6 @@ def test_one_run_is_better_than_random_search():
         accuracy = problem._test.score_ids([c.prompt.ids for c in kept]).accuracy.tolist()
         volumes[name] = hypervolume(accuracy, [c.prompt_nll for c in kept], math.log(problem.lm.vocab_embeds.shape[0]))
     assert volumes["front"] > 2 * volumes["random"]
-
-
-def test_without_moves_it_races_samples_of_the_model():
-    result = run_optimizer(load_optimizer("front"), _problem(), FrontConfig(moves=()))
-    assert result.front
-    assert all(not name.startswith("admitted_") for name in result.curve[-1])
 
 
 def test_total_fluency_prefers_the_shorter_of_two_prompts():

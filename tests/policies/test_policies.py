@@ -1,5 +1,6 @@
 """The environments: checkers, rewards, action sets, two vocabularies, and a policy that learns a known prompt."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
 from hardprompt.study.measure import measure
 from tests.helpers.chat import chat_lm, chat_task
+from tests.helpers.plain import plain_nll, plain_score
 from tests.helpers.tiny import tiny_lm, tiny_task
 
 
@@ -190,8 +192,17 @@ def test_an_empty_action_set_is_refused_in_one_line() -> None:
     [
         ({"policy_lm": tiny_lm("roberta"), "observation": "state"}, "tiny-roberta predicts no next token of a prompt"),
         ({"inputs": True}, "use the observation 'state'"),
-        ({"reward": "gapp"}, "no reward 'gapp'; use objective, gap, linear-gap, or"),
+        ({"reward": "gapp"}, "no reward 'gapp'; use objective, gap, linear-gap, product, hypervolume, or"),
         ({"task": tiny_task("generation"), "reward": "gap"}, "'gap' needs label words"),
+        (
+            {
+                "task": tiny_task(label_words={"positive": "a", "negative": "b"}),
+                "lm": tiny_lm("t5"),
+                "policy_lm": tiny_lm("gpt2"),
+                "reward": "product",
+            },
+            "'product' needs the prompt NLL",
+        ),
     ],
 )
 def test_invalid_settings_are_refused_in_one_line(fields: dict[str, Any], message: str) -> None:
@@ -370,6 +381,47 @@ def test_the_linear_gap_weighs_right_and_wrong_equally() -> None:
     found = prompt_reward(problem, ids, "linear-gap").value
     np.testing.assert_allclose(found, 200 * gaps.mean(-1), rtol=1e-4)
     assert (found >= prompt_reward(problem, ids, "gap").value - 20).all() and (gaps < 0).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("classification", "gpt2"), ("generation", "gpt2"), ("classification", "roberta")]
+)
+def test_the_volume_rewards_by_hand(kind: str, family: str) -> None:
+    """Probabilities of answers are from plain passes; the hypervolume is the mean over all outcomes of two drawn answers."""
+    problem = Problem(tiny_task(kind), tiny_lm(family), prompt_length=2, weight=9.0)
+    ids, indices = problem.random_ids(4).tolist(), [0, 1, 4]
+    size = problem.lm.model.config.vocab_size
+    for reward in ("product", "hypervolume"):
+        found = prompt_reward(problem, ids, reward, indices)
+        for prompt, value, fluency in zip(ids, found.value, found.parts["fluency"], strict=True):
+            assert fluency == pytest.approx(math.log(size) / (math.log(size) + plain_nll(problem.lm, prompt)), rel=1e-4)
+            areas = []
+            for i in indices:
+                p = math.exp(-plain_score(problem.lm, problem.task, problem.task.train[i], prompt)[0])
+                if reward == "product":
+                    areas.append(p * 1 * fluency + (1 - p) * 0 * fluency)
+                else:
+                    outcomes = {(1, 1): p * p, (1, 0): p * (1 - p), (0, 1): (1 - p) * p, (0, 0): (1 - p) ** 2}
+                    areas.append(sum(chance * max(right) * fluency for right, chance in outcomes.items()))
+            assert value == pytest.approx(sum(areas) / 3, rel=1e-3)
+        np.testing.assert_allclose(found.value, found.parts["task_reward"] * found.parts["fluency"], rtol=1e-6)
+
+
+def test_a_prompt_without_a_scored_token_is_fluent() -> None:
+    problem = Problem(tiny_task(), tiny_lm("no-bos"), prompt_length=1)
+    found = prompt_reward(problem, problem.random_ids(2), "product")
+    assert np.isnan(found.parts["prompt_nll"]).all() and found.parts["fluency"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("reward", ["product", "hypervolume"])
+def test_a_policy_learns_from_a_volume_reward(reward: str) -> None:
+    """The mean reward of the last rollouts is higher than that of the first ones, and the record names the reward."""
+    problem, rl = _problem(), load_optimizer("rl")
+    result = run_optimizer(rl, problem, rl.configure({"episodes": 640, "rollout": 32, "examples": None, "reward": reward}))
+    curve = [entry["reward"] for entry in result.curve]
+    assert np.mean(curve[-4:]) > np.mean(curve[:4]) and all(0 <= value <= 1 for value in curve)
+    learnt = measure(problem, result)["objective"].split("; learnt from ")[1]
+    assert reward in learnt and "weight" not in learnt
 
 
 def test_without_zscores_the_algorithm_gets_the_raw_rewards() -> None:

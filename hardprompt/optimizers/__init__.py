@@ -2,10 +2,12 @@
 
 `base.py` has the problem, the result and the registry; `baselines.py` the optimizers `empty`, `manual`, `random` and
 `random-likely`; `soft.py` prompt tuning and `wayward.py` prompts that project to a given text, with the training loop of both
-in `soft_training.py`; and `pez.py` projected gradients. The RL optimizers are in `hardprompt.policies` and are found by an
-entry point, as are plug-ins.
+in `soft_training.py`; `pez.py` projected gradients; `gcg.py` and `autoprompt.py` searches that swap one token at a time, with
+the predictions of `token_gradients.py`; and `gbda.py` gradients of a distribution over prompts. The RL optimizers are in
+`hardprompt.policies` and are found by an entry point, as are plug-ins.
 """
 
+from hardprompt.optimizers.autoprompt import AutoPromptConfig, autoprompt
 from hardprompt.optimizers.base import (
     Candidate,
     Config,
@@ -19,17 +21,22 @@ from hardprompt.optimizers.base import (
     run_optimizer,
 )
 from hardprompt.optimizers.baselines import empty, manual, random, random_likely
+from hardprompt.optimizers.gbda import GbdaConfig, gbda
+from hardprompt.optimizers.gcg import GcgConfig, gcg
 from hardprompt.optimizers.pez import PezConfig, pez
 from hardprompt.optimizers.soft import SoftConfig, soft
 from hardprompt.optimizers.wayward import WaywardConfig, wayward
 
-OPTIMIZERS = [empty, manual, random, random_likely, soft, wayward, pez]
+OPTIMIZERS = [empty, manual, random, random_likely, soft, wayward, pez, gcg, autoprompt, gbda]
 
 __all__ = [
     "OPTIMIZERS",
+    "AutoPromptConfig",
     "Candidate",
     "Config",
     "FinalPrompts",
+    "GbdaConfig",
+    "GcgConfig",
     "Optimizer",
     "PezConfig",
     "Problem",

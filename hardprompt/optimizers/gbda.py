@@ -65,11 +65,13 @@ def gumbel_softmax(logits: Tensor, temperature: float, generator: torch.Generato
 
 
 def hard_prompts(problem: Problem, theta: Tensor, samples: int) -> list[list[int]]:
-    """Different prompts drawn from softmax(theta), at most `samples`, and the most probable prompt, which is the last."""
-    drawn = theta.softmax(-1).cpu().multinomial(samples, replacement=True, generator=problem.generator).T if samples else []
-    likeliest = theta.argmax(-1).tolist()
-    rows = dict.fromkeys(tuple(row.tolist()) for row in drawn)
-    return [problem.allowed[list(row)].tolist() for row in [*(r for r in rows if list(r) != likeliest), likeliest]]
+    """Prompts drawn from softmax(theta) and the most probable prompt, which is the last; equal ones are returned once.
+
+    A sample is the largest of the logits with Gumbel noise (Gumbel-max).
+    """
+    drawn = gumbel_softmax(theta.expand(samples, *theta.shape), 1.0, problem.generator).argmax(-1)
+    prompts = problem.allowed[torch.cat([theta.argmax(-1)[None], drawn])].tolist()
+    return [list(ids) for ids in reversed(dict.fromkeys(map(tuple, prompts)))]
 
 
 @optimizer("gbda", config=GbdaConfig)

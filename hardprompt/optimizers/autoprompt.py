@@ -30,9 +30,9 @@ class AutoPromptConfig(Config):
     """Number k of tokens that are tried in each step, as in the published code for facts; the paper takes up to 100 for
     sentiment. If fewer are allowed, all are tried."""
 
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 4
     """Number of train examples in each of the two minibatches of a step, drawn without replacement. If there are fewer, all are
-    used. The published code takes 56 for facts."""
+    used. The published code takes 56 for facts, which allows few steps at a budget of 60,000 LM tokens."""
 
     evaluate_every: PositiveInt = 5
     """Steps between two evaluations of the current prompt on dev. A prompt that has not changed is not evaluated again."""

@@ -31,8 +31,9 @@ class GcgConfig(Config):
     steps: PositiveInt | None = None
     """Number of steps. By default as many as the budget allows, or 300 without a budget. The paper takes 500."""
 
-    search_width: PositiveInt = 16
-    """Number B of candidates in each step. The paper takes 512."""
+    search_width: PositiveInt = 32
+    """Number B of candidates in each step. The paper takes 512. With 4 examples of 10 tokens, a step with 32 candidates reads
+    about 1,600 LM tokens, so that a budget of 60,000 allows more than 30 steps; with 512 it allows three."""
 
     top_k: PositiveInt = 256
     """Number k of tokens from which the candidates are drawn at each place, as in the paper. If fewer are allowed, all are
@@ -42,8 +43,9 @@ class GcgConfig(Config):
     """Number of prompts that are kept. The best candidate is added; if there are then too many, the worst is removed. With 0,
     as in the paper, the best candidate becomes the current prompt even if it is worse than the one before."""
 
-    batch_size: PositiveInt = 16
-    """Number of train examples in each step, drawn without replacement. If there are fewer, all are used."""
+    batch_size: PositiveInt = 4
+    """Number of train examples in each step, drawn without replacement. If there are fewer, all are used. It is small because
+    every candidate is scored on all of them."""
 
     evaluate_every: PositiveInt = 5
     """Steps between two evaluations of the current prompt on dev. A prompt that has not changed is not evaluated again."""

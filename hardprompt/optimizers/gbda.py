@@ -29,8 +29,8 @@ class GbdaConfig(Config):
     """Number of steps. By default as many as the budget allows, or 100 without a budget, as in the paper."""
 
     samples: PositiveInt = 1
-    """Number of Gumbel-softmax samples in each step, all read with the same train examples. The paper takes 10; with
-    one, a budget allows ten times as many steps."""
+    """Number of Gumbel-softmax samples in each step, all read with the same train examples. The paper takes 10; with one, a
+    budget allows ten times as many steps."""
 
     temperature: PositiveFloat = 1.0
     """Temperature T of the samples, as in the paper. At a low temperature, the samples are nearly hard."""

@@ -13,6 +13,7 @@ An encoder-decoder model assigns no probability to the text that its encoder rea
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -125,8 +126,7 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
         >>> abs(nll.item() - log_perplexity(lm, ids.tolist())) < 1e-4
         True
     """
-    fed = embeds.to(lm.vocab_embeds.dtype)
-    hidden = (masked_states if lm.masked else _causal_states)(lm, fed)
+    hidden = _prompt_states(lm, embeds.to(lm.vocab_embeds.dtype))
     first = len(ids) - len(hidden)
     targets = ids[first:]
     nll = torch.nn.functional.cross_entropy(lm.output_logits(hidden).float(), targets)
@@ -140,11 +140,47 @@ def projected_nll(lm: FrozenLM, embeds: Tensor, ids: Tensor, two_sided: bool = T
     return nll - (target_logit - target_logit.detach())
 
 
+def expected_nll(
+    lm: FrozenLM, embeds: Float[Tensor, "L d"], probabilities: Float[Tensor, "L A"], allowed: Int[Tensor, "A"]
+) -> Float[Tensor, ""]:
+    """Mean NLL of soft tokens in nats per token, differentiable in the embeddings and in the probabilities.
+
+    A soft token is a distribution pi_t over tokens, read as its expected embedding (Guo et al. 2021, Gradient-based
+    Adversarial Attacks against Text Transformers, EMNLP):
+
+        -1/L sum_t sum_v pi_t(v) log p(v | soft tokens before t)
+
+    Under a masked model, the soft tokens on both sides are read. For one-hot distributions it is `log_perplexity`.
+
+    Args:
+        lm: the model.
+        embeds: the expected embeddings, (L, d).
+        probabilities: the distributions, (L, A).
+        allowed: ids of the A tokens, (A,).
+
+    Returns:
+        A scalar in nats per token; NaN if no token is scored.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> lm = load_lm("microworld")
+        >>> ids = torch.tensor(lm.encode("give the plural"))
+        >>> nll = expected_nll(lm, lm.embed(ids), torch.eye(3), ids)
+        >>> abs(nll.item() - log_perplexity(lm, ids.tolist())) < 1e-4
+        True
+    """
+    states = _prompt_states(lm, embeds.to(lm.vocab_embeds.dtype))
+    log_probs = lm.output_logits(states).float().log_softmax(-1)[:, allowed]
+    return -(probabilities[len(embeds) - len(states) :] * log_probs).sum(-1).mean()
+
+
 def nll_tokens(lm: FrozenLM, length: int) -> int:
     """Logical LM tokens for the NLL of a prompt of L tokens: L, or L^2 for a masked model, which reads the prompt L times."""
     return {"causal": length, "masked": length**2, "encoder-decoder": 0}[lm.kind]
 
 
-def _causal_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
+def _prompt_states(lm: FrozenLM, embeds: Tensor) -> Tensor:
     """The states that predict the tokens of a prompt (L, d): all L, or L - 1 without a beginning-of-sequence token."""
+    if lm.masked:
+        return masked_states(lm, embeds)
     return lm.hidden(torch.cat([lm.vocab_embeds[lm.prefix_ids], embeds])[None])[0, max(0, len(lm.prefix_ids) - 1) : -1]

@@ -15,6 +15,9 @@ FEW: dict[str, dict[str, Any]] = {
     "random-likely": {"prompts": 20, "fluent": 2},
     "soft": {"steps": 6, "evaluate_every": 2},
     "pez": {"steps": 6},
+    "gcg": {"steps": 6, "search_width": 4},
+    "autoprompt": {"steps": 6},
+    "gbda": {"steps": 6},
     "rl": {"episodes": 16, "rollout": 4, "examples": 3},
     "rlprompt": {"episodes": 16, "rollout": 4, "examples": 3},
 }
@@ -28,9 +31,9 @@ def _run(
     return problem, run_optimizer(found, problem, found.configure({**FEW.get(name, {}), **(options or {})}))
 
 
-@pytest.mark.parametrize("name", ["random", "random-likely", "soft", "pez", "rl", "rlprompt"])
+@pytest.mark.parametrize("name", sorted(FEW))
 def test_the_budget_ends_a_run(name: str) -> None:
-    endless = {"soft": "steps", "pez": "steps", "rl": "episodes", "rlprompt": "episodes"}.get(name, "prompts")
+    endless = next(option for option in FEW[name] if option in ("prompts", "steps", "episodes"))
     problem, _ = _run(name, options={endless: 100_000}, lm_tokens=3000)
     one_step = 1200
     assert 3000 <= problem.spent < 3000 + one_step

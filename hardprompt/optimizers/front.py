@@ -17,7 +17,6 @@ A masked or an encoder-decoder model predicts no next token of a prompt. There, 
 moves; and an encoder-decoder model assigns no probability to a prompt, so that only the task loss counts.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -30,7 +29,6 @@ from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.proposals import Proposals, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 from hardprompt.prompt import HardPrompt
-from hardprompt.stats.pareto import non_dominated
 
 Move = Literal["swap", "replace", "insert", "tail", "delete", "cross", "sample"]
 
@@ -81,10 +79,6 @@ class FrontConfig(Config):
     in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
     proposed at the start of a document."""
-
-    parents: Literal["weights", "volume"] = "weights"
-    """Choice of parents: mostly among the best members at a weight of the ladder ("weights"), or with probabilities that are
-    proportional to the hypervolume that children could add next to a member ("volume")."""
 
     likely: PositiveInt = 64
     """Number of most probable tokens from which the model's proposals are drawn."""
@@ -281,28 +275,10 @@ class _Search:
         return nll * torch.tensor([len(ids) / self.problem.prompt_length for ids in prompts])
 
     def _parent(self, weight: float) -> Member:
-        if self.config.parents == "volume":
-            return self._parent_by_volume()
         if self._uniform() < ANY_MEMBER:
             return self.archive.members[self._below(len(self.archive.members))]
         leaders = self.archive.best(weight, LEADERS)
         return leaders[self._draw(LEADER_ODDS[: len(leaders)])]
-
-    def _parent_by_volume(self) -> Member:
-        """A member of the front in (accuracy, NLL), drawn in proportion to the area between it and its neighbours.
-
-        A child of member i that is as accurate, but more fluent, adds up to (a_i - a_(i-1)) (n_i - n_(i-1)); one that is as
-        fluent, but more accurate, adds up to (1 - a_i) (n_(i+1) - n_i). The last neighbour is the log of the vocabulary size.
-        """
-        members = self.archive.members
-        front = [members[i] for i in non_dominated([m.accuracy for m in members], [m.nll for m in members])]
-        accuracy = [0.0, *(m.accuracy for m in front)]
-        nll = [0.0, *(m.nll for m in front), math.log(self.problem.lm.vocab_embeds.shape[0])]
-        gains = [
-            (accuracy[i] - accuracy[i - 1]) * (nll[i] - nll[i - 1]) + (1 - accuracy[i]) * max(nll[i + 1] - nll[i], 0.0)
-            for i in range(1, len(front) + 1)
-        ]
-        return front[self._draw([max(gain, 1e-6) for gain in gains])]
 
     def _pick(self) -> Move:
         moves = self.config.moves

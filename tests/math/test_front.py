@@ -1,6 +1,7 @@
 """The optimizer front: its moves, its race, its archive, and what it finds."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +11,23 @@ from hardprompt.errors import RequestError
 from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.optimizers.archive import Member
-from hardprompt.optimizers.front import FrontConfig, _Search
+from hardprompt.optimizers.front import FrontConfig, Move, _Search
 from hardprompt.optimizers.proposals import Proposals
-from hardprompt.prompt import HardPrompt
+from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
 
-def _problem(task="past-tense", **given):
+def _problem(task: str = "past-tense", **given: Any) -> Problem:
     return Problem(load_task(task), load_lm("microworld"), **{"prompt_length": 6, "lm_tokens": 15_000} | given)
 
 
+def _ids(prompt: HardPrompt | SoftPrompt) -> tuple[int, ...]:
+    assert isinstance(prompt, HardPrompt)
+    return prompt.ids
+
+
 @pytest.fixture(scope="module")
-def search():
+def search() -> _Search:
     """A search that has raced its seeds."""
     found = _Search(_problem(lm_tokens=None), FrontConfig())
     found.race(found.seeds())
@@ -29,23 +35,23 @@ def search():
 
 
 @pytest.mark.parametrize("ladder", [(), (0.1, 0.1), (0.3, 0.1)])
-def test_a_ladder_that_does_not_increase_is_refused(ladder):
+def test_a_ladder_that_does_not_increase_is_refused(ladder: tuple[float, ...]) -> None:
     with pytest.raises(RequestError, match=r"option front.ladder: .*increase") as caught:
         load_optimizer("front").configure({"ladder": ladder})
     assert "\n" not in str(caught.value)
 
 
-def test_seeds_have_every_length_that_is_allowed(search):
+def test_seeds_have_every_length_that_is_allowed(search: _Search) -> None:
     assert {len(ids) for ids in search.seeds()} == {1, 2, 3, 4, 5, 6}
 
 
-def _moved(search, move, weight=0.0, ids=None):
+def _moved(search: _Search, move: Move, weight: float = 0.0, ids: list[int] | None = None) -> tuple[list[int], list[list[int]]]:
     parent = Member(tuple(ids or search.problem.random_ids(1)[0].tolist()), 1.0, 5.0, 0.5)
     return list(parent.ids), search._moved(move, parent, weight, [])
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3])
-def test_each_move_changes_what_it_names(search, weight):
+def test_each_move_changes_what_it_names(search: _Search, weight: float) -> None:
     for _ in range(3):
         ids, swapped = _moved(search, "swap", weight)
         assert all(sum(a != b for a, b in zip(ids, child, strict=True)) <= 1 for child in swapped)
@@ -63,7 +69,7 @@ def test_each_move_changes_what_it_names(search, weight):
     assert _moved(search, "insert", 0.0)[1] == []  # the parent has the maximal length
 
 
-def test_swaps_are_those_with_the_best_predictions(search):
+def test_swaps_are_those_with_the_best_predictions(search: _Search) -> None:
     ids = search.problem.random_ids(1)[0].tolist()
     predicted = torch.zeros(6, len(search.problem.allowed))
     predicted[2, 7] = -1.0
@@ -73,7 +79,7 @@ def test_swaps_are_those_with_the_best_predictions(search):
     assert children == [[*ids[:2], int(search.problem.allowed[7]), *ids[3:]]] * 4
 
 
-def test_proposals_are_likely_after_their_context():
+def test_proposals_are_likely_after_their_context() -> None:
     problem = _problem("review-price", vocabulary="words")
     proposals = Proposals(problem, likely=8)
     lm = problem.lm
@@ -84,7 +90,7 @@ def test_proposals_are_likely_after_their_context():
     assert problem.spent == len(lm.encode("give the")) + 1
 
 
-def test_a_race_does_not_depend_on_contexts_that_are_padded():
+def test_a_race_does_not_depend_on_contexts_that_are_padded() -> None:
     problem = _problem()
     lm = problem.lm
     proposals = Proposals(problem, likely=1)
@@ -92,7 +98,7 @@ def test_a_race_does_not_depend_on_contexts_that_are_padded():
     assert proposals.next_tokens(contexts, 1) == [proposals.next_tokens([context], 1)[0] for context in contexts]
 
 
-def test_members_are_not_dominated_and_survive_as_text():
+def test_members_are_not_dominated_and_survive_as_text() -> None:
     problem = _problem()
     result = run_optimizer(load_optimizer("front"), problem)
     members = [(c.dev_task_loss, c.prompt_nll, -c.dev_accuracy) for c in (each.candidate for each in result.front)]
@@ -102,22 +108,22 @@ def test_members_are_not_dominated_and_survive_as_text():
         assert isinstance(prompt, HardPrompt)
         assert len(prompt.ids) <= 6
         assert HardPrompt.from_text(problem.lm, prompt.text, problem.template).ids == prompt.ids
-    nll = [log_perplexity(problem.lm, prompt.ids) for prompt in result.final_prompts]
+    nll = [log_perplexity(problem.lm, _ids(prompt)) for prompt in result.final_prompts]
     assert nll == sorted(nll)
 
 
-def test_one_run_is_better_than_random_search():
+def test_one_run_is_better_than_random_search() -> None:
     volumes = {}
     for name in ("random", "front"):
         problem = _problem("opposite")
         found = [c for c in run_optimizer(load_optimizer(name), problem).candidates if not math.isnan(c.prompt_nll)]
         kept = [found[i] for i in non_dominated([c.dev_accuracy for c in found], [c.prompt_nll for c in found])]
-        accuracy = problem._test.score_ids([c.prompt.ids for c in kept]).accuracy.tolist()
+        accuracy = problem._test.score_ids([_ids(c.prompt) for c in kept]).accuracy.tolist()
         volumes[name] = hypervolume(accuracy, [c.prompt_nll for c in kept], math.log(problem.lm.vocab_embeds.shape[0]))
     assert volumes["front"] > 2 * volumes["random"]
 
 
-def test_total_fluency_prefers_the_shorter_of_two_prompts():
+def test_total_fluency_prefers_the_shorter_of_two_prompts() -> None:
     search = _Search(_problem(), FrontConfig(fluency="total"))
     mean = _Search(_problem(), FrontConfig())
     ids = search.problem.lm.encode("give the past tense of this")[:6]

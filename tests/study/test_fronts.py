@@ -2,15 +2,18 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hardprompt import load_lm, load_points
 from hardprompt.errors import RequestError, StudyError
 from hardprompt.optimizers.archive import Archive, Member, front_of, weight_ranges
+from hardprompt.prompt import HardPrompt
 from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.request import StudyRequest
-from hardprompt.records.schema import at_weights, members, one_per_run, run_records
+from hardprompt.records.schema import AnyRun, RunRecord, at_weights, members, one_per_run, run_records
 from hardprompt.records.store import Store
 from hardprompt.report.studies import group_studies
 from hardprompt.report.tradeoff import tradeoff
@@ -21,7 +24,7 @@ WEIGHTS = (0.0, 0.1, 0.5)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with one optimizer that finds fronts and others that do not."""
     out = tmp_path_factory.mktemp("fronts") / "study"
     request = StudyRequest.make(
@@ -31,7 +34,7 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_one_line_holds_the_whole_front(folder):
+def test_one_line_holds_the_whole_front(folder: Path) -> None:
     store = Store(folder)
     lines = [line for line in store.runs() if line["optimizer"] == "front"]
     assert [(line["seed"], line["weight"], line["member"]) for line in lines] == [(0, 0.0, 1), (1, 0.0, 1)]
@@ -43,18 +46,24 @@ def test_one_line_holds_the_whole_front(folder):
         assert len({tuple(p["prompt_ids"]) for p in own}) == len(own)
 
 
-def test_the_ranges_of_weights_are_those_of_the_objectives_on_dev(folder):
-    points = run_records(p for p in Store(folder).points() if p["optimizer"] == "front")
+def _objective(point: AnyRun, weight: float) -> float:
+    assert isinstance(point, RunRecord)
+    assert point.dev_loss is not None
+    assert point.log_perplexity is not None
+    return point.dev_loss + weight * point.log_perplexity
+
+
+def test_the_ranges_of_weights_are_those_of_the_objectives_on_dev(folder: Path) -> None:
+    points = [p for p in run_records(Store(folder).points()) if p.optimizer == "front"]
     for seed in (0, 1):
         own = [p for p in points if p.seed == seed]
         for weight in (0.0, 0.01, 0.1, 0.5, 2.0):
-            best = min(p.dev_loss + weight * p.log_perplexity for p in own)
-            [chosen] = [p for p in at_weights(own, [weight])]
+            [chosen] = at_weights(own, [weight])
             assert chosen.weight == weight
-            assert chosen.dev_loss + weight * chosen.log_perplexity == pytest.approx(best, abs=1e-5)
+            assert _objective(chosen, weight) == pytest.approx(min(_objective(p, weight) for p in own), abs=1e-5)
 
 
-def test_each_member_counts_in_the_hypervolume(folder):
+def test_each_member_counts_in_the_hypervolume(folder: Path) -> None:
     found = json.loads((folder / "frontier.json").read_text())
     study, points = Store(folder).study, Store(folder).points()
     worst = math.log(study["vocabulary_size"])
@@ -67,7 +76,7 @@ def test_each_member_counts_in_the_hypervolume(folder):
     assert {(row["optimizer"], row["weight"]) for row in found["differences"]} == {("front", weight) for weight in WEIGHTS}
 
 
-def test_the_page_the_tables_and_the_plot_have_the_members(folder):
+def test_the_page_the_tables_and_the_plot_have_the_members(folder: Path) -> None:
     [shown] = group_studies([Store(folder)])
     assert [row[:3] for row in shown.sheets["results"].rows if row[0] == "front"] == [("front", w, "2") for w in WEIGHTS]
     [cost] = [row for row in shown.sheets["cost"].rows if row[0] == "front"]
@@ -83,27 +92,30 @@ def test_the_page_the_tables_and_the_plot_have_the_members(folder):
         assert point.prompt_text in page
 
 
-def test_a_member_is_selected_by_number_or_weight(folder):
+def test_a_member_is_selected_by_number_or_weight(folder: Path) -> None:
     lm, points = load_lm("microworld"), Store(folder).points()
     lines = [p for line in Store(folder).lines() for p in members(line)]
     for number, point in enumerate(lines, 1):
         if point["optimizer"] == "front":
-            assert list(PromptRef(run=folder, number=number).prompt(lm).ids) == point["prompt_ids"]
+            prompt = PromptRef(run=folder, number=number).prompt(lm)
+            assert isinstance(prompt, HardPrompt)
+            assert list(prompt.ids) == point["prompt_ids"]
     chosen = PromptRef(run=folder, optimizer="front", weight=0.1, seed=1).point
     own = run_records(p for p in points if p["optimizer"] == "front" and p["seed"] == 1)
     [expected] = at_weights(own, [0.1])
     assert chosen is not None
+    assert isinstance(expected, RunRecord)
     assert tuple(chosen["prompt_ids"]) == tuple(expected.prompt_ids)
     with pytest.raises(RequestError, match="numbered from 1"):
         _ = PromptRef(run=folder, number=len(lines) + 1).point
 
 
-def test_a_table_has_a_row_for_each_member(folder):
+def test_a_table_has_a_row_for_each_member(folder: Path) -> None:
     table = load_points(folder)
     assert (table.optimizer == "front").sum() == len([p for p in Store(folder).points() if p["optimizer"] == "front"])
 
 
-def test_a_rerun_finds_nothing_left_and_a_lost_line_is_found_again(folder, tmp_path):
+def test_a_rerun_finds_nothing_left_and_a_lost_line_is_found_again(folder: Path, tmp_path: Path) -> None:
     before = Store(folder).runs()
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -116,13 +128,13 @@ def test_a_rerun_finds_nothing_left_and_a_lost_line_is_found_again(folder, tmp_p
     run_study(request, copy)
     again = Store(copy).runs()
 
-    def without_time(lines):
+    def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
     assert without_time(again) == without_time(before)
 
 
-def test_a_damaged_member_is_refused(folder, tmp_path):
+def test_a_damaged_member_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text((folder / "study.yaml").read_text())
     lines = [json.loads(line) for line in (folder / "points.jsonl").read_text().splitlines()]
     damaged = next(line for line in lines if line.get("front"))
@@ -132,12 +144,12 @@ def test_a_damaged_member_is_refused(folder, tmp_path):
         Store(tmp_path).points()
 
 
-def test_points_without_a_front_are_left_alone(folder):
+def test_points_without_a_front_are_left_alone(folder: Path) -> None:
     points = run_records(p for p in Store(folder).points() if p["optimizer"] == "manual")
     assert at_weights(points, WEIGHTS) == one_per_run(points) == points
 
 
-def test_an_archive_admits_what_no_member_dominates():
+def test_an_archive_admits_what_no_member_dominates() -> None:
     archive = Archive()
     assert archive.add(Member((1,), 0.5, 5.0, 0.8))
     assert not archive.add(Member((2,), 0.5, 5.0, 0.8))  # an equal one
@@ -148,7 +160,7 @@ def test_an_archive_admits_what_no_member_dominates():
     assert archive.seen == {(1,), (2,), (3,), (4,), (5,)}
 
 
-def test_ranges_of_weights_equal_a_search_over_a_grid():
+def test_ranges_of_weights_equal_a_search_over_a_grid() -> None:
     import random
 
     draw = random.Random(0)
@@ -164,5 +176,5 @@ def test_ranges_of_weights_equal_a_search_over_a_grid():
             assert low - 1e-12 <= weight <= high + 1e-12
 
 
-def test_a_front_of_nothing_is_empty():
+def test_a_front_of_nothing_is_empty() -> None:
     assert front_of([]) == []

@@ -6,8 +6,8 @@ accuracy). The search has a ladder of fluency weights w and minimizes task loss 
 1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
 2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
 3. Children. Moves change a parent: a swap that the gradient predicts to be good (`token_gradients.py`); a token that the model
-   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members. Or a
-   child is a new sample of the model.
+   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members. New
+   samples of the model are added, so that the search does not depend on its seeds.
 4. Race. The exact NLL comes first: a child that even a loss of zero could not make best at any weight is dropped. The others
    are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
    at some weight is scored on dev.
@@ -30,7 +30,7 @@ from hardprompt.optimizers.proposals import Proposals, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 from hardprompt.prompt import HardPrompt
 
-Move = Literal["swap", "replace", "insert", "tail", "delete", "cross", "sample"]
+Move = Literal["swap", "replace", "insert", "tail", "delete", "cross"]
 
 LEADERS, LEADER_ODDS = 3, (4.0, 2.0, 1.0)
 """A parent is one of this many best members at a weight, with these odds."""
@@ -38,7 +38,7 @@ LEADERS, LEADER_ODDS = 3, (4.0, 2.0, 1.0)
 ANY_MEMBER = 0.25
 """Probability that a parent is any member instead."""
 
-PARENTS, PICKS, CHILDREN_PER_PICK = 3, 6, 4
+PARENTS, PICKS, CHILDREN_PER_PICK = 2, 6, 4
 """Parents in each generation, moves for each parent, and children of each move."""
 
 SEED_SAMPLES, SEED_RANDOM = 64, 16
@@ -61,6 +61,9 @@ class FrontConfig(Config):
     ladder: tuple[NonNegativeFloat, ...] = (0.0, 0.03, 0.1, 0.3, 1.0)
     """Fluency weights, in increasing order."""
 
+    samples: Annotated[int, Field(ge=0)] = 24
+    """New samples of the model in each generation, beside the children."""
+
     seed_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the budget for the seeds."""
 
@@ -70,7 +73,7 @@ class FrontConfig(Config):
     confirm: PositiveInt = 16
     """Further train examples on which the best children at each weight are compared with the best members."""
 
-    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("swap", "replace", "insert", "tail", "delete", "cross", "sample")
+    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("swap", "replace", "insert", "tail", "delete", "cross")
     """Moves that make children."""
 
     adaptive: bool = True
@@ -147,8 +150,8 @@ class _Search:
         return drawn + [ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist()]
 
     def children(self) -> list[list[int]]:
-        """The children of one generation."""
-        found: list[list[int]] = []
+        """The children of one generation, and new samples of the model."""
+        found = self._samples(self._proposals, self.config.samples)
         for _ in range(PARENTS):
             weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
             parent = self._parent(weight)
@@ -211,8 +214,6 @@ class _Search:
         ids, count = list(parent.ids), CHILDREN_PER_PICK
         if move == "swap":
             return self._swapped(ids, weight, predictions)
-        if move == "sample":
-            return self._samples(self._proposals, count)
         if move == "delete":
             return [self._deleted(ids) for _ in range(count)]
         if move == "cross":

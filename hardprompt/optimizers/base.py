@@ -9,10 +9,10 @@ import html
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from torch import Tensor
 
 from hardprompt.data.task import Task
@@ -34,7 +34,8 @@ from hardprompt.scoring.truncation import fit_to_context
 class Config(BaseModel):
     """Base class of the configurations of optimizers. They are frozen and refuse unknown options.
 
-    A string below a field is the description of the option.
+    A string below a field is the description of the option. An option with several values is a tuple; as text, such as
+    `-o front.ladder=0,0.1`, its values are separated by commas.
 
     Example:
         >>> class AnnealingConfig(Config):
@@ -43,6 +44,14 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _values(cls, value: Any, field: ValidationInfo) -> Any:
+        """The values of an option with several values, which the command line separates by commas."""
+        of_field = cls.model_fields[str(field.field_name)].annotation
+        several = any(get_origin(each) is tuple for each in (of_field, *get_args(of_field)))
+        return tuple(part.strip() for part in value.split(",")) if several and isinstance(value, str) else value
 
 
 def check_weight(lm: FrozenLM, weight: float) -> None:

@@ -107,7 +107,7 @@ class FrontConfig(Config):
     @classmethod
     def _increasing(cls, ladder: tuple[float, ...]) -> tuple[float, ...]:
         if not ladder or any(low >= high for low, high in pairwise(ladder)):
-            raise ValueError(f"the weights must increase from one to the next; got {ladder}")
+            raise ValueError("the weights must increase from one to the next")
         return ladder
 
 

@@ -41,6 +41,12 @@ def test_a_ladder_that_does_not_increase_is_refused(ladder: tuple[float, ...]) -
     assert "\n" not in str(caught.value)
 
 
+def test_options_with_several_values_are_given_as_text() -> None:
+    config = load_optimizer("front").configure({"ladder": "0, 0.2,1", "moves": "tail"})
+    assert (config.ladder, config.moves) == ((0.0, 0.2, 1.0), ("tail",))
+    assert load_optimizer("rlprompt").configure({"shape": "-10, 10"}).shape == (-10.0, 10.0)
+
+
 def test_seeds_have_every_length_that_is_allowed(search: _Search) -> None:
     assert {len(ids) for ids in search.seeds()} == {1, 2, 3, 4, 5, 6}
 

@@ -118,7 +118,7 @@ def weight_ranges(members: Sequence[Member]) -> list[tuple[float, float] | None]
 
     Example:
         >>> members = [Member((1,), 0.2, 8.0, 0.9), Member((2,), 0.9, 1.0, 0.5), Member((3,), 0.8, 7.0, 0.9)]
-        >>> [None if each is None else (each[0], round(each[1], 3)) for each in weight_ranges(members)]
+        >>> [each and (round(each[0], 3), round(each[1], 3)) for each in weight_ranges(members)]
         [(0.0, 0.1), (0.1, inf), None]
     """
     found: list[tuple[float, float] | None] = [None] * len(members)

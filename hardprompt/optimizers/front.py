@@ -5,9 +5,10 @@ accuracy). The search has a ladder of fluency weights w and minimizes task loss 
 
 1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
 2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
-3. Children. Moves change a parent: a swap that the gradient predicts to be good (`token_gradients.py`); a token that the model
-   finds likely, in place of another or inserted; a new end that the model writes; a deletion; a crossing of two members. New
-   samples of the model are added, so that the search does not depend on its seeds.
+3. Children. Moves change a parent: a token that the model finds likely, in place of another or inserted; a new end that the
+   model writes; a deletion; a crossing of two members. A swap that the gradient predicts to be good (`token_gradients.py`) is
+   an option; it did not help (`runs/front.md`). New samples of the model are added, so that the search does not depend on its
+   seeds.
 4. Race. The exact NLL comes first: a child that even a loss of zero could not make best at any weight is dropped. The others
    are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
    at some weight is scored on dev.
@@ -73,11 +74,8 @@ class FrontConfig(Config):
     confirm: PositiveInt = 16
     """Further train examples on which the best children at each weight are compared with the best members."""
 
-    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("swap", "replace", "insert", "tail", "delete", "cross")
-    """Moves that make children."""
-
-    adaptive: bool = True
-    """Whether half of the moves are picked by their share of admitted children; otherwise all are picked uniformly."""
+    moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("replace", "insert", "tail", "delete", "cross")
+    """Moves that make children, picked uniformly; "swap" is another one."""
 
     in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
@@ -132,7 +130,7 @@ def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
 
 
 class _Search:
-    """The state of one search: the archive, and how many children each move made and how many of them were admitted."""
+    """The state of one search."""
 
     def __init__(self, problem: Problem, config: FrontConfig) -> None:
         self.problem, self.config = problem, config
@@ -140,9 +138,6 @@ class _Search:
         self._proposals = Proposals(problem, config.likely, config.temperature)
         self._sharp = Proposals(problem, config.likely, 0.7 * config.temperature)
         self._shortest = shortest_length(problem)
-        self._made = dict.fromkeys(config.moves, 0)
-        self._admitted = dict.fromkeys(config.moves, 0)
-        self._move_of: dict[tuple[int, ...], Move] = {}
 
     def seeds(self) -> list[list[int]]:
         """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
@@ -157,11 +152,8 @@ class _Search:
             parent = self._parent(weight)
             predictions: list[torch.Tensor] = []
             for _ in range(PICKS):
-                move = self._pick()
-                made = self._moved(move, parent, weight, predictions)
-                self._move_of |= {tuple(ids): move for ids in made}
-                self._made[move] += len(made)
-                found += made
+                move = self.config.moves[self._below(len(self.config.moves))]
+                found += self._moved(move, parent, weight, predictions)
         return found
 
     def race(self, drawn: Sequence[Sequence[int]]) -> None:
@@ -194,10 +186,8 @@ class _Search:
         self._admit([rivals[i] for i in winners if i < len(rivals)])
 
     def report(self, done: float) -> None:
-        """Report the progress, with the admissions of each move."""
-        self.problem.note(
-            done, members=float(len(self.archive.members)), **{f"admitted_{m}": float(n) for m, n in self._admitted.items()}
-        )
+        """Report the progress and the size of the archive."""
+        self.problem.note(done, members=float(len(self.archive.members)))
 
     def _admit(self, winners: Sequence[tuple[int, ...]]) -> None:
         """Score prompts on dev and add them to the archive."""
@@ -206,8 +196,7 @@ class _Search:
         self.problem.score_on_dev(winners)
         for ids, candidate in zip(winners, self.problem.candidates[-len(winners) :], strict=True):
             member = Member(ids, candidate.dev_task_loss, float(self._fluency([ids])), candidate.dev_accuracy)
-            if self.archive.add(member) and ids in self._move_of:
-                self._admitted[self._move_of[ids]] += 1
+            self.archive.add(member)
 
     def _moved(self, move: Move, parent: Member, weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
         """Children of a parent by one move; `predictions` holds those of its swaps once they are computed."""
@@ -280,12 +269,6 @@ class _Search:
             return self.archive.members[self._below(len(self.archive.members))]
         leaders = self.archive.best(weight, LEADERS)
         return leaders[self._draw(LEADER_ODDS[: len(leaders)])]
-
-    def _pick(self) -> Move:
-        moves = self.config.moves
-        if not self.config.adaptive or self._uniform() < 0.5:
-            return moves[self._below(len(moves))]
-        return moves[self._draw([(self._admitted[move] + 1) / (self._made[move] + len(moves)) for move in moves])]
 
     def _context(self, left: Sequence[int]) -> list[int]:
         places = self._proposals.places

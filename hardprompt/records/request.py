@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": (0, 1), "lm_tokens": 100_000},
     "default": {"seeds": (0, 1, 2), "lm_tokens": 600_000},
 }
-"""`quick` takes about two minutes on two cores; `default` is for results to report. Each value can be replaced."""
+"""`quick` takes two to three minutes on two cores; `default` is for results to report. Each value can be replaced."""
 
 TASK_FIELDS = (
     *("splits", "data", "shots", "limit", "skip_unusable"),

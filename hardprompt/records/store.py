@@ -118,7 +118,7 @@ def load_points(folder: str | Path) -> "pd.DataFrame":
     Example:
         >>> table = load_points("runs/quick")
         >>> table.groupby("optimizer").deployed_test_accuracy.mean().round(1).to_dict()
-        {'empty': 0.0, 'manual': 1.0, 'pez': 1.0, 'random': 0.0, 'rl': 1.0, 'soft': 0.0}
+        {'empty': 0.0, 'front': 1.0, 'manual': 1.0, 'pez': 1.0, 'random': 0.0, 'rl': 1.0, 'soft': 0.0}
     """
     import pandas as pd
 

@@ -46,7 +46,7 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
         axes = figure.add_subplot()
         if shown.stairs:
             xs, ys = zip(*shown.stairs, strict=True)
-            axes.step(xs, ys, where="post", color="#cccccc", linewidth=3, zorder=1, label="front")
+            axes.step(xs, ys, where="post", color="#cccccc", linewidth=3, zorder=1, label="front of all texts")
         worst = max([mean.cost["high"] for own in shown.means.values() for mean in own], default=0.0)
         for name, found in shown.bands.items():
             ends = found[:, -1:].copy()

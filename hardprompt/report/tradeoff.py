@@ -20,10 +20,11 @@ COLORS = {
     "soft": "#cc79a7",
     "pez": "#0072b2",
     "rl": "#d55e00",
+    "front": "#009e73",
 }
-OTHERS = ("#009e73", "#e69f00", "#56b4e9", "#8c564b", "#6a3d9a")
-MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s"}
-OTHER_MARKERS = ("P", "^", "v", "<", ">")
+OTHERS = ("#e69f00", "#56b4e9", "#8c564b", "#6a3d9a", "#b22222")
+MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s", "front": "P"}
+OTHER_MARKERS = ("^", "v", "<", ">", "P")
 
 PLACES = 60
 """Maximum number of places of a band."""

@@ -41,6 +41,7 @@ class ScoredPrompt:
         projection: similarity measure of the projection: cosine, euclidean or dot.
         readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
         reading: token ids (L,) proposed as the text of a soft prompt; by default its projection.
+        like: another prompt on the same task and model. Its scorers are used again, which have read the inputs already.
 
     Attributes:
         lm, task: the model and the task.
@@ -65,6 +66,7 @@ class ScoredPrompt:
         projection: str = "cosine",
         readers: Sequence[FrozenLM] = (),
         reading: Sequence[int] | None = None,
+        like: "ScoredPrompt | None" = None,
     ) -> None:
         self.lm: FrozenLM = test.lm
         self.task: Task = test.task
@@ -74,6 +76,7 @@ class ScoredPrompt:
         self.readers = readers
         self.reading = reading
         self._allowed = allowed
+        self._like = like
         self._scores: dict[str, Scores] = {}
         self._text_scores: dict[str, Scores] = {}
         self._compared: dict[Callable[[ScoredPrompt], dict[str, float]], dict[str, float]] = {}
@@ -106,12 +109,12 @@ class ScoredPrompt:
     @cached_property
     def train(self) -> Scorer:
         """Scores the train examples."""
-        return Scorer(self.lm, self.task, self.task.train)
+        return self._like.train if self._like else Scorer(self.lm, self.task, self.task.train)
 
     @cached_property
     def dev(self) -> Scorer:
         """Scores the dev examples."""
-        return Scorer(self.lm, self.task, self.task.dev)
+        return self._like.dev if self._like else Scorer(self.lm, self.task, self.task.dev)
 
     def scores(self, split: str) -> Scores:
         """Scores of the prompt as it was optimized (ids or vectors) on "train", "dev" or "test", (1, N)."""

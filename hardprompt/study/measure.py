@@ -59,8 +59,8 @@ def measure(
     test = Scorer(problem.lm, problem.task, problem.task.test)
     projection = str(result.config.get("projection", "cosine"))
 
-    def scored(candidate: Candidate) -> ScoredPrompt:
-        return ScoredPrompt(candidate.prompt, test, allowed=problem.allowed, projection=projection, readers=readers)
+    def scored(candidate: Candidate, like: ScoredPrompt | None = None) -> ScoredPrompt:
+        return ScoredPrompt(candidate.prompt, test, allowed=problem.allowed, projection=projection, readers=readers, like=like)
 
     best = scored(first)
     found = measure_prompt(best, metrics)
@@ -84,7 +84,8 @@ def measure(
         "seconds": round(result.seconds, 3),
         "config": result.config,
     }
-    whole = _front([found, *(measure_prompt(scored(each.candidate), metrics) for each in result.front[1:])], result.front)
+    others = [measure_prompt(scored(each.candidate, best), metrics) for each in result.front[1:]]
+    whole = _front([found, *others], result.front)
     point = {**run, **found, **cost, **whole, "status": "ok"}
     return RunRecord.model_validate(finite(point)).as_json()
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
 
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Problem
@@ -78,8 +80,9 @@ class Proposals:
     of a train example before them ("in place").
 
     Args:
-        problem: the problem. Its generator draws, and its counter counts as for `next_token_logits`. A model that is not causal
-            predicts no next token; then all allowed tokens are alike, and nothing is read.
+        problem: the problem. Its generator draws. Each continuation counts as the tokens of its context, without the start
+            tokens, and its own. A model that is not causal predicts no next token; then all allowed tokens are alike, and
+            nothing is read.
         likely: the number of most probable tokens that are drawn from.
         temperature: the temperature of the distribution.
 
@@ -99,40 +102,73 @@ class Proposals:
     @torch.no_grad()
     def next_tokens(self, contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         """Draw `count` tokens after each context, with replacement. After an empty context, all allowed tokens are alike."""
-        lm, generator, allowed = self._problem.lm, self._problem.generator, self._problem.allowed
         if not self._reads:
-            return allowed.cpu()[torch.randint(len(allowed), (len(contexts), count), generator=generator)].tolist()
+            return self._any(len(contexts), count).tolist()
         lengths = [max(len(context), 1) for context in contexts]
-        batch = torch.zeros(len(contexts), max(lengths), dtype=torch.long, device=lm.device)
-        for row, context in zip(batch, contexts, strict=True):
-            row[: len(context)] = torch.tensor(list(context), dtype=torch.long, device=lm.device)
         self._problem.counter.forward += sum(len(context) - len(self._start) + 1 for context in contexts)
-        last = torch.tensor(lengths, device=lm.device)[:, None] - 1
-        states = lm.hidden(lm.embed(batch), lengths=lengths, positions=last).gather(
-            1, last[..., None].expand(-1, -1, lm.vocab_embeds.shape[1])
-        )
-        logits = lm.output_logits(states[:, 0], allowed).float() / self._temperature
-        empty = torch.tensor([not len(context) for context in contexts], device=lm.device)
-        logits[empty] = 0.0
-        top, columns = logits.topk(self._likely)
-        top[empty], columns[empty] = 0.0, self._any(columns[empty])
-        drawn = torch.multinomial(top.softmax(-1).cpu(), count, replacement=True, generator=generator).to(lm.device)
-        return allowed[columns.gather(1, drawn)].tolist()
+        last = torch.tensor(lengths, device=self._problem.lm.device)[:, None] - 1
+        states = self._problem.lm.hidden(self._embeds(contexts), lengths=lengths, positions=last)
+        drawn = self._drawn(states[torch.arange(len(contexts)), last[:, 0]], count)
+        empty = [i for i, context in enumerate(contexts) if not len(context)]
+        drawn[empty] = self._any(len(empty), count)
+        return drawn.tolist()
 
+    @torch.no_grad()
     def continued(self, contexts: Sequence[Sequence[int]], counts: Sequence[int]) -> list[list[int]]:
-        """Draw a continuation of each context, `counts` tokens long."""
+        """Draw a continuation of each context, `counts` tokens long, behind the keys and values of the tokens before."""
+        lm = self._problem.lm
         drawn: list[list[int]] = [[] for _ in contexts]
-        for step in range(max(counts, default=0)):
-            rows = [i for i, count in enumerate(counts) if step < count]
-            for i, [token] in zip(rows, self.next_tokens([[*contexts[i], *drawn[i]] for i in rows], 1), strict=True):
+        longest = max((len(context) + count for context, count in zip(contexts, counts, strict=True)), default=0)
+        if not (self._reads and all(map(len, contexts)) and lm.shares_prefixes and longest <= lm.rules.shared):
+            for step in range(max(counts, default=0)):
+                rows = [i for i, count in enumerate(counts) if step < count]
+                for i, [token] in zip(rows, self.next_tokens([[*contexts[i], *drawn[i]] for i in rows], 1), strict=True):
+                    drawn[i].append(token)
+            return drawn
+        rows, cache = [i for i, count in enumerate(counts) if count], DynamicCache()
+        if not rows:
+            return drawn
+        read = [contexts[i] for i in rows]
+        self._problem.counter.forward += sum(len(contexts[i]) - len(self._start) + counts[i] for i in rows)
+        width, lengths = max(map(len, read)), torch.tensor([len(context) for context in read], device=lm.device)
+        features = lm.grown(self._embeds(read), cache)[torch.arange(len(rows)), lengths - 1]
+        for step in range(max(counts)):
+            for i, [token] in zip(rows, self._drawn(features, 1).tolist(), strict=True):
                 drawn[i].append(token)
+            left = [place for place, i in enumerate(rows) if step + 1 < counts[i]]
+            if not left:
+                break
+            if len(left) < len(rows):
+                kept = torch.tensor(left, device=lm.device)
+                cache.batch_select_indices(kept)
+                rows, lengths = [rows[place] for place in left], lengths[kept]
+            columns = torch.arange(width + step + 1, device=lm.device)
+            arguments = {
+                "attention_mask": ((columns < lengths[:, None]) | (columns >= width)).long(),
+                "position_ids": (lengths + step)[:, None],
+            }
+            last = torch.tensor([[drawn[i][-1]] for i in rows], device=lm.device)
+            features = lm.grown(lm.embed(last), cache, **arguments)[:, -1]
         return drawn
 
     def context(self, left: Sequence[int], place: int | None = None) -> list[int]:
         """The context of the token behind `left`: at the start of a document, or behind a train input."""
         return [*(self._start if place is None else self.places[place]), *left]
 
-    def _any(self, like: Tensor) -> Tensor:
-        """Columns of allowed tokens drawn uniformly, in the shape of `like`."""
-        drawn = torch.randint(len(self._problem.allowed), like.shape, generator=self._problem.generator)
-        return drawn.to(like.device)
+    def _embeds(self, contexts: Sequence[Sequence[int]]) -> Tensor:
+        """Right-padded input embeddings of contexts, (B, T, d)."""
+        rows = [torch.tensor(list(context) or [0], device=self._problem.lm.device) for context in contexts]
+        return self._problem.lm.embed(pad_sequence(rows, batch_first=True))
+
+    def _drawn(self, features: Tensor, count: int) -> Tensor:
+        """Draw tokens for each row of features, (B, count), from the most probable ones."""
+        allowed = self._problem.allowed
+        logits = self._problem.lm.output_logits(features, allowed).float() / self._temperature
+        top, columns = logits.topk(self._likely)
+        drawn = torch.multinomial(top.softmax(-1).cpu(), count, replacement=True, generator=self._problem.generator)
+        return allowed[columns.gather(1, drawn.to(columns.device))]
+
+    def _any(self, rows: int, count: int) -> Tensor:
+        """Allowed tokens drawn uniformly, (rows, count)."""
+        drawn = torch.randint(len(self._problem.allowed), (rows, count), generator=self._problem.generator)
+        return self._problem.allowed[drawn.to(self._problem.allowed.device)]

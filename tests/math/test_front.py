@@ -104,6 +104,24 @@ def test_a_race_does_not_depend_on_contexts_that_are_padded() -> None:
     assert proposals.next_tokens(contexts, 1) == [proposals.next_tokens([context], 1)[0] for context in contexts]
 
 
+def test_a_continuation_is_that_of_whole_passes() -> None:
+    """With the most probable token alone, keys and values that are kept give what whole passes give, for all lengths."""
+    problem = _problem("review-price")
+    lm = problem.lm
+    proposals = Proposals(problem, likely=1)
+    contexts = [[*lm.prefix_ids, *lm.encode(text)] for text in ("give the past tense of", "say", "write the form")]
+    contexts += [[*place, *lm.encode("say")] for place in proposals.places[:2]]
+    before, counts = problem.spent, [1, 5, 3, 4, 0]
+    found = proposals.continued(contexts, counts)
+    read = [(context, count) for context, count in zip(contexts, counts, strict=True) if count]
+    assert problem.spent - before == sum(len(context) - len(lm.prefix_ids) + count for context, count in read)
+    for context, count, tokens in zip(contexts, counts, found, strict=True):
+        expected: list[int] = []
+        while len(expected) < count:
+            expected += proposals.next_tokens([[*context, *expected]], 1)[0]
+        assert tokens == expected
+
+
 def test_members_are_not_dominated_and_survive_as_text() -> None:
     problem = _problem()
     result = run_optimizer(load_optimizer("front"), problem)

@@ -6,9 +6,9 @@ accuracy). The search has a ladder of fluency weights w and minimizes task loss 
 1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
 2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
 3. Children. Moves change a parent: a token that the model finds likely, in place of another or inserted; a new end that the
-   model writes; a deletion; a crossing of two members. A swap that the gradient predicts to be good (`token_gradients.py`) is
-   an option; it did not help (`runs/front.md`). New samples of the model are added, so that the search does not depend on its
-   seeds.
+   model writes; a deletion; a crossing of two members. Other parents can have children with one token swapped for one that
+   the gradient predicts to be good (`token_gradients.py`); by default there are none, because they did not help
+   (`runs/front.md`). New samples of the model are added, so that the search does not depend on its seeds.
 4. Race. The exact NLL comes first: a child that even a loss of zero could not make best at any weight is dropped. The others
    are compared on a few train examples, the best at each weight on more, together with the best members. A child that is best
    at some weight is scored on dev.
@@ -31,7 +31,7 @@ from hardprompt.optimizers.proposals import Proposals, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 from hardprompt.prompt import HardPrompt
 
-Move = Literal["swap", "replace", "insert", "tail", "delete", "cross"]
+Move = Literal["replace", "insert", "tail", "delete", "cross"]
 
 LEADERS, LEADER_ODDS = 3, (4.0, 2.0, 1.0)
 """A parent is one of this many best members at a weight, with these odds."""
@@ -75,7 +75,7 @@ class FrontConfig(Config):
     """Further train examples on which the best children at each weight are compared with the best members."""
 
     moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("replace", "insert", "tail", "delete", "cross")
-    """Moves that make children, picked uniformly; "swap" is another one."""
+    """Moves that make children, picked uniformly."""
 
     in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
@@ -87,10 +87,13 @@ class FrontConfig(Config):
     temperature: PositiveFloat = 1.0
     """Temperature of the model's proposals. Half of the seeds have 0.7 times as much."""
 
-    swaps: PositiveInt = 128
-    """Number of swaps with the best predictions from which gradient swaps are drawn."""
+    swap_parents: Annotated[int, Field(ge=0)] = 0
+    """Parents in each generation, beside the others, whose children swap one token as the gradient predicts."""
 
-    gradient_examples: PositiveInt = 16
+    swaps: PositiveInt = 64
+    """Number of tokens with the best predictions at each place from which swaps are drawn."""
+
+    gradient_examples: PositiveInt = 4
     """Train examples of the gradient."""
 
     fluency_gradient: FluencyGradient = "exact"
@@ -150,10 +153,11 @@ class _Search:
         for _ in range(PARENTS):
             weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
             parent = self._parent(weight)
-            predictions: list[torch.Tensor] = []
             for _ in range(PICKS):
-                move = self.config.moves[self._below(len(self.config.moves))]
-                found += self._moved(move, parent, weight, predictions)
+                found += self._moved(self.config.moves[self._below(len(self.config.moves))], parent, weight)
+        for _ in range(self.config.swap_parents):
+            weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
+            found += self._swapped(list(self._parent(weight).ids), weight)
         return found
 
     def race(self, drawn: Sequence[Sequence[int]]) -> None:
@@ -198,11 +202,9 @@ class _Search:
             member = Member(ids, candidate.dev_task_loss, float(self._fluency([ids])), candidate.dev_accuracy)
             self.archive.add(member)
 
-    def _moved(self, move: Move, parent: Member, weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
-        """Children of a parent by one move; `predictions` holds those of its swaps once they are computed."""
+    def _moved(self, move: Move, parent: Member, weight: float) -> list[list[int]]:
+        """Children of a parent by one move."""
         ids, count = list(parent.ids), CHILDREN_PER_PICK
-        if move == "swap":
-            return self._swapped(ids, weight, predictions)
         if move == "delete":
             return [self._deleted(ids) for _ in range(count)]
         if move == "cross":
@@ -225,17 +227,13 @@ class _Search:
         contexts = [self._context([]) for _ in range(count)]
         return proposals.continued(contexts, [self._length() for _ in contexts])
 
-    def _swapped(self, ids: list[int], weight: float, predictions: list[torch.Tensor]) -> list[list[int]]:
-        if not predictions:
-            examples = self.problem.batch(self.config.gradient_examples)
-            predictions.append(swap_predictions(self.problem, ids, examples, weight, self.config.fluency_gradient).cpu())
-        [predicted] = predictions
-        best = predicted.flatten().topk(min(self.config.swaps, predicted.numel()), largest=False).indices
-        children = []
-        for cell in best[torch.randint(len(best), (CHILDREN_PER_PICK,), generator=self.problem.generator)].tolist():
-            place, column = divmod(cell, predicted.shape[1])
-            children.append([*ids[:place], int(self.problem.allowed[column]), *ids[place + 1 :]])
-        return children
+    def _swapped(self, ids: list[int], weight: float) -> list[list[int]]:
+        """Copies of a prompt with one token swapped for one of the best predicted ones at a random place."""
+        examples = self.problem.batch(self.config.gradient_examples)
+        predicted = swap_predictions(self.problem, ids, examples, weight, self.config.fluency_gradient)
+        best = self.problem.allowed[predicted.topk(min(self.config.swaps, predicted.shape[1]), largest=False).indices].tolist()
+        places = [self._below(len(ids)) for _ in range(PICKS * CHILDREN_PER_PICK)]
+        return [[*ids[:at], best[at][self._below(len(best[at]))], *ids[at + 1 :]] for at in places]
 
     def _with_tails(self, ids: list[int], count: int) -> list[list[int]]:
         cuts = [self._below(len(ids) + (len(ids) < self.problem.prompt_length)) for _ in range(count)]

@@ -13,6 +13,7 @@ from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.optimizers.archive import Member
 from hardprompt.optimizers.front import FrontConfig, Move, _Search
 from hardprompt.optimizers.proposals import Proposals
+from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
@@ -53,14 +54,12 @@ def test_seeds_have_every_length_that_is_allowed(search: _Search) -> None:
 
 def _moved(search: _Search, move: Move, weight: float = 0.0, ids: list[int] | None = None) -> tuple[list[int], list[list[int]]]:
     parent = Member(tuple(ids or search.problem.random_ids(1)[0].tolist()), 1.0, 5.0, 0.5)
-    return list(parent.ids), search._moved(move, parent, weight, [])
+    return list(parent.ids), search._moved(move, parent, weight)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3])
 def test_each_move_changes_what_it_names(search: _Search, weight: float) -> None:
     for _ in range(3):
-        ids, swapped = _moved(search, "swap", weight)
-        assert all(sum(a != b for a, b in zip(ids, child, strict=True)) <= 1 for child in swapped)
         ids, replaced = _moved(search, "replace", weight)
         assert 0 < len(replaced) <= 4
         assert all(sum(a != b for a, b in zip(ids, child, strict=True)) <= 1 for child in replaced)
@@ -75,14 +74,29 @@ def test_each_move_changes_what_it_names(search: _Search, weight: float) -> None
     assert _moved(search, "insert", 0.0)[1] == []  # the parent has the maximal length
 
 
-def test_swaps_are_those_with_the_best_predictions(search: _Search) -> None:
-    ids = search.problem.random_ids(1)[0].tolist()
-    predicted = torch.zeros(6, len(search.problem.allowed))
-    predicted[2, 7] = -1.0
-    search.config, kept = search.config.model_copy(update={"swaps": 1}), search.config
-    children = search._swapped(ids, 0.0, [predicted])
+def test_swaps_are_among_the_best_predictions(search: _Search) -> None:
+    problem, config = search.problem, search.config.model_copy(update={"swaps": 2, "gradient_examples": 16})
+    ids = problem.random_ids(1)[0].tolist()
+    problem.batch = lambda size: list(range(size))  # type: ignore[method-assign]
+    search.config, kept = config, search.config
+    children = search._swapped(ids, 0.1)
     search.config = kept
-    assert children == [[*ids[:2], int(search.problem.allowed[7]), *ids[3:]]] * 4
+    del problem.batch
+    best = problem.allowed[swap_predictions(problem, ids, list(range(16)), 0.1).topk(2, largest=False).indices].tolist()
+    assert len(children) == 24
+    for child in children:
+        places = [at for at, (old, new) in enumerate(zip(ids, child, strict=True)) if old != new]
+        assert len(places) <= 1
+        assert all(child[at] in best[at] for at in places)
+
+
+def test_parents_of_swaps_add_children() -> None:
+    for parents in (0, 2):
+        search = _Search(_problem(lm_tokens=None), FrontConfig(swap_parents=parents, samples=0))
+        search.race(search.seeds())
+        before = search.problem.counter.backward
+        search.children()
+        assert (search.problem.counter.backward > before) == (parents > 0)
 
 
 def test_proposals_are_likely_after_their_context() -> None:

@@ -9,7 +9,8 @@ from hardprompt.records.schema import RunRecord, run_records
 
 Point = dict[str, Any]
 
-QUICK = Path(__file__).parents[2] / "runs" / "quick"
+QUICK = Path(__file__).parents[1] / "data" / "quick"
+"""A recorded study with several optimizers, weights and seeds, without fronts (`tests/study/test_fronts.py` has some)."""
 
 VOID = {"meta", "link", "img", "br", "input", "base"}
 

@@ -169,6 +169,7 @@ def test_report_puts_several_studies_on_one_page(
     monkeypatch.setattr("hardprompt.report.write.draw", lambda drawn, title, file: file.touch())
     status, out, err = ask(["report", *map(str, three), "--out", "side"])
     assert (status, err) == (0, "") and "means over 3 tasks" in out and "each optimizer against the others" in out
+    assert "the front of each optimizer against the others" in out
     page = (here / "side" / "report.html").read_text(encoding="utf-8")
     read = Reader(page)
     assert read.open == [] and "".join(read.within("h1")) == "3 tasks on microworld"
@@ -179,7 +180,7 @@ def test_report_puts_several_studies_on_one_page(
     links = {str(a["href"])[1:] for _, a in read.elements if "href" in a}
     assert named <= set(ids) and links <= set(ids) and len(links) == 3
     assert sorted(path.name for path in (here / "side" / "tables").iterdir()) == [
-        "comparisons.csv", "comparisons.md", "means.csv", "means.md",
+        "comparisons.csv", "comparisons.md", "hypervolumes.csv", "hypervolumes.md", "means.csv", "means.md",
     ]  # fmt: skip
     figures = {path.name for path in (here / "side" / "figures").iterdir()}
     names = ["budget", *(f"{gain}-{cost}" for gain in ("accuracy", "loss") for cost in COSTS)]

@@ -15,7 +15,7 @@ from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights, members, one_per_run, run_records
 from hardprompt.records.store import Store
-from hardprompt.report.studies import group_studies
+from hardprompt.report.studies import compare_hypervolumes, group_studies
 from hardprompt.report.tradeoff import tradeoff
 from hardprompt.stats.pareto import hypervolume, non_dominated
 from hardprompt.study.runner import run_study
@@ -90,6 +90,16 @@ def test_the_page_the_tables_and_the_plot_have_the_members(folder: Path) -> None
     page = (folder / "report.html").read_text()
     for point in shown.placed:
         assert point.prompt_text in page
+
+
+def test_fronts_are_compared_by_their_hypervolumes(folder: Path) -> None:
+    [shown] = group_studies([Store(folder)])
+    [pair] = compare_hypervolumes([shown], tasks_too=False)
+    volumes = {name: [own[unit] for unit in sorted(own)] for name, own in shown.hypervolumes.items()}
+    assert {pair.first, pair.second} == {"manual", "front"}
+    gains = [a - b for a, b in zip(volumes[pair.first], volumes[pair.second], strict=True)]
+    assert pair.difference.value == pytest.approx(sum(gains) / 2)
+    assert [row[:2] for row in shown.sheets["hypervolumes"].rows] == [(pair.first, pair.second)]
 
 
 def test_a_member_is_selected_by_number_or_weight(folder: Path) -> None:

@@ -19,7 +19,7 @@ moves; and an encoder-decoder model assigns no probability to a prompt, so that 
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -116,19 +116,21 @@ class FrontConfig(Config):
 def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
     """The whole trade-off from one run: an archive of non-dominated prompts under a ladder of fluency weights."""
     search = _Search(problem, config)
-    batches = 0
-    while not problem.exhausted and (
-        batches < SEED_BATCHES if problem.lm_tokens is None else problem.spent < config.seed_share * problem.lm_tokens
-    ):
+    batches = range(SEED_BATCHES) if problem.lm_tokens is None else count()
+    for _ in batches:
         search.race(search.seeds())
-        batches += 1
         search.report(0.0)
+        if problem.lm_tokens is not None and problem.spent >= config.seed_share * problem.lm_tokens:
+            break
     limit = config.generations or (60 if problem.lm_tokens is None else None)
-    generation = 0
-    while not problem.exhausted and (limit is None or generation < limit):
+    for generation in count(1):
+        spent = problem.spent
+        if problem.exhausted:
+            break
         search.race(search.children())
-        generation += 1
         search.report(generation / limit if limit else 0.0)
+        if generation == limit or problem.spent == spent:  # no new prompt is left
+            break
     return [member.ids for member in sorted(search.archive.members, key=lambda member: member.nll)]
 
 
@@ -204,13 +206,13 @@ class _Search:
 
     def _moved(self, move: Move, parent: Member, weight: float) -> list[list[int]]:
         """Children of a parent by one move."""
-        ids, count = list(parent.ids), CHILDREN_PER_PICK
+        ids, wanted = list(parent.ids), CHILDREN_PER_PICK
         if move == "delete":
-            return [self._deleted(ids) for _ in range(count)]
+            return [self._deleted(ids) for _ in range(wanted)]
         if move == "cross":
-            others = [self.archive.members[self._below(len(self.archive.members))].ids for _ in range(count)]
+            others = [self.archive.members[self._below(len(self.archive.members))].ids for _ in range(wanted)]
             return [[*ids[: self._below(len(ids) + 1)], *other[self._below(len(other) + 1) :]] for other in others]
-        draws = count * (NLL_DRAWS if weight else 1)
+        draws = wanted * (NLL_DRAWS if weight else 1)
         if move == "tail":
             made = self._with_tails(ids, draws)
         else:
@@ -219,9 +221,9 @@ class _Search:
             tokens = self._proposals.next_tokens([self._context(ids[:at])], draws)[0]
             made = [[*ids[:at], token, *rest] for token in dict.fromkeys(tokens)]
         made = [each for each in made if self._shortest <= len(each) <= self.problem.prompt_length]
-        if len(made) > count and weight:
+        if len(made) > wanted and weight:
             made = [made[i] for i in self._fluency(made).argsort().tolist()]
-        return made[:count]
+        return made[:wanted]
 
     def _samples(self, proposals: Proposals, count: int) -> list[list[int]]:
         contexts = [self._context([]) for _ in range(count)]
@@ -246,14 +248,14 @@ class _Search:
         return ids[:start] + ids[start + 1 + self._below(2) :]
 
     def _new(self, drawn: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-        """Those of the prompts that are new, have a length that is allowed, and are tokenized in the same way as text."""
+        """The prompts that are new, have an allowed length and, if any do, keep their tokens when their text is tokenized."""
         lm, template = self.problem.lm, self.problem.template
         unique = dict.fromkeys(tuple(ids) for ids in drawn)
         fitting = [ids for ids in unique if self._shortest <= len(ids) <= self.problem.prompt_length]
         new = [ids for ids in fitting if ids not in self.archive.seen]
-        return [
-            ids for ids in new if HardPrompt.from_text(lm, HardPrompt.from_ids(lm, ids, template).text, template).ids == ids
-        ]
+        texts = [HardPrompt.from_ids(lm, ids, template).text for ids in new]
+        alike = [ids for ids, text in zip(new, texts, strict=True) if HardPrompt.from_text(lm, text, template).ids == ids]
+        return alike or new
 
     def _fluency(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """The NLL of prompts in the objectives of the ladder, (P,); 0 where the model assigns no probability to a prompt."""

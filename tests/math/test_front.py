@@ -168,3 +168,11 @@ def test_total_fluency_prefers_the_shorter_of_two_prompts() -> None:
     for length in (2, 4, 6):
         of_mean = float(mean._fluency([ids[:length]]))
         assert float(search._fluency([ids[:length]])) == pytest.approx(of_mean * length / 6, rel=1e-5)
+
+
+def test_a_search_ends_when_no_new_prompt_is_left() -> None:
+    lm = load_lm("microworld")
+    for kept in (1, 2):
+        problem = Problem(load_task("plural"), lm, prompt_length=1, vocabulary=torch.tensor(lm.encode("give the"))[:kept])
+        result = run_optimizer(load_optimizer("front"), problem)
+        assert 1 <= len(result.candidates) <= kept

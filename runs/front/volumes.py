@@ -70,7 +70,8 @@ def main() -> None:
     for row in sorted(found, key=lambda row: -float(np.mean(list(found[row].values())))):
         scores = matrix(found[row], sorted(found[row]))
         value = bootstrap(mean, scores, tasks_too=len(scores) > 1).as_mean()
-        line = f"| {row} | {value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f}) | {scores.shape[0]} x {scores.shape[1]}"
+        tasks, units = scores.shape
+        line = f"| {row} | {value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f}) | {tasks} x {units}"
         line += f" | {costs[row]['tokens']:,.0f} | {costs[row]['seconds']:.0f} |"
         if row in compared:
             each = compared[row]

@@ -22,7 +22,7 @@ from pydantic import PositiveFloat, PositiveInt
 from hardprompt.errors import RequestError
 from hardprompt.objective import Objective, combine
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.optimizers.token_gradients import draw_swaps, swap_predictions
 
 Ids = tuple[int, ...]
 
@@ -66,13 +66,7 @@ def slot_weights(config: EpoConfig) -> list[float]:
 
 def children(problem: Problem, config: EpoConfig, ids: Ids, indices: Sequence[int], weight: float) -> list[Ids]:
     """Copies of a prompt with one token swapped for one of the best predicted ones at a random place."""
-    predicted = swap_predictions(problem, ids, indices, weight)
-    best = predicted.topk(min(config.top_k, predicted.shape[1]), largest=False).indices.cpu()
-    places = torch.randint(len(ids), (config.children,), generator=problem.generator)
-    choices = torch.randint(best.shape[1], (config.children,), generator=problem.generator)
-    tokens = problem.allowed[best[places, choices].to(problem.allowed.device)]
-    swaps = zip(places.tolist(), tokens.tolist(), strict=True)
-    return [(*ids[:place], token, *ids[place + 1 :]) for place, token in swaps]
+    return draw_swaps(problem, ids, swap_predictions(problem, ids, indices, weight), config.children, config.top_k)
 
 
 def best(objective: Objective, weight: float) -> int:

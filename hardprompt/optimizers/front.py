@@ -28,7 +28,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.proposals import Proposals, shortest_length
-from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
+from hardprompt.optimizers.token_gradients import FluencyGradient, draw_swaps, swap_predictions
 from hardprompt.prompt import HardPrompt
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
@@ -159,7 +159,7 @@ class _Search:
                 found += self._moved(self.config.moves[self._below(len(self.config.moves))], parent, weight)
         for _ in range(self.config.swap_parents):
             weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
-            found += self._swapped(list(self._parent(weight).ids), weight)
+            found += self._swapped(self._parent(weight).ids, weight)
         return found
 
     def race(self, drawn: Sequence[Sequence[int]]) -> None:
@@ -229,13 +229,12 @@ class _Search:
         contexts = [self._context([]) for _ in range(count)]
         return proposals.continued(contexts, [self._length() for _ in contexts])
 
-    def _swapped(self, ids: list[int], weight: float) -> list[list[int]]:
+    def _swapped(self, ids: Sequence[int], weight: float) -> list[list[int]]:
         """Copies of a prompt with one token swapped for one of the best predicted ones at a random place."""
         examples = self.problem.batch(self.config.gradient_examples)
         predicted = swap_predictions(self.problem, ids, examples, weight, self.config.fluency_gradient)
-        best = self.problem.allowed[predicted.topk(min(self.config.swaps, predicted.shape[1]), largest=False).indices].tolist()
-        places = [self._below(len(ids)) for _ in range(PICKS * CHILDREN_PER_PICK)]
-        return [[*ids[:at], best[at][self._below(len(best[at]))], *ids[at + 1 :]] for at in places]
+        drawn = draw_swaps(self.problem, ids, predicted, PICKS * CHILDREN_PER_PICK, self.config.swaps)
+        return [list(child) for child in drawn]
 
     def _with_tails(self, ids: list[int], count: int) -> list[list[int]]:
         cuts = [self._below(len(ids) + (len(ids) < self.problem.prompt_length)) for _ in range(count)]

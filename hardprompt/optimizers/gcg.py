@@ -14,15 +14,12 @@ starts at the best one. Values of f on different minibatches are not comparable,
 again, on its own minibatch and together with the candidates.
 """
 
-from collections.abc import Sequence
 from itertools import count
 
-import torch
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.optimizers.token_gradients import draw_swaps, swap_predictions
 
 
 class GcgConfig(Config):
@@ -49,23 +46,6 @@ class GcgConfig(Config):
 
     evaluate_every: PositiveInt = 5
     """Steps between two evaluations of the current prompt on dev. A prompt that has not changed is not evaluated again."""
-
-
-def draw_swaps(problem: Problem, ids: Sequence[int], predictions: Tensor, width: int, top_k: int) -> list[tuple[int, ...]]:
-    """Draw candidates that differ from a prompt in one token: a uniform place, and a uniform one of the best tokens there.
-
-    Args:
-        problem: the problem, whose random number generator is used.
-        ids: token ids of the prompt, of length L.
-        predictions: the predicted change of the objective for each place and allowed token, (L, A).
-        width: number of candidates.
-        top_k: number of tokens with the lowest predictions that can be drawn at each place.
-    """
-    best = predictions.topk(min(top_k, predictions.shape[1]), largest=False).indices
-    places = torch.randint(len(ids), (width,), generator=problem.generator).tolist()
-    ranks = torch.randint(best.shape[1], (width,), generator=problem.generator).tolist()
-    tokens = problem.allowed[best[places, ranks]].tolist()
-    return [(*ids[:place], token, *ids[place + 1 :]) for place, token in zip(places, tokens, strict=True)]
 
 
 @optimizer("gcg", config=GcgConfig)

@@ -146,7 +146,7 @@ def _known(known: Sequence[dict[str, Any]], worst: float) -> dict[str, Any]:
 def _summary(points: Sequence[RunRecord], worst: float, truth: dict[str, Any] | None) -> dict[str, Any]:
     units = list(_units(points).values())
     members = [front(unit) for unit in units]
-    covered = list(unit_hypervolumes(points, worst).values())
+    covered = [hypervolume(*_on_test(own), worst) for own in members]
     pessimistic = [pessimistic_hypervolume(*_on_test(own), worst) for own in members]
     kept = ("optimizer", "split", "seed", "weight", "prompt_text", "log_perplexity", "deployed_test_accuracy")
     found = {

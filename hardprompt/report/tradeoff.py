@@ -206,8 +206,9 @@ def tradeoff(
         cost, gain: the axes. There are fronts only if the gain is accuracy, which chooses their members on dev.
     """
     marks = optimizer_marks(points)
-    means = {name: weight_means(at_weights(points, weights), name, cost, gain) for name in marks}
-    chosen = {(p.optimizer, p.split, p.seed, p.member) for p in at_weights(points, weights)}
+    compared = at_weights(points, weights)
+    means = {name: weight_means(compared, name, cost, gain) for name in marks}
+    chosen = {(p.optimizer, p.split, p.seed, p.member) for p in compared}
     left = [p for p in points if p.member and (p.optimizer, p.split, p.seed, p.member) not in chosen and _placed(p, cost, gain)]
     members = {name: [p for p in left if p.optimizer == name] for name in marks}
     stairs: list[tuple[float, float]] = []

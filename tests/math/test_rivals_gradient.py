@@ -11,7 +11,7 @@ from hardprompt.lm import FrozenLM, log_perplexity
 from hardprompt.lm.perplexity import expected_nll
 from hardprompt.optimizers import Problem, PromptResult, load_optimizer, run_optimizer
 from hardprompt.optimizers.gbda import gumbel_softmax
-from hardprompt.optimizers.gcg import draw_swaps
+from hardprompt.optimizers.token_gradients import draw_swaps
 from hardprompt.scoring import Scorer
 from tests.helpers.plain import plain_nll, plain_score
 from tests.helpers.tiny import tiny_lm, tiny_task

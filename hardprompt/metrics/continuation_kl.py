@@ -8,6 +8,7 @@ from torch import Tensor
 from hardprompt.errors import RequestError
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
+from hardprompt.scoring.imitation import sample_answers
 
 CONTINUATION = 8
 """Number of tokens that are sampled per input."""
@@ -71,22 +72,6 @@ def continuation_kl(
         "standard_error": float(per_input.std(correction=1) / len(per_input) ** 0.5) if len(per_input) > 1 else 0.0,
         "distance_per_token": float(sums.sum()) / read,
     }
-
-
-def sample_answers(scorer: Scorer, prompt: Sequence[int] | Tensor, tokens: int, generator: torch.Generator) -> list[list[int]]:
-    """A continuation of every input, sampled token by token up to an end token, which is left out, or to `tokens` tokens."""
-    answers: list[list[int]] = [[] for _ in scorer.examples]
-    ends = set(scorer.end_ids.tolist()) if tokens else set()
-    going = set(range(len(answers)))
-    for _ in range(tokens):
-        last = torch.stack([logits[-1] for logits in scorer.answer_logits(prompt, answers)])
-        drawn = torch.multinomial(last.float().softmax(-1).cpu(), 1, generator=generator).flatten().tolist()
-        going -= {n for n in going if drawn[n] in ends}
-        for n in going:
-            answers[n].append(drawn[n])
-        if not going:
-            break
-    return answers
 
 
 def stepwise_kl(logits: Tensor, other: Tensor) -> Tensor:

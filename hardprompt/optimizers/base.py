@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from torch import Tensor
 
-from hardprompt.data.task import Task
+from hardprompt.data.task import Example, Task
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.field_problems import field_problems
 from hardprompt.lm.chat import template_of
@@ -116,8 +116,8 @@ class Problem:
         self.lm_tokens = lm_tokens
         self.counter = TokenCount()
         self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
-        self.train = Scorer(lm, task, task.train, self.counter, self._prompt_nll)
-        self.dev = Scorer(lm, task, task.dev, self.counter, self._prompt_nll)
+        self.train = self._scorer(task.train)
+        self.dev = self._scorer(task.dev)
         self._test = Scorer(lm, task, task.test)
         self.check_context(prompt_length)
         self.candidates: list[Candidate] = []
@@ -220,6 +220,10 @@ class Problem:
         computed = surprisals(self.lm, missing)
         self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(missing, computed, strict=True)}
         return torch.stack([self._prompt_nll[ids] for ids in requested])
+
+    def _scorer(self, examples: Sequence[Example]) -> Scorer:
+        """The scorer of a split, whose LM tokens count."""
+        return Scorer(self.lm, self.task, examples, self.counter, self._prompt_nll)
 
     def _objective(self, ids: list[list[int]], scores: Scores) -> Objective:
         return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight)

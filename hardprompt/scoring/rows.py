@@ -72,6 +72,9 @@ class RowBuilder:
             example share the tokens before the prompt.
         prefixes: for each example, the token ids before the prompt.
         starts_with_prompt: whether the prompt is the first text of every row.
+        answers: for each example, the token ids of the answer that a row feeds: none for classification.
+        predictions: for each example, the number of positions that predict the answer. If the answer must end there, the last
+            one predicts its end.
 
     Raises:
         TaskError: an input contains one of the model's special tokens, or the template is for the other kind of model.
@@ -94,7 +97,8 @@ class RowBuilder:
         self.starts_with_prompt = not any(self._before) and all(self._after) and not self.template.chat
         self._decoded = isinstance(lm, EncoderDecoderLM)
         answers = [example.answer for example in examples]
-        self._targets: list[list[int]] = [[] for _ in answers] if task.label_words else answer_tokens(lm, task, answers)
+        self.answers: Sequence[Sequence[int]] = [()] * len(answers) if task.label_words else answer_tokens(lm, task, answers)
+        self.predictions = [1 if task.label_words else len(answer) + task.answer_ends for answer in self.answers]
 
     def build(self, prompt: int, example: int, prompt_ids: list[int]) -> Row:
         """The row of a hard prompt, or of a soft one with zeros for its ids.
@@ -109,8 +113,7 @@ class RowBuilder:
         ids = before + prompt_ids + after[example] + self._lm.suffix_ids
         predict_from = self._answer_position(ids)  # never part of the shared prefix
         shared = 0 if self._decoded else min(len(before) + len(prompt_ids) * self.prompt_first, predict_from)
-        answer = self._targets[example]
-        predictions = self._predictions(answer)
+        answer, predictions = list(self.answers[example]), self.predictions[example]
         return self.checked(Row(ids, len(before), answer, prompt, example, predict_from, predictions, shared, self._decoded))
 
     def build_text(self, text: str) -> list[Row]:
@@ -119,9 +122,9 @@ class RowBuilder:
         whole = [self._start + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
         rows = []
         for n, ids in enumerate(whole):
-            at, count = self._answer_position(ids), self._predictions(self._targets[n])
+            at, count = self._answer_position(ids), self.predictions[n]
             shared = 0 if self.prompt_first or self._decoded else min(_common(ids, self.prefixes[n]), at)
-            rows.append(self.checked(Row(ids, 0, self._targets[n], 0, n, at, count, shared, self._decoded)))
+            rows.append(self.checked(Row(ids, 0, list(self.answers[n]), 0, n, at, count, shared, self._decoded)))
         return rows
 
     def prefix_rows(self) -> list[Row]:
@@ -166,10 +169,6 @@ class RowBuilder:
             return len(ids) - 1
         masks = [position for position, token in enumerate(ids) if token == self._lm.mask_id]
         return masks[0 if self._mask_first else -1]  # other mask tokens belong to the prompt
-
-    def _predictions(self, answer: list[int]) -> int:
-        """The number of positions that predict an answer; if it must end there, the last one predicts its end."""
-        return 1 if self._task.label_words else len(answer) + self._task.answer_ends
 
     def _refuse_special_tokens(self) -> None:
         for number, example in enumerate(self._examples, 1):

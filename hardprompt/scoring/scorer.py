@@ -14,7 +14,7 @@ from hardprompt.objective import label_correct, label_cross_entropy
 from hardprompt.scoring.answers import label_ids
 from hardprompt.scoring.passes import ForwardPasses
 from hardprompt.scoring.rows import Row, RowBuilder
-from hardprompt.scoring.targets import TargetJudge
+from hardprompt.scoring.targets import Judge, TargetJudge
 
 MAX_CACHED_SCORES = 1_000_000
 """Maximal number of pairs of a prompt and an example whose scores one scorer stores."""
@@ -108,7 +108,7 @@ class Scorer:
         self._rows = RowBuilder(lm, task, self.examples)
         self.template = self._rows.template
         self._passes = ForwardPasses(lm, self._rows, prompt_nll)
-        self._targets = None if task.label_words else TargetJudge(lm, task, self.examples, self._passes)
+        self._judge: Judge | None = None if task.label_words else TargetJudge(lm, task, self.examples, self._passes)
         self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
         if task.label_words:
             self.label_ids = label_ids(lm, task)
@@ -309,7 +309,7 @@ class Scorer:
 
     def _as_scores(self, columns: Tensor, shape: tuple[int, int]) -> Scores:
         loss, correct = columns[:, 0].view(shape), columns[:, 1].view(shape) > 0
-        return Scores(loss, correct, columns[:, 2:].view(*shape, -1) if self.task.label_words else None)
+        return Scores(loss, correct, columns[:, 2:].view(*shape, -1) if columns.shape[1] > 2 else None)
 
     def _columns(self, rows: Sequence[Row], soft: Tensor | None, with_logits: bool = False, decode: bool = True) -> Tensor:
         """Loss, correctness and label logits of each row, (B, 2 + C), with `with_logits` also all logits, (B, 2 + C + V)."""
@@ -317,7 +317,7 @@ class Scorer:
         parts: list[Tensor] = []
         for done in self._passes.run(rows, soft):
             some = [rows[i] for i in done.rows]
-            if self._targets is None:
+            if self._judge is None:
                 predicting = done.hidden[torch.arange(len(some)), done.predict_from]
                 logits = self.lm.output_logits(predicting, self.label_ids).float()
                 labels = self.labels[[row.example for row in some]]
@@ -325,7 +325,7 @@ class Scorer:
                 all_logits = [self.lm.output_logits(predicting).float()] if with_logits else []
                 parts.append(torch.cat([loss[:, None], correct[:, None], logits, *all_logits], -1))
             else:
-                loss, correct = self._targets.loss_and_correct(done, some, soft, decode)
+                loss, correct = self._judge.loss_and_correct(done, some, soft, decode)
                 parts.append(torch.stack([loss, correct], -1))
             order += done.rows
         return torch.cat(parts)[torch.tensor(order, device=self.lm.device).argsort()]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +17,33 @@ from hardprompt.scoring.rows import Row
 
 MAX_BLANKS = 8
 """Tokens of blanks before an answer, after which greedy decoding is stopped."""
+
+
+class Judge(Protocol):
+    """Scores the answers of rows from the features of a forward pass."""
+
+    def loss_and_correct(
+        self, done: Pass, rows: Sequence[Row], soft: Tensor | None, decode: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Loss (B,) in nats per example and correctness (B,) of each row."""
+
+
+def predictions_of(lm: FrozenLM, done: Pass, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Log-probabilities at every position that predicts a part of an answer.
+
+    Args:
+        lm: the model.
+        done: the forward pass over the rows.
+        rows: its rows.
+
+    Returns:
+        The log-probabilities (R, V) of all rows, one row after another, and the index of the row of each, (R,).
+    """
+    counts = [row.predictions for row in rows]
+    row_of = torch.tensor([b for b, count in enumerate(counts) for _ in range(count)], device=done.hidden.device)
+    at = [first + t for first, count in zip(done.predict_from, counts, strict=True) for t in range(count)]
+    features = done.hidden[row_of, torch.tensor(at, device=done.hidden.device)]
+    return lm.output_logits(features).float().log_softmax(-1), row_of
 
 
 class TargetJudge:
@@ -48,9 +76,7 @@ class TargetJudge:
         exact = self._task.answer_ends
         hidden = done.hidden
         counts = [row.predictions for row in rows]
-        row_of = torch.tensor([b for b, count in enumerate(counts) for _ in range(count)], device=hidden.device)
-        at = [first + t for first, count in zip(done.predict_from, counts, strict=True) for t in range(count)]
-        log_probs = self._lm.output_logits(hidden[row_of, torch.tensor(at, device=hidden.device)]).float().log_softmax(-1)
+        log_probs, row_of = predictions_of(self._lm, done, rows)
         is_end = torch.tensor(
             [t == len(row.answer) for row, count in zip(rows, counts, strict=True) for t in range(count)],
             device=hidden.device,

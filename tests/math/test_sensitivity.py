@@ -10,7 +10,7 @@ from hardprompt import HardPrompt, Scorer, SoftPrompt, load_task
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics import continuation_kl, deletion_map, order_sensitivity, scrutability, token_f1
-from hardprompt.metrics.continuation_kl import sample_answers, stepwise_kl
+from hardprompt.metrics.continuation_kl import stepwise_kl
 from hardprompt.metrics.sensitivity import TOKENS, other_orders
 from tests.helpers.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 

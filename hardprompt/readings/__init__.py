@@ -1,0 +1,13 @@
+"""Reading a prompt: finding a text that does what the prompt does, with the evidence for it.
+
+`problem.py` states the problem, which is to imitate the answers under the prompt, and `base.py` has the registry of readers. Each
+other reader is a file: `nearest.py`.
+"""
+
+from hardprompt.readings.base import Reader, all_readers, load_reader, reader, run_reader
+from hardprompt.readings.nearest import nearest
+from hardprompt.readings.problem import ReadingProblem
+
+READERS = [nearest]
+
+__all__ = ["READERS", "Reader", "ReadingProblem", "all_readers", "load_reader", "nearest", "reader", "run_reader"]

@@ -1,7 +1,7 @@
 """Reading a prompt: finding a text that does what the prompt does, with the evidence for it.
 
-`problem.py` states the problem, which is to imitate the answers under the prompt, and `base.py` has the registry of readers. Each
-other reader is a file: `nearest.py`.
+`problem.py` states the problem, which is to imitate the answers under the prompt, and `base.py` has the registry of readers.
+Each other file is a reader: `nearest.py`.
 """
 
 from hardprompt.readings.base import Reader, all_readers, load_reader, reader, run_reader

@@ -1,11 +1,11 @@
 """What all readers share: their declaration, the decorator `reader`, and the registry.
 
-A reader is a function `(problem, config) -> texts` that reads a prompt: it finds texts, as token ids, whose answers are close to
-those under the prompt. It passes candidates to `problem.score_on_dev`, which keeps them with their KL divergence and NLL. Any
+A reader is a function `(problem, config) -> texts` that reads a prompt: it finds texts, as token ids, whose answers are close
+to those under the prompt. It passes candidates to `problem.score_on_dev`, which keeps them with their KL divergence and NLL. Any
 optimizer of hard prompts is a reader too, since a `ReadingProblem` is a problem whose task loss is the KL divergence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 

@@ -12,6 +12,7 @@ from hardprompt.lm import FrozenLM
 from hardprompt.metrics import continuation_kl, deletion_map, order_sensitivity, scrutability, token_f1
 from hardprompt.metrics.continuation_kl import stepwise_kl
 from hardprompt.metrics.sensitivity import TOKENS, other_orders
+from hardprompt.scoring.imitation import sample_answers
 from tests.helpers.tiny import CAUSAL, FAMILIES, tiny_lm, tiny_task
 
 

@@ -1,8 +1,8 @@
 """What all readers share: their declaration, the decorator `reader`, and the registry.
 
 A reader is a function `(problem, config) -> texts` that reads a prompt: it finds texts, as token ids, whose answers are close
-to those under the prompt. It passes candidates to `problem.score_on_dev`, which keeps them with their KL divergence and NLL. Any
-optimizer of hard prompts is a reader too, since a `ReadingProblem` is a problem whose task loss is the KL divergence.
+to those under the prompt. It passes candidates to `problem.score_on_dev`, which keeps them with their KL divergence and NLL.
+Any optimizer of hard prompts is a reader too, since a `ReadingProblem` is a problem whose task loss is the KL divergence.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Reader(Generic[C]):
 
 
 def reader(
-    name: str, config: type[C] = Config, check: Callable[[ReadingProblem, C], None] = _accept
+    name: str, config: type[C], check: Callable[[ReadingProblem, C], None] = _accept
 ) -> Callable[[Callable[[ReadingProblem, C], FinalPrompts]], Reader[C]]:
     """Decorator that makes a `Reader` of a function; the first line of its docstring is the summary.
 
@@ -56,7 +56,7 @@ def reader(
         name, config, check: the attributes of the `Reader`.
 
     Example:
-        >>> @reader("first-tokens")
+        >>> @reader("first-tokens", Config)
         ... def first_tokens(problem, config):
         ...     '''The first tokens of the vocabulary.'''
         ...     return [problem.allowed[: problem.prompt_length].tolist()]

@@ -13,7 +13,7 @@ from hardprompt.readings.base import needs_vectors, reader
 from hardprompt.readings.problem import ReadingProblem
 
 
-@reader("nearest", check=needs_vectors)
+@reader("nearest", Config, check=needs_vectors)
 def nearest(problem: ReadingProblem, config: Config) -> list[list[int]]:
     """The closest token of each vector, by cosine, Euclidean distance and dot product."""
     assert isinstance(problem.target, SoftPrompt)

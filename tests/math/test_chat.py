@@ -14,6 +14,7 @@ from hardprompt.lm.chat import ChatTemplate, answer_ends, template_of
 from hardprompt.prompt import HardPrompt, as_prompt
 from hardprompt.scoring.answers import answer_tokens, label_ids
 from hardprompt.scoring.rows import RowBuilder
+from hardprompt.scoring.targets import TargetJudge
 from hardprompt.scoring.truncation import fit_to_context
 from tests.helpers.chat import END, TEMPLATES, WITHOUT_SYSTEM, WORDS, chat_lm, chat_task
 from tests.helpers.tiny import tiny_lm, tiny_task
@@ -117,7 +118,8 @@ def test_the_end_of_a_turn_ends_greedy_decoding() -> None:
     task = chat_task("generation", match="number", max_answer_tokens=6, train=numbers, dev=numbers, test=numbers)
     scorer, end = Scorer(lm, task, numbers), lm.tokenizer.convert_tokens_to_ids("<|eot_id|>")
     row = scorer._rows.build_text(QUESTION)[0]
-    decoder = scorer._targets._decoder  # type: ignore[union-attr]
+    assert isinstance(scorer._judge, TargetJudge)
+    decoder = scorer._judge._decoder
     assert decoder.texts([row], None) != [""]
     with torch.no_grad():
         state = lm.hidden(lm.embed(torch.tensor([row.ids])))[0, -1]

@@ -1,13 +1,37 @@
 """Reading a prompt: finding a text that does what the prompt does, with the evidence for it.
 
-`problem.py` states the problem, which is to imitate the answers under the prompt, and `base.py` has the registry of readers.
-Each other file is a reader: `nearest.py`.
+`read.py` reads a prompt by several readers, and `evidence.py` measures their texts on held-out inputs. `problem.py` states the
+problem that readers solve, which is to imitate the answers under the prompt, and `base.py` has their registry. Each other file
+is a reader: `nearest.py` looks at the vectors; `samples.py` and `gradient_search.py` look for the least divergence; and
+`known_instructions.py` weights given texts.
 """
 
 from hardprompt.readings.base import Reader, all_readers, load_reader, reader, run_reader
+from hardprompt.readings.evidence import Evidence, Examiner
+from hardprompt.readings.gradient_search import gradient_search
+from hardprompt.readings.known_instructions import known_instructions
 from hardprompt.readings.nearest import nearest
 from hardprompt.readings.problem import ReadingProblem
+from hardprompt.readings.read import Readings, TextReading, read
+from hardprompt.readings.samples import samples
 
-READERS = [nearest]
+READERS = [nearest, samples, gradient_search, known_instructions]
 
-__all__ = ["READERS", "Reader", "ReadingProblem", "all_readers", "load_reader", "nearest", "reader", "run_reader"]
+__all__ = [
+    "READERS",
+    "Evidence",
+    "Examiner",
+    "Reader",
+    "ReadingProblem",
+    "Readings",
+    "TextReading",
+    "all_readers",
+    "gradient_search",
+    "known_instructions",
+    "load_reader",
+    "nearest",
+    "read",
+    "reader",
+    "run_reader",
+    "samples",
+]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,8 @@ class ReadingProblem(Problem):
     Attributes:
         target: the prompt that is read.
         inputs: the inputs.
+        longest: the largest number of tokens for which inputs leave room: that of the target, or the maximal length of texts.
+        details: what readers found beside texts, by the name of the reader.
 
     Raises:
         RequestError: there are no inputs.
@@ -80,6 +83,7 @@ class ReadingProblem(Problem):
         self._samples = 1 if task.label_words else samples
         some_answer = task.train[0].answer
         examples = [Example(text, some_answer) for text in self.inputs for _ in range(self._samples)]
+        self.details: dict[str, Any] = {}
         self._imitation: ImitationScorer | None = None
         length = max(max_length, len(self.target_tokens))
         super().__init__(
@@ -92,12 +96,19 @@ class ReadingProblem(Problem):
             lm_tokens=lm_tokens,
             progress=progress,
         )
+        self.longest = self.prompt_length
         self.prompt_length = max_length
 
     @property
     def target_tokens(self) -> Sequence[int] | Tensor:
         """The token ids of the target, or its vectors (L, d)."""
         return self.target.embeds if isinstance(self.target, SoftPrompt) else self.target.ids
+
+    @property
+    def imitation(self) -> ImitationScorer:
+        """The scorer of the inputs; `train` and `dev` are the same one."""
+        assert self._imitation is not None
+        return self._imitation
 
     def _scorer(self, examples: Sequence[Example]) -> Scorer:
         if self._imitation is None:

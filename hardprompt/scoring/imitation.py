@@ -94,9 +94,14 @@ class ImitationScorer(Scorer):
         answers = sample_answers(self, target, tokens - 1, generator)
         self._rows.answers = answers
         self._rows.predictions = [len(answer) + 1 for answer in answers]
-        self.targets = [logits.float().log_softmax(-1) for logits in self.answer_logits(target, answers)]
-        self.counter.forward += self.tokens(len(target))
+        self.targets = self.log_probs(target)
         self._judge = _ImitationJudge(lm, self.targets)
+
+    def log_probs(self, prompt: Sequence[int] | Tensor) -> list[Tensor]:
+        """Log-probabilities under any prompt at each compared token of each answer, one tensor (T, V) per example."""
+        self.counter.forward += self.tokens(len(prompt))
+        logits = self.answer_logits(prompt, [list(answer) for answer in self._rows.answers])
+        return [each.float().log_softmax(-1) for each in logits]
 
 
 class _ImitationJudge:

@@ -1,0 +1,162 @@
+"""The evidence for a text as a reading of a prompt, on inputs that no search has seen.
+
+With the answers P under the prompt and q under the text, the divergence is
+
+    KL(P || q) = E_x E_{y ~ P(. | x)} sum_t KL(P(. | x, y_<t) || q(. | x, y_<t))    nats per answer.
+
+Its size depends on the task and on how sure the answers are, so it does not tell alone whether a text is a reading. The score
+compares it with texts that do not know the prompt: with D, texts that the model writes itself, and the empty text,
+
+    score = 1 - KL(P || q) / min(KL(P || empty), the tenth percentile over d in D of KL(P || d)).
+
+It is 1 for a text with the same answers, and at most 0 for one that is no better than one of ten unrelated texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hardprompt.optimizers.proposals import Proposals, shortest_length
+from hardprompt.prompt import HardPrompt
+from hardprompt.readings.problem import ReadingProblem
+from hardprompt.stats.bootstrap import bootstrap_mean
+from hardprompt.stats.estimate import Estimate
+
+Verdict = Literal["faithful", "misleading", "says nothing"]
+
+UNRELATED = 32
+"""Number of texts that the model writes without knowledge of the prompt."""
+
+PERCENTILE = 0.1
+"""Percentile of their divergences that a reading is compared with."""
+
+FAITHFUL = 0.7
+"""A text is faithful if its score is at least this."""
+
+STRENGTH = 0.5
+"""A text that is not faithful is misleading if it changes the answers at least this share as much as the prompt does."""
+
+LITTLE = 0.15
+"""A prompt whose divergence from the empty or the unrelated texts is below this, in nats per answer, has little to read."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How close the answers under a text are to those under the prompt.
+
+    Attributes:
+        kl: KL(P || q) in nats per answer, with its bootstrap interval over inputs.
+        score: the score of this module's formula, at most 1.
+        agreement: share of the inputs with the same prediction: the same label word, or for generation the same most probable
+            token at each compared token of the answer.
+        strength: KL(q || empty) / KL(P || empty) on the answers under the prompt: how much the text changes the answers, where
+            1 is as much as the prompt.
+        verdict: "faithful" if the score is at least 0.7; otherwise "misleading" if the strength is at least 0.5, and "says
+            nothing" if it is not.
+    """
+
+    kl: Estimate
+    score: float
+    agreement: float
+    strength: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the text as a reading of the prompt."""
+        if self.score >= FAITHFUL:
+            return "faithful"
+        return "misleading" if self.strength >= STRENGTH else "says nothing"
+
+
+class Examiner:
+    """Measures texts against a prompt on held-out inputs.
+
+    Args:
+        problem: the problem on the held-out inputs. Its generator draws the unrelated texts.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> prompt = HardPrompt.from_text(lm, "give the plural")
+        >>> examiner = Examiner(ReadingProblem(prompt, task, lm, [example.input for example in task.dev[:8]]))
+        >>> examiner.examine(HardPrompt.from_text(lm, "write the plural")).verdict
+        'faithful'
+        >>> examiner.examine(HardPrompt.from_text(lm, "what kind of thing is this")).verdict
+        'misleading'
+        >>> examiner.examine(HardPrompt.from_text(lm, "the")).verdict
+        'says nothing'
+    """
+
+    def __init__(self, problem: ReadingProblem) -> None:
+        self.problem = problem
+        self._scorer = problem.imitation
+        self._prompt = torch.cat(self._scorer.targets)
+
+    def examine(self, text: HardPrompt) -> Evidence:
+        """The evidence for a text."""
+        log_q = self._log_probs(text.ids)
+        kl = self._per_input(_kl(self._prompt, log_q))
+        return Evidence(
+            kl=bootstrap_mean(kl.tolist()),
+            score=1 - float(kl.mean()) / self.reference,
+            agreement=self._agreement(log_q),
+            strength=float(self._per_input(_kl(log_q, self._empty)).mean()) / max(self.empty, 1e-9),
+        )
+
+    @cached_property
+    def empty(self) -> float:
+        """KL(P || empty text), in nats per answer."""
+        return float(self._per_input(_kl(self._prompt, self._empty)).mean())
+
+    @cached_property
+    def unrelated(self) -> list[float]:
+        """KL(P || d) of each unrelated text, in nats per answer, in increasing order."""
+        proposals, shortest = Proposals(self.problem, likely=64), shortest_length(self.problem)
+        generator = self.problem.generator
+        lengths = torch.randint(shortest, self.problem.prompt_length + 1, (UNRELATED,), generator=generator).tolist()
+        places = [n % len(proposals.places) if proposals.places and n % 2 else None for n in range(UNRELATED)]
+        texts = proposals.continued([proposals.context([], place) for place in places], lengths)
+        return sorted(float(self._per_input(_kl(self._prompt, self._log_probs(ids))).mean()) for ids in texts)
+
+    @cached_property
+    def reference(self) -> float:
+        """The divergence that the score compares with, in nats per answer; at least 1e-9."""
+        return max(1e-9, min(self.empty, float(np.quantile(self.unrelated, PERCENTILE))))
+
+    @property
+    def little_to_read(self) -> str | None:
+        """Why there is little to read in the prompt; None if there is more."""
+        if self.reference >= LITTLE:
+            return None
+        like = "without a prompt" if self.empty <= self.reference else "under many unrelated texts"
+        return f"the answers differ by only {self.reference:.2f} nats from those {like}; at least {LITTLE:g} are needed"
+
+    @cached_property
+    def _empty(self) -> Tensor:
+        return self._log_probs(())
+
+    def _log_probs(self, ids: Sequence[int]) -> Tensor:
+        return torch.cat(self._scorer.log_probs(ids))
+
+    def _per_input(self, values: Tensor) -> Tensor:
+        """Sums of values at compared tokens (R,) for each answer, and their mean for each input, (N,)."""
+        sums = torch.stack([part.sum() for part in values.split([len(each) for each in self._scorer.targets])])
+        return sums.view(len(self.problem.inputs), -1).mean(1)
+
+    def _agreement(self, log_q: Tensor) -> float:
+        if self.problem.task.label_words:
+            columns = self._scorer.label_ids
+            same = self._prompt[:, columns].argmax(-1) == log_q[:, columns].argmax(-1)
+        else:
+            same = self._prompt.argmax(-1) == log_q.argmax(-1)
+        return float((self._per_input((~same).float()) == 0).float().mean())
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of log-probabilities (R, V), nats, (R,)."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)

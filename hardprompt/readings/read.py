@@ -1,0 +1,307 @@
+"""Reading a prompt: the texts that do what it does, with the evidence for each and a verdict."""
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hardprompt.data.task import Task
+from hardprompt.errors import RequestError
+from hardprompt.lm.chat import template_of
+from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import log_perplexity
+from hardprompt.metrics.scored_prompt import read_text
+from hardprompt.metrics.token_f1 import token_f1
+from hardprompt.optimizers.candidate import Candidate
+from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.readings.base import Reader, load_reader, run_reader
+from hardprompt.readings.evidence import Evidence, Examiner, Verdict
+from hardprompt.readings.problem import ReadingProblem
+from hardprompt.scoring import Scorer
+
+DEFAULT_READERS = ("nearest", "samples", "wide-beam")
+"""The readers that are used by default."""
+
+SEARCH_INPUTS, HELD_OUT_INPUTS = 12, 32
+"""At most this many inputs for the search and for the evidence."""
+
+BEST = 3
+"""Number of best texts of which the evidence is measured, beside the best text of each reader."""
+
+SAME_WORDS = 0.5
+"""Two faithful texts whose words have at most this F1 are several readings, and otherwise wordings of one."""
+
+Outcome = Literal["reading", "several", "none", "little to read"]
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """A text that a prompt is read as.
+
+    Attributes:
+        text: the text.
+        ids: its token ids in the template.
+        reader: the reader that found it.
+        evidence: how close its answers are to those under the prompt, on held-out inputs.
+        deployed_accuracy: test accuracy of the text, a fraction.
+        log_perplexity: nats per token under the model; None where the model assigns the text no probability.
+        reader_log_perplexity: nats per token under each held-out model that reads the text, by its name.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    reader: str
+    evidence: Evidence
+    deployed_accuracy: float
+    log_perplexity: float | None
+    reader_log_perplexity: Mapping[str, float | None]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the text is faithful to the prompt, misleading, or says nothing."""
+        return self.evidence.verdict
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of a reading in `hardprompt read --json`."""
+        kl = self.evidence.kl
+        return {
+            "text": self.text,
+            "ids": list(self.ids),
+            "reader": self.reader,
+            "kl": kl.value,
+            "kl_interval": [kl.low, kl.high],
+            "score": self.evidence.score,
+            "agreement": self.evidence.agreement,
+            "strength": self.evidence.strength,
+            "deployed_accuracy": self.deployed_accuracy,
+            "log_perplexity": self.log_perplexity,
+            "reader_log_perplexity": dict(self.reader_log_perplexity),
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class Readings:
+    """What a prompt can be read as.
+
+    Attributes:
+        readings: the texts, best first by the objective of the search; the evidence is from other inputs than the search.
+        verdict: "reading" if a text is faithful, "several" if faithful texts share less than half of their words, "none" if no
+            text is faithful, and "little to read" if the prompt hardly changes the answers.
+        reason: why there is little to read; otherwise empty.
+        accuracy: test accuracy of the prompt itself, a fraction.
+        empty_kl: KL(P || empty text), nats per answer.
+        reference_kl: the divergence that scores compare with, nats per answer.
+        inputs: number of inputs, for the search and for the evidence together.
+        held_out_inputs: number of inputs for the evidence.
+        lm_tokens: logical LM tokens that were spent.
+        details: what readers found beside texts, by the name of the reader.
+        interrupted: whether Ctrl-C ended the search, so that these are the best texts until then.
+    """
+
+    readings: tuple[TextReading, ...]
+    verdict: Outcome
+    reason: str
+    accuracy: float
+    empty_kl: float
+    reference_kl: float
+    inputs: int
+    held_out_inputs: int
+    lm_tokens: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def best(self) -> TextReading | None:
+        """The first faithful text; None if there is none."""
+        return next((reading for reading in self.readings if reading.verdict == "faithful"), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `hardprompt read --json` prints."""
+        names = ("verdict", "reason", "accuracy", "empty_kl", "reference_kl", "inputs", "held_out_inputs", "lm_tokens")
+        return {
+            "readings": [reading.as_json() for reading in self.readings],
+            **{name: getattr(self, name) for name in names},
+            "details": dict(self.details),
+            "interrupted": self.interrupted,
+        }
+
+    def __repr__(self) -> str:
+        return f"Readings({self.verdict!r}, {[reading.text for reading in self.readings]})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks. Texts are escaped, since they may contain markup."""
+        heading = "".join(f"<th>{name}</th>" for name in ("text", "verdict", "score", "KL", "accuracy", "nats/token", "reader"))
+        rows = (
+            f"<tr><td>{html.escape(each.text)}</td><td>{each.verdict}</td><td>{each.evidence.score:.2f}</td>"
+            f"<td>{each.evidence.kl.value:.3f}</td><td>{each.deployed_accuracy:.3f}</td>"
+            f"<td>{'' if each.log_perplexity is None else f'{each.log_perplexity:.2f}'}</td>"
+            f"<td>{html.escape(each.reader)}</td></tr>"
+            for each in self.readings
+        )
+        return f"<p>{html.escape(f'{self.verdict}. {self.reason}'.strip())}</p><table><tr>{heading}</tr>{''.join(rows)}</table>"
+
+
+def read(
+    prompt: str | Sequence[int] | HardPrompt | SoftPrompt,
+    task: Task,
+    lm: FrozenLM,
+    *,
+    inputs: Sequence[str] | None = None,
+    readers: Sequence[str | Reader[Any]] = DEFAULT_READERS,
+    held_out_lms: Sequence[FrozenLM] = (),
+    vocabulary: str | Tensor = "words",
+    max_length: int = 10,
+    weight: float = 0.03,
+    lm_tokens: int | None = 200_000,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Readings:
+    """Read a prompt as text, by what it makes the model answer.
+
+    The readers search for texts q with the least KL(P || q) + weight x NLL(q), with the answers P under the prompt, on some of
+    the inputs. The evidence for the best texts is measured on the other inputs (`hardprompt.readings.evidence`).
+
+    Args:
+        prompt: a soft prompt, or a hard one: a text, token ids, or a prompt that an optimizer found.
+        task: the task that the prompt is used in. Its template is used, its test examples for accuracies, and its train inputs.
+        lm: the frozen model.
+        inputs: inputs without answers, at least two; by default the train inputs of the task. At most 12 of them are for the
+            search and 32 for the evidence.
+        readers: names of readers, of optimizers of hard prompts, `path.py:name`, or `Reader` objects.
+        held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
+        vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,).
+        max_length: maximal number of tokens of a text.
+        weight: nats of divergence for each nat per token of a text's NLL.
+        lm_tokens: budget of each reader in LM tokens.
+        seed: seed of all random numbers.
+        options: options of readers, by the name of the reader.
+        progress: a function that is called with the finished share, from 0 to 1.
+
+    Raises:
+        RequestError: fewer than two different inputs, vectors of another width than the model's embeddings, or a reader that
+            does not fit the prompt or the model.
+        UnknownName: there is no reader of a name.
+        TaskError, ContextExceeded: the model cannot be used with the task.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> lm, task = load_lm("microworld"), load_task("plural")
+        >>> soft = SoftPrompt(lm.vocab_embeds[lm.encode("give the plural")])
+        >>> found = read(soft, task, lm, readers=["nearest"])
+        >>> found.verdict, found.best.text
+        ('reading', 'give the plural')
+    """
+    target = as_prompt(lm, prompt, template_of(lm, task))
+    methods = [load_reader(each) if isinstance(each, str) else each for each in readers]
+    if not methods:
+        raise RequestError("no reader is given; give at least one")
+    searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
+
+    def problem(on: Sequence[str], progress: Callable[[float], None] | None = None) -> ReadingProblem:
+        return ReadingProblem(
+            target, task, lm, on,
+            weight=weight, max_length=max_length, vocabulary=vocabulary, seed=seed, lm_tokens=lm_tokens, progress=progress,
+        )  # fmt: skip
+
+    examiner = Examiner(problem(held_out))
+    test = Scorer(lm, examiner.problem.task, task.test)
+    on_test = test.score_embeds(target.embeds) if isinstance(target, SoftPrompt) else test.score_ids([target.ids])
+    spent, interrupted = 0, False
+    found: dict[str, tuple[Candidate, str]] = {}
+    details: dict[str, Any] = {}
+    reason = examiner.little_to_read
+    for number, method in enumerate([] if reason else methods):
+        search = problem(searched, _part(progress, number, len(methods)))
+        try:
+            run_reader(method, search, method.config(**(options or {}).get(method.name, {})))
+        except KeyboardInterrupt:
+            interrupted = True
+        for candidate in search.candidates:
+            text = _text(candidate).strip()
+            if text and (text not in found or candidate.dev_objective < found[text][0].dev_objective):
+                found[text] = candidate, method.name
+        details |= search.details
+        spent += search.spent
+        if interrupted:
+            break
+    readings = [
+        TextReading(
+            text=text,
+            ids=(hard := HardPrompt.in_place(lm, test.template, text)).ids,
+            reader=method_name,
+            evidence=examiner.examine(hard),
+            deployed_accuracy=float(test.score_text(text).accuracy),
+            log_perplexity=_number(log_perplexity(lm, hard.ids)),
+            reader_log_perplexity={other.name: _mean(read_text(other, text).surprisal) for other in held_out_lms},
+        )
+        for text, method_name in _chosen(found)
+    ]
+    return Readings(
+        readings=tuple(readings),
+        verdict="little to read" if reason else _outcome(readings),
+        reason=reason or "",
+        accuracy=float(on_test.accuracy),
+        empty_kl=examiner.empty,
+        reference_kl=examiner.reference,
+        inputs=len(searched) + len(held_out),
+        held_out_inputs=len(held_out),
+        lm_tokens=spent + examiner.problem.spent + test.counter.forward,
+        details=details,
+        interrupted=interrupted,
+    )
+
+
+def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
+    """Different inputs in a random order, in two parts: at most half of them, and at most 12, for the search, and the others.
+
+    Raises:
+        RequestError: there are fewer than two different inputs.
+
+    Example:
+        >>> [len(part) for part in split_inputs([f"input {n}" for n in range(48)])]
+        [12, 32]
+    """
+    different = list(dict.fromkeys(inputs))
+    if len(different) < 2:
+        raise RequestError(f"{len(different)} different inputs are given; give at least two, for the search and the evidence")
+    order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
+    count = min(SEARCH_INPUTS, len(different) // 2)
+    drawn = [different[i] for i in order]
+    return drawn[:count], drawn[count : count + HELD_OUT_INPUTS]
+
+
+def _chosen(found: Mapping[str, tuple[Candidate, str]]) -> list[tuple[str, str]]:
+    """The best texts and the best text of each reader, best first, with the name of the reader."""
+    ranked = sorted(found, key=lambda text: found[text][0].dev_objective)
+    names = [found[text][1] for text in ranked]
+    first = {name: names.index(name) for name in dict.fromkeys(names)}
+    return [(text, names[n]) for n, text in enumerate(ranked) if n < BEST or first[names[n]] == n]
+
+
+def _outcome(readings: Sequence[TextReading]) -> Outcome:
+    faithful = [reading.text for reading in readings if reading.verdict == "faithful"]
+    if not faithful:
+        return "none"
+    return "several" if any(token_f1(faithful[0], other) <= SAME_WORDS for other in faithful[1:]) else "reading"
+
+
+def _part(progress: Callable[[float], None] | None, number: int, of: int) -> Callable[[float], None] | None:
+    """The progress of one of several searches."""
+    return None if progress is None else lambda share: progress((number + share) / of)
+
+
+def _text(candidate: Candidate) -> str:
+    return candidate.prompt.text if isinstance(candidate.prompt, HardPrompt) else ""
+
+
+def _mean(surprisal: Tensor | None) -> float | None:
+    return None if surprisal is None else _number(float(surprisal.nanmean()))
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None

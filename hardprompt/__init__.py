@@ -2,8 +2,8 @@
 
     task --> objective --> optimizer (soft | pez | rl | plug-in) --> prompt --> metrics --> record --> trade-off
 
-`optimize` runs one optimizer, `compare` a study of several, and `evaluate` measures a prompt. Names are imported when they are
-first used, so that importing the package is fast.
+`optimize` runs one optimizer, `compare` a study of several, `evaluate` measures a prompt, and `read` reads it. Names are
+imported when they are first used, so that importing the package is fast.
 """
 
 import logging
@@ -41,6 +41,7 @@ _MODULES = {
     "new_task": "hardprompt.custom_task.scaffold",
     "optimize": "hardprompt.study.single_run",
     "optimizer": "hardprompt.optimizers",
+    "read": "hardprompt.readings.read",
     "run": "hardprompt.study.runner",
     "run_optimizer": "hardprompt.optimizers",
     "validate": "hardprompt.custom_task.validate",
@@ -74,6 +75,7 @@ __all__ = [
     "new_task",
     "optimize",
     "optimizer",
+    "read",
     "run",
     "run_optimizer",
     "validate",
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
+    from hardprompt.readings.read import read
     from hardprompt.records.prompt_ref import load_prompt
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points

@@ -153,6 +153,7 @@ _FORMS = {
     "skip_unusable": _flag("skip_unusable"),
     "chat": _flag("chat"),
     "readers": _repeated("readers", ("--reader",), "NAME", reading.repeated),
+    "reader_lms": _repeated("readers", ("--reader-lm",), "NAME", reading.repeated),
     "metrics": _repeated("metrics", ("--metric",), "NAME", reading.repeated),
     "optimizers": _listed("optimizers", "NAME,...", reading.words),
     "weights": _listed("weights", "NUMBER,...", reading.floats),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,25 @@ def progress_display(as_json: bool, tensorboard: Path | None = None) -> Iterator
             stack.enter_context(redirect_stdout(sys.stderr))
         display = stack.enter_context(LiveDisplay(console(stderr=as_json, least_width=1)))
         yield stack.enter_context(TensorBoard(tensorboard, display)) if tensorboard else display
+
+
+@contextmanager
+def share_display(as_json: bool, doing: str) -> Iterator[Callable[[float], None] | None]:
+    """A function that shows the finished share of a search on a terminal; None elsewhere.
+
+    Args:
+        as_json: whether the answer is JSON, so that the progress goes to stderr.
+        doing: what is in progress.
+    """
+    from rich.progress import Progress
+
+    shown = console(stderr=as_json, least_width=1)
+    if not shown.is_terminal:
+        yield None
+        return
+    with Progress(console=shown, transient=True) as progress:
+        task = progress.add_task(doing, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:

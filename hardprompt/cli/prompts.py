@@ -1,4 +1,4 @@
-"""The verbs that examine a prompt: evaluate, inspect and export."""
+"""The verbs that examine a prompt: evaluate, read, inspect and export."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli.options import Json, Number, RunOptimizer, RunSeed, RunWeight, prompt_options, request_options
-from hardprompt.cli.output import print_json, print_line, print_table
+from hardprompt.cli.output import print_json, print_line, print_table, share_display
 from hardprompt.cli.verbs import PROMPT, verb
 
 
@@ -55,6 +55,73 @@ def evaluate(
         print_json(found)
     else:
         print_table(evaluation_table(found))
+
+
+@verb(
+    PROMPT,
+    "hardprompt read --run my-study --optimizer soft --seed 0",
+    "hardprompt read --soft vectors.npy --task my-task.jsonl --template '{input}\\n{prompt}' --lm smollm2",
+    "hardprompt read --text 'plural banana give' --task plural --readers samples,known-instructions",
+)
+@request_options(
+    *("task", "split", "data", "shots", "limit", "skip_unusable", "chat", "prompt_turn", "template", "label_words", "match"),
+    *("lm", "reader_lms", "start", "device", "dtype", "memory", "options"),
+    of_run=True,
+    help={"options": "Option of a reader, as READER.NAME=VALUE. Can be repeated."},
+)
+@prompt_options
+def read(
+    fields: dict[str, Any],
+    named: Any,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="File with one input per line, without answers.", show_default="the train inputs of the task"),
+    ] = None,
+    readers: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Methods of reading; also names of optimizers of hard prompts.")
+    ] = "nearest, samples, wide-beam",
+    max_length: Annotated[int, typer.Option(min=1, help="Largest number of tokens of a text.")] = 10,
+    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader in LM tokens.")] = 200_000,
+    as_json: Json = False,
+) -> None:
+    """Read a prompt as text by what it makes the model answer.
+
+    Texts are searched whose answers are closest to those under the prompt, and compared with it on inputs that the search did
+    not see. Ctrl-C shows the best texts so far.
+
+    Give the prompt by one of --text, --ids, --run and --soft.
+    """
+    from hardprompt.cli.reading import words
+    from hardprompt.data.rows import read_lines
+    from hardprompt.lm.chat import template_of
+    from hardprompt.readings.read import read as read_prompt
+    from hardprompt.report.prompt_tables import texts_table
+    from hardprompt.study.loading import load_model, load_readers, load_tasks, log_warnings
+
+    options = fields.pop("options", {})
+    request = named.request(fields)
+    [task] = load_tasks(request).values()
+    named.check_data(task, fields)
+    model = load_model(request)
+    with share_display(as_json, "reading") as progress:
+        found = read_prompt(
+            named.prompt(model, template_of(model, task)),
+            task,
+            model,
+            inputs=None if inputs is None else [line.strip() for _, line in read_lines(inputs) if line.strip()],
+            readers=words("--readers", readers) or (),
+            held_out_lms=load_readers(request),
+            vocabulary=request.vocabulary,
+            max_length=max_length,
+            lm_tokens=lm_tokens,
+            options=options,
+            progress=progress,
+        )
+    log_warnings(task.warnings)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_table(texts_table(found.as_json(), model.name))
 
 
 @verb(

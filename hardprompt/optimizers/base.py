@@ -7,7 +7,7 @@ Selection, budgets and seeds are therefore the same for all optimizers.
 
 import html
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
@@ -52,6 +52,30 @@ class Config(BaseModel):
         of_field = cls.model_fields[str(field.field_name)].annotation
         several = any(get_origin(each) is tuple for each in (of_field, *get_args(of_field)))
         return tuple(part.strip() for part in value.split(",")) if several and isinstance(value, str) else value
+
+
+C = TypeVar("C", bound=Config)
+
+
+def configured(config: type[C], name: str, options: Mapping[str, Any]) -> C:
+    """The configuration of an optimizer or reader with these options.
+
+    Args:
+        config: the class of its options.
+        name: its name, for messages.
+        options: values by option.
+
+    Raises:
+        UnknownName: there is no option of this name.
+        RequestError: a value cannot be used.
+    """
+    for option in options:
+        if option not in config.model_fields:
+            raise UnknownName(f"{name} option", option, config.model_fields)
+    try:
+        return config(**options)
+    except ValidationError as error:
+        raise RequestError(f"option {name}.{field_problems(error, config)[0].message}") from error
 
 
 def check_weight(lm: FrozenLM, weight: float) -> None:
@@ -248,8 +272,6 @@ class Problem:
 FinalPrompts = Sequence[Sequence[int]] | SoftPrompt
 """The return value of a search: token ids of hard prompts, the final iterate last, or one soft prompt."""
 
-C = TypeVar("C", bound=Config)
-
 
 def _accept(problem: Problem, config: Any) -> None:
     """The check of an optimizer that accepts all options."""
@@ -293,13 +315,7 @@ class Optimizer(Generic[C]):
             UnknownName: there is no option of this name.
             RequestError: a value cannot be used.
         """
-        for option in options:
-            if option not in self.config.model_fields:
-                raise UnknownName(f"{self.name} option", option, self.config.model_fields)
-        try:
-            return self.config(**options)
-        except ValidationError as error:
-            raise RequestError(f"option {self.name}.{field_problems(error, self.config)[0].message}") from error
+        return configured(self.config, self.name, options)
 
 
 def optimizer(

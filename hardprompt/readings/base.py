@@ -5,12 +5,12 @@ to those under the prompt. It passes candidates to `problem.score_on_dev`, which
 Any optimizer of hard prompts is a reader too, since a `ReadingProblem` is a problem whose task loss is the KL divergence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from hardprompt.errors import RequestError, UnknownName
-from hardprompt.optimizers.base import Config, FinalPrompts, all_optimizers
+from hardprompt.optimizers.base import Config, FinalPrompts, all_optimizers, configured
 from hardprompt.plugins import is_file_reference, load_plugin, plugins_by_name
 from hardprompt.prompt import SoftPrompt
 from hardprompt.readings.problem import ReadingProblem
@@ -66,18 +66,19 @@ def reader(
     return lambda search: Reader(name, search, config, check, (search.__doc__ or "").strip().split("\n")[0])
 
 
-def run_reader(method: Reader[C], problem: ReadingProblem, config: C | None = None) -> None:
+def run_reader(method: Reader[Any], problem: ReadingProblem, options: Mapping[str, Any] = {}) -> None:
     """Read a prompt by one method; all texts that it scored or returned are then among `problem.candidates`.
 
     Args:
         method: the reader.
         problem: the problem.
-        config: the options, by default those of the reader.
+        options: its options, by name.
 
     Raises:
-        RequestError: the method cannot read this prompt with this model.
+        UnknownName: there is no option of a name.
+        RequestError: the method cannot read this prompt with this model, or the value of an option cannot be used.
     """
-    config = config or method.config()
+    config = configured(method.config, method.name, options)
     method.check(problem, config)
     found = method.search(problem, config)
     if isinstance(found, SoftPrompt):

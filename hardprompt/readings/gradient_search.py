@@ -13,6 +13,10 @@ from hardprompt.readings.base import reader
 from hardprompt.readings.problem import ReadingProblem
 
 
+LADDER = (0.0, 0.003, 0.01, 0.03, 0.1)
+"""Weights of the NLL of whole texts."""
+
+
 class GradientSearchConfig(Config):
     """Options of the reader."""
 
@@ -26,5 +30,5 @@ class GradientSearchConfig(Config):
 @reader("gradient-search", GradientSearchConfig)
 def gradient_search(problem: ReadingProblem, config: GradientSearchConfig) -> list[tuple[int, ...]]:
     """Discrete search: an archive of texts, changed by gradient swaps and by moves that the model proposes."""
-    options = FrontConfig(generations=config.generations, swap_parents=config.swap_parents)
+    options = FrontConfig(generations=config.generations, swap_parents=config.swap_parents, ladder=LADDER)
     return [tuple(ids) for ids in front.search(problem, options)]  # type: ignore[union-attr]

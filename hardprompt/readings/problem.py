@@ -26,7 +26,8 @@ class ReadingProblem(Problem):
 
         KL(P || q) + weight x NLL(q)
 
-    with the KL divergence in nats per answer and the NLL in nats per token. Candidates are scored on all inputs ("dev"), and a
+    with the KL divergence in nats per answer and the NLL of the whole text in nats. A mean per token would reward padding. In
+    this problem, `prompt_nll` is therefore that of whole texts. Candidates are scored on all inputs ("dev"), and a
     search can score them on some of the inputs before ("train").
 
     Args:
@@ -103,6 +104,11 @@ class ReadingProblem(Problem):
     def target_tokens(self) -> Sequence[int] | Tensor:
         """The token ids of the target, or its vectors (L, d)."""
         return self.target.embeds if isinstance(self.target, SoftPrompt) else self.target.ids
+
+    def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """The NLL of whole texts in nats, (P,)."""
+        lengths = torch.tensor([len(ids) for ids in prompts], device=self.lm.device)
+        return super().prompt_nll(prompts) * lengths
 
     @property
     def imitation(self) -> ImitationScorer:

@@ -25,6 +25,12 @@ from hardprompt.scoring import Scorer
 DEFAULT_READERS = ("nearest", "samples", "wide-beam")
 """The readers that are used by default."""
 
+MAX_LENGTH, LM_TOKENS = 10, 200_000
+"""Default of the largest number of tokens of a text, and of the budget of a reader in LM tokens."""
+
+WEIGHT = 0.01
+"""Default weight of the NLL of a text."""
+
 SEARCH_INPUTS, HELD_OUT_INPUTS = 12, 32
 """At most this many inputs for the search and for the evidence."""
 
@@ -154,9 +160,9 @@ def read(
     readers: Sequence[str | Reader[Any]] = DEFAULT_READERS,
     held_out_lms: Sequence[FrozenLM] = (),
     vocabulary: str | Tensor = "words",
-    max_length: int = 10,
-    weight: float = 0.03,
-    lm_tokens: int | None = 200_000,
+    max_length: int = MAX_LENGTH,
+    weight: float = WEIGHT,
+    lm_tokens: int | None = LM_TOKENS,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -176,7 +182,7 @@ def read(
         held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
         vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,).
         max_length: maximal number of tokens of a text.
-        weight: nats of divergence for each nat per token of a text's NLL.
+        weight: nats of divergence for each nat of a text's NLL.
         lm_tokens: budget of each reader in LM tokens.
         seed: seed of all random numbers.
         options: options of readers, by the name of the reader.
@@ -200,6 +206,9 @@ def read(
     methods = [load_reader(each) if isinstance(each, str) else each for each in readers]
     if not methods:
         raise RequestError("no reader is given; give at least one")
+    for name in options or {}:
+        if name not in (names := [method.name for method in methods]):
+            raise RequestError(f"options are given for {name!r}, but the readers are {', '.join(names)}")
     searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
 
     def problem(on: Sequence[str], progress: Callable[[float], None] | None = None) -> ReadingProblem:
@@ -218,7 +227,7 @@ def read(
     for number, method in enumerate([] if reason else methods):
         search = problem(searched, _part(progress, number, len(methods)))
         try:
-            run_reader(method, search, method.config(**(options or {}).get(method.name, {})))
+            run_reader(method, search, (options or {}).get(method.name, {}))
         except KeyboardInterrupt:
             interrupted = True
         for candidate in search.candidates:

@@ -15,6 +15,14 @@ SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens", "overlap")
 FIRST_READER = ("reader", "reader_log_perplexity", "reader_nats_per_character")
 """Keys that repeat values of the first reader."""
 
+VERDICTS = {
+    "reading": "verdict: reading. The faithful text does what the prompt does on these inputs.",
+    "several": "verdict: several. Different texts do what the prompt does on these inputs; none of them is the only reading.",
+    "none": "verdict: none. No text that was found does what the prompt does.",
+    "little to read": "verdict: little to read. {reason}.",
+}
+"""The verdict on the readings of a prompt, in a sentence."""
+
 
 def evaluation_table(found: dict[str, Any]) -> Table:
     """A row per metric that has a value."""
@@ -71,6 +79,39 @@ def inspection_table(found: dict[str, Any]) -> Table:
         place = f"{row['position']}*" if row["marked"] else str(row["position"])
         table.add_row(place, identity, token, *[_number(row[name]) for name in numbers], *near)
     table.caption, table.caption_justify = _caption(found), "left"
+    return table
+
+
+def texts_table(found: dict[str, Any], lm: str) -> Table:
+    """A row per text that a prompt is read as, with the evidence; the caption has the verdict.
+
+    Args:
+        found: what `hardprompt read --json` prints.
+        lm: the name of the model.
+    """
+    heading = f"texts for a prompt of {lm} with a test accuracy of {found['accuracy']:.3f}"
+    table = Table(title=_title("read", heading), title_justify="left", pad_edge=False)
+    for name in ("text", "verdict", "score", "KL (95 % interval)", "agreement", "accuracy", "nats/token", "reader"):
+        table.add_column(name, justify="left" if name in ("text", "verdict", "reader") else "right", overflow="fold")
+    for row in found["readings"]:
+        low, high = row["kl_interval"]
+        table.add_row(
+            Text(printable(row["text"])),
+            row["verdict"],
+            f"{row['score']:.3f}",
+            f"{row['kl']:.3f} ({low:.3f} to {high:.3f})",
+            f"{row['agreement']:.3f}",
+            f"{row['deployed_accuracy']:.3f}",
+            _number(row["log_perplexity"]),
+            row["reader"],
+        )
+    lines = [VERDICTS[found["verdict"]].format(reason=found["reason"])]
+    lines += ["interrupted: these are the best texts until then"] * found["interrupted"]
+    lines.append(
+        f"KL in nats per answer on {found['held_out_inputs']} inputs that the search did not see; "
+        f"{found['empty_kl']:.3f} for the empty prompt"
+    )
+    table.caption, table.caption_justify = Text("\n".join(lines)), "left"
     return table
 
 

@@ -12,7 +12,6 @@ from hardprompt.optimizers.front import FrontConfig, front
 from hardprompt.readings.base import reader
 from hardprompt.readings.problem import ReadingProblem
 
-
 LADDER = (0.0, 0.003, 0.01, 0.03, 0.1)
 """Weights of the NLL of whole texts."""
 

@@ -1,7 +1,8 @@
 """Does the text read off a soft prompt do what the soft prompt does? Metrics of Patel et al. (2025), section 3, and others.
 
-The text is the projection of the soft prompt, or any text of as many tokens (`ScoredPrompt`'s `reading`). A hard prompt is its
-own projection, so all of these are zero by construction for it; its record holds null with the reason.
+The text is the projection of the soft prompt, or any other text (`ScoredPrompt`'s `reading`). The distances of its tokens to
+the vectors have a value only if there is one token per vector. A hard prompt is its own projection, so all of these are zero by
+construction for it; its record holds null with the reason.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,8 @@ def faithfulness(scored: ScoredPrompt) -> dict[str, Any]:
         `distance_cosine` and `distance_euclidean` (mean over positions of the distance to the closest allowed token, or to the
         token of a proposed reading), `output_gap` (squared logits), `loss_gap` (nats per example), `accuracy_gap` (fraction),
         `kl` (nats), `behavioural_distance` (nats per continuation), `agreement` (fraction), and for classification `label_kl`
-        (nats). For a hard prompt each is None, and `reason` explains why.
+        (nats). For a hard prompt each is None, and `reason` explains why. The two distances are None, with a reason, for a
+        proposed reading that has not one token per vector.
 
     Example:
         >>> from hardprompt import Scorer, load_lm, load_task
@@ -49,7 +51,10 @@ def faithfulness(scored: ScoredPrompt) -> dict[str, Any]:
     """
     if not scored.is_soft:
         return dict.fromkeys(IN_RECORDS) | {"reason": NOT_FOR_HARD}
-    found = values(FAITHFULNESS, scored)
+    found: dict[str, Any] = dict(values(FAITHFULNESS, scored))
+    if found["distance_cosine"] is None and scored.reading is not None:
+        tokens, vectors = len(scored.reading), len(_vectors(scored))
+        found["reason"] = f"the reading has {tokens} tokens for {vectors} vectors: no distance of each token to its vector"
     return {name: value for name, value in found.items() if name != "label_kl" or value is not None}
 
 
@@ -108,9 +113,11 @@ def _vectors(scored: ScoredPrompt) -> Tensor:
     return scored.prompt.embeds.float()
 
 
-def _distance(scored: ScoredPrompt, measure: str) -> float:
+def _distance(scored: ScoredPrompt, measure: str) -> float | None:
     vocab_embeds = scored.lm.vocab_embeds
     if scored.reading is not None:
+        if len(scored.reading) != len(_vectors(scored)):
+            return None
         return float(reading_gap(_vectors(scored), vocab_embeds[list(scored.reading)].float(), measure))
     return float(distance_gap(_vectors(scored), vocab_embeds[scored.allowed].float(), measure))
 
@@ -143,13 +150,13 @@ def _faithfulness(
 
 
 @_faithfulness("distance_cosine", "1 - cosine", "lower", _between_tokens)
-def distance_cosine(scored: ScoredPrompt) -> float:
+def distance_cosine(scored: ScoredPrompt) -> float | None:
     """Mean cosine distance of the vectors to the closest allowed token (Patel et al.)."""
     return _distance(scored, "cosine")
 
 
 @_faithfulness("distance_euclidean", "embedding units", "lower", _between_tokens)
-def distance_euclidean(scored: ScoredPrompt) -> float:
+def distance_euclidean(scored: ScoredPrompt) -> float | None:
     """Mean Euclidean distance of the vectors to the closest allowed token (Patel et al.)."""
     return _distance(scored, "euclidean")
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from hardprompt.data.task import Task
-from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.sensitivity import deletion_map
@@ -40,14 +39,14 @@ class ScoredPrompt:
         allowed: ids of the tokens that a soft prompt may project to, (A,); all tokens by default.
         projection: similarity measure of the projection: cosine, euclidean or dot.
         readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
-        reading: token ids (L,) proposed as the text of a soft prompt; by default its projection.
+        reading: token ids proposed as the text of a soft prompt, of any length; by default its projection.
         like: another prompt on the same task and model. Its scorers are used again, which have read the inputs already.
 
     Attributes:
         lm, task: the model and the task.
 
     Raises:
-        RequestError: the prompt does not fit the model, or the reading and the soft prompt have different lengths.
+        RequestError: the prompt does not fit the model.
 
     Example:
         >>> from hardprompt import HardPrompt, Scorer, load_lm, load_task
@@ -80,11 +79,6 @@ class ScoredPrompt:
         self._scores: dict[str, Scores] = {}
         self._text_scores: dict[str, Scores] = {}
         self._compared: dict[Callable[[ScoredPrompt], dict[str, float]], dict[str, float]] = {}
-        if reading is not None and isinstance(self.prompt, SoftPrompt) and len(reading) != len(self.prompt.embeds):
-            raise RequestError(
-                f"the reading has {len(reading)} tokens, but the soft prompt has {len(self.prompt.embeds)} vectors; "
-                "propose one token per vector"
-            )
 
     @property
     def is_soft(self) -> bool:

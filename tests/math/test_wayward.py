@@ -228,8 +228,10 @@ def test_the_gap_of_any_interpretation_can_be_measured(microworld: FrozenLM) -> 
     assert same.pop("agreement") == 1.0 and all(abs(value) < 1e-3 for value in same.values()), same
     apart = faithfulness(ScoredPrompt(soft, scorer, allowed=allowed, reading=other))
     assert apart["accuracy_gap"] > 0.9 and apart["behavioural_distance"] > 1 and apart["distance_euclidean"] > 0.5
-    longer = faithfulness(ScoredPrompt(soft, scorer, allowed=allowed, reading=microworld.encode("write down the plural")))
-    assert longer["distance_cosine"] is None and "4 tokens for 3 vectors" in longer["reason"] and longer["agreement"] > 0.9
+    longer = faithfulness(
+        ScoredPrompt(soft, scorer, allowed=allowed, reading=microworld.encode("write the plural of the word"))
+    )
+    assert longer["distance_cosine"] is None and "6 tokens for 3 vectors" in longer["reason"] and longer["agreement"] > 0.9
     with pytest.raises(RequestError, match="does not fit microworld, whose embeddings are 160 wide"):
         ScoredPrompt(SoftPrompt(torch.zeros(3, 16)), scorer, allowed=allowed)
 

@@ -54,6 +54,8 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.study.loading import load_tasks
 
 NOISE = 0.25
+GAMMAS = (0.1, 1.0)
+LIMIT = 200
 KINDS_OF_TARGETS = ("same inputs", "contradiction", "prose")
 PAIRS = (("capital", "currency"), ("past-tense", "opposite"))
 
@@ -102,7 +104,7 @@ def wayward(task: Task, lm: FrozenLM, text: str) -> Tensor:
     goal = target_prompt(lm, template_of(lm, task), text)
     problem = Problem(task, lm, prompt_length=len(goal.ids), vocabulary="all")
     grid = WaywardGrid()
-    return best_checkpoint([each for gamma in (0.1, 0.3, 1.0) for each in train_checkpoints(problem, goal, gamma, grid)]).embeds
+    return best_checkpoint([each for gamma in GAMMAS for each in train_checkpoints(problem, goal, gamma, grid)]).embeds
 
 
 def vectors(prompt: HardPrompt | SoftPrompt) -> Tensor:
@@ -158,6 +160,8 @@ def recipes(
     mixed_up = with_shuffled_answers(task, generator)
     yield "label-shuffled", lambda: (trained(mixed_up, lm, 0, lm_tokens), None)
     yield "other task", lambda: (made[f"{other.name}/trained"], None)
+    if task.division == "tune":
+        return
     for kind, text in wayward_targets(task, [each for each in tasks if each is not task]).items():
         if kind in KINDS_OF_TARGETS:
             yield f"wayward-{kind}", lambda text=text: (wayward(task, lm, text), text)  # type: ignore[misc]
@@ -172,7 +176,7 @@ def real_tasks(data: Path) -> dict[str, Task]:
     """The real tasks with their instructions as reference prompts."""
     found = {}
     for name, (folder, fields, instructions) in REAL.items():
-        request = StudyRequest.make(task=name, data=str(data / folder), limit=200, **fields)
+        request = StudyRequest.make(task=name, data=str(data / folder), limit=LIMIT, **fields)
         [task] = load_tasks(request).values()
         found[name] = replace(task, reference_prompts=instructions)
     return found
@@ -215,9 +219,9 @@ def main() -> None:
                 described = opened.metadata()["text"] or None
             prompts[name] = load_file(file)["vectors"]
             shown = kind if kind == "label-shuffled" else kind.partition("-")[0]
-            fields = {} if task.embedded else {"data": REAL[task.name][0], **REAL[task.name][1]}
-            entry = {"name": name, "lm": args.lm, "task": task.name, **fields, "division": division}
-            entries.append(entry | {"kind": shown, "text": described})
+            fields = {} if task.embedded else {"data": REAL[task.name][0], "limit": LIMIT, **REAL[task.name][1]}
+            entry = {"name": name, "lm": args.lm, "task": task.name, "kind": shown, "division": division, "text": described}
+            entries.append(entry | {"fields": fields, "instructions": task.reference_prompts[:2]})
     save_file(prompts, args.out / f"{args.lm}.safetensors")
     (args.out / f"{args.lm}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
 

@@ -80,6 +80,9 @@ def read(
     readers: Annotated[
         str, typer.Option(metavar="NAME,...", help="Methods of reading; also names of optimizers of hard prompts.")
     ] = "nearest, samples, wide-beam",
+    candidate: Annotated[
+        list[str] | None, typer.Option("--candidate", help="A text of your own to measure as well. Can be repeated.")
+    ] = None,
     max_length: Annotated[int, typer.Option(min=1, help="Largest number of tokens of a text.")] = 10,
     lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader in LM tokens.")] = 200_000,
     as_json: Json = False,
@@ -110,6 +113,7 @@ def read(
             model,
             inputs=None if inputs is None else [line.strip() for _, line in read_lines(inputs) if line.strip()],
             readers=words("--readers", readers) or (),
+            texts=candidate or (),
             held_out_lms=load_readers(request),
             vocabulary=request.vocabulary,
             max_length=max_length,

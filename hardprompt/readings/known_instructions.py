@@ -83,10 +83,10 @@ def fit_weights(targets: Tensor, log_q: Tensor, answers: int) -> tuple[Tensor, f
         The weights, (K,), each at least 0, and the KL divergence of the product in nats per answer.
 
     Example:
-        >>> log_q = torch.tensor([[[0.9, 0.1]], [[0.2, 0.8]]]).log()
+        >>> log_q = torch.tensor([[[0.8, 0.1, 0.1]], [[0.1, 0.8, 0.1]]]).log()
         >>> weights, divergence = fit_weights(log_q[0], log_q, 1)
-        >>> [round(weight, 1) for weight in weights.tolist()], round(divergence, 3)
-        ([1.0, 0.0], 0.0)
+        >>> [round(weight, 1) for weight in weights.tolist()], divergence < 1e-4
+        ([1.0, 0.0], True)
     """
     raw = torch.full((len(log_q),), 1 / len(log_q)).requires_grad_()
     optimizer = torch.optim.Adam([raw], lr=RATE)

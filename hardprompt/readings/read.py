@@ -1,6 +1,7 @@
 """Reading a prompt: the texts that do what it does, with the evidence for each and a verdict."""
 
 import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.metrics.scored_prompt import read_text
 from hardprompt.metrics.token_f1 import token_f1
+from hardprompt.optimizers.base import Config
 from hardprompt.optimizers.candidate import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
-from hardprompt.readings.base import Reader, load_reader, run_reader
+from hardprompt.readings.base import Reader, load_reader, reader, run_reader
 from hardprompt.readings.evidence import Evidence, Examiner, Verdict
 from hardprompt.readings.problem import ReadingProblem
 from hardprompt.scoring import Scorer
@@ -33,6 +35,9 @@ WEIGHT = 0.01
 
 SEARCH_INPUTS, HELD_OUT_INPUTS = 12, 32
 """At most this many inputs for the search and for the evidence."""
+
+GIVEN = "given"
+"""The name of the reader that proposes the texts of the caller."""
 
 BEST = 3
 """Number of best texts of which the evidence is measured, beside the best text of each reader."""
@@ -50,7 +55,7 @@ class TextReading:
     Attributes:
         text: the text.
         ids: its token ids in the template.
-        reader: the reader that found it.
+        readers: the readers that found it, the one with the lowest objective first; "given" for a text of the caller.
         evidence: how close its answers are to those under the prompt, on held-out inputs.
         deployed_accuracy: test accuracy of the text, a fraction.
         log_perplexity: nats per token under the model; None where the model assigns the text no probability.
@@ -59,7 +64,7 @@ class TextReading:
 
     text: str
     ids: tuple[int, ...]
-    reader: str
+    readers: tuple[str, ...]
     evidence: Evidence
     deployed_accuracy: float
     log_perplexity: float | None
@@ -76,7 +81,8 @@ class TextReading:
         return {
             "text": self.text,
             "ids": list(self.ids),
-            "reader": self.reader,
+            "reader": self.readers[0],
+            "found_by": list(self.readers),
             "kl": kl.value,
             "kl_interval": [kl.low, kl.high],
             "score": self.evidence.score,
@@ -145,7 +151,7 @@ class Readings:
             f"<tr><td>{html.escape(each.text)}</td><td>{each.verdict}</td><td>{each.evidence.score:.2f}</td>"
             f"<td>{each.evidence.kl.value:.3f}</td><td>{each.deployed_accuracy:.3f}</td>"
             f"<td>{'' if each.log_perplexity is None else f'{each.log_perplexity:.2f}'}</td>"
-            f"<td>{html.escape(each.reader)}</td></tr>"
+            f"<td>{html.escape(each.readers[0])}</td></tr>"
             for each in self.readings
         )
         return f"<p>{html.escape(f'{self.verdict}. {self.reason}'.strip())}</p><table><tr>{heading}</tr>{''.join(rows)}</table>"
@@ -158,6 +164,7 @@ def read(
     *,
     inputs: Sequence[str] | None = None,
     readers: Sequence[str | Reader[Any]] = DEFAULT_READERS,
+    texts: Sequence[str] = (),
     held_out_lms: Sequence[FrozenLM] = (),
     vocabulary: str | Tensor = "words",
     max_length: int = MAX_LENGTH,
@@ -179,6 +186,7 @@ def read(
         inputs: inputs without answers, at least two; by default the train inputs of the task. At most 12 of them are for the
             search and 32 for the evidence.
         readers: names of readers, of optimizers of hard prompts, `path.py:name`, or `Reader` objects.
+        texts: texts of your own, which are measured as well.
         held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
         vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,).
         max_length: maximal number of tokens of a text.
@@ -204,8 +212,9 @@ def read(
     """
     target = as_prompt(lm, prompt, template_of(lm, task))
     methods = [load_reader(each) if isinstance(each, str) else each for each in readers]
+    methods += [_given(texts)] * bool(texts)
     if not methods:
-        raise RequestError("no reader is given; give at least one")
+        raise RequestError("no reader and no text is given; give at least one")
     for name in options or {}:
         if name not in (names := [method.name for method in methods]):
             raise RequestError(f"options are given for {name!r}, but the readers are {', '.join(names)}")
@@ -221,7 +230,7 @@ def read(
     test = Scorer(lm, examiner.problem.task, task.test)
     on_test = test.score_embeds(target.embeds) if isinstance(target, SoftPrompt) else test.score_ids([target.ids])
     spent, interrupted = 0, False
-    found: dict[str, tuple[Candidate, str]] = {}
+    found: dict[str, dict[str, float]] = {}
     details: dict[str, Any] = {}
     reason = examiner.little_to_read
     for number, method in enumerate([] if reason else methods):
@@ -231,9 +240,9 @@ def read(
         except KeyboardInterrupt:
             interrupted = True
         for candidate in search.candidates:
-            text = _text(candidate).strip()
-            if text and (text not in found or candidate.dev_objective < found[text][0].dev_objective):
-                found[text] = candidate, method.name
+            if text := _text(candidate).strip():
+                known = found.setdefault(text, {})
+                known[method.name] = min(candidate.dev_objective, known.get(method.name, math.inf))
         details |= search.details
         spent += search.spent
         if interrupted:
@@ -242,13 +251,13 @@ def read(
         TextReading(
             text=text,
             ids=(hard := HardPrompt.in_place(lm, test.template, text)).ids,
-            reader=method_name,
+            readers=names,
             evidence=examiner.examine(hard),
             deployed_accuracy=float(test.score_text(text).accuracy),
             log_perplexity=_number(log_perplexity(lm, hard.ids)),
             reader_log_perplexity={other.name: _mean(read_text(other, text).surprisal) for other in held_out_lms},
         )
-        for text, method_name in _chosen(found)
+        for text, names in _chosen(found)
     ]
     return Readings(
         readings=tuple(readings),
@@ -284,12 +293,26 @@ def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[
     return drawn[:count], drawn[count : count + HELD_OUT_INPUTS]
 
 
-def _chosen(found: Mapping[str, tuple[Candidate, str]]) -> list[tuple[str, str]]:
-    """The best texts and the best text of each reader, best first, with the name of the reader."""
-    ranked = sorted(found, key=lambda text: found[text][0].dev_objective)
-    names = [found[text][1] for text in ranked]
-    first = {name: names.index(name) for name in dict.fromkeys(names)}
-    return [(text, names[n]) for n, text in enumerate(ranked) if n < BEST or first[names[n]] == n]
+def _given(texts: Sequence[str]) -> Reader[Config]:
+    """The reader that proposes the texts of the caller."""
+
+    def given(problem: ReadingProblem, config: Config) -> list[tuple[int, ...]]:
+        """Texts of the caller."""
+        return [HardPrompt.in_place(problem.lm, problem.template, text).ids for text in texts]
+
+    return reader(GIVEN, Config)(given)
+
+
+def _chosen(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
+    """The best texts, the best text of each reader and all given texts, best first, with the names of their readers.
+
+    Args:
+        found: the objective of each text, by the name of the reader that found it.
+    """
+    ranked = sorted(found, key=lambda text: min(found[text].values()))
+    best = {name: next(text for text in ranked if name in found[text]) for text in ranked for name in found[text]}
+    kept = [text for n, text in enumerate(ranked) if n < BEST or text in best.values() or GIVEN in found[text]]
+    return [(text, tuple(sorted(found[text], key=lambda name: found[text][name]))) for text in kept]
 
 
 def _outcome(readings: Sequence[TextReading]) -> Outcome:

@@ -1,4 +1,4 @@
-"""The verbs that repeat published experiments: wayward, geometry and reproduce."""
+"""The verbs that repeat published experiments, wayward, geometry and reproduce, and the benchmark of readings."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -166,3 +166,48 @@ def reproduce(
     else:
         print_table(claims_table(found))
         print_line(f"claims.json and claims.md are in {out}")
+
+
+@verb(
+    EXPERIMENTS,
+    "hardprompt benchmark --readers samples,nearest --kinds planted,untrained --lm-tokens 20000",
+    "hardprompt benchmark --lm smollm2 --data DIR --readers my_reader.py:mine",
+)
+def benchmark(
+    lm: Annotated[str, typer.Option(help="Model whose prompts are read: microworld or smollm2.")] = "microworld",
+    readers: Annotated[str, typer.Option(metavar="NAME,...", help="Readers to compare.")] = "nearest, samples, wide-beam",
+    kinds: Annotated[str, typer.Option(metavar="NAME,...", help="Kinds of prompts.", show_default="all")] = "",
+    divisions: Annotated[
+        str, typer.Option(metavar="NAME,...", help="tune (to choose options on) and report (to report).")
+    ] = "report",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the data of real tasks, as fewshot/sst-2 and relations.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Data type of the weights.")] = "float32",
+    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader for each prompt in LM tokens.")] = 200_000,
+    out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/benchmark-LM")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read soft prompts of known origin, and show how well readers do.
+
+    Rerun the same command to resume.
+    """
+    from hardprompt.experiments.reading.evaluate import BenchmarkRequest, read_benchmark
+    from hardprompt.experiments.reading.table import area_under_curve, readers_table, scores_of_given
+    from hardprompt.report.prompt_tables import benchmark_table
+
+    request = BenchmarkRequest(
+        lm=lm,
+        readers=reading.words("--readers", readers) or (),
+        divisions=reading.words("--divisions", divisions) or (),
+        kinds=(reading.words("--kinds", kinds) or ()) if kinds else (),
+        data=None if data is None else str(data),
+        dtype=dtype,
+        lm_tokens=lm_tokens,
+    )
+    lines = read_benchmark(request, out or Path("hardprompt-out") / f"benchmark-{lm}")
+    rows, area = readers_table(lines), area_under_curve(*scores_of_given(lines))
+    if as_json:
+        print_json({"rows": rows, "area_under_curve": area})
+    else:
+        print_table(benchmark_table(rows, area))

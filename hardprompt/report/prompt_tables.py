@@ -115,6 +115,26 @@ def texts_table(found: dict[str, Any], lm: str) -> Table:
     return table
 
 
+def benchmark_table(rows: list[dict[str, Any]], area: float | None) -> Table:
+    """A row per kind of prompts and reader of the benchmark of readings.
+
+    Args:
+        rows: what `hardprompt benchmark --json` prints as `rows`.
+        area: the area under the curve of scores.
+    """
+    table = Table(title="readings of prompts of known origin", title_justify="left", pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="left" if name in ("kind", "reader") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value) for value in row.values())
+        )
+    if area is not None:
+        table.caption = f"scores of descriptions of the prompt's task above those of other tasks: {area:.3f} of the pairs"
+        table.caption_justify = "left"
+    return table
+
+
 def readings_table(readings: list[dict[str, Any]]) -> Table:
     """A row per text that can be read off a soft prompt: the methods, the accuracy, and the tasks that the text asks for."""
     table = Table(title="texts that can be read off the soft prompt", title_justify="left", pad_edge=False)

@@ -135,12 +135,7 @@ class GreedyDecoder:
         """Decode with a pass over the whole row for each token, for models whose keys and values cannot be continued."""
         while batch:
             some = [replace(rows[i], answer=answers[i], predictions=len(answers[i]) + 1) for i in batch]
-            chosen = [0] * len(batch)
-            for done in self._passes.run(some, soft):
-                at = [first + len(some[i].answer) for first, i in zip(done.predict_from, done.rows, strict=True)]
-                found = self._lm.output_logits(done.hidden[torch.arange(len(at)), at]).argmax(-1).tolist()
-                for i, token in zip(done.rows, found, strict=True):
-                    chosen[i] = token
+            chosen = self._passes.next_tokens(some, soft)
             batch = [batch[i] for i in self._append(batch, chosen, room, answers)]
 
     def _append(self, batch: list[int], chosen: list[int], room: Sequence[int], answers: list[list[int]]) -> list[int]:

@@ -99,10 +99,16 @@ class ForwardPasses:
                 parts.append([i])
         return parts
 
-    def last_feature(self, row: Row, soft: Tensor | None) -> Tensor:
-        """The features (d,) at the last token of the answer of a row, which predict the token after it."""
-        embeds = self.embeds([row], [0], [row.embedded], soft)
-        return self._lm.hidden(embeds, answers=[row.answer])[0, row.predict_from + len(row.answer)]
+    @torch.no_grad()
+    def next_tokens(self, rows: Sequence[Row], soft: Tensor | None) -> list[int]:
+        """The most probable token after the answer of each row."""
+        chosen = [0] * len(rows)
+        for done in self.run(rows, None if soft is None else soft.detach()):
+            at = [first + len(rows[i].answer) for first, i in zip(done.predict_from, done.rows, strict=True)]
+            found = self._lm.output_logits(done.hidden[torch.arange(len(at)), at]).argmax(-1).tolist()
+            for i, token in zip(done.rows, found, strict=True):
+                chosen[i] = token
+        return chosen
 
     def embeds(self, rows: Sequence[Row], starts: Sequence[int], ends: Sequence[int], soft: Tensor | None) -> Tensor:
         """Right-padded input embeddings (B, T, d) of rows from their start positions to their end positions."""

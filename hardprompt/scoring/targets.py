@@ -96,8 +96,10 @@ class TargetJudge:
         misses = torch.zeros(len(rows), device=hidden.device).index_add(0, row_of, (~hit).float())
         correct = misses == 0
         offsets = torch.tensor([0, *counts]).cumsum(0)
-        for b in (~correct).nonzero().flatten().tolist():
-            correct[b] = self._correct_in_other_tokens(greedy[offsets[b] : offsets[b + 1]].tolist(), rows[b], soft)
+        wrong = (~correct).nonzero().flatten().tolist()
+        decoded = [greedy[offsets[b] : offsets[b + 1]].tolist() for b in wrong]
+        spelled = self._correct_in_other_tokens(decoded, [rows[b] for b in wrong], soft)
+        correct[wrong] = torch.tensor(spelled, dtype=torch.bool, device=hidden.device)
         return loss, correct
 
     def _right_numbers(self, rows: Sequence[Row], soft: Tensor | None) -> Tensor:
@@ -115,22 +117,35 @@ class TargetJudge:
         return has_number(text) or self._of_this_example(text) != text
 
     @torch.no_grad()
-    def _correct_in_other_tokens(self, greedy: list[int], row: Row, soft: Tensor | None) -> bool:
-        """Whether greedy decoding spells the target in other tokens than the target's own.
+    def _correct_in_other_tokens(self, greedy: Sequence[list[int]], rows: Sequence[Row], soft: Tensor | None) -> list[bool]:
+        """Whether greedy decoding spells the target of each row in other tokens than the target's own.
 
-        No further forward pass is needed unless the first deviating token spells a part of the target.
+        A row needs no further forward pass unless its first deviating token spells a part of the target.
         """
-        target = self._examples[row.example].answer.strip()
-        same = next(t for t, token in enumerate([*row.answer, None]) if greedy[t] != token)
-        spelled = row.answer[:same] + greedy[same : same + 1]
-        verdict = self._verdict(tuple(spelled), target)
-        while verdict is None:
-            last = self._passes.last_feature(replace(row, answer=list(spelled)), soft)
-            spelled.append(int(self._lm.output_logits(last).argmax()))
-            if row.predict_from + 1 + len(spelled) >= self._lm.max_length or len(spelled) > len(target.encode()) + MAX_BLANKS:
-                return False
-            verdict = self._verdict(tuple(spelled), target)
-        return verdict
+        spelled = []
+        for tokens, row in zip(greedy, rows, strict=True):
+            same = next(t for t, token in enumerate([*row.answer, None]) if tokens[t] != token)
+            spelled.append(row.answer[:same] + tokens[same : same + 1])
+        found = [False] * len(rows)
+        pending = list(range(len(rows)))
+        while pending:
+            verdicts = {i: self._verdict(tuple(spelled[i]), self._target(rows[i])) for i in pending}
+            for i, verdict in verdicts.items():
+                found[i] = verdict is True
+            pending = [i for i, verdict in verdicts.items() if verdict is None]
+            begun = [replace(rows[i], answer=list(spelled[i]), predictions=len(spelled[i]) + 1) for i in pending]
+            for i, token in zip(pending, self._passes.next_tokens(begun, soft), strict=True):
+                spelled[i].append(token)
+            pending = [i for i in pending if self._may_end(rows[i], spelled[i])]
+        return found
+
+    def _target(self, row: Row) -> str:
+        return self._examples[row.example].answer.strip()
+
+    def _may_end(self, row: Row, spelled: Sequence[int]) -> bool:
+        """Whether more tokens fit into the context, and the answer is not longer than the target can be."""
+        fits = row.predict_from + 1 + len(spelled) < self._lm.max_length
+        return fits and len(spelled) <= len(self._target(row).encode()) + MAX_BLANKS
 
     def _judge(self, answer: tuple[int, ...], target: str) -> bool | None:
         """Whether decoded answer tokens are correct; None while both are possible."""

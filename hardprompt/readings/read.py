@@ -221,9 +221,10 @@ def read(
     searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
 
     def problem(on: Sequence[str], progress: Callable[[float], None] | None = None) -> ReadingProblem:
+        weighed = 0.0 if lm.kind == "encoder-decoder" else weight  # it assigns a text no probability
         return ReadingProblem(
             target, task, lm, on,
-            weight=weight, max_length=max_length, vocabulary=vocabulary, seed=seed, lm_tokens=lm_tokens, progress=progress,
+            weight=weighed, max_length=max_length, vocabulary=vocabulary, seed=seed, lm_tokens=lm_tokens, progress=progress,
         )  # fmt: skip
 
     examiner = Examiner(problem(held_out))
@@ -286,7 +287,8 @@ def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[
     """
     different = list(dict.fromkeys(inputs))
     if len(different) < 2:
-        raise RequestError(f"{len(different)} different inputs are given; give at least two, for the search and the evidence")
+        number = f"{len(different)} different " + ("input is" if len(different) == 1 else "inputs are")
+        raise RequestError(f"{number} given; give at least two, for the search and the evidence")
     order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
     count = min(SEARCH_INPUTS, len(different) // 2)
     drawn = [different[i] for i in order]

@@ -55,7 +55,7 @@ from hardprompt.study.loading import load_tasks
 
 NOISE = 0.25
 GAMMAS = (0.1, 1.0)
-LIMIT = 200
+LIMIT, TRAIN, DEV = 200, 96, 48
 KINDS_OF_TARGETS = ("same inputs", "contradiction", "prose")
 PAIRS = (("capital", "currency"), ("past-tense", "opposite"))
 
@@ -178,7 +178,7 @@ def real_tasks(data: Path) -> dict[str, Task]:
     for name, (folder, fields, instructions) in REAL.items():
         request = StudyRequest.make(task=name, data=str(data / folder), limit=LIMIT, **fields)
         [task] = load_tasks(request).values()
-        found[name] = replace(task, reference_prompts=instructions)
+        found[name] = replace(task, reference_prompts=instructions, train=task.train[:TRAIN], dev=task.dev[:DEV])
     return found
 
 

@@ -90,7 +90,7 @@ def read(
     """Read a prompt as text by what it makes the model answer.
 
     Texts are searched whose answers are closest to those under the prompt, and compared with it on inputs that the search did
-    not see. Ctrl-C shows the best texts so far.
+    not see. Ctrl-C shows the best texts so far. With --run, the study's folder keeps the answer.
 
     Give the prompt by one of --text, --ids, --run and --soft.
     """
@@ -122,10 +122,14 @@ def read(
             progress=progress,
         )
     log_warnings(task.warnings)
+    described = found.as_json()
+    named.save_reading(described)
     if as_json:
-        print_json(found.as_json())
+        print_json(described)
     else:
-        print_table(texts_table(found.as_json(), model.name))
+        print_table(texts_table(described, model.name))
+        if named.run:
+            print_line(f"{named.run} holds this reading; hardprompt report {named.run} puts it on the page")
 
 
 @verb(
@@ -158,7 +162,7 @@ def inspect_prompt(
     from hardprompt.metrics import inspect
     from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
     from hardprompt.prompt import SoftPrompt
-    from hardprompt.report.prompt_tables import inspection_table, readings_table
+    from hardprompt.report.prompt_tables import inspection_table, readings_table, texts_table
     from hardprompt.scoring import Scorer
     from hardprompt.study.loading import load_model, load_readers, load_tasks
 
@@ -177,10 +181,14 @@ def inspect_prompt(
         readers = load_readers(request) if "readers" in fields or task.embedded else ()
         judge = default_judge(task, model, next(iter(readers), None))
         found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary, task))
+    if saved := named.saved_reading:
+        found["read_as"] = saved
     if as_json:
         print_json(found)
         return
     print_table(inspection_table(found))
+    if saved:
+        print_table(texts_table(saved, model.name))
     if "readings" in found:
         print_table(readings_table(found["readings"]))
 

@@ -79,6 +79,20 @@ class PromptRef:
         """The distance measure with which the run projects soft prompts."""
         return str(self.point["config"].get("projection", "cosine")) if self.point else "cosine"
 
+    def save_reading(self, reading: dict[str, Any]) -> None:
+        """Save what the prompt of a run was read as in the folder of its study; other prompts are left alone."""
+        if self._store is not None and self.point is not None:
+            self._store.save_reading(self.point, reading)
+
+    @property
+    def saved_reading(self) -> dict[str, Any] | None:
+        """What the prompt of a run was read as (`save_reading`); None if it has not been read."""
+        if self._store is None or self.point is None:
+            return None
+        of_run = ("optimizer", "split", "seed", "weight")
+        same = (each for each in self._store.readings() if all(each[name] == self.point[name] for name in of_run))
+        return next(same, None)
+
     def request(self, given: dict[str, Any]) -> StudyRequest:
         """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.
 

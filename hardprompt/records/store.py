@@ -1,21 +1,27 @@
 """The record of a study: `study.yaml` holds the request, `points.jsonl` one line per finished run."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from hardprompt.errors import StudyError
 from hardprompt.field_problems import field_problems
+from hardprompt.records.atomic import replacing
 from hardprompt.records.folder import RecordFolder
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.schema import check_point, check_study, members
 
 if TYPE_CHECKING:
     import pandas as pd
+
+READINGS = "readings"
+"""The folder for what prompts were read as, inside the folder of a study."""
 
 _VERSIONS = ("hardprompt", "torch", "transformers", "stable-baselines3", "gymnasium", "numpy")
 
@@ -54,6 +60,37 @@ class Store(RecordFolder):
     def points(self) -> list[dict[str, Any]]:
         """The recorded points in the order of the request: one for each run, or for each member of the front of a run."""
         return [point for line in self.runs() for point in members(line)]
+
+    def save_reading(self, point: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
+        """Save what a prompt of a run was read as; it replaces an earlier reading of the same prompt.
+
+        Args:
+            point: the point of the prompt.
+            reading: what `hardprompt read --json` prints.
+
+        Raises:
+            RecordError: if it cannot be written.
+        """
+        of_run = {name: point[name] for name in ("optimizer", "split", "seed", "weight")}
+        folder = self.folder / READINGS
+        name = ",".join(quote(str(value), safe="") for value in (*of_run.values(), point.get("member", "")))
+        with replacing(folder / f"{name}.json") as temporary:
+            folder.mkdir(exist_ok=True)
+            temporary.write_text(json.dumps({**of_run, **reading}, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def readings(self) -> list[dict[str, Any]]:
+        """The saved readings, in the order of their file names: what `save_reading` was given, with the run.
+
+        Raises:
+            StudyError: if a file cannot be read.
+        """
+        found = []
+        for file in sorted((self.folder / READINGS).glob("[!.]*.json")):
+            try:
+                found.append(dict(json.loads(file.read_text(encoding="utf-8"))))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                raise StudyError(f"{file}: not a reading ({error}); remove the file") from error
+        return found
 
     def save_soft_prompt(self, run: Run, vectors: bytes) -> str:
         """Save the vectors that a run found.

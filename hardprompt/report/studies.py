@@ -15,7 +15,7 @@ from hardprompt.records.frontier import frontier, unit_hypervolumes
 from hardprompt.records.request import StudyRequest, path_names
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run, run_records
 from hardprompt.records.store import Store, recorded_request
-from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, study_sheets
+from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, readings_sheet, study_sheets
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import test_examples
 from hardprompt.stats.bootstrap import bootstrap
@@ -38,11 +38,13 @@ class StudyRuns:
         studies: the contents of their `study.yaml` files.
         points: the records of the runs, with failed ones.
         name: distinguishes these runs from others of the same task and model; empty if there are none.
+        readings: what prompts of these runs were read as (`Store.readings`).
     """
 
     studies: tuple[dict[str, Any], ...]
     points: tuple[AnyRun, ...]
     name: str = ""
+    readings: tuple[dict[str, Any], ...] = ()
 
     @property
     def task(self) -> str:
@@ -91,7 +93,8 @@ class StudyRuns:
     def sheets(self) -> dict[str, TableData]:
         """Its tables, and the comparison of its optimizers over splits and seeds."""
         compared = (comparisons_sheet([self]), hypervolumes_sheet([self]))
-        return study_sheets(self.points, self.found, self.weights) | {each.name: each for each in compared}
+        every = (*compared, readings_sheet(self.readings))
+        return study_sheets(self.points, self.found, self.weights) | {each.name: each for each in every}
 
     @property
     def hypervolumes(self) -> dict[str, dict[tuple[str, int], float]]:
@@ -132,6 +135,7 @@ def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
             tuple(store.study for store, _ in group),
             tuple(point for _, points in group for point in points),
             " + ".join(store.folder.name for store, _ in group) if of_task.count(named) > 1 else "",
+            tuple(reading for store, _ in group for reading in store.readings()),
         )
         for group, named in zip(groups, of_task, strict=True)
     ]

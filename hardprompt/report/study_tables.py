@@ -25,6 +25,12 @@ def field_column(name: str, model: type[BaseModel] = RunRecord) -> Column:
     return Column(text, digits=digits)
 
 
+NO_TEXT: dict[str, Any] = {
+    **dict.fromkeys(("text", "verdict", "score", "kl", "agreement", "deployed_accuracy", "log_perplexity", "reader")),
+    "kl_interval": (None, None),
+}
+"""The row of a prompt without a text."""
+
 OPTIMIZER = Column("optimizer", "name")
 WEIGHT = field_column("weight")
 OF_RUN = (OPTIMIZER, WEIGHT, Column("split", "text"), field_column("seed"))
@@ -148,6 +154,37 @@ def faithfulness_sheet(points: Sequence[AnyRun]) -> TableData:
         "construction."
     )
     return TableData("faithfulness", "faithfulness", caption, (*OF_RUN, *[Column(text) for _, text in GAPS]), rows)
+
+
+def readings_sheet(readings: Sequence[dict[str, Any]]) -> TableData:
+    """A row per text that a prompt was read as, with the evidence (`hardprompt read`)."""
+    rows = [
+        (
+            *(found[name] for name in ("optimizer", "weight", "split", "seed")),
+            found["verdict"],
+            row["text"],
+            row["verdict"],
+            row["score"],
+            None if row["kl"] is None else (row["kl"], *row["kl_interval"]),
+            row["agreement"],
+            row["deployed_accuracy"],
+            row["log_perplexity"],
+            row["reader"],
+        )
+        for found in readings
+        for row in found["readings"] or [NO_TEXT]
+    ]
+    columns = (
+        *OF_RUN, Column("verdict", "text"), Column("text", "text"), Column("of the text", "text"), Column("score"),
+        Column("KL", "interval"), Column("agreement"), Column("accuracy"), Column("nats per token", digits=2),
+        Column("reader", "name"),
+    )  # fmt: skip
+    caption = (
+        "Texts that do what the prompt does, or not: the KL divergence of the answers under the prompt from those under the "
+        "text, in nats per answer with 95 % intervals, on inputs that the search did not see. A score of 1 means the same "
+        "answers, and 0 or less that unrelated texts are as close."
+    )
+    return TableData("readings", "what prompts are read as", caption, columns, rows)
 
 
 def differences_sheet(found: dict[str, Any]) -> TableData:

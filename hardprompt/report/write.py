@@ -87,7 +87,7 @@ def write_report(store: Store) -> None:
     recorded = store.points()
     if not recorded:
         return
-    shown = StudyRuns((store.study,), tuple(run_records(recorded)))
+    shown = StudyRuns((store.study,), tuple(run_records(recorded)), readings=tuple(store.readings()))
     with replacing(store.folder / "report.html") as aside:
         aside.write_text(report_page([shown]), encoding="utf-8", newline="\n")
     if not shown.done:

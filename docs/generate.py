@@ -29,6 +29,7 @@ import hardprompt as hp
 from hardprompt import stats
 from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
+from hardprompt.readings import all_readers
 from hardprompt.records.reference import record_reference
 from hardprompt.study.recipe import RecipeFile
 
@@ -143,6 +144,15 @@ def optimizers() -> str:
     return "\n\n".join(parts)
 
 
+def readers() -> str:
+    """Every reader with its options."""
+    parts = []
+    for name, reader in all_readers().items():
+        fields = model_table(reader.config) if reader.config.model_fields else "It has no options."
+        parts += [f"### {name}", reader.summary, fields]
+    return "\n\n".join(parts)
+
+
 def metrics() -> str:
     """Every metric with its unit."""
     listed = listing("metrics")
@@ -173,7 +183,7 @@ def python_api() -> str:
         if inspect.isclass(found) or inspect.isfunction(found):
             parts.append(f"::: {found.__module__}.{found.__qualname__}")
     of_stats = [f"hardprompt.stats.{each.name}" for each in pkgutil.iter_modules(stats.__path__)]
-    for module in ("hardprompt.metrics", "hardprompt.adapter", *of_stats):
+    for module in ("hardprompt.metrics", "hardprompt.readings", "hardprompt.adapter", *of_stats):
         parts += [f"## {module}", *members(module)]
     return "\n\n".join(parts)
 
@@ -241,4 +251,6 @@ def cell(text: str) -> str:
     return "".join(part if part.startswith("`") else escape(part, quote=False).replace("|", "\\|") for part in parts)
 
 
-GENERATED = {each.__name__: each for each in (command_line, tasks, optimizers, metrics, record, request, recipe, python_api)}
+GENERATED = {
+    each.__name__: each for each in (command_line, tasks, optimizers, readers, metrics, record, request, recipe, python_api)
+}

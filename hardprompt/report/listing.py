@@ -1,4 +1,4 @@
-"""What `hardprompt ls` shows: the available tasks, models, optimizers and metrics."""
+"""What `hardprompt ls` shows: the available tasks, models, optimizers, readers and metrics."""
 
 import warnings
 from pathlib import Path
@@ -13,6 +13,7 @@ from hardprompt.errors import HardpromptError
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import EMBEDDED
 from hardprompt.optimizers import all_optimizers
+from hardprompt.readings.base import all_readers
 from hardprompt.records.reference import record_entries
 
 Entry = dict[str, Any]
@@ -69,12 +70,26 @@ def list_optimizers() -> list[Entry]:
     ]
 
 
+def list_readers() -> list[Entry]:
+    """Every installed method of `hardprompt read` with its options and their defaults."""
+    return [
+        {"name": reader.name, "description": reader.summary, "options": reader.config().model_dump(mode="json")}
+        for reader in all_readers().values()
+    ]
+
+
 def list_metrics() -> list[Entry]:
     """Every measured value of a record: its name, unit and description, which direction is better, and for which prompts."""
     return [entry._asdict() for entry in record_entries() if entry.unit]
 
 
-LISTINGS = {"tasks": list_tasks, "lms": list_lms, "optimizers": list_optimizers, "metrics": list_metrics}
+LISTINGS = {
+    "tasks": list_tasks,
+    "lms": list_lms,
+    "optimizers": list_optimizers,
+    "readers": list_readers,
+    "metrics": list_metrics,
+}
 
 
 ONLY_IN_JSON = ("embedded", "template", "masked_template")

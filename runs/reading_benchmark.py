@@ -142,8 +142,9 @@ def recipes(
     noise = spread * torch.randn(5, len(mean), generator=generator)
     order = torch.randperm(len(mean), generator=generator)
     real = not task.embedded
+    tune = task.name in REAL_TUNE or task.division == "tune"
     yield "trained", lambda: (trained(task, lm, 0, lm_tokens), None)
-    if real:
+    if real and not tune:
         yield "trained-1", lambda: (trained(task, lm, 1, lm_tokens), None)
     yield "planted", lambda: (embeddings(lm, task, short), short)
     if real:
@@ -152,7 +153,8 @@ def recipes(
         own = embeddings(lm, task, long)
         added = NOISE * spread * torch.randn(own.shape, generator=generator)
         yield "noisy", lambda: (own + added, long)
-    yield "distilled", lambda: (distilled(short, task, lm, lm_tokens), short)
+    if not (real and tune):
+        yield "distilled", lambda: (distilled(short, task, lm, lm_tokens), short)
     yield "untrained", lambda: (mean + noise, None)
     yield "shuffled", lambda: (made[f"{task.name}/trained"][:, order], None)
     if real:
@@ -160,7 +162,7 @@ def recipes(
     mixed_up = with_shuffled_answers(task, generator)
     yield "label-shuffled", lambda: (trained(mixed_up, lm, 0, lm_tokens), None)
     yield "other task", lambda: (made[f"{other.name}/trained"], None)
-    if task.division == "tune":
+    if tune:
         return
     for kind, text in wayward_targets(task, [each for each in tasks if each is not task]).items():
         if kind in KINDS_OF_TARGETS:
@@ -208,7 +210,8 @@ def main() -> None:
             for number, task in enumerate(tasks)
             for kind, make in recipes(lm, tasks, number, lm_tokens, prompts)
         ]
-        for task, kind, make in sorted(planned, key=lambda each: each[1] != "trained"):
+        order = {"trained": 0, "trained-1": 2}
+        for task, kind, make in sorted(planned, key=lambda each: order.get(each[1], 1)):
             name = f"{task.name}/{kind}"
             file = folder / f"{name.replace('/', '--').replace(' ', '-')}.safetensors"
             if not file.exists():

@@ -13,11 +13,11 @@ from hardprompt.errors import RequestError, UnknownName
 
 @verb(LOOK_UP, "hardprompt ls tasks", "hardprompt ls optimizers pez", "hardprompt ls metrics --json", name="ls")
 def list_catalogue(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers or metrics.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers, readers or metrics.")],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="An optimizer, to list its options.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List tasks, models, metrics, optimizers or their options."""
+    """List tasks, models, optimizers or their options, readers, and metrics."""
     from hardprompt.report.listing import LISTINGS, listing_table
 
     if kind not in LISTINGS:

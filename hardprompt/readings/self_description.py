@@ -8,7 +8,8 @@ pass over the description prompt is changed at one layer k:
     t^k_i := s^l_i    for each placeholder i
 
 where t^k is the output of layer k, and t^0 the input of the first layer. Several pairs (l, k) are used, among them (0, 0),
-which inserts the vectors themselves. Continuations are decoded greedily and sampled, up to an end token or a line break.
+which inserts the vectors themselves. Continuations are decoded greedily and sampled, up to an end token or a line break. Those
+with the lowest KL divergence on some inputs, and the best of their beginnings, are scored on all inputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +22,11 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from transformers import DynamicCache
 
-from hardprompt.errors import LMError, TaskError
+from hardprompt.errors import LMError, RequestError, TaskError
 from hardprompt.lm.chat import ChatTemplate, marker_in
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.memory import layers_of
-from hardprompt.optimizers.base import Config
+from hardprompt.optimizers.base import Config, FinalPrompts
 from hardprompt.optimizers.proposals import draw_tokens
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.readings.base import reader
@@ -33,28 +34,34 @@ from hardprompt.readings.output_lens import needs_vectors_and_predictions
 from hardprompt.readings.problem import ReadingProblem
 
 TEXTS = (
-    ("the name of this city = the name of this city\ntell me the price: = tell me the price:\n", " ="),
-    ('"2 + 3" asks for the sum\n"good morning in french is" asks for the translation\n"', '" asks for'),
+    ("count the words: = count the words:\nthe owner of the shop is = the owner of the shop is\n", " ="),
+    ('"2 + 3 =" asks for: the sum\n"the owner of the shop is" asks for: the name of the owner\n"', '" asks for:'),
 )
 """Description prompts as plain texts before and after the placeholders: one that repeats texts and one that explains them."""
 
-QUESTIONS = (
-    "Repeat the following instruction word for word, and write nothing else.",
-    "What does the following instruction ask for? Answer with one short instruction, and write nothing else.",
-)
+QUESTIONS = ("Repeat the following instruction word for word, and write nothing else.", "Say this in other words:")
 """The user's turn of description prompts for chat models. The placeholders follow in the next line."""
 
 PLACEHOLDER = " x"
+
+TEMPERATURE = 0.7
+"""Temperature of samples. Those of a small model at 1 are mostly unrelated to the vectors."""
 
 
 class SelfDescriptionConfig(Config):
     """Options of the self-description."""
 
     depths: PositiveInt = 4
-    """Number of depths whose states are read and replaced: evenly spaced layers, of which the first is the input."""
+    """Number of evenly spaced layers whose states at the vectors are read."""
 
     samples: NonNegativeInt = 1
     """Number of sampled continuations beside the greedy one, for each description prompt and pair of layers."""
+
+    batch_size: PositiveInt = 4
+    """Number of train examples on which all texts are scored first."""
+
+    kept: PositiveInt = 6
+    """Number of texts of each description prompt, those with the lowest KL divergence, that are scored on all inputs."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,13 @@ class DescriptionPrompt:
     ends: Sequence[int]
 
 
-def description_prompts(lm: FrozenLM) -> list[DescriptionPrompt]:
-    """The description prompts of a model: two plain texts, and two chats if it has a chat template that renders them."""
+def description_prompts(lm: FrozenLM, tokens: int) -> list[DescriptionPrompt]:
+    """The description prompts of a model: two plain texts, and two chats if it has a chat template that renders them.
+
+    Args:
+        lm: a causal model.
+        tokens: number of tokens that must fit into its context besides a description prompt. A longer one is left out.
+    """
     ends = lm.end_ids.tolist()
     found = [
         DescriptionPrompt([*lm.prefix_ids, *lm.encode(before)], lm.encode_after([after])[0], ends) for before, after in TEXTS
@@ -85,22 +97,40 @@ def description_prompts(lm: FrozenLM) -> list[DescriptionPrompt]:
                 before, after = template.around(question)
                 of_chat = [*ends] if template.end_id is None else [*ends, template.end_id]
                 found.append(DescriptionPrompt(lm.encode(before), lm.encode_after([after])[0], of_chat))
-    return found
+    return [prompt for prompt in found if len(prompt.before) + len(prompt.after) + tokens <= lm.max_length]
+
+
+def _can_describe(problem: ReadingProblem, config: SelfDescriptionConfig) -> None:
+    """Raise RequestError if the target is a hard prompt, the model is not causal, or its context is too short."""
+    needs_vectors_and_predictions(problem, config)
+    if not _prompts_of(problem):
+        raise RequestError(
+            f"no description prompt fits into the context of {problem.lm.name}, which is {problem.lm.max_length} tokens; "
+            "use the reader output-lens"
+        )
+
+
+def _prompts_of(problem: ReadingProblem) -> list[DescriptionPrompt]:
+    return description_prompts(problem.lm, len(problem.target_tokens) + problem.prompt_length)
 
 
 def layer_pairs(layers: int, depths: int) -> list[tuple[int, int]]:
-    """Pairs (l, k) of a layer that is read and a layer that is replaced; (0, 0) first, and no other with l = 0.
+    """Pairs (l, k) of a layer that is read and a layer that is replaced; (0, 0) first.
+
+    States are put in at an early layer, after 1/15 or 1/4 of all. Later, the model has read the placeholders themselves, and
+    descriptions hardly depend on the vectors.
 
     Args:
         layers: number of layers of the model.
-        depths: number of evenly spaced depths.
+        depths: number of layers that are read, evenly spaced from the first one on.
 
     Example:
         >>> layer_pairs(30, 2)
-        [(0, 0), (15, 0), (15, 15)]
+        [(0, 0), (1, 2), (1, 7), (15, 2), (15, 7)]
     """
-    chosen = sorted({depth * layers // depths for depth in range(depths)})
-    return [(0, 0), *((read, replaced) for read in chosen[1:] for replaced in chosen)]
+    read = sorted({max(1, depth * layers // depths) for depth in range(depths)})
+    replaced = sorted({max(1, layers // 15), max(1, layers // 4)})
+    return [(0, 0), *((source, target) for source in read for target in replaced)]
 
 
 @torch.no_grad()
@@ -210,7 +240,7 @@ def descriptions(
             features = patched(lm, run, torch.cat([embeds, lm.embed(drawn)], 1), len(prompt.before), source, layers)
         some = choices if step else words  # no description is empty
         logits = lm.output_logits(features[:, -1], some)
-        token = torch.where(is_sample, draw_tokens(logits, 1, problem.generator)[:, 0], logits.argmax(-1))
+        token = torch.where(is_sample, draw_tokens(logits / TEMPERATURE, 1, problem.generator)[:, 0], logits.argmax(-1))
         drawn = torch.cat([drawn, some[token][:, None]], 1)
     texts = []
     for row in drawn.tolist():
@@ -219,8 +249,35 @@ def descriptions(
     return texts
 
 
-@reader("self-description", SelfDescriptionConfig, check=needs_vectors_and_predictions)
-def self_description(problem: ReadingProblem, config: SelfDescriptionConfig) -> list[list[int]]:
+def best_texts(problem: ReadingProblem, texts: Sequence[str], examples: Sequence[int], count: int) -> list[str]:
+    """The `count` texts with the lowest objective on some train examples, in the tokenization in which they will be read.
+
+    Texts that are too long, or that have tokens that are not allowed or mark a turn of a chat, are left out.
+    """
+    lm, template, allowed = problem.lm, problem.template, set(problem.allowed.tolist())
+    ids = {text: HardPrompt.from_text(lm, text, template).ids for text in texts if not marker_in(lm, template, text)}
+    usable = [text for text, its in ids.items() if 0 < len(its) <= problem.prompt_length and allowed.issuperset(its)]
+    if len(usable) <= count:
+        return usable
+    totals = problem.objective([ids[text] for text in usable], examples).total
+    return [usable[i] for i in totals.argsort(stable=True)[:count].tolist()]
+
+
+def beginnings(texts: Sequence[str]) -> list[str]:
+    """All texts and their beginnings at blanks, without repetitions.
+
+    A description goes on to what the prompt makes the model say, as in "the capital is Paris"; its beginning does not.
+
+    Example:
+        >>> beginnings(["the capital is", "the city"])
+        ['the', 'the capital', 'the capital is', 'the city']
+    """
+    words = [text.split(" ") for text in texts]
+    return list(dict.fromkeys(" ".join(each[:count]) for each in words for count in range(1, len(each) + 1)))
+
+
+@reader("self-description", SelfDescriptionConfig, check=_can_describe)
+def self_description(problem: ReadingProblem, config: SelfDescriptionConfig) -> FinalPrompts:
     """Texts by which the model itself describes the vectors, whose states replace those of placeholders."""
     assert isinstance(problem.target, SoftPrompt)
     lm = problem.lm
@@ -228,18 +285,17 @@ def self_description(problem: ReadingProblem, config: SelfDescriptionConfig) -> 
     start = lm.embed(torch.tensor(lm.prefix_ids, dtype=torch.long, device=lm.device))
     states = layer_states(lm, torch.cat([start, vectors]))[:, len(start) :]
     problem.counter.forward += len(vectors)
-    pairs, allowed = layer_pairs(len(states) - 1, config.depths), set(problem.allowed.tolist())
-    prompts = description_prompts(lm)
-    found: list[list[int]] = []
+    pairs = layer_pairs(len(states) - 1, config.depths)
+    prompts, examples = _prompts_of(problem), problem.batch(config.batch_size)
     for number, prompt in enumerate(prompts, 1):
-        texts = descriptions(problem, prompt, states, pairs, config.samples)
-        clean = [text for text in dict.fromkeys(texts) if not marker_in(lm, problem.template, text)]
-        read = [HardPrompt.from_text(lm, text, problem.template).ids[: problem.prompt_length] for text in clean]
-        new = [list(ids) for ids in dict.fromkeys(read) if ids and allowed.issuperset(ids) and list(ids) not in found]
-        if new:
+        texts = list(dict.fromkeys(descriptions(problem, prompt, states, pairs, config.samples)))
+        best = best_texts(problem, texts, examples, config.kept)
+        best = best_texts(problem, beginnings(best), examples, config.kept)
+        found = {HardPrompt.from_text(lm, text, problem.template).ids: None for text in best}
+        known = {candidate.prompt.ids for candidate in problem.candidates if isinstance(candidate.prompt, HardPrompt)}
+        if new := [ids for ids in found if ids not in known]:
             problem.score_on_dev(new)
-        found += new
         problem.note(number / len(prompts))
         if problem.exhausted:
             break
-    return found
+    return []

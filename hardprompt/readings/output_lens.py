@@ -48,9 +48,9 @@ def predicted_tokens(problem: ReadingProblem, context: tuple[int, ...], vectors:
         >>> from hardprompt import HardPrompt, load_lm, load_task
         >>> lm, task = load_lm("microworld"), load_task("plural")
         >>> problem = ReadingProblem(HardPrompt.from_text(lm, "give the plural"), task, lm, ["cat"])
-        >>> ids = lm.encode("give the plural of this")
-        >>> lm.decode(predicted_tokens(problem, (*lm.prefix_ids,), lm.embed(torch.tensor(ids)))[1:3])
-        'plural of'
+        >>> vectors = lm.embed(torch.tensor(lm.encode("give the plural of the word")))
+        >>> lm.decode(predicted_tokens(problem, tuple(lm.prefix_ids), vectors))
+        'the first of the word:'
     """
     lm = problem.lm
     read = torch.cat([lm.embed(torch.tensor(context, dtype=torch.long, device=lm.device)), vectors])

@@ -1,6 +1,6 @@
 """The reader `self-description`: the model describes the vectors in its own words.
 
-The vectors stand in a description prompt, such as "tell me the price = tell me the price, x x x =", in the place of its L
+The vectors stand in a description prompt, such as "count the words: = count the words:, x x x =", in the place of its L
 placeholders x, and the continuation is a text (InSPEcT, Ramati et al. 2024; Patchscopes, Ghandeharioun et al. 2024). With
 s^l_i the output of layer l at vector i in a pass over the start tokens and the vectors, and s^0_i = p_i the vector itself, the
 pass over the description prompt is changed at one layer k:
@@ -45,7 +45,7 @@ QUESTIONS = ("Repeat the following instruction word for word, and write nothing 
 PLACEHOLDER = " x"
 
 TEMPERATURE = 0.7
-"""Temperature of samples. Those of a small model at 1 are mostly unrelated to the vectors."""
+"""Temperature of samples."""
 
 
 class SelfDescriptionConfig(Config):
@@ -72,11 +72,13 @@ class DescriptionPrompt:
         before: token ids before the placeholders, with the start tokens.
         after: token ids after them.
         ends: token ids that end a description.
+        chat: whether it is a chat, which has no start tokens.
     """
 
     before: Sequence[int]
     after: Sequence[int]
     ends: Sequence[int]
+    chat: bool = False
 
 
 def description_prompts(lm: FrozenLM, tokens: int) -> list[DescriptionPrompt]:
@@ -96,13 +98,15 @@ def description_prompts(lm: FrozenLM, tokens: int) -> list[DescriptionPrompt]:
             for question in QUESTIONS:
                 before, after = template.around(question)
                 of_chat = [*ends] if template.end_id is None else [*ends, template.end_id]
-                found.append(DescriptionPrompt(lm.encode(before), lm.encode_after([after])[0], of_chat))
+                found.append(DescriptionPrompt(lm.encode(before), lm.encode_after([after])[0], of_chat, chat=True))
     return [prompt for prompt in found if len(prompt.before) + len(prompt.after) + tokens <= lm.max_length]
 
 
 def _can_describe(problem: ReadingProblem, config: SelfDescriptionConfig) -> None:
-    """Raise RequestError if the target is a hard prompt, the model is not causal, or its context is too short."""
+    """Raise RequestError if the target is a hard prompt, the model is not causal, its context is too short, or it reads no batches."""
     needs_vectors_and_predictions(problem, config)
+    if not problem.lm.rules.batches:
+        raise RequestError(f"{problem.lm.name} cannot read several description prompts at once; use the reader output-lens")
     if not _prompts_of(problem):
         raise RequestError(
             f"no description prompt fits into the context of {problem.lm.name}, which is {problem.lm.max_length} tokens; "
@@ -223,7 +227,7 @@ def descriptions(
     is_sample = torch.arange(len(pairs), device=lm.device) % (1 + samples) > 0
     ids = [*prompt.before, *([lm.encode_after([PLACEHOLDER])[0][-1]] * length), *prompt.after]
     embeds = lm.embed(torch.tensor(ids, device=lm.device)).expand(len(pairs), -1, -1)
-    problem.counter.forward += len(pairs) * (len(ids) - len(lm.prefix_ids) + steps)
+    problem.counter.forward += len(pairs) * (len(ids) - (0 if prompt.chat else len(lm.prefix_ids)) + steps)
     source = states[[read for read, _ in pairs]]
     layers = [replaced for _, replaced in pairs]
     ends = torch.tensor(prompt.ends, device=lm.device)

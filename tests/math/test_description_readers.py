@@ -235,7 +235,9 @@ def test_a_chat_model_is_also_asked_in_a_chat() -> None:
         "<|im_start|>user\nRepeat the following instruction word for word, and write nothing else.\n x<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert lm.encode("<|im_end|>")[0] in of_chat[0].ends and lm.tokenizer.chat_template == TEMPLATES["chatml"]
+    assert (
+        lm.encode("<|im_end|>")[0] in of_chat[0].ends and of_chat[0].chat and lm.tokenizer.chat_template == TEMPLATES["chatml"]
+    )
 
 
 @pytest.mark.parametrize("name", ["output-lens", "self-description"])
@@ -260,6 +262,13 @@ def test_a_short_context_is_refused() -> None:
     lm = tiny_lm("gpt2")
     with pytest.raises(RequestError, match="no description prompt fits into the context of tiny-gpt2, which is 64 tokens"):
         run_reader(load_reader("self-description"), problem_of(lm, SoftPrompt(vectors_of(lm, 20))))
+
+
+def test_a_model_without_batches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm("gpt2")
+    monkeypatch.setattr(lm.rules, "batches", False)
+    with pytest.raises(RequestError, match="tiny-gpt2 cannot read several description prompts at once"):
+        run_reader(load_reader("self-description"), problem_of(lm))
 
 
 @pytest.mark.real

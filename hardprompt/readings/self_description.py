@@ -103,7 +103,7 @@ def description_prompts(lm: FrozenLM, tokens: int) -> list[DescriptionPrompt]:
 
 
 def _can_describe(problem: ReadingProblem, config: SelfDescriptionConfig) -> None:
-    """Raise RequestError if the target is a hard prompt, the model is not causal, its context is too short, or it reads no batches."""
+    """Raise RequestError for a hard prompt, or a model that is not causal, reads no batches or has too short a context."""
     needs_vectors_and_predictions(problem, config)
     if not problem.lm.rules.batches:
         raise RequestError(f"{problem.lm.name} cannot read several description prompts at once; use the reader output-lens")

@@ -20,7 +20,7 @@ from hardprompt.readings.self_description import (
     layer_states,
     patched,
 )
-from tests.helpers.chat import TEMPLATES, chat_lm
+from tests.helpers.chat import chat_lm
 from tests.helpers.tiny import CAUSAL, tiny_lm, tiny_task
 
 PROMPT = "the film was a good film"
@@ -228,16 +228,13 @@ def test_an_exhausted_budget_ends_the_descriptions(microworld: FrozenLM) -> None
 
 def test_a_chat_model_is_also_asked_in_a_chat() -> None:
     lm = chat_lm("chatml")
-    plain = len(description_prompts(lm, 10)) - 2
-    of_chat = description_prompts(lm, 10)[plain:]
+    of_chat = [prompt for prompt in description_prompts(lm, 10) if prompt.chat]
     text = lm.tokenizer.decode([*of_chat[0].before, *lm.encode_after([" x"])[0], *of_chat[0].after])
     assert text == (
         "<|im_start|>user\nRepeat the following instruction word for word, and write nothing else.\n x<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    assert (
-        lm.encode("<|im_end|>")[0] in of_chat[0].ends and of_chat[0].chat and lm.tokenizer.chat_template == TEMPLATES["chatml"]
-    )
+    assert lm.encode("<|im_end|>")[0] in of_chat[0].ends and len(of_chat) == 2
 
 
 @pytest.mark.parametrize("name", ["output-lens", "self-description"])

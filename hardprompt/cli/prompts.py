@@ -78,8 +78,13 @@ def read(
         typer.Option(help="File with one input per line, without answers.", show_default="the train inputs of the task"),
     ] = None,
     readers: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Methods of reading; also names of optimizers of hard prompts.")
-    ] = "nearest, samples, wide-beam",
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Methods of reading; also names of optimizers of hard prompts.",
+            show_default="nearest, self-description, samples and wide-beam, where they fit",
+        ),
+    ] = None,
     candidate: Annotated[
         list[str] | None, typer.Option("--candidate", help="A text of your own to measure as well. Can be repeated.")
     ] = None,
@@ -112,7 +117,7 @@ def read(
             task,
             model,
             inputs=None if inputs is None else [line.strip() for _, line in read_lines(inputs) if line.strip()],
-            readers=words("--readers", readers) or (),
+            readers=words("--readers", readers),
             texts=candidate or (),
             held_out_lms=load_readers(request),
             vocabulary=request.vocabulary,

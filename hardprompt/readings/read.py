@@ -24,8 +24,8 @@ from hardprompt.readings.evidence import Evidence, Examiner, Verdict
 from hardprompt.readings.problem import ReadingProblem
 from hardprompt.scoring import Scorer
 
-DEFAULT_READERS = ("nearest", "samples", "wide-beam")
-"""The readers that are used by default."""
+DEFAULT_READERS = ("nearest", "self-description", "samples", "wide-beam")
+"""The readers that are used by default, as far as they fit the prompt and the model."""
 
 MAX_LENGTH, LM_TOKENS = 10, 200_000
 """Default of the largest number of tokens of a text, and of the budget of a reader in LM tokens."""
@@ -163,7 +163,7 @@ def read(
     lm: FrozenLM,
     *,
     inputs: Sequence[str] | None = None,
-    readers: Sequence[str | Reader[Any]] = DEFAULT_READERS,
+    readers: Sequence[str | Reader[Any]] | None = None,
     texts: Sequence[str] = (),
     held_out_lms: Sequence[FrozenLM] = (),
     vocabulary: str | Tensor = "words",
@@ -185,7 +185,8 @@ def read(
         lm: the frozen model.
         inputs: inputs without answers, at least two; by default the train inputs of the task. At most 12 of them are for the
             search and 32 for the evidence.
-        readers: names of readers, of optimizers of hard prompts, `path.py:name`, or `Reader` objects.
+        readers: names of readers, of optimizers of hard prompts, `path.py:name`, or `Reader` objects; by default those of
+            `DEFAULT_READERS` that fit the prompt and the model.
         texts: texts of your own, which are measured as well.
         held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
         vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,).
@@ -211,7 +212,8 @@ def read(
         ('reading', 'give the plural')
     """
     target = as_prompt(lm, prompt, template_of(lm, task))
-    methods = [load_reader(each) if isinstance(each, str) else each for each in readers]
+    named = DEFAULT_READERS if readers is None else readers
+    methods = [load_reader(each) if isinstance(each, str) else each for each in named]
     methods += [_given(texts)] * bool(texts)
     if not methods:
         raise RequestError("no reader and no text is given; give at least one")
@@ -233,6 +235,8 @@ def read(
     spent, interrupted = 0, False
     found: dict[str, dict[str, float]] = {}
     details: dict[str, Any] = {}
+    if readers is None:
+        methods = [method for method in methods if _fits(method, examiner.problem)]
     reason = examiner.little_to_read
     for number, method in enumerate([] if reason else methods):
         search = problem(searched, _part(progress, number, len(methods)))
@@ -293,6 +297,14 @@ def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[
     count = min(SEARCH_INPUTS, len(different) // 2)
     drawn = [different[i] for i in order]
     return drawn[:count], drawn[count : count + HELD_OUT_INPUTS]
+
+
+def _fits(method: Reader[Any], problem: ReadingProblem) -> bool:
+    try:
+        method.check(problem, method.config())
+    except RequestError:
+        return False
+    return True
 
 
 def _given(texts: Sequence[str]) -> Reader[Config]:

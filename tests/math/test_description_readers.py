@@ -12,7 +12,6 @@ from hardprompt.lm import FrozenLM
 from hardprompt.readings import ReadingProblem, load_reader, run_reader
 from hardprompt.readings.self_description import (
     DescriptionPrompt,
-    SelfDescriptionConfig,
     best_texts,
     description_prompts,
     descriptions,
@@ -193,10 +192,10 @@ def test_descriptions_are_decoded_greedily(cached: bool, monkeypatch: pytest.Mon
 
 
 def test_the_best_descriptions_are_scored_as_they_are_read(microworld: FrozenLM) -> None:
-    config = SelfDescriptionConfig(depths=2, kept=3)
+    options = {"depths": 2, "kept": 3}
     problem, again, other = micro_problem(microworld), micro_problem(microworld), micro_problem(microworld, seed=1)
     for each in (problem, again, other):
-        run_reader(load_reader("self-description"), each, config)
+        run_reader(load_reader("self-description"), each, options)
     found = texts(problem)
     assert 3 < len(found) == len({*found}) <= 6 and all(len(ids) <= 4 for ids in found)
     for candidate in problem.candidates:
@@ -222,7 +221,7 @@ def test_an_exhausted_budget_ends_the_descriptions(microworld: FrozenLM) -> None
     whole, short = micro_problem(microworld), micro_problem(microworld)
     short.lm_tokens = 1
     for problem in (whole, short):
-        run_reader(load_reader("self-description"), problem, SelfDescriptionConfig(depths=1, kept=2))
+        run_reader(load_reader("self-description"), problem, {"depths": 1, "kept": 2})
     assert texts(short) == texts(whole)[:2] and len(whole.candidates) > 2
 
 

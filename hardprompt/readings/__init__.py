@@ -3,8 +3,8 @@
 `read.py` reads a prompt by several readers, and `evidence.py` measures their texts on held-out inputs. `problem.py` states the
 problem that readers solve, which is to imitate the answers under the prompt, and `base.py` has their registry. Each other file
 is a reader. `nearest.py` and `output_lens.py` look at the vectors, and in `self_description.py` the model describes them;
-`samples.py`, `wide_beam.py` and `gradient_search.py` look for the least divergence; `known_instructions.py` weights given texts;
-and `translator.py` has a trained adapter.
+`samples.py`, `wide_beam.py` and `gradient_search.py` look for the least divergence; `known_instructions.py` weights given
+texts; and `translator.py` has a trained adapter.
 """
 
 from hardprompt.readings.base import Reader, all_readers, load_reader, reader, run_reader

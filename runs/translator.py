@@ -103,7 +103,7 @@ class Examples:
 
 
 def train(
-    lm: FrozenLM, trained: dict[str, list[Tensor]], stopping: dict[str, list[Tensor]], steps: int = 250, noise: float = 0.5
+    lm: FrozenLM, trained: dict[str, list[Tensor]], stopping: dict[str, list[Tensor]], steps: int = 200, noise: float = 0.5
 ) -> Adapter:
     """The adapter with the least loss on the reference prompts of the tasks in `stopping`, measured every 25 steps."""
     adapter = Adapter.untrained(lm)
@@ -140,7 +140,7 @@ def measured(lm: FrozenLM, name: str, prompts: Sequence[Tensor], other: Tensor, 
     run_reader(translator, unrelated, config)
     rows = []
     for vectors in prompts:
-        problem = ReadingProblem(SoftPrompt(vectors), task, lm, inputs)
+        problem = ReadingProblem(SoftPrompt(vectors), task, lm, inputs, samples=1)
         run_reader(translator, problem, config)
         translated = list(problem.candidates)
         groups = {

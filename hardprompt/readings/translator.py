@@ -6,8 +6,9 @@ The adapter A maps each vector p_i of the soft prompt to an input vector of the 
     text ~ LM(. | A(p_1), ..., A(p_L), s_1, ..., s_m)
 
 with the mean and the standard deviation of the vocabulary embeddings. Only A and s are trained, on soft prompts of tasks whose
-instructions y are known, with the loss -log LM(y | A(p), s) in nats per token ("Learning to Translate from Soft to Hard LLM
-Prompts", 2026). `runs/translator.py` trains an adapter for the embedded model.
+instructions y are known, with the loss -log LM(y | A(p), s) in nats per token. A trained translator is the idea of "Learning to
+Translate from Soft to Hard LLM Prompts" (2026); the form of this adapter is our own. `runs/translator.py` trains one for the
+embedded model, and `runs/translator.md` has what it reads.
 """
 
 from collections.abc import Sequence

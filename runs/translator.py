@@ -9,8 +9,8 @@ stops; the report tasks decide nothing. Half of the examples are planted: the em
 
 For each group of tasks, the table has the mean KL divergence of the best text (nats per answer), as `ReadingProblem` measures
 it on 16 dev inputs, and the share of soft prompts for which the accuracy of this text on 100 test examples is at most 0.1 below
-that of the vectors. The texts for another task are a control: they are chosen by their KL divergence as the others are, but
-were written behind the vectors of another task of the group.
+that of the vectors. The texts for another task are controls: they are chosen by their KL divergence as the others are, but were
+written behind the vectors of another task.
 """
 
 import argparse
@@ -130,23 +130,33 @@ def train(
 Row = dict[str, tuple[float, float]]
 
 
-def measured(lm: FrozenLM, name: str, prompts: Sequence[Tensor], other: Tensor, file: Path) -> list[Row]:
-    """For each soft prompt and method, the KL divergence of the best text and its test accuracy minus that of the vectors."""
+def another(name: str, same_domain: bool) -> str:
+    """A random task of the same domain or of another one, one that the adapter has not seen if there is any."""
+    tasks = world.TASKS
+    found = [other for other in tasks if other != name and (tasks[other].domain is tasks[name].domain) == same_domain]
+    return Random(name).choice([other for other in found if other not in SEEN] or found)
+
+
+def measured(lm: FrozenLM, name: str, count: int, prompts: dict[str, list[Tensor]], file: Path) -> list[Row]:
+    """For `count` soft prompts and each method, the KL divergence of the best text and its test accuracy minus the vectors'."""
     task = load_task(name)
     test = Scorer(lm, task, task.test[:100])
     inputs = [example.input for example in task.dev[:16]]
     config = TranslatorConfig(file=str(file))
-    unrelated = ReadingProblem(SoftPrompt(other), task, lm, inputs[:1])
-    run_reader(translator, unrelated, config)
+    controls = {}
+    for control, same_domain in (("its texts for another task of the domain", True), ("its texts for another domain", False)):
+        problem = ReadingProblem(SoftPrompt(prompts[another(name, same_domain)][-1]), task, lm, inputs[:1])
+        run_reader(translator, problem, config)
+        controls[control] = [ids_of(candidate) for candidate in problem.candidates]
     rows = []
-    for vectors in prompts:
+    for vectors in prompts[name][-count:]:
         problem = ReadingProblem(SoftPrompt(vectors), task, lm, inputs, samples=1)
         run_reader(translator, problem, config)
         translated = list(problem.candidates)
         groups = {
             "translator": translated,
             "its greedy text": translated[:1],
-            "its texts for another task": scored(problem, [ids_of(candidate) for candidate in unrelated.candidates]),
+            **{control: scored(problem, texts) for control, texts in controls.items()},
             "nearest tokens": scored(problem, nearest.search(problem, nearest.config())),
             "empty text": scored(problem, [[]]),
         }
@@ -189,11 +199,7 @@ def main() -> None:
         save_adapter(train(lm, trained, stopping), lm, file)
     rows = {}
     for group, (names, count) in {"held-out tune": (HELD_OUT, KEPT), "report": (REPORT, KEPT), "seen tune": (SEEN, 1)}.items():
-        rows[group] = [
-            row
-            for name, other in zip(names, names[1:] + names[:1], strict=True)
-            for row in measured(lm, name, prompts[name][-count:], prompts[other][-1], file)
-        ]
+        rows[group] = [row for name in names for row in measured(lm, name, count, prompts, file)]
     heads = [f"{group}: KL | within 0.1" for group in rows]
     print(f"\n| text | {' | '.join(heads)} |\n|{'---|' * (1 + 2 * len(rows))}")
     for method in rows["report"][0]:

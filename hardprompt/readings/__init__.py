@@ -17,8 +17,9 @@ from hardprompt.readings.problem import ReadingProblem
 from hardprompt.readings.read import Readings, TextReading, read
 from hardprompt.readings.samples import samples
 from hardprompt.readings.self_description import self_description
+from hardprompt.readings.translator import translator
 
-READERS = [nearest, output_lens, self_description, samples, gradient_search, known_instructions]
+READERS = [nearest, output_lens, self_description, samples, gradient_search, known_instructions, translator]
 
 __all__ = [
     "READERS",
@@ -39,4 +40,5 @@ __all__ = [
     "run_reader",
     "samples",
     "self_description",
+    "translator",
 ]

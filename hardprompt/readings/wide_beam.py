@@ -25,7 +25,7 @@ from hardprompt.errors import TaskError
 from hardprompt.lm.chat import ChatTemplate
 from hardprompt.lm.vocabulary import BLANK_MARKS
 from hardprompt.optimizers.base import Config
-from hardprompt.optimizers.proposals import Proposals, kept_by_text, predicts_next_token, shortest_length
+from hardprompt.optimizers.proposals import Proposals, draw_tokens, kept_by_text, predicts_next_token, shortest_length
 from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.readings.base import reader
 from hardprompt.readings.problem import GENERATED_TOKENS, ReadingProblem
@@ -35,7 +35,7 @@ Ids = tuple[int, ...]
 KEPT = 3
 """Texts of each step that are scored on dev, and texts that spans are deleted from."""
 
-FINALISTS = 4
+FINALISTS = 8
 """One of this many candidates is scored on all inputs."""
 
 BEAM_SHARE = 0.85
@@ -60,7 +60,7 @@ LEADS = ("", "Instruction:")
 class WideBeamConfig(Config):
     """Options of the wide beam."""
 
-    beams: PositiveInt = 6
+    beams: PositiveInt = 8
     """Number of beams in the first search. It doubles in each further search, for which budget has to be left."""
 
     proposals: PositiveInt = 6
@@ -78,7 +78,6 @@ def wide_beam(problem: ReadingProblem, config: WideBeamConfig) -> list[Ids]:
     while True:
         search.grow(width)
         search.shorten()
-        width *= 2
         if problem.lm_tokens is None or search.full():
             return search.best(KEPT)
 
@@ -122,7 +121,13 @@ class _Search:
             longer = {ids for ids in children if len(ids) < self.problem.prompt_length}
             closed = [(*ids, *self._colon) for ids in children if ids in longer and self._colon]
             ranked = self._race([*children, *closed], self.config.beams * width, examples)
-            beams = [ids for ids in ranked if ids in longer][: self.config.beams * width]
+            n = self.config.beams
+            best = [ids for ids in ranked if ids in longer][: n - n // 2]
+            others = [ids for ids in children if ids in longer and ids not in best]
+            if others:
+                logp = -self.problem.prompt_nll(others).nan_to_num(0.0) * torch.tensor([len(ids) for ids in others])
+                best += [others[i] for i in draw_tokens(logp[None], n // 2, self.problem.generator)[0].tolist()]
+            beams = best
             self._keep(ranked)
             self.problem.note(0.0)
             if not beams:

@@ -15,6 +15,7 @@ on all. The best of them are the next beams. In the end, spans of one to three t
 the objective falls. While budget is left, the search is repeated with twice as many beams and proposals.
 """
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -24,19 +25,20 @@ from torch import Tensor
 from hardprompt.errors import TaskError
 from hardprompt.lm.chat import ChatTemplate
 from hardprompt.lm.vocabulary import BLANK_MARKS
+from hardprompt.objective import combine
 from hardprompt.optimizers.base import Config
 from hardprompt.optimizers.proposals import Proposals, draw_tokens, kept_by_text, predicts_next_token, shortest_length
-from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.readings.base import reader
 from hardprompt.readings.problem import GENERATED_TOKENS, ReadingProblem
 
 Ids = tuple[int, ...]
 
+DRAWN = float(os.environ.get("DRAWN", "0.75"))
 KEPT = 3
 """Texts of each step that are scored on dev, and texts that spans are deleted from."""
 
-FINALISTS = 8
-"""One of this many candidates is scored on all inputs."""
+HALVING = 4
+"""In a race, one of this many texts goes on, and the number of answers grows by this factor."""
 
 BEAM_SHARE = 0.85
 """Share of the budget for the beams. The deletions have the rest."""
@@ -60,13 +62,15 @@ LEADS = ("", "Instruction:")
 class WideBeamConfig(Config):
     """Options of the wide beam."""
 
-    beams: PositiveInt = 8
+    beams: PositiveInt = int(os.environ.get('BEAMS', '8'))
     """Number of beams in the first search. It doubles in each further search, for which budget has to be left."""
 
-    proposals: PositiveInt = 6
+    proposals: PositiveInt = int(os.environ.get('PROP', '6'))
     """Number of tokens from each source for each beam. The first token, which has one beam, has four times as many."""
 
     first_inputs: PositiveInt = 3
+    """x"""
+    first_answers: PositiveInt = int(os.environ.get('FIRST', '2'))
     """Number of answers on which all candidates are scored, drawn anew in each step."""
 
 
@@ -74,12 +78,18 @@ class WideBeamConfig(Config):
 def wide_beam(problem: ReadingProblem, config: WideBeamConfig) -> list[Ids]:
     """Beam search over proposals from the model, from its chats and from the gradient of the divergence."""
     search = _Search(problem, config)
-    width = 1
+    passes = 0
+    costs = []
     while True:
-        search.grow(width)
+        a = problem.spent
+        grown = search.grow()
+        costs.append(problem.spent - a)
+        a = problem.spent
         search.shorten()
-        if problem.lm_tokens is None or search.full():
-            return search.best(KEPT)
+        costs.append(problem.spent - a)
+        if problem.lm_tokens is None or search.full() or not grown:
+            print("passes", costs, len(search.totals))
+            return search.finish()
 
 
 class _Search:
@@ -88,6 +98,8 @@ class _Search:
     def __init__(self, problem: ReadingProblem, config: WideBeamConfig) -> None:
         self.problem, self.config = problem, config
         self.totals: dict[Ids, float] = {}
+        self._open: dict[Ids, float] = {(): 0.0}
+        self._seen: set[Ids] = set()
         self._proposals = Proposals(problem, len(problem.allowed))
         self._shortest = shortest_length(problem)
         lm, allowed = problem.lm, problem.allowed.tolist()
@@ -104,34 +116,62 @@ class _Search:
         """Whether the share of the budget for the beams is used up."""
         return self.problem.lm_tokens is not None and self.problem.spent >= BEAM_SHARE * self.problem.lm_tokens
 
-    def best(self, count: int) -> list[Ids]:
-        """The texts with the lowest objective on all inputs, the worst of them first."""
-        fitting = [ids for ids in self.totals if len(ids) >= self._shortest]
-        return sorted(fitting, key=self.totals.__getitem__)[:count][::-1]
+    def finish(self) -> list[Ids]:
+        """Score the best texts of each length on dev; returns the best texts of all, the best one last."""
+        fitting = [ids for ids in self._ranked() if len(ids) >= self._shortest]
+        lengths = sorted({len(ids) for ids in fitting})
+        best = [ids for length in lengths for ids in [ids for ids in fitting if len(ids) == length][:KEPT]]
+        if best:
+            self.problem.score_on_dev(best)
+        return fitting[:KEPT][::-1]
 
-    def grow(self, width: int) -> None:
-        """One beam search with `width` times as many beams and proposals as the options say."""
-        beams: list[Ids] = [()]
-        for step in range(self.problem.prompt_length):
+    def grow(self) -> bool:
+        """One beam search from the shortest texts to the longest; returns whether any text was extended."""
+        extended = False
+        for length in range(self.problem.prompt_length):
+            beams = self._beams(length)
             if self.full():
-                return
-            examples = self.problem.batch(self.config.first_inputs)
-            count = self.config.proposals * width * (1 if step else 4)
-            children = kept_by_text(self.problem, self._children(beams, count, examples))
-            longer = {ids for ids in children if len(ids) < self.problem.prompt_length}
-            closed = [(*ids, *self._colon) for ids in children if ids in longer and self._colon]
-            ranked = self._race([*children, *closed], self.config.beams * width, examples)
-            n = self.config.beams
-            best = [ids for ids in ranked if ids in longer][: n - n // 2]
-            others = [ids for ids in children if ids in longer and ids not in best]
-            if others:
-                logp = -self.problem.prompt_nll(others).nan_to_num(0.0) * torch.tensor([len(ids) for ids in others])
-                best += [others[i] for i in draw_tokens(logp[None], n // 2, self.problem.generator)[0].tolist()]
-            beams = best
-            self._keep(ranked)
-            self.problem.note(0.0)
-            if not beams:
-                return
+                break
+            if beams:
+                self._extend(beams)
+                extended = True
+                self.problem.note(0.0)
+        return extended
+
+    def _beams(self, length: int) -> list[Ids]:
+        """Texts of a length that were not extended yet: those with the lowest objective, and draws from the model."""
+        fresh = [ids for ids in self._open if len(ids) == length]
+        drawn = round(self.config.beams * DRAWN)
+        beams = [ids for ids in self._ranked() if ids in self._open and len(ids) == length][: self.config.beams - drawn]
+        others = [ids for ids in fresh if ids not in beams]
+        if others:
+            log_probs = torch.tensor([[self._open[ids] for ids in others]])
+            beams += [others[i] for i in draw_tokens(log_probs, drawn, self.problem.generator)[0].tolist()]
+        return beams
+
+    def _extend(self, beams: Sequence[Ids]) -> None:
+        """Propose and race the extensions of beams."""
+        for ids in beams:
+            del self._open[ids]
+        examples = self.problem.batch(self.config.first_inputs)
+        count = self.config.proposals * (1 if beams != [()] else 4)
+        children = [ids for ids in self._children(beams, count, examples) if ids not in self._seen]
+        if children:
+            children = kept_by_text(self.problem, children)
+        self._seen |= {*children}
+        longest = self.problem.prompt_length
+        closed = [(*ids, *self._colon) for ids in children if len(ids) < longest and self._colon]
+        self._race([*children, *closed])
+        longer = [ids for ids in children if len(ids) < longest]
+        if longer:
+            nll = self.problem.prompt_nll(longer).nan_to_num(0.0).tolist()
+            self._open |= {ids: -len(ids) * nats for ids, nats in zip(longer, nll, strict=True)}
+
+    def _ranked(self) -> list[Ids]:
+        return sorted(self.totals, key=self.totals.__getitem__)
+
+    def best(self, count: int) -> list[Ids]:
+        return [ids for ids in self._ranked() if len(ids) >= self._shortest][:count]
 
     def shorten(self) -> None:
         """Delete spans of one to three tokens from the best texts as long as the objective falls."""
@@ -143,47 +183,51 @@ class _Search:
             ]
             new = [ids for ids in dict.fromkeys(cut) if len(ids) >= self._shortest and ids not in self.totals]
             if new:
-                self._race(kept_by_text(self.problem, new), KEPT, self.problem.batch(self.config.first_inputs))
-        self._keep(self.best(KEPT)[::-1])
+                self._race(kept_by_text(self.problem, new))
 
-    def _race(self, candidates: Sequence[Ids], at_least: int, examples: Sequence[int]) -> list[Ids]:
-        """Score new candidates on a few examples and the best of them on all; returns all that have an objective, best first."""
-        new = [ids for ids in dict.fromkeys(candidates) if ids not in self.totals]
-        first: dict[Ids, float] = {}
-        for start in range(0, len(new), AT_ONCE):
-            some = new[start : start + AT_ONCE]
-            first |= dict(zip(some, self.problem.objective(some, examples).total.tolist(), strict=True))
-            if self.problem.exhausted:
-                break
-        finalists = sorted(first, key=first.__getitem__)[: max(at_least, len(first) // FINALISTS)]
-        for start in range(0, len(finalists), AT_ONCE):
-            some = finalists[start : start + AT_ONCE]
-            self.totals |= dict(zip(some, self.problem.objective(some).total.tolist(), strict=True))
-            if self.problem.exhausted:
-                break
-        return sorted((ids for ids in dict.fromkeys(candidates) if ids in self.totals), key=self.totals.__getitem__)
-
-    def _keep(self, ranked: Sequence[Ids]) -> None:
-        """Score the best of ranked texts on dev."""
-        known = {candidate.prompt.ids for candidate in self.problem.candidates}  # type: ignore[union-attr]
-        if new := [ids for ids in ranked[:KEPT] if len(ids) >= self._shortest and ids not in known]:
-            self.problem.score_on_dev(new)
+    def _race(self, candidates: Sequence[Ids]) -> None:
+        """Score texts on a few answers, the best quarter on four times as many, and so on up to all."""
+        alive = [ids for ids in dict.fromkeys(candidates) if ids not in self.totals]
+        if not alive:
+            return
+        problem = self.problem
+        nll = problem.prompt_nll(alive)
+        examples = problem.batch(len(problem.task.train))
+        loss, seen, until = torch.zeros_like(nll), 0, min(self.config.first_answers, len(examples))
+        while True:
+            scores = []
+            for start in range(0, len(alive), AT_ONCE):
+                scores.append(problem.train.score_ids(alive[start : start + AT_ONCE], examples[seen:until]).loss.sum(1))
+                if problem.exhausted:
+                    break
+            scored = sum(map(len, scores))
+            loss = loss[:scored] + torch.cat(scores)
+            objective = combine(loss / until, nll[:scored], problem.weight)
+            if until == len(examples):
+                self.totals |= dict(zip(alive, objective.tolist(), strict=False))
+                return
+            best = objective.argsort(stable=True)[: max(KEPT, scored // HALVING)]
+            alive, nll, loss = [alive[i] for i in best.tolist()], nll[best], loss[best]
+            seen, until = until, min(HALVING * until, len(examples))
 
     def _children(self, beams: Sequence[Ids], count: int, examples: Sequence[int]) -> list[Ids]:
         """Each beam extended by `count` tokens from each source, and by the whole words that they begin."""
         at_start = self._after_start(beams)
         sources = [at_start, *self._in_place(beams, examples), *self._in_chats(beams)]
         likely = [self._top(values, count) for values in sources]
-        placeholders = at_start.argmax(-1).tolist()
-        gradients = torch.stack(
-            [
-                -swap_predictions(self.problem, [*ids, int(self.problem.allowed[column])], examples)[-1]
-                for ids, column in zip(beams, placeholders, strict=True)
-            ]
-        )
-        likely.append(self._top(gradients, count))
+        gradients = torch.stack([self._gradient(ids, examples) for ids in beams])
+        surprisals = torch.stack([-self.problem.weight / (len(ids) + 1) * own for ids, own in zip(beams, at_start, strict=True)])
+        likely.append(self._top(-gradients - surprisals, count))
         made = [(*ids, token) for ids, *tokens in zip(beams, *likely, strict=True) for each in zip(*tokens) for token in each]
         return list(dict.fromkeys([*made, *self._whole_words(list(dict.fromkeys(made)))]))
+
+    def _gradient(self, ids: Ids, examples: Sequence[int]) -> Tensor:
+        """e_v . g of each allowed token v behind a text, (A,), with the gradient g at a placeholder: the mean embedding."""
+        vocab = self.problem.lm.vocab_embeds[self.problem.allowed].float()
+        known = self.problem.lm.vocab_embeds[list(ids)].float()
+        embeds = torch.cat([known, vocab.mean(0, keepdim=True)]).requires_grad_()
+        loss = self.problem.train.score_embeds(embeds, examples).loss.mean()
+        return vocab @ torch.autograd.grad(loss, embeds)[0][-1]
 
     def _after_start(self, beams: Sequence[Ids]) -> Tensor:
         """Log-probabilities behind the start of a document, (P, A); random numbers if nothing precedes the token."""

@@ -119,7 +119,7 @@ class Proposals:
 
     @torch.no_grad()
     def log_probs(self, contexts: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probabilities of the allowed tokens, in nats, after each context of at least one token under a causal model, (P, A).
+        """Log-probabilities of the allowed tokens in nats, (P, A), after contexts of at least one token under a causal model.
 
         The probabilities of the allowed tokens sum to 1, and the temperature is not used.
 

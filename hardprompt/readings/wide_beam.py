@@ -9,7 +9,7 @@ tokens v from several sources, the n best of each:
   log p(v | chat);
 - the first-order prediction of the objective, -e_v . g + (weight / |q v|) log p(v | start, q), with the gradient g of the KL
   divergence at a placeholder behind q. AutoPrompt (Shin et al. 2020) ranks tokens by e_v . g, at the token that they replace.
-  Here the placeholder is the mean embedding of the allowed tokens.
+  Here the placeholder is the mean embedding of the allowed tokens, last in the text or before a closing colon.
 
 If the model would continue the word that a token begins, the whole word is proposed too. Each candidate is also scored with a
 closing colon, as a finished text. The candidates race by successive halving, as in `race.py`: all are scored on a few inputs,
@@ -22,6 +22,7 @@ next one extends the best and newly drawn texts among all that are left. After e
 deleted from the best texts as long as the objective falls.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -158,10 +159,13 @@ class _Search:
         return sorted((ids for ids in self.totals if len(ids) >= self._shortest), key=self.totals.__getitem__)
 
     def _beams(self, length: int) -> list[Ids]:
-        """Texts of a length that were no beam yet: those with the lowest objective, and draws from the model."""
+        """Texts of a length that were no beam yet: those with the lowest objective, alone or with a colon, and drawn ones."""
         drawn = int(DRAWN * self.config.beams)
-        best = [ids for ids in self._ranked() if len(ids) == length and ids in self._open][: self.config.beams - drawn]
-        others = [ids for ids in self._open if len(ids) == length and ids not in best]
+        fresh = [ids for ids in self._open if len(ids) == length]
+        totals = {ids: min(self.totals.get(each, math.inf) for each in (ids, (*ids, *self._colon))) for ids in fresh}
+        scored = [ids for ids in fresh if totals[ids] < math.inf]
+        best = sorted(scored, key=totals.__getitem__)[: self.config.beams - drawn]
+        others = [ids for ids in fresh if ids not in best]
         if drawn and others:
             log_probs = torch.tensor([[self._open[ids] for ids in others]])
             best += [others[i] for i in draw_tokens(log_probs, drawn, self.problem.generator)[0].tolist()]
@@ -213,7 +217,8 @@ class _Search:
         """Each beam with the tokens of each source, the best of each source first, and with the words that they begin."""
         examples = self.problem.batch(SHOWN)
         at_start = self._after_start(beams)
-        sources = [at_start, self._predicted(beams, at_start, examples)]
+        ends = [[], self._colon] if self._colon else [[]]
+        sources = [at_start, *(self._predicted(beams, end, at_start, examples) for end in ends)]
         if self._proposals.places:
             contexts = [self._proposals.context(ids, example) for ids in beams for example in examples]
             sources.append(self._proposals.log_probs(contexts).unflatten(0, (len(beams), -1)).mean(1))
@@ -234,14 +239,14 @@ class _Search:
         noise = torch.rand(len(beams), len(self.problem.allowed), generator=self.problem.generator)
         return noise.log().to(self.problem.lm.device)
 
-    def _predicted(self, beams: Sequence[Ids], log_probs: Tensor, examples: Sequence[int]) -> Tensor:
-        """Minus the predicted objective of each beam with each token, up to a constant of the beam, (P, A)."""
-        lm, rows = self.problem.lm, []
+    def _predicted(self, beams: Sequence[Ids], end: Sequence[int], log_probs: Tensor, examples: Sequence[int]) -> Tensor:
+        """Minus the predicted objective of each beam with each token and an end, up to a constant of the beam, (P, A)."""
+        vocab, rows = self.problem.lm.vocab_embeds, []
         for ids, own in zip(beams, log_probs, strict=True):
-            embeds = torch.cat([lm.vocab_embeds[list(ids)].float(), self._placeholder]).requires_grad_()
+            embeds = torch.cat([vocab[list(ids)].float(), self._placeholder, vocab[list(end)].float()]).requires_grad_()
             loss = self.problem.train.score_embeds(embeds, examples).loss.mean()
-            gradient = torch.autograd.grad(loss, embeds)[0][-1].to(lm.vocab_embeds.dtype)
-            predicted = (lm.vocab_embeds @ gradient)[self.problem.allowed].float()
+            gradient = torch.autograd.grad(loss, embeds)[0][len(ids)].to(vocab.dtype)
+            predicted = (vocab @ gradient)[self.problem.allowed].float()
             rows.append(self.problem.weight / (len(ids) + 1) * own - predicted)
         return torch.stack(rows)
 
@@ -269,8 +274,8 @@ def chats(problem: ReadingProblem, examples: Sequence[int]) -> list[list[int]]:
         examples: indices of the inputs among the train examples.
 
     Returns:
-        One chat for each of `QUESTIONS` and `LEADS`, up to the token that is proposed. Those that do not fit into the context of
-        the model are left out. There is none for a model without a chat template, or with one that cannot render the questions.
+        One chat for each of `QUESTIONS` and `LEADS`, up to the token that is proposed, without those that do not fit into the
+        context. There is none for a model without a chat template, or with one that cannot render the questions.
 
     Example:
         >>> from hardprompt import HardPrompt, load_lm, load_task

@@ -24,14 +24,14 @@ def problem_of(lm: FrozenLM, target: list[int] | None = None, **fields: Any) -> 
     )
 
 
-def planted(microworld: FrozenLM, text: str, **fields: Any) -> ReadingProblem:
-    """The reading of the embeddings of an instruction, turned a little away from the tokens."""
+def planted(microworld: FrozenLM, text: str, noise: float = 0.1, **fields: Any) -> ReadingProblem:
+    """The reading of the embeddings of an instruction with noise, whose size is given in standard deviations of embeddings."""
     task = load_task("plural")
     embeds = microworld.embed(torch.tensor(microworld.encode(text)))
-    noise = torch.randn(embeds.shape, generator=torch.Generator().manual_seed(1)) * 0.1 * embeds.std()
+    moved = embeds + noise * embeds.std() * torch.randn(embeds.shape, generator=torch.Generator().manual_seed(1))
     inputs = [example.input for example in task.dev[:4]]
-    given = {"weight": 0.03, "vocabulary": "words", "max_length": 6, "lm_tokens": 15_000}
-    return ReadingProblem(SoftPrompt(embeds + noise), task, microworld, inputs, **given | fields)
+    given = {"weight": 0.03, "vocabulary": "words", "max_length": 6, "lm_tokens": 12_000}
+    return ReadingProblem(SoftPrompt(moved), task, microworld, inputs, **given | fields)
 
 
 def texts_of(problem: ReadingProblem) -> list[tuple[int, ...]]:
@@ -53,17 +53,21 @@ def test_it_recovers_what_a_planted_instruction_does(read: ReadingProblem) -> No
     assert all(1 <= len(ids) <= 6 for ids in texts_of(read))
 
 
-def test_it_is_closer_than_the_nearest_tokens(microworld: FrozenLM, read: ReadingProblem) -> None:
-    problem = planted(microworld, "give the plural")
-    run_reader(nearest, problem)
-    assert read.best and read.best.dev_task_loss < min(candidate.dev_task_loss for candidate in problem.candidates)
+def test_it_is_closer_than_the_nearest_tokens(microworld: FrozenLM) -> None:
+    """With much noise the nearest tokens are still those of the instruction, and the answers are others."""
+    losses = []
+    for method in (nearest, wide_beam):
+        problem = planted(microworld, "give the plural", noise=1.0, lm_tokens=4_000, max_length=3)
+        run_reader(method, problem)
+        losses.append(min(candidate.dev_task_loss for candidate in problem.candidates))
+    assert losses[1] < 0.3 * losses[0]
 
 
-def test_the_same_seed_gives_the_same_texts(microworld: FrozenLM) -> None:
+def test_the_same_seed_gives_the_same_texts() -> None:
     found = []
     for seed in (0, 0, 1):
-        problem = planted(microworld, "give the plural", seed=seed, lm_tokens=4_000, max_length=3)
-        run_reader(wide_beam, problem)
+        problem = problem_of(tiny_lm("gpt2"), seed=seed)
+        run_reader(wide_beam, problem, WideBeamConfig(beams=4, proposals=3))
         found.append(texts_of(problem))
     assert found[0] == found[1] != found[2]
 
@@ -160,7 +164,7 @@ def test_the_prediction_is_a_gradient() -> None:
     problem = problem_of(lm)
     search = _Search(problem, WideBeamConfig())
     beam = tuple(lm.encode_after([" good"])[0])
-    [predicted] = search._predicted([beam], search._after_start([beam]), [0, 1])
+    [predicted] = search._predicted([beam], [], search._after_start([beam]), [0, 1])
 
     def loss(token: int, step: float) -> torch.Tensor:
         place = search._placeholder + step * (lm.vocab_embeds[token] - search._placeholder)
@@ -173,6 +177,7 @@ def test_the_prediction_is_a_gradient() -> None:
 @pytest.mark.parametrize("family", [*MASKED, *ENCODER_DECODER])
 def test_models_without_a_next_token_are_refused(family: str) -> None:
     lm = tiny_lm(family)
-    task = tiny_task(**({} if family in ENCODER_DECODER else {"template": Template("{input} {prompt} : {mask}")}))
+    masked = {"template": Template("{input} {prompt} : {mask}")}
+    task = tiny_task(**masked) if family in MASKED else tiny_task("generation")
     with pytest.raises(RequestError, match="predicts no next token"):
         run_reader(load_reader("wide-beam"), problem_of(lm, task=task))

@@ -150,9 +150,9 @@ class _Search:
         return ranked[:KEPT][::-1]
 
     def _full(self) -> bool:
-        """Whether something was scored and the budget of the beams is used up."""
+        """Whether a text was scored on all inputs and the budget of the beams is used up."""
         limit = self.problem.lm_tokens
-        return bool(self.totals) and limit is not None and self.problem.spent >= BEAM_SHARE * limit
+        return limit is not None and self.problem.spent >= BEAM_SHARE * limit and bool(self._ranked())
 
     def _ranked(self) -> list[Ids]:
         """The texts with an NLL that were scored on all inputs, from the lowest objective on."""
@@ -217,7 +217,8 @@ class _Search:
         """Each beam with the tokens of each source, the best of each source first, and with the words that they begin."""
         examples = self.problem.batch(SHOWN)
         at_start = self._after_start(beams)
-        ends = [[], self._colon] if self._colon else [[]]
+        fits = len(beams[0]) + 1 + len(self._colon) <= self.problem.prompt_length
+        ends = [[], self._colon] if self._colon and fits else [[]]
         sources = [at_start, *(self._predicted(beams, end, at_start, examples) for end in ends)]
         if self._proposals.places:
             contexts = [self._proposals.context(ids, example) for ids in beams for example in examples]

@@ -11,9 +11,10 @@ tokens v from several sources, the n best of each:
   divergence at a placeholder behind q. AutoPrompt (Shin et al. 2020) ranks tokens by e_v . g, at the token that they replace.
   Here the placeholder is the mean embedding of the allowed tokens, last in the text or before a closing colon.
 
-If the model would continue the word that a token begins, the whole word is proposed too. Each candidate is also scored with a
-closing colon, as a finished text. The candidates race by successive halving, as in `race.py`: all are scored on a few inputs,
-and in each round the best quarter on four times as many.
+Behind the first token, a token that continues a word is proposed with the word only: if the model would continue the word that
+a token begins, the whole word is proposed too. Each candidate is also scored with a closing colon, as a finished text. The
+candidates race by successive halving, as in `race.py`: all are scored on a few inputs, and in each round the best quarter on
+four times as many.
 
 The KL divergence of the beginning of an instruction ("what is the") says nothing about its end. So a quarter of the beams are
 the texts with the lowest objective, and the others are drawn by their probability under the model, without replacement
@@ -29,6 +30,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from hardprompt.data.languages import has_no_blanks
 from hardprompt.errors import TaskError
 from hardprompt.lm.chat import ChatTemplate
 from hardprompt.lm.vocabulary import BLANK_MARKS
@@ -114,9 +116,13 @@ class _Search:
         lm, allowed = problem.lm, problem.allowed.tolist()
         texts, pieces = [lm.decode([token]) for token in allowed], lm.tokenizer.convert_ids_to_tokens(allowed)
         readable = [text.isprintable() and not text.isspace() for text in texts]
-        self._unreadable = torch.tensor([not each for each in readable], device=lm.device)
-        inside = [text[:1].isalpha() and not piece.startswith(BLANK_MARKS) for text, piece in zip(texts, pieces, strict=True)]
+        inside = [
+            text[:1].isalpha() and not has_no_blanks(text[0]) and not piece.startswith(BLANK_MARKS)
+            for text, piece in zip(texts, pieces, strict=True)
+        ]
         self._inside = {token for token, continues in zip(allowed, inside, strict=True) if continues}
+        self._never = torch.tensor([not each for each in readable], device=lm.device)
+        self._not_later = self._never | torch.tensor(inside, device=lm.device)
         colon = lm.encode_after([":"])[0]
         self._colon = colon if len(colon) == 1 and colon[0] in allowed else []
         self._placeholder = lm.vocab_embeds[problem.allowed].float().mean(0, keepdim=True)
@@ -227,7 +233,8 @@ class _Search:
         if first and (asked := chats(self.problem, examples)):
             sources.append(self._proposals.log_probs(asked).amax(0, keepdim=True))
         count = min(self.config.proposals * (FIRST_TOKENS if first else 1), len(self.problem.allowed))
-        columns = torch.stack([each.masked_fill(self._unreadable, -torch.inf).topk(count).indices for each in sources], -1)
+        left_out = self._never if first else self._not_later
+        columns = torch.stack([each.masked_fill(left_out, -torch.inf).topk(count).indices for each in sources], -1)
         tokens = self.problem.allowed[columns].flatten(1).tolist()
         made = list(dict.fromkeys((*ids, token) for ids, some in zip(beams, tokens, strict=True) for token in some))
         return list(dict.fromkeys([*made, *self._whole_words(made)]))

@@ -9,7 +9,7 @@ tokens v from several sources, the n best of each:
   log p(v | chat);
 - the first-order prediction of the objective, -e_v . g + (weight / |q v|) log p(v | start, q), with the gradient g of the KL
   divergence at a placeholder behind q. AutoPrompt (Shin et al. 2020) ranks tokens by e_v . g, at the token that they replace.
-  Here the placeholder is the mean embedding of the allowed tokens, last in the text or before a closing colon.
+  Here the placeholder is the mean embedding of the allowed tokens, before a closing colon if there is one.
 
 Behind the first token, a token that continues a word is proposed with the word only: if the model would continue the word that
 a token begins, the whole word is proposed too. Each candidate is also scored with a closing colon, as a finished text. The
@@ -223,9 +223,8 @@ class _Search:
         """Each beam with the tokens of each source, the best of each source first, and with the words that they begin."""
         examples = self.problem.batch(SHOWN)
         at_start = self._after_start(beams)
-        fits = len(beams[0]) + 1 + len(self._colon) <= self.problem.prompt_length
-        ends = [[], self._colon] if self._colon and fits else [[]]
-        sources = [at_start, *(self._predicted(beams, end, at_start, examples) for end in ends)]
+        end = self._colon if len(beams[0]) + 1 < self.problem.prompt_length else []
+        sources = [at_start, self._predicted(beams, end, at_start, examples)]
         if self._proposals.places:
             contexts = [self._proposals.context(ids, example) for ids in beams for example in examples]
             sources.append(self._proposals.log_probs(contexts).unflatten(0, (len(beams), -1)).mean(1))

@@ -66,9 +66,9 @@ def test_it_is_closer_than_the_nearest_tokens(microworld: FrozenLM) -> None:
 def test_the_same_seed_gives_the_same_texts() -> None:
     found = []
     for seed in (0, 0, 1):
-        problem = problem_of(tiny_lm("gpt2"), seed=seed)
-        run_reader(wide_beam, problem, WideBeamConfig(beams=4, proposals=3))
-        found.append(texts_of(problem))
+        search = _Search(problem_of(tiny_lm("gpt2"), seed=seed), WideBeamConfig(beams=4, proposals=3))
+        search.grow()
+        found.append((search.scored_on_dev(), [*search.totals.items()]))
     assert found[0] == found[1] != found[2]
 
 
@@ -123,6 +123,15 @@ def test_words_of_several_tokens_are_completed(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(search._proposals, "log_probs", log_probs)
     assert search._whole_words([(blank_g,), (blank_word,)]) == [(blank_g, o, d)]
+
+
+def test_no_token_continues_the_word_of_a_beam() -> None:
+    lm = tiny_lm("gpt2")
+    search = _Search(problem_of(lm, max_length=5), WideBeamConfig(proposals=30))
+    [good] = lm.encode_after([" good"])[0]
+    children = search._children([(good,)])
+    texts = [lm.decode(ids[1:2]) for ids in children]
+    assert len(texts) > 30 and all(text[0] == " " or not text[0].isalpha() for text in texts)
 
 
 def test_candidates_also_end_in_a_colon() -> None:

@@ -9,7 +9,7 @@ from hardprompt import Template, load_task
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.prompt import HardPrompt, SoftPrompt
-from hardprompt.readings import ReadingProblem, load_reader, nearest, run_reader, wide_beam
+from hardprompt.readings import Reader, ReadingProblem, load_reader, nearest, run_reader, wide_beam
 from hardprompt.readings.wide_beam import QUESTIONS, WideBeamConfig, _Search, chats
 from tests.helpers.chat import chat_lm
 from tests.helpers.tiny import ENCODER_DECODER, MASKED, tiny_lm, tiny_task
@@ -30,7 +30,7 @@ def planted(microworld: FrozenLM, text: str, noise: float = 0.1, **fields: Any) 
     embeds = microworld.embed(torch.tensor(microworld.encode(text)))
     moved = embeds + noise * embeds.std() * torch.randn(embeds.shape, generator=torch.Generator().manual_seed(1))
     inputs = [example.input for example in task.dev[:4]]
-    given = {"weight": 0.03, "vocabulary": "words", "max_length": 6, "lm_tokens": 12_000}
+    given: dict[str, Any] = {"weight": 0.03, "vocabulary": "words", "max_length": 6, "lm_tokens": 12_000}
     return ReadingProblem(SoftPrompt(moved), task, microworld, inputs, **given | fields)
 
 
@@ -56,7 +56,8 @@ def test_it_recovers_what_a_planted_instruction_does(read: ReadingProblem) -> No
 def test_it_is_closer_than_the_nearest_tokens(microworld: FrozenLM) -> None:
     """With much noise the nearest tokens are still those of the instruction, and the answers are others."""
     losses = []
-    for method in (nearest, wide_beam):
+    methods: list[Reader[Any]] = [nearest, wide_beam]
+    for method in methods:
         problem = planted(microworld, "give the plural", noise=1.0, lm_tokens=4_000, max_length=3)
         run_reader(method, problem)
         losses.append(min(candidate.dev_task_loss for candidate in problem.candidates))
@@ -186,7 +187,7 @@ def test_the_prediction_is_a_gradient() -> None:
 @pytest.mark.parametrize("family", [*MASKED, *ENCODER_DECODER])
 def test_models_without_a_next_token_are_refused(family: str) -> None:
     lm = tiny_lm(family)
-    masked = {"template": Template("{input} {prompt} : {mask}")}
+    masked: dict[str, Any] = {"template": Template("{input} {prompt} : {mask}")}
     task = tiny_task(**masked) if family in MASKED else tiny_task("generation")
     with pytest.raises(RequestError, match="predicts no next token"):
         run_reader(load_reader("wide-beam"), problem_of(lm, task=task))

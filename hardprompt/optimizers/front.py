@@ -27,9 +27,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import Proposals, shortest_length
+from hardprompt.optimizers.proposals import Proposals, kept_by_text, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, draw_swaps, swap_predictions
-from hardprompt.prompt import HardPrompt
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
 
@@ -248,13 +247,9 @@ class _Search:
 
     def _new(self, drawn: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         """The prompts that are new, have an allowed length and, if any do, keep their tokens when their text is tokenized."""
-        lm, template = self.problem.lm, self.problem.template
         unique = dict.fromkeys(tuple(ids) for ids in drawn)
         fitting = [ids for ids in unique if self._shortest <= len(ids) <= self.problem.prompt_length]
-        new = [ids for ids in fitting if ids not in self.archive.seen]
-        texts = [HardPrompt.from_ids(lm, ids, template).text for ids in new]
-        alike = [ids for ids, text in zip(new, texts, strict=True) if HardPrompt.from_text(lm, text, template).ids == ids]
-        return alike or new
+        return kept_by_text(self.problem, [ids for ids in fitting if ids not in self.archive.seen])
 
     def _fluency(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """The NLL of prompts in the objectives of the ladder, (P,); 0 where the model assigns no probability to a prompt."""

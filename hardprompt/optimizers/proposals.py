@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Problem
+from hardprompt.prompt import HardPrompt
 
 
 def predicts_next_token(problem: Problem, config: Any) -> None:
@@ -73,6 +74,13 @@ def draw_tokens(logits: Tensor, count: int, generator: torch.Generator) -> Tenso
     return (logits.float() + noise.to(logits.device)).topk(min(count, logits.shape[1])).indices
 
 
+def kept_by_text(problem: Problem, prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The prompts that keep their tokens when their text is tokenized, or all of them if none does."""
+    texts = [HardPrompt.from_ids(problem.lm, ids, problem.template).text for ids in prompts]
+    alike = [HardPrompt.from_text(problem.lm, text, problem.template).ids for text in texts]
+    return [ids for ids, again in zip(prompts, alike, strict=True) if ids == again] or list(prompts)
+
+
 class Proposals:
     """Draws allowed tokens that the model finds likely after a context.
 
@@ -104,14 +112,25 @@ class Proposals:
         """Draw `count` tokens after each context, with replacement. After an empty context, all allowed tokens are alike."""
         if not self._reads:
             return self._any(len(contexts), count).tolist()
-        lengths = [max(len(context), 1) for context in contexts]
-        self._problem.counter.forward += sum(len(context) - len(self._start) + 1 for context in contexts)
-        last = torch.tensor(lengths, device=self._problem.lm.device)[:, None] - 1
-        states = self._problem.lm.hidden(self._embeds(contexts), lengths=lengths, positions=last)
-        drawn = self._drawn(states[torch.arange(len(contexts)), last[:, 0]], count)
+        drawn = self._drawn(self._features(contexts), count)
         empty = [i for i, context in enumerate(contexts) if not len(context)]
         drawn[empty] = self._any(len(empty), count)
         return drawn.tolist()
+
+    @torch.no_grad()
+    def log_probs(self, contexts: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities of the allowed tokens in nats, (P, A), after contexts of at least one token under a causal model.
+
+        The probabilities of the allowed tokens sum to 1, and the temperature is not used.
+
+        Example:
+            >>> from hardprompt import load_lm, load_task
+            >>> proposals = Proposals(Problem(load_task("plural"), load_lm("microworld")), likely=8)
+            >>> proposals.log_probs([proposals.context([])]).exp().sum().round(decimals=3).item()
+            1.0
+        """
+        logits = self._problem.lm.output_logits(self._features(contexts), self._problem.allowed)
+        return logits.float().log_softmax(-1)
 
     @torch.no_grad()
     def continued(self, contexts: Sequence[Sequence[int]], counts: Sequence[int]) -> list[list[int]]:
@@ -154,6 +173,14 @@ class Proposals:
     def context(self, left: Sequence[int], place: int | None = None) -> list[int]:
         """The context of the token behind `left`: at the start of a document, or behind a train input."""
         return [*(self._start if place is None else self.places[place]), *left]
+
+    def _features(self, contexts: Sequence[Sequence[int]]) -> Tensor:
+        """The features (P, d) at the last token of each context, which predict the token after it."""
+        lengths = [max(len(context), 1) for context in contexts]
+        self._problem.counter.forward += sum(len(context) - len(self._start) + 1 for context in contexts)
+        last = torch.tensor(lengths, device=self._problem.lm.device)[:, None] - 1
+        states = self._problem.lm.hidden(self._embeds(contexts), lengths=lengths, positions=last)
+        return states[torch.arange(len(contexts)), last[:, 0]]
 
     def _embeds(self, contexts: Sequence[Sequence[int]]) -> Tensor:
         """Right-padded input embeddings of contexts, (B, T, d)."""

@@ -18,8 +18,9 @@ from hardprompt.readings.read import Readings, TextReading, read
 from hardprompt.readings.samples import samples
 from hardprompt.readings.self_description import self_description
 from hardprompt.readings.translator import translator
+from hardprompt.readings.wide_beam import wide_beam
 
-READERS = [nearest, output_lens, self_description, samples, gradient_search, known_instructions, translator]
+READERS = [nearest, output_lens, self_description, samples, wide_beam, gradient_search, known_instructions, translator]
 
 __all__ = [
     "READERS",
@@ -41,4 +42,5 @@ __all__ = [
     "samples",
     "self_description",
     "translator",
+    "wide_beam",
 ]

@@ -120,7 +120,6 @@ def read(
             readers=words("--readers", readers),
             texts=candidate or (),
             held_out_lms=load_readers(request),
-            vocabulary=request.vocabulary,
             max_length=max_length,
             lm_tokens=lm_tokens,
             options=options,

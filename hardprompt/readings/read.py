@@ -14,6 +14,7 @@ from hardprompt.errors import RequestError
 from hardprompt.lm.chat import template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import log_perplexity
+from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.metrics.scored_prompt import read_text
 from hardprompt.metrics.token_f1 import token_f1
 from hardprompt.optimizers.base import Config
@@ -166,7 +167,7 @@ def read(
     readers: Sequence[str | Reader[Any]] | None = None,
     texts: Sequence[str] = (),
     held_out_lms: Sequence[FrozenLM] = (),
-    vocabulary: str | Tensor = "words",
+    vocabulary: str | Tensor | None = None,
     max_length: int = MAX_LENGTH,
     weight: float = WEIGHT,
     lm_tokens: int | None = LM_TOKENS,
@@ -189,7 +190,7 @@ def read(
             `DEFAULT_READERS` that fit the prompt and the model.
         texts: texts of your own, which are measured as well.
         held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
-        vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,).
+        vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,); by default all printable ones.
         max_length: maximal number of tokens of a text.
         weight: nats of divergence for each nat of a text's NLL.
         lm_tokens: budget of each reader in LM tokens.
@@ -220,13 +221,14 @@ def read(
     for name in options or {}:
         if name not in (names := [method.name for method in methods]):
             raise RequestError(f"options are given for {name!r}, but the readers are {', '.join(names)}")
+    allowed = printable_tokens(lm, task) if vocabulary is None else vocabulary
     searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
 
     def problem(on: Sequence[str], progress: Callable[[float], None] | None = None) -> ReadingProblem:
         weighed = 0.0 if lm.kind == "encoder-decoder" else weight  # it assigns a text no probability
         return ReadingProblem(
             target, task, lm, on,
-            weight=weighed, max_length=max_length, vocabulary=vocabulary, seed=seed, lm_tokens=lm_tokens, progress=progress,
+            weight=weighed, max_length=max_length, vocabulary=allowed, seed=seed, lm_tokens=lm_tokens, progress=progress,
         )  # fmt: skip
 
     examiner = Examiner(problem(held_out))
@@ -277,6 +279,20 @@ def read(
         details=details,
         interrupted=interrupted,
     )
+
+
+def printable_tokens(lm: FrozenLM, task: Task) -> Tensor:
+    """The ids of all tokens whose text is not blank and has no line break or other control character, (A,).
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> lm = load_lm("microworld")
+        >>> len(printable_tokens(lm, load_task("plural"))) < len(lm.vocab_embeds)
+        True
+    """
+    every = allowed_vocabulary(lm, "all", task)
+    texts = [lm.decode([token]) for token in every.tolist()]
+    return every[[text.isprintable() and not text.isspace() and bool(text) for text in texts]]
 
 
 def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:

@@ -35,8 +35,9 @@ UNRELATED = 32
 PERCENTILE = 0.1
 """Percentile of their divergences that a reading is compared with."""
 
-FAITHFUL = 0.7
-"""A text is faithful if its score is at least this."""
+FAITHFUL, AGREES = 0.75, 0.75
+"""A text is faithful if its score and its agreement are at least these values, which were chosen on tune tasks
+(runs/readings.md)."""
 
 STRENGTH = 0.5
 """A text that is not faithful is misleading if it changes the answers at least this share as much as the prompt does."""
@@ -56,8 +57,8 @@ class Evidence:
             token at each compared token of the answer.
         strength: KL(q || empty) / KL(P || empty) on the answers under the prompt: how much the text changes the answers, where
             1 is as much as the prompt.
-        verdict: "faithful" if the score is at least 0.7; otherwise "misleading" if the strength is at least 0.5, and "says
-            nothing" if it is not.
+        verdict: "faithful" if score and agreement are at least 0.75; otherwise "misleading" if the strength is at least 0.5,
+            and "says nothing" if it is not.
     """
 
     kl: Estimate
@@ -68,9 +69,19 @@ class Evidence:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the text as a reading of the prompt."""
-        if self.score >= FAITHFUL:
-            return "faithful"
-        return "misleading" if self.strength >= STRENGTH else "says nothing"
+        return verdict(self.score, self.agreement, self.strength)
+
+
+def verdict(score: float, agreement: float, strength: float) -> Verdict:
+    """The verdict on a text as a reading of a prompt, from the values of its `Evidence`.
+
+    Example:
+        >>> verdict(0.9, 0.9, 1.0), verdict(0.9, 0.2, 1.0), verdict(0.1, 0.2, 0.1)
+        ('faithful', 'misleading', 'says nothing')
+    """
+    if score >= FAITHFUL and agreement >= AGREES:
+        return "faithful"
+    return "misleading" if strength >= STRENGTH else "says nothing"
 
 
 class Examiner:

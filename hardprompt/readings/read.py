@@ -282,7 +282,7 @@ def read(
 
 
 def printable_tokens(lm: FrozenLM, task: Task) -> Tensor:
-    """The ids of all tokens whose text is not blank and has no line break or other control character, (A,).
+    """The ids of all tokens whose text is whole and not blank, and has no line break or other control character, (A,).
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -292,7 +292,7 @@ def printable_tokens(lm: FrozenLM, task: Task) -> Tensor:
     """
     every = allowed_vocabulary(lm, "all", task)
     texts = [lm.decode([token]) for token in every.tolist()]
-    return every[[text.isprintable() and not text.isspace() and bool(text) for text in texts]]
+    return every[[text.isprintable() and not text.isspace() and "\ufffd" not in text and bool(text) for text in texts]]
 
 
 def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:

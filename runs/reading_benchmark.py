@@ -56,7 +56,7 @@ from hardprompt.study.loading import load_tasks
 NOISE = 0.25
 GAMMAS = (0.1, 1.0)
 LIMIT, TRAIN, DEV = 200, 96, 48
-KINDS_OF_TARGETS = ("same inputs", "contradiction", "prose")
+DEFINITIONS, OTHER_TARGETS = ("same inputs", "other inputs"), ("contradiction", "prose")
 PAIRS = (("capital", "currency"), ("past-tense", "opposite"))
 
 REVIEWS = {"template": "Review: {input}\n{prompt}", "label_words": {"negative": "negative", "positive": "positive"}}
@@ -164,8 +164,10 @@ def recipes(
     yield "other task", lambda: (made[f"{other.name}/trained"], None)
     if tune:
         return
-    for kind, text in wayward_targets(task, [each for each in tasks if each is not task]).items():
-        if kind in KINDS_OF_TARGETS:
+    targets = wayward_targets(task, [each for each in tasks if each is not task])
+    definition = next(kind for kind in DEFINITIONS if kind in targets)
+    for kind, text in targets.items():
+        if kind in (definition, *OTHER_TARGETS):
             yield f"wayward-{kind}", lambda text=text: (wayward(task, lm, text), text)  # type: ignore[misc]
     for one, two in PAIRS:
         if task.name == one:

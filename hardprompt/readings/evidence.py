@@ -54,7 +54,7 @@ class Evidence:
         kl: KL(P || q) in nats per answer, with its bootstrap interval over inputs.
         score: the score of this module's formula, at most 1.
         agreement: share of the inputs with the same prediction: the same label word, or for generation the same most probable
-            token at each compared token of the answer.
+            first token of the answer.
         strength: KL(q || empty) / KL(P || empty) on the answers under the prompt: how much the text changes the answers, where
             1 is as much as the prompt.
         verdict: "faithful" if score and agreement are at least 0.75; otherwise "misleading" if the strength is at least 0.5,
@@ -107,6 +107,8 @@ class Examiner:
         self.problem = problem
         self._scorer = problem.imitation
         self._prompt = torch.cat(self._scorer.targets)
+        lengths = torch.tensor([len(answer) for answer in self._scorer.targets])
+        self._first = lengths.cumsum(0) - lengths  # where each answer begins
 
     def examine(self, text: HardPrompt) -> Evidence:
         """The evidence for a text."""
@@ -164,8 +166,8 @@ class Examiner:
             columns = self._scorer.label_ids
             same = self._prompt[:, columns].argmax(-1) == log_q[:, columns].argmax(-1)
         else:
-            same = self._prompt.argmax(-1) == log_q.argmax(-1)
-        return float((self._per_input((~same).float()) == 0).float().mean())
+            same = (self._prompt.argmax(-1) == log_q.argmax(-1))[self._first]
+        return float(same.float().mean())
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Reading a prompt: the texts that do what it does, with the evidence for each and a verdict."""
 
 import html
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,8 +16,7 @@ from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.metrics.scored_prompt import read_text
 from hardprompt.metrics.token_f1 import token_f1
-from hardprompt.optimizers.base import Config
-from hardprompt.optimizers.candidate import Candidate
+from hardprompt.optimizers.base import Config, configured
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.readings.base import Reader, load_reader, reader, run_reader
 from hardprompt.readings.evidence import Evidence, Examiner, Verdict
@@ -59,6 +57,7 @@ class TextReading:
         readers: the readers that found it, the one with the lowest objective first; "given" for a text of the caller.
         evidence: how close its answers are to those under the prompt, on held-out inputs.
         deployed_accuracy: test accuracy of the text, a fraction.
+        accuracy_difference: the same minus the test accuracy of the prompt.
         log_perplexity: nats per token under the model; None where the model assigns the text no probability.
         reader_log_perplexity: nats per token under each held-out model that reads the text, by its name.
     """
@@ -68,6 +67,7 @@ class TextReading:
     readers: tuple[str, ...]
     evidence: Evidence
     deployed_accuracy: float
+    accuracy_difference: float
     log_perplexity: float | None
     reader_log_perplexity: Mapping[str, float | None]
 
@@ -90,6 +90,7 @@ class TextReading:
             "agreement": self.evidence.agreement,
             "strength": self.evidence.strength,
             "deployed_accuracy": self.deployed_accuracy,
+            "accuracy_difference": self.accuracy_difference,
             "log_perplexity": self.log_perplexity,
             "reader_log_perplexity": dict(self.reader_log_perplexity),
             "verdict": self.verdict,
@@ -213,14 +214,6 @@ def read(
         ('reading', 'give the plural')
     """
     target = as_prompt(lm, prompt, template_of(lm, task))
-    named = DEFAULT_READERS if readers is None else readers
-    methods = [load_reader(each) if isinstance(each, str) else each for each in named]
-    methods += [_given(texts)] * bool(texts)
-    if not methods:
-        raise RequestError("no reader and no text is given; give at least one")
-    for name in options or {}:
-        if name not in (names := [method.name for method in methods]):
-            raise RequestError(f"options are given for {name!r}, but the readers are {', '.join(names)}")
     allowed = printable_tokens(lm, task) if vocabulary is None else vocabulary
     searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
 
@@ -232,40 +225,24 @@ def read(
         )  # fmt: skip
 
     examiner = Examiner(problem(held_out))
-    test = Scorer(lm, examiner.problem.task, task.test)
-    on_test = test.score_embeds(target.embeds) if isinstance(target, SoftPrompt) else test.score_ids([target.ids])
-    spent, interrupted = 0, False
-    found: dict[str, dict[str, float]] = {}
-    details: dict[str, Any] = {}
-    if readers is None:
-        methods = [method for method in methods if _fits(method, examiner.problem)]
+    methods = _methods(readers, texts, options or {}, examiner.problem)
     reason = examiner.little_to_read
+    searches: list[ReadingProblem] = []
+    found: dict[str, dict[str, float]] = {}
+    interrupted = False
     for number, method in enumerate([] if reason else methods):
-        search = problem(searched, _part(progress, number, len(methods)))
+        searches.append(problem(searched, _part(progress, number, len(methods))))
         try:
-            run_reader(method, search, (options or {}).get(method.name, {}))
+            run_reader(method, searches[-1], (options or {}).get(method.name, {}))
         except KeyboardInterrupt:
             interrupted = True
-        for candidate in search.candidates:
-            if text := _text(candidate).strip():
-                known = found.setdefault(text, {})
-                known[method.name] = min(candidate.dev_objective, known.get(method.name, math.inf))
-        details |= search.details
-        spent += search.spent
+        for text, objective in _texts(searches[-1]):
+            found.setdefault(text, {}).setdefault(method.name, objective)
         if interrupted:
             break
-    readings = [
-        TextReading(
-            text=text,
-            ids=(hard := HardPrompt.in_place(lm, test.template, text)).ids,
-            readers=names,
-            evidence=examiner.examine(hard),
-            deployed_accuracy=float(test.score_text(text).accuracy),
-            log_perplexity=_number(log_perplexity(lm, hard.ids)),
-            reader_log_perplexity={other.name: _mean(read_text(other, text).surprisal) for other in held_out_lms},
-        )
-        for text, names in _chosen(found)
-    ]
+    test = Scorer(lm, examiner.problem.task, task.test)
+    on_test = test.score_embeds(target.embeds) if isinstance(target, SoftPrompt) else test.score_ids([target.ids])
+    readings = [_measured(text, names, examiner, test, float(on_test.accuracy), held_out_lms) for text, names in _chosen(found)]
     return Readings(
         readings=tuple(readings),
         verdict="little to read" if reason else _outcome(readings),
@@ -275,8 +252,8 @@ def read(
         reference_kl=examiner.reference,
         inputs=len(searched) + len(held_out),
         held_out_inputs=len(held_out),
-        lm_tokens=spent + examiner.problem.spent + test.counter.forward,
-        details=details,
+        lm_tokens=sum(each.spent for each in (*searches, examiner.problem)) + test.counter.forward,
+        details={name: detail for each in searches for name, detail in each.details.items()},
         interrupted=interrupted,
     )
 
@@ -315,12 +292,31 @@ def split_inputs(inputs: Sequence[str], seed: int = 0) -> tuple[list[str], list[
     return drawn[:count], drawn[count : count + HELD_OUT_INPUTS]
 
 
-def _fits(method: Reader[Any], problem: ReadingProblem) -> bool:
-    try:
-        method.check(problem, method.config())
-    except RequestError:
-        return False
-    return True
+def _methods(
+    readers: Sequence[str | Reader[Any]] | None,
+    texts: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    problem: ReadingProblem,
+) -> list[Reader[Any]]:
+    """The readers, all of which can read the problem with their options, and the one that proposes the given texts."""
+    named = [load_reader(each) if isinstance(each, str) else each for each in (DEFAULT_READERS if readers is None else readers)]
+    found = []
+    for method in named:
+        config = configured(method.config, method.name, options.get(method.name, {}))
+        try:
+            method.check(problem, config)
+        except RequestError:
+            if readers is not None:
+                raise
+        else:
+            found.append(method)
+    found += [_given(texts)] * bool(texts)
+    if not found:
+        raise RequestError("no reader and no text is given; give at least one")
+    for name in options:
+        if name not in (names := [method.name for method in found]):
+            raise RequestError(f"options are given for {name!r}, but the readers are {', '.join(names)}")
+    return found
 
 
 def _given(texts: Sequence[str]) -> Reader[Config]:
@@ -357,8 +353,33 @@ def _part(progress: Callable[[float], None] | None, number: int, of: int) -> Cal
     return None if progress is None else lambda share: progress((number + share) / of)
 
 
-def _text(candidate: Candidate) -> str:
-    return candidate.prompt.text if isinstance(candidate.prompt, HardPrompt) else ""
+def _texts(problem: ReadingProblem) -> list[tuple[str, float]]:
+    """The texts that a search found, with their objectives, best first."""
+    prompts = [(each.prompt.text.strip(), each) for each in problem.candidates if isinstance(each.prompt, HardPrompt)]
+    return sorted(((text, each.dev_objective) for text, each in prompts if text), key=lambda pair: pair[1])
+
+
+def _measured(
+    text: str,
+    readers: tuple[str, ...],
+    examiner: Examiner,
+    test: Scorer,
+    accuracy: float,
+    held_out_lms: Sequence[FrozenLM],
+) -> TextReading:
+    """A text with its evidence; `accuracy` is that of the prompt."""
+    hard = HardPrompt.in_place(test.lm, test.template, text)
+    deployed = float(test.score_text(text).accuracy)
+    return TextReading(
+        text=text,
+        ids=hard.ids,
+        readers=readers,
+        evidence=examiner.examine(hard),
+        deployed_accuracy=deployed,
+        accuracy_difference=deployed - accuracy,
+        log_perplexity=_number(log_perplexity(test.lm, hard.ids)),
+        reader_log_perplexity={other.name: _mean(read_text(other, text).surprisal) for other in held_out_lms},
+    )
 
 
 def _mean(surprisal: Tensor | None) -> float | None:

@@ -93,10 +93,13 @@ class WideBeamConfig(Config):
 def wide_beam(problem: ReadingProblem, config: WideBeamConfig) -> list[Ids]:
     """Beam search over proposals from the model, from its chats and from the gradient of the divergence."""
     search = _Search(problem, config)
-    while search.grow() and problem.lm_tokens is not None:
+    try:
+        while search.grow() and problem.lm_tokens is not None:
+            search.shorten()
         search.shorten()
-    search.shorten()
-    return search.scored_on_dev()
+    finally:  # also after Ctrl-C
+        found = search.scored_on_dev()
+    return found
 
 
 class _Search:

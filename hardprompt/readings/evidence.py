@@ -2,10 +2,11 @@
 
 With the answers P under the prompt and q under the text, the divergence is
 
-    KL(P || q) = E_x E_{y ~ P(. | x)} sum_t KL(P(. | x, y_<t) || q(. | x, y_<t))    nats per answer.
+    KL(P || q) = E_x E_{y ~ P(. | x)} sum_t KL(P(. | x, y_<t) || q(. | x, y_<t))    nats per answer,
 
-Its size depends on the task and on how sure the answers are, so it does not tell alone whether a text is a reading. The score
-compares it with texts that do not know the prompt: with D, texts that the model writes itself, and the empty text,
+for classification over the label words. Its size depends on the task and on how sure the answers are, so it does not tell alone
+whether a text is a reading. The score compares it with texts that do not know the prompt: with D, texts that the model writes
+itself, and the empty text,
 
     score = 1 - KL(P || q) / min(KL(P || empty), the tenth percentile over d in D of KL(P || d)).
 
@@ -162,12 +163,8 @@ class Examiner:
         return sums.view(len(self.problem.inputs), -1).mean(1)
 
     def _agreement(self, log_q: Tensor) -> float:
-        if self.problem.task.label_words:
-            columns = self._scorer.label_ids
-            same = self._prompt[:, columns].argmax(-1) == log_q[:, columns].argmax(-1)
-        else:
-            same = (self._prompt.argmax(-1) == log_q.argmax(-1))[self._first]
-        return float(same.float().mean())
+        same = self._prompt.argmax(-1) == log_q.argmax(-1)
+        return float(same[self._first].float().mean())
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ DEFAULT_READERS = ("nearest", "self-description", "samples", "wide-beam")
 MAX_LENGTH, LM_TOKENS = 10, 200_000
 """Default of the largest number of tokens of a text, and of the budget of a reader in LM tokens."""
 
-WEIGHT = 0.01
-"""Default weight of the NLL of a text."""
+WEIGHT = 0.002
+"""Default share of the reference divergence that each nat of the NLL of a text costs."""
 
 SEARCH_INPUTS, HELD_OUT_INPUTS = 12, 32
 """At most this many inputs for the search and for the evidence."""
@@ -178,8 +178,9 @@ def read(
 ) -> Readings:
     """Read a prompt as text, by what it makes the model answer.
 
-    The readers search for texts q with the least KL(P || q) + weight x NLL(q), with the answers P under the prompt, on some of
-    the inputs. The evidence for the best texts is measured on the other inputs (`hardprompt.readings.evidence`).
+    The readers search for texts q with the least KL(P || q) + weight x reference x NLL(q), with the answers P under the prompt,
+    on some of the inputs. The reference is the divergence of texts that do not know the prompt. The evidence for the best texts
+    is measured on the other inputs (`hardprompt.readings.evidence`).
 
     Args:
         prompt: a soft prompt, or a hard one: a text, token ids, or a prompt that an optimizer found.
@@ -193,7 +194,7 @@ def read(
         held_out_lms: models that the prompt was not optimized for; they measure the perplexity of the texts.
         vocabulary: the tokens of texts: a name for `allowed_vocabulary`, or their ids (A,); by default all printable ones.
         max_length: maximal number of tokens of a text.
-        weight: nats of divergence for each nat of a text's NLL.
+        weight: share of the reference that each nat of the NLL of a text costs.
         lm_tokens: budget of each reader in LM tokens.
         seed: seed of all random numbers.
         options: options of readers, by the name of the reader.
@@ -217,21 +218,21 @@ def read(
     allowed = printable_tokens(lm, task) if vocabulary is None else vocabulary
     searched, held_out = split_inputs([example.input for example in task.train] if inputs is None else inputs, seed)
 
-    def problem(on: Sequence[str], progress: Callable[[float], None] | None = None) -> ReadingProblem:
-        weighed = 0.0 if lm.kind == "encoder-decoder" else weight  # it assigns a text no probability
+    def problem(on: Sequence[str], weighed: float, progress: Callable[[float], None] | None = None) -> ReadingProblem:
         return ReadingProblem(
             target, task, lm, on,
             weight=weighed, max_length=max_length, vocabulary=allowed, seed=seed, lm_tokens=lm_tokens, progress=progress,
         )  # fmt: skip
 
-    examiner = Examiner(problem(held_out))
+    examiner = Examiner(problem(held_out, 0.0))
     methods = _methods(readers, texts, options or {}, examiner.problem)
     reason = examiner.little_to_read
     searches: list[ReadingProblem] = []
     found: dict[str, dict[str, float]] = {}
     interrupted = False
     for number, method in enumerate([] if reason else methods):
-        searches.append(problem(searched, _part(progress, number, len(methods))))
+        weighed = 0.0 if lm.kind == "encoder-decoder" else weight * examiner.reference  # it assigns a text no probability
+        searches.append(problem(searched, weighed, _part(progress, number, len(methods))))
         try:
             run_reader(method, searches[-1], (options or {}).get(method.name, {}))
         except KeyboardInterrupt:

@@ -4,7 +4,10 @@ With the target P, a prompt q and inputs x,
 
     KL(P || q) = E_x E_{y ~ P(. | P, x)} sum_t KL(P(. | P, x, y_<t) || P(. | q, x, y_<t))    nats per answer,
 
-the distance of Melamed et al. (2024). An imitation scorer has this as its loss, for hard and for soft prompts, so that every
+the distance of Melamed et al. (2024). For classification, the answers are the label words: P and q are distributions over them,
+as in the task loss, and t has one value. Prompt tuning does not determine the probabilities of other tokens there.
+
+An imitation scorer has this as its loss, for hard and for soft prompts, so that every
 search that minimizes a task loss can search for a text that does what the target does.
 """
 
@@ -56,12 +59,13 @@ class ImitationScorer(Scorer):
         task: the task, whose template is used. Its answers and label words are not.
         inputs: the inputs; repeated inputs have further samples of answers.
         target: the target prompt: token ids, or the vectors of a soft prompt (L, d).
-        tokens: maximum number of tokens of an answer that are compared. With 1, no answer is sampled.
+        tokens: maximum number of tokens of a generated answer that are compared. With 1, no answer is sampled.
         generator: samples the answers.
         counter: counts the LM tokens, also those of sampling.
 
     Attributes:
-        targets: log-probabilities under the target at each compared token of each answer, one tensor (T, V) per example.
+        targets: log-probabilities under the target at each compared token of each answer, one tensor (T, V) per example; for
+            classification those of the C label words, (1, C).
 
     Raises:
         TaskError, ContextExceeded: as for `Scorer`.
@@ -90,32 +94,34 @@ class ImitationScorer(Scorer):
     ) -> None:
         some_answer = task.train[0].answer
         super().__init__(lm, task, [Example(text, some_answer) for text in inputs], counter, prompt_nll)
-        tokens = 1 if lm.masked else min(tokens, 1 + self.tokens_left(len(target)))
+        tokens = 1 if task.label_words else min(tokens, 1 + self.tokens_left(len(target)))
         answers = sample_answers(self, target, tokens - 1, generator)
         self._rows.answers = answers
         self._rows.predictions = [len(answer) + 1 for answer in answers]
         self.targets = self.log_probs(target)
-        self._judge = _ImitationJudge(lm, self.targets)
+        self._judge = _ImitationJudge(lm, self.targets, self.label_ids if task.label_words else None)
 
     def log_probs(self, prompt: Sequence[int] | Tensor) -> list[Tensor]:
-        """Log-probabilities under any prompt at each compared token of each answer, one tensor (T, V) per example."""
+        """Log-probabilities under any prompt at each compared token of each answer, as in `targets`."""
         self.counter.forward += self.tokens(len(prompt))
         logits = self.answer_logits(prompt, [list(answer) for answer in self._rows.answers])
-        return [each.float().log_softmax(-1) for each in logits]
+        compared = [each[:, self.label_ids] for each in logits] if self.task.label_words else logits
+        return [each.float().log_softmax(-1) for each in compared]
 
 
 class _ImitationJudge:
     """KL divergence and agreement of the answers of rows with those of the target."""
 
-    def __init__(self, lm: FrozenLM, targets: Sequence[Tensor]) -> None:
+    def __init__(self, lm: FrozenLM, targets: Sequence[Tensor], ids: Tensor | None) -> None:
         self._lm = lm
         self._targets = targets
+        self._ids = ids
 
     def loss_and_correct(
         self, done: Pass, rows: Sequence[Row], soft: Tensor | None, decode: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Loss (B,) in nats per answer and agreement (B,)."""
-        log_q, row_of = predictions_of(self._lm, done, rows)
+        log_q, row_of = predictions_of(self._lm, done, rows, self._ids)
         log_p = torch.cat([self._targets[row.example] for row in rows])
         kl = (log_p.exp() * (log_p - log_q)).sum(-1)
         differs = (log_p.argmax(-1) != log_q.argmax(-1)).float()

@@ -28,13 +28,14 @@ class Judge(Protocol):
         """Loss (B,) in nats per example and correctness (B,) of each row."""
 
 
-def predictions_of(lm: FrozenLM, done: Pass, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+def predictions_of(lm: FrozenLM, done: Pass, rows: Sequence[Row], ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Log-probabilities at every position that predicts a part of an answer.
 
     Args:
         lm: the model.
         done: the forward pass over the rows.
         rows: its rows.
+        ids: the tokens among which the answer is, (V,); by default all.
 
     Returns:
         The log-probabilities (R, V) of all rows, one row after another, and the index of the row of each, (R,).
@@ -43,7 +44,7 @@ def predictions_of(lm: FrozenLM, done: Pass, rows: Sequence[Row]) -> tuple[Tenso
     row_of = torch.tensor([b for b, count in enumerate(counts) for _ in range(count)], device=done.hidden.device)
     at = [first + t for first, count in zip(done.predict_from, counts, strict=True) for t in range(count)]
     features = done.hidden[row_of, torch.tensor(at, device=done.hidden.device)]
-    return lm.output_logits(features).float().log_softmax(-1), row_of
+    return lm.output_logits(features, ids).float().log_softmax(-1), row_of
 
 
 class TargetJudge:

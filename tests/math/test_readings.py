@@ -30,12 +30,13 @@ def inputs_of(task: Any, count: int = 8) -> list[str]:
 
 
 @pytest.mark.parametrize("family", [*CAUSAL, "roberta"])
-def test_the_loss_of_an_imitation_is_the_divergence_of_single_tokens(family: str) -> None:
+def test_the_loss_of_an_imitation_is_the_divergence_of_label_words(family: str) -> None:
     lm, task = tiny_lm(family), tiny_task()
     target, other = lm.encode("good food"), lm.encode("bad")
     scorer = ImitationScorer(lm, task, inputs_of(task, 3), target, 1, torch.Generator())
     plain = Scorer(lm, task, scorer.examples)
-    expected = stepwise_kl(plain.next_token_logits(target), plain.next_token_logits(other))
+    own, its = (plain.next_token_logits(ids)[:, plain.label_ids] for ids in (target, other))
+    expected = stepwise_kl(own, its)
     assert scorer.score_ids([other, target]).loss[0].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
     assert scorer.score_ids([target]).loss.abs().max() < 1e-4 and scorer.score_ids([target]).correct.all()
 

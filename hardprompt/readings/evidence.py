@@ -43,7 +43,7 @@ FAITHFUL, AGREES = 0.75, 0.75
 STRENGTH = 0.5
 """A text that is not faithful is misleading if it changes the answers at least this share as much as the prompt does."""
 
-LITTLE = 0.15
+LITTLE = 0.1
 """A prompt whose divergence from the empty or the unrelated texts is below this, in nats per answer, has little to read."""
 
 

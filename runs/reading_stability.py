@@ -52,7 +52,14 @@ def main() -> None:
             order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
             chosen = [different[i] for i in order[:inputs]]
             problem = ReadingProblem(
-                each.prompt, task, lm, chosen, weight=WEIGHT, vocabulary="words", seed=seed, lm_tokens=budget
+                each.prompt,
+                task,
+                lm,
+                chosen,
+                weight=WEIGHT * examiner.reference,
+                vocabulary="words",
+                seed=seed,
+                lm_tokens=budget,
             )
             run_reader(load_reader("samples"), problem)
             best = min(problem.candidates, key=lambda candidate: candidate.dev_objective).prompt

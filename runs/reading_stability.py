@@ -51,15 +51,9 @@ def main() -> None:
             different = list(dict.fromkeys(example.input for example in task.train))
             order = torch.randperm(len(different), generator=torch.Generator().manual_seed(seed)).tolist()
             chosen = [different[i] for i in order[:inputs]]
+            weight = WEIGHT * examiner.reference
             problem = ReadingProblem(
-                each.prompt,
-                task,
-                lm,
-                chosen,
-                weight=WEIGHT * examiner.reference,
-                vocabulary="words",
-                seed=seed,
-                lm_tokens=budget,
+                each.prompt, task, lm, chosen, weight=weight, vocabulary="words", seed=seed, lm_tokens=budget
             )
             run_reader(load_reader("samples"), problem)
             best = min(problem.candidates, key=lambda candidate: candidate.dev_objective).prompt

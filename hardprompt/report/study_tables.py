@@ -161,9 +161,8 @@ def readings_sheet(readings: Sequence[dict[str, Any]]) -> TableData:
     rows = [
         (
             *(found[name] for name in ("optimizer", "weight", "split", "seed")),
-            found["verdict"],
             row["text"],
-            row["verdict"],
+            row["verdict"] or found["verdict"],
             row["score"],
             None if row["kl"] is None else (row["kl"], *row["kl_interval"]),
             row["agreement"],
@@ -175,8 +174,8 @@ def readings_sheet(readings: Sequence[dict[str, Any]]) -> TableData:
         for row in found["readings"] or [NO_TEXT]
     ]
     columns = (
-        *OF_RUN, Column("verdict", "text"), Column("text", "text"), Column("of the text", "text"), Column("score"),
-        Column("KL", "interval"), Column("agreement"), Column("accuracy"), Column("nats per token", digits=2),
+        *OF_RUN, Column("text", "text"), Column("verdict", "name"), Column("score"), Column("KL", "interval"),
+        Column("agreement"), Column("accuracy"), Column("nats per token", digits=2),
         Column("reader", "name"),
     )  # fmt: skip
     caption = (

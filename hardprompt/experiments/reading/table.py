@@ -10,6 +10,9 @@ from hardprompt.readings.read import GIVEN
 
 Line = Mapping[str, Any]
 
+DO_THE_TASK = ("trained", "planted", "noisy", "distilled", "wayward")
+"""Kinds of prompts that do the task whose descriptions are given."""
+
 AS_ACCURATE = 0.05
 """A text is as accurate as its prompt if its test accuracy is at most this much lower."""
 
@@ -69,11 +72,14 @@ def best_of(line: Line, reader: str) -> Line | None:
 
 
 def scores_of_given(lines: Iterable[Line]) -> tuple[list[float], list[float]]:
-    """Scores of the texts that describe the prompt's task, and of descriptions of other tasks, over all prompts."""
+    """Scores of the texts that describe the prompt's task, and of descriptions of other tasks.
+
+    Only prompts that do their task count: those of the kinds in `DO_THE_TASK` with something to read.
+    """
     true: list[float] = []
     other: list[float] = []
     for line in lines:
-        for text in line["readings"]:
+        for text in line["readings"] if line["kind"] in DO_THE_TASK else ():
             if GIVEN in text["found_by"]:
                 (true if text["text"] in line["texts"] else other).append(text["score"])
     return true, other
@@ -88,21 +94,6 @@ def area_under_curve(high: Sequence[float], low: Sequence[float]) -> float | Non
     if not high or not low:
         return None
     return mean((one > other) + 0.5 * (one == other) for one in high for other in low)
-
-
-def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table.
-
-    >>> print(as_markdown([{"kind": "planted", "n": 2, "kl": 0.5}]))
-    | kind | n | kl |
-    |---|---|---|
-    | planted | 2 | 0.500 |
-    """
-    names = list(rows[0])
-    cells = [[_cell(row[name]) for name in names] for row in rows]
-    lines = [names, *cells]
-    shown = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([shown[0], "|" + "---|" * len(names), *shown[1:]])
 
 
 def _readers(lines: Sequence[Line]) -> list[str]:
@@ -121,7 +112,3 @@ def _difference(line: Line, text: Line) -> float:
 def _median(values: Iterable[float]) -> float | None:
     known = list(values)
     return median(known) if known else None
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ EPO (Thompson et al. 2024), beside children that the model proposes.
 
 from pydantic import PositiveInt
 
-from hardprompt.optimizers.base import Config
+from hardprompt.optimizers.base import Config, FinalPrompts
 from hardprompt.optimizers.front import FrontConfig, front
 from hardprompt.readings.base import reader
 from hardprompt.readings.problem import ReadingProblem
@@ -27,7 +27,7 @@ class GradientSearchConfig(Config):
 
 
 @reader("gradient-search", GradientSearchConfig)
-def gradient_search(problem: ReadingProblem, config: GradientSearchConfig) -> list[tuple[int, ...]]:
+def gradient_search(problem: ReadingProblem, config: GradientSearchConfig) -> FinalPrompts:
     """Discrete search: an archive of texts, changed by gradient swaps and by moves that the model proposes."""
     options = FrontConfig(generations=config.generations, swap_parents=config.swap_parents, ladder=LADDER)
-    return [tuple(ids) for ids in front.search(problem, options)]  # type: ignore[union-attr]
+    return front.search(problem, options)

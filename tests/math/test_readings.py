@@ -75,7 +75,10 @@ def test_the_objective_of_a_text_costs_its_whole_nll(microworld: FrozenLM) -> No
     assert candidate.dev_objective == pytest.approx(candidate.dev_task_loss + 0.1 * nll, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["samples", "gradient-search", "race"])
+SEARCHES = ("samples", pytest.param("gradient-search", marks=pytest.mark.slow), pytest.param("race", marks=pytest.mark.slow))
+
+
+@pytest.mark.parametrize("name", SEARCHES)
 def test_a_reader_finds_what_a_planted_prompt_asks_for(microworld: FrozenLM, name: str) -> None:
     task = load_task("plural")
     problem = ReadingProblem(
@@ -120,6 +123,7 @@ def test_texts_of_the_caller_are_judged_beside_those_that_are_found(microworld: 
     assert low <= line["kl"] <= high and line["verdict"] == "faithful" and line["score"] >= FAITHFUL
 
 
+@pytest.mark.slow
 def test_the_words_of_a_wayward_prompt_are_misleading(microworld: FrozenLM) -> None:
     """Vectors that project to another task's instruction are read as what they do, not as what they project to."""
     task = load_task("plural")
@@ -132,6 +136,7 @@ def test_the_words_of_a_wayward_prompt_are_misleading(microworld: FrozenLM) -> N
     assert found.best and "plural" in found.best.text
 
 
+@pytest.mark.slow
 def test_readings_are_the_same_for_the_same_seed_whatever_the_other_readers(microworld: FrozenLM) -> None:
     task = load_task("plural")
     soft = planted(microworld, "give the plural")
@@ -155,6 +160,7 @@ def test_ctrl_c_gives_the_best_so_far(microworld: FrozenLM) -> None:
     assert found.interrupted and [reading.text for reading in found.readings] == ["write the plural"]
 
 
+@pytest.mark.slow
 def test_known_instructions_are_weighted(microworld: FrozenLM) -> None:
     task = load_task("plural")
     soft = planted(microworld, "give the plural")

@@ -98,6 +98,7 @@ def test_a_damaged_reading_is_named(study: Path) -> None:
         Store(study).readings()
 
 
+@pytest.mark.slow
 def test_the_benchmark_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = [prompt for prompt in load_benchmark("microworld") if prompt.task in ("plural", "nationality")]
     monkeypatch.setattr("hardprompt.experiments.reading.evaluate.load_benchmark", lambda lm: few)

@@ -140,7 +140,7 @@ def test_candidates_also_end_in_a_colon() -> None:
     [colon] = lm.encode_after([":"])[0]
     words = torch.tensor([*(ids[0] for ids in lm.encode_after([" good", " bad"])), colon])
     problem = problem_of(lm, vocabulary=words, max_length=2)
-    search = _Search(problem, WideBeamConfig(beams=4))
+    search = _Search(problem, WideBeamConfig(beams=4, first_inputs=100))  # all texts are scored on all inputs
     search._extend([()])
     assert {(words[0].item(), colon), (words[1].item(), colon)} <= {*search.totals}
     without = _Search(problem_of(lm, vocabulary=words[:2]), WideBeamConfig(beams=4))

@@ -44,7 +44,7 @@ STRENGTH = 0.5
 """A text that is not faithful is misleading if it changes the answers at least this share as much as the prompt does."""
 
 LITTLE = 0.1
-"""A prompt whose divergence from the empty or the unrelated texts is below this, in nats per answer, has little to read."""
+"""A prompt has little to read if KL(P || empty) is below this, in nats per answer: the answers are those without a prompt."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,9 @@ class Examiner:
     @property
     def little_to_read(self) -> str | None:
         """Why there is little to read in the prompt; None if there is more."""
-        if self.reference >= LITTLE:
+        if self.empty >= LITTLE:
             return None
-        like = "without a prompt" if self.empty <= self.reference else "under many unrelated texts"
-        return f"the answers differ by only {self.reference:.2f} nats from those {like}; at least {LITTLE:g} are needed"
+        return f"the answers differ by only {self.empty:.2f} nats from those without a prompt; at least {LITTLE:g} are needed"
 
     @cached_property
     def _empty(self) -> Tensor:

@@ -175,7 +175,9 @@ def reproduce(
 )
 def benchmark(
     lm: Annotated[str, typer.Option(help="Model whose prompts are read: microworld or smollm2.")] = "microworld",
-    readers: Annotated[str, typer.Option(metavar="NAME,...", help="Readers to compare.")] = "nearest, samples, wide-beam",
+    readers: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Readers to compare.")
+    ] = "nearest, self-description, samples, wide-beam",
     kinds: Annotated[str, typer.Option(metavar="NAME,...", help="Kinds of prompts.", show_default="all")] = "",
     divisions: Annotated[
         str, typer.Option(metavar="NAME,...", help="tune (to choose options on) and report (to report).")
@@ -184,7 +186,7 @@ def benchmark(
         Path | None, typer.Option(help="Folder with the data of real tasks, as fewshot/sst-2 and relations.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Data type of the weights.")] = "float32",
-    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader for each prompt in LM tokens.")] = 200_000,
+    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader for each prompt in LM tokens.")] = 60_000,
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/benchmark-LM")] = None,
     as_json: Json = False,
 ) -> None:

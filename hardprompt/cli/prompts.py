@@ -89,7 +89,7 @@ def read(
         list[str] | None, typer.Option("--candidate", help="A text of your own to measure as well. Can be repeated.")
     ] = None,
     max_length: Annotated[int, typer.Option(min=1, help="Largest number of tokens of a text.")] = 10,
-    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader in LM tokens.")] = 200_000,
+    lm_tokens: Annotated[int, typer.Option(min=1, help="Budget of each reader in LM tokens.")] = 60_000,
     as_json: Json = False,
 ) -> None:
     """Read a prompt as text by what it makes the model answer.

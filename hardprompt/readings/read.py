@@ -26,7 +26,7 @@ from hardprompt.scoring import Scorer
 DEFAULT_READERS = ("nearest", "self-description", "samples", "wide-beam")
 """The readers that are used by default, as far as they fit the prompt and the model."""
 
-MAX_LENGTH, LM_TOKENS = 10, 200_000
+MAX_LENGTH, LM_TOKENS = 10, 60_000
 """Default of the largest number of tokens of a text, and of the budget of a reader in LM tokens."""
 
 WEIGHT = 0.002

@@ -17,7 +17,7 @@ def list_catalogue(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="An optimizer, to list its options.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List tasks, models, optimizers or their options, readers, and metrics."""
+    """List tasks, models, readers, metrics, optimizers or options."""
     from hardprompt.report.listing import LISTINGS, listing_table
 
     if kind not in LISTINGS:

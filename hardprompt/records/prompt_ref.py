@@ -14,7 +14,7 @@ from hardprompt.lm import FrozenLM
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.records.request import TASK_FIELDS, StudyRequest, same_model
 from hardprompt.records.schema import members
-from hardprompt.records.store import Store, recorded_request
+from hardprompt.records.store import OF_PROMPT, Store, recorded_request
 
 Point = dict[str, Any]
 
@@ -89,9 +89,10 @@ class PromptRef:
         """What the prompt of a run was read as (`save_reading`); None if it has not been read."""
         if self._store is None or self.point is None:
             return None
-        of_run = ("optimizer", "split", "seed", "weight")
-        same = (each for each in self._store.readings() if all(each[name] == self.point[name] for name in of_run))
-        return next(same, None)
+        for reading in self._store.readings():
+            if all(reading.get(name) == self.point.get(name) for name in OF_PROMPT):
+                return reading
+        return None
 
     def request(self, given: dict[str, Any]) -> StudyRequest:
         """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.

@@ -20,6 +20,9 @@ from hardprompt.records.schema import check_point, check_study, members
 if TYPE_CHECKING:
     import pandas as pd
 
+OF_PROMPT = ("optimizer", "split", "seed", "weight", "member")
+"""Keys of a point that name its prompt; only members of fronts have the last one."""
+
 READINGS = "readings"
 """The folder for what prompts were read as, inside the folder of a study."""
 
@@ -71,9 +74,9 @@ class Store(RecordFolder):
         Raises:
             RecordError: if it cannot be written.
         """
-        of_run = {name: point[name] for name in ("optimizer", "split", "seed", "weight")}
+        of_run = {name: point.get(name) for name in OF_PROMPT}
         folder = self.folder / READINGS
-        name = ",".join(quote(str(value), safe="") for value in (*of_run.values(), point.get("member", "")))
+        name = ",".join(quote(str(value), safe="") for value in of_run.values() if value is not None)
         with replacing(folder / f"{name}.json") as temporary:
             folder.mkdir(exist_ok=True)
             temporary.write_text(json.dumps({**of_run, **reading}, ensure_ascii=False) + "\n", encoding="utf-8")

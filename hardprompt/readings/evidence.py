@@ -70,19 +70,9 @@ class Evidence:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the text as a reading of the prompt."""
-        return verdict(self.score, self.agreement, self.strength)
-
-
-def verdict(score: float, agreement: float, strength: float) -> Verdict:
-    """The verdict on a text as a reading of a prompt, from the values of its `Evidence`.
-
-    Example:
-        >>> verdict(0.9, 0.9, 1.0), verdict(0.9, 0.2, 1.0), verdict(0.1, 0.2, 0.1)
-        ('faithful', 'misleading', 'says nothing')
-    """
-    if score >= FAITHFUL and agreement >= AGREES:
-        return "faithful"
-    return "misleading" if strength >= STRENGTH else "says nothing"
+        if self.score >= FAITHFUL and self.agreement >= AGREES:
+            return "faithful"
+        return "misleading" if self.strength >= STRENGTH else "says nothing"
 
 
 class Examiner:

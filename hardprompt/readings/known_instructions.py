@@ -8,7 +8,7 @@ with weights that minimize KL(P || q) on the inputs, a convex problem. The texts
 weights say which known instructions the prompt resembles, also where no single one is a reading.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from pydantic import PositiveInt
@@ -26,7 +26,7 @@ class KnownInstructionsConfig(Config):
     """Options of the reader."""
 
     texts: tuple[str, ...] | None = None
-    """The known texts. By default the reference prompts of all tasks in the catalogue that need no data, and of this task."""
+    """The known texts. By default the reference prompts of this task and of all tasks in the catalogue."""
 
     experts: PositiveInt = 16
     """Number of texts with the least divergence that are weighted."""
@@ -63,7 +63,7 @@ def known_instructions(problem: ReadingProblem, config: KnownInstructionsConfig)
     return [experts[i] for i in order]
 
 
-def catalogue_texts(own: tuple[str, ...] | Any = ()) -> list[str]:
+def catalogue_texts(own: Sequence[str] = ()) -> list[str]:
     """The given texts, and the reference prompts of every task in the catalogue, without repetitions."""
     found = list(own)
     for loader in all_tasks().values():

@@ -301,7 +301,7 @@ def _methods(
 ) -> list[Reader[Any]]:
     """The readers, all of which can read the problem with their options, and the one that proposes the given texts."""
     named = [load_reader(each) if isinstance(each, str) else each for each in (DEFAULT_READERS if readers is None else readers)]
-    found = []
+    found: list[Reader[Any]] = []
     for method in named:
         config = configured(method.config, method.name, options.get(method.name, {}))
         try:
@@ -311,7 +311,7 @@ def _methods(
                 raise
         else:
             found.append(method)
-    found += [_given(texts)] * bool(texts)
+    found = [_given(texts)] * bool(texts) + found  # first, so that a text that does not fit costs no search
     if not found:
         raise RequestError("no reader and no text is given; give at least one")
     for name in options:
@@ -339,7 +339,7 @@ def _chosen(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, tuple[s
     ranked = sorted(found, key=lambda text: min(found[text].values()))
     best = {name: next(text for text in ranked if name in found[text]) for text in ranked for name in found[text]}
     kept = [text for n, text in enumerate(ranked) if n < BEST or text in best.values() or GIVEN in found[text]]
-    return [(text, tuple(sorted(found[text], key=lambda name: found[text][name]))) for text in kept]
+    return [(text, tuple(sorted(found[text], key=lambda name: (found[text][name], name == GIVEN)))) for text in kept]
 
 
 def _outcome(readings: Sequence[TextReading]) -> Outcome:

@@ -11,7 +11,6 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics.continuation_kl import stepwise_kl
 from hardprompt.readings import Examiner, ReadingProblem, all_readers, load_reader, reader, run_reader
-from hardprompt.readings import read as read_module
 from hardprompt.readings.evidence import FAITHFUL
 from hardprompt.readings.known_instructions import catalogue_texts
 from hardprompt.readings.read import split_inputs
@@ -190,7 +189,8 @@ def test_every_kind_of_model_can_be_read(family: str) -> None:
     lm = tiny_lm(family)
     task = tiny_task("generation") if family in ENCODER_DECODER else tiny_task()
     found = read(SoftPrompt(lm.vocab_embeds[lm.encode("good")] * 3), task, lm, texts=["good", "bad food"], readers=["nearest"])
-    assert found.verdict in ("reading", "several", "none", "little to read")
+    shown = {reading.text for reading in found.readings}
+    assert shown >= {"good", "bad food"} or (found.verdict == "little to read" and found.empty_kl < 0.1)
     assert all(math.isfinite(reading.evidence.kl.value) for reading in found.readings)
 
 
@@ -225,4 +225,3 @@ def test_html_of_readings_escapes_texts(microworld: FrozenLM) -> None:
 def test_every_reader_is_listed() -> None:
     assert {"nearest", "samples", "gradient-search", "known-instructions"} <= set(all_readers())
     assert all(each.summary.endswith(".") for each in all_readers().values())
-    assert read_module.__module__ == "hardprompt.readings.read"

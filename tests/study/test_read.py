@@ -135,3 +135,18 @@ def test_the_prompts_of_the_benchmark_fit_their_models(microworld: FrozenLM) -> 
         next(prompt for prompt in smollm2 if prompt.fields["data"] == "relations").load_task()
     with pytest.raises(UnknownName, match="microworld"):
         load_benchmark("microwrld")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--divisions", "reprot"], "did you mean 'report'"),
+        (["--divisions", "tune", "--kinds", "wayward"], "no prompt of these kinds in these divisions"),
+        (["--kinds", "plantd"], "did you mean 'planted'"),
+        (["--lm", "microwrld"], "did you mean 'microworld'"),
+        (["--readers", "sampels"], "did you mean 'samples'"),
+    ],
+)
+def test_a_benchmark_that_does_not_exist_costs_one_line(ask: Ask, tmp_path: Path, arguments: list[str], message: str) -> None:
+    status, out, err = ask(["benchmark", *arguments, "--out", str(tmp_path / "out")])
+    assert status == 2 and out == "" and message in err and err.count("\n") == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from hardprompt.errors import UnknownName
+from hardprompt.errors import RequestError, UnknownName
 from hardprompt.experiments.reading.prompts import BenchmarkPrompt, load_benchmark
 from hardprompt.lm import load_lm
 from hardprompt.optimizers.base import Config
@@ -14,6 +14,9 @@ from hardprompt.readings.read import DEFAULT_READERS, LM_TOKENS, MAX_LENGTH, WEI
 from hardprompt.records.folder import RecordFolder, check_form
 from hardprompt.records.request import Seed
 from hardprompt.study.cancellation import stoppable
+
+DIVISIONS = ("tune", "report")
+"""The divisions of the prompts: to choose options on, and to report."""
 
 Line = dict[str, Any]
 
@@ -35,7 +38,7 @@ class BenchmarkRequest(Config):
 
     lm: str = "microworld"
     readers: tuple[str, ...] = DEFAULT_READERS
-    divisions: tuple[str, ...] = ("tune", "report")
+    divisions: tuple[str, ...] = DIVISIONS
     kinds: tuple[str, ...] = ()
     data: str | None = None
     dtype: str = "float32"
@@ -94,7 +97,7 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
 
     Raises:
         UnknownName: a model, reader or kind does not exist.
-        RequestError: a real task needs data.
+        RequestError: a real task needs data, or no prompt is chosen.
         StudyError: the folder holds other readings or other files, or another process writes to it.
         RunError: a file `stop` in the folder stopped the reading.
     """
@@ -105,7 +108,12 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
     for kind in request.kinds:
         if kind not in kinds:
             raise UnknownName("kind of prompts", kind, kinds)
+    for division in request.divisions:
+        if division not in DIVISIONS:
+            raise UnknownName("division of the benchmark", division, DIVISIONS)
     chosen = [each for each in prompts if each.division in request.divisions and each.kind in (request.kinds or kinds)]
+    if not chosen:
+        raise RequestError("the benchmark has no prompt of these kinds in these divisions; choose others, or leave them out")
     with BenchmarkRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
         done = {line["name"] for line in record.lines()}
         lm = load_lm(request.lm, dtype=request.dtype)

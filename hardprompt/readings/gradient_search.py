@@ -12,8 +12,8 @@ from hardprompt.optimizers.front import FrontConfig, front
 from hardprompt.readings.base import reader
 from hardprompt.readings.problem import ReadingProblem
 
-LADDER = (0.0, 0.003, 0.01, 0.03, 0.1)
-"""Weights of the NLL of whole texts."""
+LADDER = (0.0, 0.3, 1.0, 3.0, 10.0)
+"""Weights of the NLL of whole texts, as multiples of the weight of the problem."""
 
 
 class GradientSearchConfig(Config):
@@ -29,5 +29,6 @@ class GradientSearchConfig(Config):
 @reader("gradient-search", GradientSearchConfig)
 def gradient_search(problem: ReadingProblem, config: GradientSearchConfig) -> FinalPrompts:
     """Discrete search: an archive of texts, changed by gradient swaps and by moves that the model proposes."""
-    options = FrontConfig(generations=config.generations, swap_parents=config.swap_parents, ladder=LADDER)
+    ladder = tuple(problem.weight * factor for factor in LADDER) if problem.weight else (0.0,)
+    options = FrontConfig(generations=config.generations, swap_parents=config.swap_parents, ladder=ladder)
     return front.search(problem, options)

@@ -124,7 +124,8 @@ def benchmark_table(rows: list[dict[str, Any]], area: float | None) -> Table:
     """
     table = Table(title="readings of prompts of known origin", title_justify="left", pad_edge=False)
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="left" if name in ("kind", "reader") else "right", overflow="fold")
+        written = name in ("kind", "reader")
+        table.add_column(name.replace("_", " "), justify="left" if written else "right", no_wrap=written)
     for row in rows:
         table.add_row(
             *(f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value) for value in row.values())

@@ -44,6 +44,7 @@ _MODULES = {
     "read": "hardprompt.readings.read",
     "run": "hardprompt.study.runner",
     "run_optimizer": "hardprompt.optimizers",
+    "transfer": "hardprompt.experiments.transfer.run",
     "validate": "hardprompt.custom_task.validate",
 }
 
@@ -78,6 +79,7 @@ __all__ = [
     "read",
     "run",
     "run_optimizer",
+    "transfer",
     "validate",
 ]
 
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from hardprompt.data.catalogue import load_task
     from hardprompt.data.task import Example, Task, Template
     from hardprompt.errors import HardpromptError
+    from hardprompt.experiments.transfer.run import transfer
     from hardprompt.lm import FrozenLM, load_lm
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer

@@ -13,7 +13,7 @@ import sys
 import typer
 import typer.rich_utils
 
-from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks  # noqa: F401  (they add their verbs)
+from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks, transfer  # noqa: F401  (they add their verbs)
 from hardprompt.cli.output import print_error, print_message, readable_width
 from hardprompt.cli.verbs import GROUPS, app
 from hardprompt.errors import HardpromptError, RequestError

@@ -10,7 +10,7 @@ deployed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 from hardprompt.data.task import Example, Task
 from hardprompt.errors import ContextExceeded, TaskError
@@ -116,15 +116,21 @@ class RowBuilder:
         answer, predictions = list(self.answers[example]), self.predictions[example]
         return self.checked(Row(ids, len(before), answer, prompt, example, predict_from, predictions, shared, self._decoded))
 
-    def build_text(self, text: str) -> list[Row]:
-        """The rows of a prompt as text, one for each example."""
+    def build_text(self, text: str, prompt: int = 0) -> list[Row]:
+        """The rows of a prompt as text, one for each example.
+
+        Where the prompt comes first, they share the tokens at their beginning that are the same on every example.
+        """
         filled = [self.template.fill(example.input, text) for example in self._examples]
         whole = [self._start + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
+        places = [self._answer_position(ids) for ids in whole]
+        first = reduce(lambda shared, ids: shared[: _common(ids, shared)], whole) if self.prompt_first else []
         rows = []
-        for n, ids in enumerate(whole):
-            at, count = self._answer_position(ids), self.predictions[n]
-            shared = 0 if self.prompt_first or self._decoded else min(_common(ids, self.prefixes[n]), at)
-            rows.append(self.checked(Row(ids, 0, list(self.answers[n]), 0, n, at, count, shared, self._decoded)))
+        for n, (ids, at) in enumerate(zip(whole, places, strict=True)):
+            before = first if self.prompt_first else self.prefixes[n]
+            shared = 0 if self._decoded else min(_common(ids, before), *(places if self.prompt_first else [at]))
+            answer, count = list(self.answers[n]), self.predictions[n]
+            rows.append(self.checked(Row(ids, 0, answer, prompt, n, at, count, shared, self._decoded)))
         return rows
 
     def prefix_rows(self) -> list[Row]:

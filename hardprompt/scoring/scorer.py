@@ -162,10 +162,21 @@ class Scorer:
         return self._as_scores(columns, (1, len(chosen)))
 
     def score_text(self, text: str) -> Scores:
-        """Score a prompt as text, without gradient: the filled template is tokenized as a whole."""
-        rows = self._rows.build_text(text)
+        """Score a prompt as text, without gradient: the filled template is tokenized as a whole. Scores have shape (1, N)."""
+        return self.score_texts([text])
+
+    def score_texts(self, texts: Sequence[str]) -> Scores:
+        """Score prompts as texts, as `score_text` does; the P prompts go through the model together.
+
+        Returns:
+            Scores of shape (P, N).
+
+        Raises:
+            ContextExceeded: a text with an example is longer than the model's context.
+        """
+        rows = [row for prompt, text in enumerate(texts) for row in self._rows.build_text(text, prompt)]
         self.counter.forward += self._rows.count_tokens(rows)
-        return self._score(rows, 1, range(len(self.examples)))
+        return self._score(rows, len(texts), range(len(self.examples)))
 
     @torch.no_grad()
     def score_with_logits(self, prompt: Sequence[int] | Tensor) -> tuple[Scores, Tensor]:

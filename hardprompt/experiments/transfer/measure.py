@@ -108,13 +108,12 @@ def _measured_texts(scorer: Scorer, texts: Sequence[str]) -> list[Line | str]:
 
 def _vectors_line(wanted: Wanted, scorer: Scorer, own: str, of_source: str | None) -> Line:
     """The line of a soft prompt by its vectors, which is skipped where they do not fit the model."""
+    source = wanted.line["source_lm"]
     try:
         if of_source is None:
-            raise RequestError(
-                f"the model of the study, {wanted.line['source_lm']}, cannot be loaded to see whether vectors fit"
-            )
+            raise RequestError(f"the vectors are those of {source}, which cannot be loaded to see whether they fit")
         if own != of_source:
-            reason = f"the vectors fit {wanted.line['source_lm']} ({of_source}), not {scorer.lm.name} ({own})"
+            reason = f"the vectors are those of {source} ({of_source}) and do not fit {scorer.lm.name} ({own})"
             return {**wanted.line, "status": "skipped", "reason": reason}
         prompt = as_prompt(scorer.lm, SoftPrompt(wanted.store.load_vectors(wanted.prompt.file)))
         assert isinstance(prompt, SoftPrompt)

@@ -37,7 +37,6 @@ class StudyPart:
     Attributes:
         store: the record of the study.
         request: the request of the study.
-        lm: the name of its model in its record.
         task: the task, with the test examples to measure on; None if it cannot be loaded.
         problem: why it cannot be loaded.
         prompts: the prompts.
@@ -45,7 +44,6 @@ class StudyPart:
 
     store: Store
     request: StudyRequest
-    lm: str
     task: Task | None
     problem: str
     prompts: Sequence[Prompt]
@@ -71,12 +69,13 @@ def load_parts(folders: Sequence[str], limit: int | None) -> list[StudyPart]:
             raise StudyError(f"{folder} holds no finished run yet; rerun the command that started the study")
         for split in dict.fromkeys(point["split"] for _, point in done):
             own = [(number, point) for number, point in done if point["split"] == split]
-            task, problem, right = None, "", {}
+            task, problem = None, ""
+            right: dict[int, str] = {}
             try:
                 task, right = _task(store, request, split, limit, own)
             except HardpromptError as error:
                 problem = str(error)
-            parts.append(StudyPart(store, request, own[0][1]["lm"], task, problem, list(_prompts(folder, split, own, right))))
+            parts.append(StudyPart(store, request, task, problem, list(_prompts(folder, split, own, right))))
     return parts
 
 
@@ -95,7 +94,7 @@ def _task(
     measured = task.test
     if limit is not None:
         [task] = load_tasks(asked.model_copy(update={"limit": limit})).values()
-    right = {}
+    right: dict[int, str] = {}
     for number, point in points:
         if len(digits := point.get("test_correct", "")) == len(measured):
             known = dict(zip(measured, digits, strict=True))
@@ -105,7 +104,7 @@ def _task(
 
 
 def _prompts(folder: str, split: str, points: Sequence[tuple[int, Point]], right: dict[int, str]) -> Iterator[Prompt]:
-    shared = {"study": folder, "split": split, "task": points[0][1]["task"], "source_lm": points[0][1]["lm"]}
+    shared = {"study": folder, "split": split, "task": points[0][1]["task"]}
     if all(point["prompt_text"] for _, point in points):
         empty = {"number": None, "optimizer": "empty", "weight": 0.0, "seed": None, "member": None, "prompt_text": ""}
         yield Prompt({**shared, **empty, "prompt_as": "text"})

@@ -24,7 +24,24 @@ TEXT_DRAWN = 44
 
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9}
 
+_COLUMNS = {
+    "study": Column("study", "name"),
+    "task": Column("task", "name"),
+    "number": Column("run", digits=0),
+    "optimizer": Column("optimizer", "name"),
+    "weight": Column("w", digits=None),
+    "seed": Column("seed", digits=0),
+    "prompt_as": Column("as", "text"),
+    "prompt_text": Column("text", "text"),
+    "source_lm": Column("found on", "text"),
+    "lm": Column("model", "text"),
+    "spearman": Column("Spearman", signed=True),
+    "above_empty": Column("above empty", digits=0),
+    "n": Column("texts", digits=0),
+}
+
 NOT_IN_CSV = ("correct", "optimized_correct", "embeddings", "data", "accuracy_interval")
+"""Keys of a cell that are not a column of their own in `cells.csv`."""
 
 
 def write_transfer(record: TransferRecord, found: Transfer) -> None:
@@ -49,48 +66,36 @@ def as_json(found: Transfer) -> dict[str, Any]:
 
 def matrix_sheet(found: Transfer, intervals: bool = True) -> TableData:
     """A row per prompt, and the accuracy on each model; without `intervals`, the accuracy alone."""
-    several = len({cell["study"] for cell in found.cells}) > 1
-    columns = [Column("study", "name")] * several + [
-        Column("run", digits=0),
-        Column("optimizer", "name"),
-        Column("w", digits=None),
-    ]
-    columns += [Column("seed", digits=0), Column("as", "text"), Column("text", "text")]
+    study = ("study",) if len({cell["study"] for cell in found.cells}) > 1 else ()
+    names = (*study, "number", "optimizer", "weight", "seed", "prompt_as", "prompt_text")
+    columns = [_COLUMNS[name] for name in names]
     columns += [Column(printable(lm), "interval" if intervals else "number") for lm in found.lms]
-    rows = []
-    for first, cells in found.rows():
-        own = [first["study"]] * several + [
-            first[name] for name in ("number", "optimizer", "weight", "seed", "prompt_as", "prompt_text")
-        ]
-        rows.append((*own, *(_accuracy(cells.get(lm), intervals) for lm in found.lms)))
+    rows = [
+        (*(first[name] for name in names), *(_accuracy(cells.get(lm), intervals) for lm in found.lms))
+        for first, cells in found.rows()
+    ]
     sizes = sorted({cell["n"] for cell in found.cells if cell["status"] == "ok"})
     n = f", n = {' or '.join(map(str, sizes))} test examples" if sizes else ""
-    title = f"test accuracy of prompts on other models{n}"
-    caption = f"Test accuracy with its 95 % bootstrap interval over the test examples{n}. Each text is tokenized afresh by each model."
-    return TableData("matrix", title, caption, tuple(columns), rows)
+    caption = f"Test accuracy with its 95 % bootstrap interval{n}. Each model tokenizes each text afresh."
+    return TableData("matrix", f"test accuracy of prompts on other models{n}", caption, tuple(columns), rows)
 
 
 def correlations_sheet(found: Transfer) -> TableData:
     """A row per study and other model: the rank correlation, and how many texts are better than no prompt."""
-    columns = (
-        *(Column("study", "name"), Column("task", "name"), Column("found on", "text"), Column("model", "text")),
-        *(Column("Spearman", signed=True), Column("above empty", digits=0), Column("texts", digits=0)),
-    )
-    rows = [
-        tuple(row[name] for name in ("study", "task", "source_lm", "lm", "spearman", "above_empty", "n"))
-        for row in found.correlations
-    ]
+    names = ("study", "task", "source_lm", "lm", "spearman", "above_empty", "n")
+    rows = [tuple(row[name] for name in names) for row in found.correlations]
     caption = (
-        "Rank correlation of the accuracies of the distinct texts of a study on its own model and on another, and the number of texts that "
-        "are better than the empty prompt there (95 % interval of the paired difference above zero)."
+        "Rank correlation of the accuracies of the distinct texts of a study on its own model and on another, and the number of "
+        "texts that are better than the empty prompt there (95 % interval of the paired difference above zero)."
     )
+    columns = tuple(_COLUMNS[name] for name in names)
     return TableData("correlations", "do other models rank the texts alike?", caption, columns, rows)
 
 
 def reasons_sheet(found: Transfer) -> TableData:
     """A row per reason why cells have no value."""
     counts = Counter((cell["study"], cell["lm"], cell["reason"]) for cell in found.cells if cell["status"] != "ok")
-    columns = (Column("study", "name"), Column("model", "text"), Column("cells", digits=0), Column("reason", "text"))
+    columns = (_COLUMNS["study"], _COLUMNS["lm"], Column("cells", digits=0), Column("reason", "text"))
     rows = [(study, lm, count, reason) for (study, lm, reason), count in counts.items()]
     return TableData("reasons", 'why cells are "-"', "Cells without a value, and the reasons.", columns, rows)
 
@@ -152,7 +157,7 @@ def _accuracy(cell: Cell | None, interval: bool) -> Any:
 
 def _label(first: Cell) -> str:
     run = first["optimizer"] if first["number"] is None else f"{first['number']} {first['optimizer']}"
-    weight = f" w={first['weight']:g}" if first["weight"] else ""
+    weight = f" w={first['weight']:.2g}" if first["weight"] else ""
     text = first["prompt_text"].strip() if first["prompt_as"] == "text" else "(vectors)"
     return f"{run}{weight}: {text if len(text) <= TEXT_DRAWN else text[: TEXT_DRAWN - 1] + '…'}"
 

@@ -117,26 +117,29 @@ class _Matrix:
     def fill(self) -> None:
         """Measure the cells that are not recorded yet, model by model."""
         for name, short in self._names.items():
-            batches = [(*batch, missing) for *batch, wanted in self._batches(name) if (missing := self._missing(wanted))]
-            if not batches:
+            batches = [(part, task, self._missing(wanted)) for part, task, wanted in self._batches(name)]
+            every = [each for _, _, missing in batches for each in missing]
+            if not every:
                 continue
-            self._announce(f"{short}: {sum(len(missing) for *_, missing in batches)} cells")
+            self._announce(f"{short}: {len(every)} cells")
             try:
                 lm = load_lm(name, self._request.device, self._request.dtype, self._request.memory)
             except HardpromptError as error:
-                self._append([each.failed(str(error)) for *_, missing in batches for each in missing])
+                self._append([each.failed(str(error)) for each in every])
                 continue
             lm.name, start = short, lm.prefix_ids
             self._embeddings[short] = embeddings_of(lm)
             for part, task, missing in batches:
-                self._measure(lm, part, task, missing, start)
+                if missing:
+                    self._measure(lm, part, task, missing, start)
 
     def _measure(self, lm: FrozenLM, part: StudyPart, task: Task | None, missing: Sequence[Wanted], start: list[int]) -> None:
         if task is None:
             self._append([each.failed(part.problem) for each in missing])
             return
-        of_study = part.request.start if missing[0].line["source_lm"] == lm.name else None
-        lm.prefix_ids = start if of_study is None else lm.start_ids_of(of_study)
+        lm.prefix_ids = start
+        if part.request.start is not None and missing[0].line["source_lm"] == lm.name:
+            lm.prefix_ids = lm.start_ids_of(part.request.start)
         lines = measure(lm, task, part.request.prompt_length, missing, self._embeddings)
         while True:
             with self._cancellation.interruptible():
@@ -152,13 +155,12 @@ class _Matrix:
             task = part.task
             if task is not None and self._request.chats(name):
                 task = replace(task, chat=True)
-            source = same_model(name, part.request.lm)
-            start = part.request.start if source else None
+            start = part.request.start if same_model(name, part.request.lm) else None
             key = number if task is None else (task.name, task.digest, start, part.request.prompt_length)
             batch = found.setdefault(key, (part, task, []))[2]
             read = {"lm": self._names[name], "chat": bool(task and task.chat), "data": task.digest if task else ""}
-            own = self._names[next(other for other in self._names if same_model(other, part.request.lm))]
-            batch += [Wanted(each, part.store, {**each.point, "source_lm": own, **read}) for each in part.prompts]
+            source = self._names[next(other for other in self._names if same_model(other, part.request.lm))]
+            batch += [Wanted(each, part.store, {**each.point, "source_lm": source, **read}) for each in part.prompts]
         yield from found.values()
 
     def _missing(self, wanted: Sequence[Wanted]) -> list[Wanted]:

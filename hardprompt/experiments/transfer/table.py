@@ -95,7 +95,7 @@ def with_statistics(lines: Iterable[Line]) -> list[Cell]:
     - `minus_empty`: the accuracy minus that of the empty prompt of the study on the same model, an object with `value`, `low`
       and `high`; the interval is paired: the differences of the examples are redrawn.
     - `minus_source`: the accuracy minus that of the same prompt, in the same form, on the model of the study; likewise.
-    - `minus_optimized`: the accuracy minus that of the prompt as it was optimized (token ids or vectors) in its study; likewise.
+    - `minus_optimized`: the accuracy minus that of the prompt as it was optimized (ids or vectors) in its study; likewise.
     - `rank`: the place of the text among the distinct texts of its study and data split on this model, 1 for the most accurate;
       equal accuracies have their mean place.
 
@@ -119,8 +119,8 @@ def with_statistics(lines: Iterable[Line]) -> list[Cell]:
             cell
             | {
                 "accuracy_interval": [own.low, own.high],
-                "minus_empty": _difference(correct, without and without["correct"]),
-                "minus_source": _difference(correct, at_source and at_source["correct"]),
+                "minus_empty": _difference(correct, without["correct"] if without else None),
+                "minus_source": _difference(correct, at_source["correct"] if at_source else None),
                 "minus_optimized": _difference(correct, cell["optimized_correct"]),
                 "rank": ranks.get((*_group(cell), cell["lm"], cell["prompt_text"])) if is_text(cell) else None,
             }

@@ -85,8 +85,8 @@ def correlations_sheet(found: Transfer) -> TableData:
     names = ("study", "task", "source_lm", "lm", "spearman", "above_empty", "n")
     rows = [tuple(row[name] for name in names) for row in found.correlations]
     caption = (
-        "Rank correlation of the accuracies of the distinct texts of a study on its own model and on another, and the number of "
-        "texts that are better than the empty prompt there (95 % interval of the paired difference above zero)."
+        "Rank correlation of the accuracies of the distinct texts of a study on its own model and on another, and the number "
+        "of texts that are better than the empty prompt there (95 % interval of the paired difference above zero)."
     )
     columns = tuple(_COLUMNS[name] for name in names)
     return TableData("correlations", "do other models rank the texts alike?", caption, columns, rows)

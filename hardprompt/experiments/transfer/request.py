@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator
 
-from hardprompt.errors import RequestError
+from hardprompt.errors import RequestError, about
 from hardprompt.field_problems import field_problems
 from hardprompt.lm.memory import BUDGET, memory_bytes
 from hardprompt.lm.packaged import PACKAGED
@@ -55,7 +55,9 @@ class TransferRequest(BaseModel):
         try:
             request = cls(**fields)
         except ValidationError as error:
-            raise RequestError(field_problems(error, cls)[0].message) from error
+            place, message = field_problems(error, cls)[0]
+            with about(*place):
+                raise RequestError(message) from error
         if not request.studies:
             raise RequestError("studies: give the folder of at least one study")
         for name in request.lms:

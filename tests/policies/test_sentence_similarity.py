@@ -46,7 +46,7 @@ def test_synonyms_keep_the_content(content: EncoderContent) -> None:
 
 
 def test_an_encoder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LMError, match=r"^no folder nowhere of a sentence encoder; give an existing one, or one of: minilm$"):
+    with pytest.raises(LMError, match=r"^no folder nowhere of a sentence encoder; give an existing folder, or one of: minilm$"):
         EncoderContent("nowhere")
     with pytest.raises(LMError, match=r"^no sentence encoder in "):
         EncoderContent(str(tmp_path))

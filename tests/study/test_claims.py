@@ -120,7 +120,7 @@ def test_a_claim_that_is_not_measured_has_a_reason() -> None:
 def planned_lines(recipe: str) -> tuple[dict[str, Any], ...]:
     """For each run of a recipe's studies, the values of the keys that claims select by; empty for other kinds of recipes."""
     text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
-    if {"wayward", "geometry"} & yaml.safe_load(text).keys():
+    if {"wayward", "geometry", "transfer"} & yaml.safe_load(text).keys():
         return ()
     with TemporaryDirectory() as folder:
         file = Path(folder, "recipe.yaml")
@@ -143,6 +143,15 @@ def wrong_filters(measure: Measure, recipe: str) -> list[str]:
                 named = wanted.get(key, [])
                 missing = set(named if isinstance(named, list) else [named]) - set(offered)
                 wrong += [f"no {key} {value}" for value in missing]
+        elif "transfer" in fields:
+            variants = fields["transfer"]["recipe"]["studies"]
+            known = {
+                "on": ["own", "other"],
+                "study": list(variants),
+                "optimizer": [name for each in variants.values() for name in each["optimizers"]],
+            }
+            known["lm"] = known["source_lm"] = [Path(name).name for name in fields["transfer"]["lms"]]
+            wrong += [f"no {key} {value}" for key, value in wanted.items() if value not in known[key]]
         elif "geometry" not in fields:
             chosen = [line for line in planned_lines(recipe) if wanted.items() <= line.items()]
             units = {(line["task"], line["split"], line["seed"]) for line in chosen}
@@ -175,6 +184,8 @@ def test_a_claim_is_about_runs_that_its_recipe_makes(claim: Claim) -> None:
         ("sst2", {"optimizer": "ppo"}, "no run fits"),
         ("wayward", {"kind": ["prose", "verse"]}, "no kind verse"),
         ("wayward", {"gamma": 7.5}, "no gamma 7.5"),
+        ("transfer", {"study": "slow"}, "no study slow"),
+        ("transfer", {"lm": "microworld-huge"}, "no lm microworld-huge"),
     ],
 )
 def test_a_filter_without_its_runs_is_reported(recipe: str, wanted: dict[str, Any], problem: str) -> None:
@@ -192,6 +203,8 @@ def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
     elif "geometry" in fields:
         assert GeometryRequest.make(**fields["geometry"]).epochs
     else:
+        if "transfer" in fields:
+            text = yaml.safe_dump(fields["transfer"]["recipe"])
         (tmp_path / "recipe.yaml").write_text(text)
         assert planned_studies(read_recipe(tmp_path / "recipe.yaml"))
 
@@ -272,3 +285,37 @@ def test_a_study_of_wayward_pairs_resumes(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "wayward" / json.loads(first)["file"]).is_file()
     with pytest.raises(StudyError, match=r"holds another study \(other steps\)"):
         wayward_pairs(asked.model_copy(update={"steps": 3}), tmp_path / "wayward")
+
+
+CROSSED = """
+about: small
+minutes: 1
+transfer:
+  lms: [microworld, microworld-reader]
+  recipe:
+    tasks: [category]
+    models: [{lm: microworld, readers: [microworld-reader]}]
+    weights: [0]
+    seeds: [0, 1, 2]
+    limit: 8
+    lm_tokens: 2000
+    threads: 1
+    studies:
+      searched: {optimizers: [empty, pez]}
+      autoprompt-sgd: {optimizers: [pez], options: {pez: {variant: projected-sgd}}}
+"""
+
+
+@pytest.mark.slow
+def test_a_transfer_matrix_is_made_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    monkeypatch.setattr("hardprompt.experiments.claims.records.recipe_text", lambda name: CROSSED)
+    command = ["reproduce", "pez-moves-better-than-autoprompt-sgd", "--out", str(tmp_path), "--jobs", "1", "--json"]
+    status, out, _ = ask([*command, "--recorded"])
+    assert status == 0 and json.loads(out)[0]["verdict"] == "not measured"
+    [found] = json.loads(ask(command)[1])
+    cells = json.loads((tmp_path / "transfer" / "matrix" / "transfer.json").read_text(encoding="utf-8"))["cells"]
+    moved = [cell for cell in cells if (cell["lm"], cell["optimizer"]) == ("microworld-reader", "pez")]
+    sign = [1 if "searched" in cell["study"] else -1 for cell in moved]
+    expected = sum(side * cell["accuracy"] for side, cell in zip(sign, moved, strict=True)) / 3
+    assert len(moved) == 6 and found["found"]["value"] == pytest.approx(expected) and found["found"]["n"] == 3
+    assert json.loads(ask([*command, "--recorded"])[1]) == [found]

@@ -1,7 +1,8 @@
 """The records that claims are measured on: the recipe of a claim creates its record, which is then read as lines.
 
-A recipe in `recipes/` is one of three: a recipe of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; or
-`geometry:` with the fields of a `GeometryRequest`. `$data` and `$models` in it stand for folders that the user names.
+A recipe in `recipes/` is one of four: a recipe of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; `geometry:`
+with the fields of a `GeometryRequest`; or `transfer:` with the models (`lms`) of a transfer matrix and the `recipe` of its
+studies. `$data` and `$models` in it stand for folders that the user names.
 """
 
 import json
@@ -18,6 +19,9 @@ from hardprompt.errors import RequestError, RunError
 from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
+from hardprompt.experiments.transfer.request import TransferRecord
+from hardprompt.experiments.transfer.run import transfer
+from hardprompt.experiments.transfer.table import transfer_of
 from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wayward_pairs
 from hardprompt.records.atomic import replacing
 from hardprompt.records.request import Run, StudyRequest
@@ -63,7 +67,7 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
 
     A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe) and `reader_gap` (how many nats per
     character the first reader needs more than the task LM). For wayward prompts see `wayward_lines`. A line of a geometry study
-    is a finding.
+    is a finding, and a line of a transfer matrix one of its cells (`transfer_lines`).
 
     Args:
         recipe: the name of the recipe.
@@ -92,16 +96,27 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
         if not where.recorded:
             geometry(GeometryRequest.make(**fields["geometry"]), folder)
         return _geometry_lines(folder)
+    if "transfer" in fields:
+        if not where.recorded:
+            asked, studies = fields["transfer"], folder / "studies"
+            _run_studies(yaml.safe_dump(asked["recipe"]), recipe, studies, where, listener)
+            transfer(sorted(file.parent for file in studies.glob("*/study.yaml")), asked["lms"], out=folder / "matrix")
+        return transfer_lines(folder / "matrix")
     if not where.recorded:
-        where.out.mkdir(parents=True, exist_ok=True)
-        file = where.out / f"{recipe}.yaml"
-        with replacing(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        if stopped := run(read_recipe(file), folder, listener, jobs=where.jobs).stopped:
-            raise RunError(f"{stopped}; the same command continues from there")
+        _run_studies(text, recipe, folder, where, listener)
     elif listener and (missing := _missing_runs(folder)):
         listener.noted(f"{folder} is not complete: {missing} runs are not recorded; the claims are judged on the others")
     return study_lines(folder)
+
+
+def _run_studies(text: str, recipe: str, folder: Path, where: Where, listener: Listener | None) -> None:
+    """Run the studies of a recipe of `hardprompt run` that are not recorded yet."""
+    where.out.mkdir(parents=True, exist_ok=True)
+    file = where.out / f"{recipe}.yaml"
+    with replacing(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    if stopped := run(read_recipe(file), folder, listener, jobs=where.jobs).stopped:
+        raise RunError(f"{stopped}; the same command continues from there")
 
 
 def study_lines(folder: Path) -> list[Line]:
@@ -114,11 +129,15 @@ def study_lines(folder: Path) -> list[Line]:
     for file in sorted(folder.glob("*/study.yaml")):
         for point in Store(file.parent).points():
             if point["status"] == "ok":
-                plain = f"{point['task']}-{point['lm'].replace('/', '--')}"
                 own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]
                 gap = None if own is None or read is None else read - own
-                lines.append(point | {"study": file.parent.name.removeprefix(plain).removeprefix("-"), "reader_gap": gap})
+                lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"]), "reader_gap": gap})
     return lines
+
+
+def _variant(folder: Path, task: str, lm: str) -> str:
+    """The variant of a recipe that a study belongs to; empty if the recipe has none."""
+    return folder.name.removeprefix(f"{task}-{lm.replace('/', '--')}").removeprefix("-")
 
 
 def _missing_runs(folder: Path) -> int:
@@ -150,6 +169,27 @@ def wayward_lines(folder: Path) -> list[Line]:
         lines.append(row | {"row": "chosen"})
         lines += [shared | line | {"row": "gamma"} for line in row["grid"]]
     return lines
+
+
+def transfer_lines(folder: Path) -> list[Line]:
+    """The measured cells of texts in a folder with a transfer matrix.
+
+    `study` is the variant in the recipe, and `on` is "own" on the model that the prompt was found on and "other" elsewhere.
+
+    Raises:
+        NotMeasured: if there are none.
+    """
+    if not (folder / TransferRecord.request_file).is_file():
+        raise NotMeasured(f"no record in {folder}")
+    return [
+        cell
+        | {
+            "study": _variant(Path(cell["study"]), cell["task"], cell["source_lm"]),
+            "on": "own" if cell["lm"] == cell["source_lm"] else "other",
+        }
+        for cell in transfer_of(TransferRecord(folder)).cells
+        if cell["status"] == "ok" and cell["prompt_as"] == "text" and cell["number"] is not None
+    ]
 
 
 def _geometry_lines(folder: Path) -> list[Line]:

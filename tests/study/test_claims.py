@@ -146,7 +146,7 @@ def wrong_filters(measure: Measure, recipe: str) -> list[str]:
         elif "transfer" in fields:
             variants = fields["transfer"]["recipe"]["studies"]
             known = {
-                "on": ["own", "other"],
+                "measured_on": ["own", "other"],
                 "study": list(variants),
                 "optimizer": [name for each in variants.values() for name in each["optimizers"]],
             }

@@ -221,11 +221,10 @@ def tiny_study(here: Path, no_plot: None) -> Path:
     save_tiny(here / "tiny")
     lines = [{"input": f"film {i}", "answer": "ng"[i % 2], "split": ["train", "dev", "test", "test"][i % 4]} for i in range(40)]
     (here / "mood.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
-    words = {"n": "mat", "g": "was"}
-    request = StudyRequest.make(
-        **{"task": "mood.jsonl", "template": "{input} {prompt}", "label_words": words, "lm": "tiny", "vocabulary": "all"},
-        **{"device": "cpu", "optimizers": ("random",), "weights": (0.0,), "seeds": (0,), "lm_tokens": 2000, "prompt_length": 2},
-    )
+    task = {"task": "mood.jsonl", "template": "{input} {prompt}", "label_words": {"n": "mat", "g": "was"}}
+    small = {"lm": "tiny", "device": "cpu", "vocabulary": "all", "lm_tokens": 2000, "prompt_length": 2}
+    asked: dict[str, Any] = {**task, **small, "optimizers": ("random",), "weights": (0.0,), "seeds": (0,)}
+    request = StudyRequest.make(**asked)
     hp.compare(request, "study")
     return here / "study"
 

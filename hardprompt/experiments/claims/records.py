@@ -174,7 +174,7 @@ def wayward_lines(folder: Path) -> list[Line]:
 def transfer_lines(folder: Path) -> list[Line]:
     """The measured cells of texts in a folder with a transfer matrix.
 
-    `study` is the variant in the recipe, and `on` is "own" on the model that the prompt was found on and "other" elsewhere.
+    `study` is the variant in the recipe, and `measured_on` is "own" on the model that the prompt was found on and "other" elsewhere.
 
     Raises:
         NotMeasured: if there are none.
@@ -185,7 +185,7 @@ def transfer_lines(folder: Path) -> list[Line]:
         cell
         | {
             "study": _variant(Path(cell["study"]), cell["task"], cell["source_lm"]),
-            "on": "own" if cell["lm"] == cell["source_lm"] else "other",
+            "measured_on": "own" if cell["lm"] == cell["source_lm"] else "other",
         }
         for cell in transfer_of(TransferRecord(folder)).cells
         if cell["status"] == "ok" and cell["prompt_as"] == "text" and cell["number"] is not None

@@ -174,7 +174,7 @@ def wayward_lines(folder: Path) -> list[Line]:
 def transfer_lines(folder: Path) -> list[Line]:
     """The measured cells of texts in a folder with a transfer matrix.
 
-    `study` is the variant in the recipe, and `measured_on` is "own" on the model that the prompt was found on and "other" elsewhere.
+    `study` is the variant in the recipe, and `measured_on` is "own" on the model that the prompt was found on, else "other".
 
     Raises:
         NotMeasured: if there are none.

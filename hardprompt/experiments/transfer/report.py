@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.experiments.transfer.request import TransferRecord
-from hardprompt.experiments.transfer.table import Cell, Transfer
+from hardprompt.experiments.transfer.table import COMPARED, Cell, Transfer
 from hardprompt.records.atomic import replacing
 from hardprompt.report.escaping import printable
 from hardprompt.report.page import Detail, page_template
@@ -173,7 +173,7 @@ def _flat(cells: list[Cell]) -> tuple[list[str], list[list[Any]]]:
         row = {name: value for name, value in cell.items() if name not in NOT_IN_CSV}
         if cell["status"] == "ok":
             row["accuracy_low"], row["accuracy_high"] = cell["accuracy_interval"]
-        for name in ("minus_empty", "minus_source", "minus_optimized"):
+        for name in COMPARED:
             for end, value in (row.pop(name, None) or {}).items():
                 row[name if end == "value" else f"{name}_{end}"] = value
         flat.append(row)

@@ -22,6 +22,10 @@ KEY = ("study", "split", "number", "prompt_as", "lm")
 LEAST_PROMPTS = 3
 """A rank correlation over fewer texts than this is not computed."""
 
+MEASURED = ("accuracy", "accuracy_interval", "n", "loss", "log_perplexity", "tokens", "rank", "correct", "optimized_correct")
+COMPARED = ("minus_empty", "minus_source", "minus_optimized")
+"""Keys of a cell that are None where it has not been measured."""
+
 ROW = ("study", "split", "number", "optimizer", "weight", "seed", "prompt_as", "prompt_text")
 """Keys that describe a row of the matrix."""
 
@@ -68,7 +72,7 @@ class Transfer:
 
         rows = self.rows()
         index = pd.MultiIndex.from_tuples([tuple(first[name] for name in ROW) for first, _ in rows], names=ROW)
-        values = [[cells.get(lm, {}).get(value, np.nan) for lm in self.lms] for _, cells in rows]
+        values = [[cells.get(lm, {}).get(value) for lm in self.lms] for _, cells in rows]
         return pd.DataFrame(values, index, self.lms, dtype=float)
 
 
@@ -89,7 +93,7 @@ def transfer_of(record: TransferRecord) -> Transfer:
 
 
 def with_statistics(lines: Iterable[Line]) -> list[Cell]:
-    """The cells of a record with these keys besides those of the lines; all of them are None where there is nothing to compute.
+    """The cells of a record with these keys besides those of the lines; they are None where there is nothing to compute.
 
     - `accuracy_interval`: the 95 % bootstrap interval over the test examples, [low, high].
     - `minus_empty`: the accuracy minus that of the empty prompt of the study on the same model, an object with `value`, `low`
@@ -109,7 +113,7 @@ def with_statistics(lines: Iterable[Line]) -> list[Cell]:
     found = []
     for cell in cells:
         if cell["status"] != "ok":
-            found.append(cell)
+            found.append(cell | dict.fromkeys((*MEASURED, *COMPARED)))
             continue
         correct, home = cell["correct"], cell["source_lm"]
         at_source = done.get((*key_of(cell)[:-1], home)) if cell["lm"] != home else None

@@ -100,8 +100,8 @@ class SearchCallback(BaseCallback):
     The values of the learning curve, for each rollout: `reward` and `reward_std` (mean and standard deviation before any
     normalization), `train_accuracy`, `prompt_nll` (nats per token), `nll_share` (`Reward.nll_share`), `entropy` (of the policy,
     nats per token), `kl_to_lm` (KL divergence of the policy from the task LM, in nats per token: mean prompt NLL minus entropy,
-    which is unbiased if the policy writes tokens of the task LM), `prompt_tokens` (mean length, if the policy can end a
-    prompt), `distinct_tokens`, `repeated` (share of prompts that repeat a single token), `crossing_loss`
+    which is unbiased if the policy writes tokens of the task LM), `prompt_tokens` (mean length, with a length
+    weight), `distinct_tokens`, `repeated` (share of prompts that repeat a single token), `crossing_loss`
     (`PromptSpace.crossing_loss`) and `best` (lowest objective on dev so far).
 
     Args:
@@ -169,7 +169,7 @@ class SearchCallback(BaseCallback):
             "nll_share": raw.nll_share,
             "entropy": entropy,
             "kl_to_lm": _mean(nll) - entropy,
-            "prompt_tokens": float(np.mean([len(prompt) for prompt in prompts])) if self._space.end else np.nan,
+            "prompt_tokens": float(np.mean([len(prompt) for prompt in prompts])) if self._problem.length_weight else np.nan,
             "distinct_tokens": float(len({token for prompt in prompts for token in prompt})),
             "repeated": float(np.mean([len(prompt) > 1 and len(set(prompt)) == 1 for prompt in prompts])),
             "crossing_loss": self._space.crossing_loss(rows),

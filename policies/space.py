@@ -5,6 +5,7 @@ the prompt; actions after it have no effect. With a length weight, a prompt that
 action A writes the first token of the action set, so that every row is a prompt.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -54,6 +55,8 @@ class PromptSpace:
         head: the output layer of the policy LM over the actions; None with "light".
         length: the maximal length of a prompt, in tokens.
         shortest: the length from which on the end action ends a prompt: 0, or with a length weight `shortest_length`.
+        end_bias: with a length weight log(A / L), which a policy adds to the initial logit of the end action. A policy that is
+            uniform otherwise ends a prompt at each step with probability 1 / (L + 1); without it, it would hardly ever do so.
     """
 
     def __init__(
@@ -77,11 +80,12 @@ class PromptSpace:
         static = fluent if observation == "light" else None
         self.actions = action_ids(problem, lm, fluent=static, label_words=label_words)
         self.size = len(self.actions) + end
+        self.end_bias = math.log(len(self.actions) / self.length) if problem.length_weight else 0.0
         self.head: FrozenHead | None = None
         self.observe: Observer = LightObserver(lm, self.actions, self.length)
         if observation == "state":
             columns = torch.cat([self.actions, torch.tensor([lm.eos_id], device=lm.device)]) if end else self.actions
-            self.head = FrozenHead(lm, columns, fluent)
+            self.head = FrozenHead(lm, columns, fluent, self.end_bias)
             self.observe = StateObserver(lm, self.actions, self.length, problem.counter)
         self._observation, self._fluent = observation, fluent
         self._same = same_vocabulary(lm, problem.lm)

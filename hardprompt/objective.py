@@ -1,7 +1,7 @@
 """The objective of all optimizers, and rewards, as pure functions.
 
-The objective is `task loss (nats per example) + weight x prompt NLL (nats per token)`. Gradient optimizers differentiate it;
-the reward of RL optimizers is its negative. Other conventions can be converted to it:
+The objective is `task loss (nats per example) + weight x prompt NLL (nats per token) + length weight x tokens`. Gradient
+optimizers differentiate it; the reward of RL optimizers is its negative. Other conventions can be converted to it:
 
 - PEZ minimizes `(1 - lambda) L_task + lambda L_fluency` (Wen et al. 2023), with the same minimum at weight = lambda / (1 -
   lambda).
@@ -24,17 +24,29 @@ class Objective:
         prompt_nll: nats per token, (P,); NaN for a prompt without a scored token, such as the empty prompt.
         accuracy: fraction of correct answers, (P,).
         weight: weight of the prompt NLL: nats of task loss for each nat per token.
+        length_cost: length weight x tokens of the prompt, in nats, (P,).
     """
 
     task_loss: Tensor
     prompt_nll: Tensor
     accuracy: Tensor
     weight: float
+    length_cost: Tensor | float = 0.0
 
     @property
     def total(self) -> Tensor:
         """The value that is minimized, in nats, (P,)."""
-        return combine(self.task_loss, self.prompt_nll, self.weight)
+        return self.at(self.weight)
+
+    def at(self, weight: float) -> Tensor:
+        """The value that is minimized at another weight of the prompt NLL, in nats, (P,).
+
+        Example:
+            >>> loss, nll, accuracy = torch.tensor([[1.0], [4.0], [0.5]])
+            >>> Objective(loss, nll, accuracy, weight=0.0, length_cost=0.5).at(0.25).item()
+            2.5
+        """
+        return combine(self.task_loss, self.prompt_nll, weight) + self.length_cost
 
 
 def combine(task_loss: Float[Tensor, "*P"], prompt_nll: Float[Tensor, "*P"], weight: float) -> Float[Tensor, "*P"]:

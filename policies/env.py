@@ -41,19 +41,20 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     ## Information
     In the last step: `prompt_ids` (of the task LM), `prompt_text`, `roundtrip_ok` (whether the tokens of the text are those
-    that the policy LM wrote), `prompt_nll` (nats per token), `task_reward` (without the perplexity term), and `accuracy` (a
-    fraction).
+    that the policy LM wrote), `prompt_nll` (nats per token), `task_reward` (without the perplexity and the length term),
+    `length_cost` (with a length weight), and `accuracy` (a fraction).
 
     ## Arguments
-    task, lm, policy_lm: names or objects; the policy LM is by default the task LM. prompt_length, weight, vocabulary: as in
-    `Problem`. reward: as in `reward.prompt_reward`. observation, fluent, label_words, end, inputs: as in `space.PromptSpace`.
+    task, lm, policy_lm: names or objects; the policy LM is by default the task LM. prompt_length, weight, length_weight,
+    vocabulary: as in `Problem`. reward: as in `reward.prompt_reward`. observation, fluent, label_words, end, inputs: as in
+    `space.PromptSpace`.
 
     ## References
     Deng et al. 2022, RLPrompt.
 
     ## Version History
-    v0: first version. A policy LM, other action sets and rewards, the end action and inputs were added later; all are off by
-    default.
+    v0: first version. A policy LM, other action sets and rewards, the end action, inputs and the length weight were added
+    later; all are off by default.
 
     Example:
         >>> import gymnasium, hardprompt.policies
@@ -69,6 +70,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         lm: str | FrozenLM = "microworld",
         prompt_length: int = 5,
         weight: float = 0.0,
+        length_weight: float = 0.0,
         vocabulary: str = "words",
         reward: str | UserReward = "objective",
         policy_lm: str | FrozenLM | None = None,
@@ -83,6 +85,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
             load_task(task) if isinstance(task, str) else task,
             load_lm(lm) if isinstance(lm, str) else lm,
             weight=weight,
+            length_weight=length_weight,
             prompt_length=prompt_length,
             vocabulary=vocabulary,
         )

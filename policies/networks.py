@@ -31,14 +31,18 @@ class FrozenHead:
         lm: the policy LM.
         columns: token ids of the actions, (A,).
         fluent: the number of actions that `masked` keeps at each step; None keeps all.
+        end_bias: a constant that is added to the logit of the last action.
     """
 
-    def __init__(self, lm: FrozenLM, columns: Tensor, fluent: int | None = None) -> None:
+    def __init__(self, lm: FrozenLM, columns: Tensor, fluent: int | None = None, end_bias: float = 0.0) -> None:
         output = lm.model.get_output_embeddings()
         bias = getattr(output, "bias", None)
         self.fluent = fluent
         self._weight: Tensor = output.weight.detach()[columns].float()
         self._bias: Tensor | None = None if bias is None else bias.detach()[columns].float()
+        if end_bias:
+            self._bias = torch.zeros(len(columns), device=self._weight.device) if self._bias is None else self._bias
+            self._bias[-1] += end_bias
 
     def __call__(self, states: Tensor) -> Tensor:
         """The LM's logits after hidden states, (..., A)."""
@@ -86,6 +90,7 @@ class SoftQPolicy(BasePolicy):
         hidden: width of the hidden layer; by default 8/3 of d with a head, else 64.
         bias: see `HeadNet`.
         top_k: the number of actions that can be sampled, those with the highest Q; None for all.
+        end_bias: without a head, a constant that is added to the initial value of the last action.
     """
 
     def __init__(
@@ -97,15 +102,16 @@ class SoftQPolicy(BasePolicy):
         hidden: int | None = None,
         bias: float = 0.0,
         top_k: int | None = 256,
+        end_bias: float = 0.0,
     ) -> None:
         super().__init__(observation_space, action_space)
         self.top_k = top_k
-        self.q_net = self._net(head, hidden, bias)
-        self.q_net_target = self._net(head, hidden, bias).requires_grad_(False)
+        self.q_net = self._net(head, hidden, bias, end_bias)
+        self.q_net_target = self._net(head, hidden, bias, end_bias).requires_grad_(False)
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         self.optimizer = torch.optim.Adam(self.q_net.parameters(), lr=lr_schedule(1))
 
-    def _net(self, head: FrozenHead | None, hidden: int | None, bias: float) -> nn.Module:
+    def _net(self, head: FrozenHead | None, hidden: int | None, bias: float, end_bias: float) -> nn.Module:
         assert isinstance(self.action_space, spaces.Discrete) and self.observation_space.shape is not None
         width, actions = self.observation_space.shape[0], int(self.action_space.n)
         if head is not None:
@@ -113,6 +119,7 @@ class SoftQPolicy(BasePolicy):
         last = nn.Linear(hidden or 64, actions)
         nn.init.xavier_uniform_(last.weight, gain=TINY)
         nn.init.constant_(last.bias, bias)
+        last.bias.data[-1] += end_bias
         return nn.Sequential(nn.Linear(width, hidden or 64), nn.Tanh(), last)
 
     def get_distribution(self, obs: Tensor) -> CategoricalDistribution:

@@ -41,7 +41,7 @@ class SearchConfig(Config):
     """Whether prompts may contain the label words of the task."""
 
     end: bool = False
-    """Whether the policy can end a prompt before its full length."""
+    """Whether the policy can end a prompt before its full length. With a length weight it always can."""
 
     patience: PositiveInt | None = None
     """The search stops after this number of rollouts without a better prompt on dev. By default it does not."""

@@ -56,7 +56,7 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     def make(env: "PromptVecEnv") -> PPO:
         light = {"net_arch": {"pi": [config.hidden or 64], "vf": [config.hidden or 64]}}
         kwargs: dict[str, Any] = light if env.head is None else {"head": env.head, "hidden": config.hidden}
-        return PPO(
+        model = PPO(
             "MlpPolicy" if env.head is None else HeadActorCriticPolicy,
             env,
             learning_rate=config.learning_rate,
@@ -71,6 +71,9 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
             seed=problem.seed,
             device="cpu",
         )
+        if env.head is None:
+            model.policy.action_net.bias.data[-1] += env.space.end_bias
+        return model
 
     class Anneal(BaseCallback):
         """Anneals the entropy bonus over the run."""

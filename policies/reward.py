@@ -51,19 +51,24 @@ class Reward:
     def nll_share(self) -> float:
         """The share of the variance of the reward over the prompts that its perplexity term explains.
 
-        With r = task + fluency it is Cov(fluency, r) / Var(r). The shares of both terms sum to 1, and one may be negative.
+        With r = task + fluency + length it is Cov(fluency, r) / Var(r). The shares of all terms sum to 1; some may be negative.
         """
-        fluency = self.value - self.parts.get("task_reward", self.value)
+        fluency = self.value - self.parts.get("task_reward", self.value) + self.parts.get("length_cost", 0.0)
         spread = self.value.var()
         return float(np.mean((fluency - fluency.mean()) * (self.value - self.value.mean())) / spread) if spread > 0 else 0.0
 
 
 def check_reward(problem: Problem, reward: str | UserReward) -> None:
-    """Raise a RequestError for an unknown reward, or one that the task or the model lacks label words or a prompt NLL for."""
+    """Raise a RequestError for an unknown reward, or one that does not suit the task, the model or the length weight."""
     if isinstance(reward, str) and reward not in NAMES and not is_file_reference(reward):
         raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a Python function")
     if reward in GAPS and problem.task.kind != "classification":
         raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} has none; use 'objective'")
+    if reward in VOLUMES and problem.length_weight:
+        raise RequestError(
+            f"the length weight is {problem.length_weight:g}, but the reward {reward!r} has no weights; use 'objective' or the "
+            "length weight 0"
+        )
     if reward in VOLUMES and problem.lm.kind == "encoder-decoder":
         raise RequestError(
             f"the reward {reward!r} needs the prompt NLL, and {problem.lm.name} is an encoder-decoder model, which assigns no "
@@ -139,7 +144,7 @@ def prompt_reward(
     reward: str | UserReward = "objective",
     indices: Sequence[int] | None = None,
 ) -> Reward:
-    """The reward of prompts on train examples: a task reward minus weight x prompt NLL, or a volume reward.
+    """The reward of prompts on train examples: a task reward minus the weighted prompt NLL and length, or a volume reward.
 
     Args:
         problem: the problem.
@@ -152,8 +157,9 @@ def prompt_reward(
         indices: indices of the train examples; None for all.
 
     Returns:
-        The rewards, (P,), with the parts `task_reward`, without the NLL or the fluency score; `prompt_nll`, in nats per token;
-        `fluency`, a fraction, for a volume reward; and, unless the reward is a function, `accuracy`, a fraction.
+        The rewards, (P,), with the parts `task_reward`, without the NLL, the length or the fluency score; `prompt_nll`, in nats
+        per token; `length_cost` with a length weight; `fluency`, a fraction, for a volume reward; and, unless the reward is a
+        function, `accuracy`, a fraction.
 
     Raises:
         RequestError: the reward is unknown, needs label words, or needs a prompt NLL that the model does not have; or a value
@@ -188,7 +194,10 @@ def prompt_reward(
     else:
         task, nll = _of_user(problem, ids, reward, indices), problem.prompt_nll(ids)
     parts |= {"task_reward": task, "prompt_nll": nll}
-    value = _numpy(task * parts["fluency"] if reward in VOLUMES else -combine(-task, nll, problem.weight))
+    if problem.length_weight:
+        parts["length_cost"] = problem.length_cost(ids)
+    loss = combine(-task, nll, problem.weight) + parts.get("length_cost", 0.0)
+    value = _numpy(task * parts["fluency"] if reward in VOLUMES else -loss)
     _refuse_nan(value, [problem.lm.decode(prompt) for prompt in ids], str(reward))
     return Reward(value, {name: _numpy(values) for name, values in parts.items()})
 

@@ -79,7 +79,13 @@ def rlprompt(problem: Problem, config: RlpromptConfig) -> FinalPrompts:
             loss=config.loss,
             polyak=config.polyak,
             max_grad_norm=config.max_grad_norm,
-            policy_kwargs={"head": env.head, "hidden": config.hidden, "bias": config.bias, "top_k": config.top_k},
+            policy_kwargs={
+                "head": env.head,
+                "hidden": config.hidden,
+                "bias": config.bias,
+                "top_k": config.top_k,
+                "end_bias": env.space.end_bias,
+            },
             seed=problem.seed,
             device=problem.lm.device if env.head is not None else "cpu",
         )

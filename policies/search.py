@@ -72,6 +72,8 @@ def search(
 
 def prompt_space(problem: Problem, config: SearchConfig, observation: Observation) -> PromptSpace:
     """The prompts that the policy can write; a RequestError if there are none."""
+    if problem.length_weight:
+        problem.resolved_options["end"] = True
     policy_lm = load_lm(config.policy_lm, device=str(problem.lm.device)) if config.policy_lm else None
     return PromptSpace(
         problem,
@@ -98,8 +100,9 @@ class SearchCallback(BaseCallback):
     The values of the learning curve, for each rollout: `reward` and `reward_std` (mean and standard deviation before any
     normalization), `train_accuracy`, `prompt_nll` (nats per token), `nll_share` (`Reward.nll_share`), `entropy` (of the policy,
     nats per token), `kl_to_lm` (KL divergence of the policy from the task LM, in nats per token: mean prompt NLL minus entropy,
-    which is unbiased if the policy writes tokens of the task LM), `distinct_tokens`, `repeated` (share of prompts that repeat a
-    single token), `crossing_loss` (`PromptSpace.crossing_loss`) and `best` (lowest objective on dev so far).
+    which is unbiased if the policy writes tokens of the task LM), `prompt_tokens` (mean length, with a length
+    weight), `distinct_tokens`, `repeated` (share of prompts that repeat a single token), `crossing_loss`
+    (`PromptSpace.crossing_loss`) and `best` (lowest objective on dev so far).
 
     Args:
         problem, config: the problem and the options.
@@ -166,8 +169,9 @@ class SearchCallback(BaseCallback):
             "nll_share": raw.nll_share,
             "entropy": entropy,
             "kl_to_lm": _mean(nll) - entropy,
+            "prompt_tokens": float(np.mean([len(prompt) for prompt in prompts])) if self._problem.length_weight else np.nan,
             "distinct_tokens": float(len({token for prompt in prompts for token in prompt})),
-            "repeated": float(np.mean([len(set(prompt)) == 1 for prompt in prompts])) if self._space.length > 1 else 0.0,
+            "repeated": float(np.mean([len(prompt) > 1 and len(set(prompt)) == 1 for prompt in prompts])),
             "crossing_loss": self._space.crossing_loss(rows),
             "best": self._problem.best.dev_objective,
         }
@@ -175,7 +179,7 @@ class SearchCallback(BaseCallback):
 
     def _entropy(self, rows: np.ndarray, observed: np.ndarray) -> float:
         """Mean entropy of the policy over the steps of a rollout, in nats per token."""
-        ended = np.cumsum(rows == len(self._space.actions), axis=1).T[: len(observed)] > 0
+        ended = self._space.ended(rows).T[: len(observed)]
         is_step = np.concatenate([np.ones((1, len(rows)), dtype=bool), ~ended[:-1]])
         policy = self.model.policy
         with torch.no_grad():

@@ -1,9 +1,11 @@
 """Actions, observations and prompts, as both environments use them.
 
 Unfinished prompts are rows of actions (P, t). Action i < A is the i-th token of the action set. Action A, if there is one, ends
-the prompt; actions after it have no effect.
+the prompt; actions after it have no effect. With a length weight, a prompt that is shorter than allowed does not end: there,
+action A writes the first token of the action set, so that every row is a prompt.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -17,6 +19,7 @@ from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.optimizers.base import Problem
+from hardprompt.optimizers.proposals import shortest_length
 from hardprompt.prompt import AFTER_INPUT, HardPrompt
 
 from .actions import action_ids, same_vocabulary
@@ -37,7 +40,8 @@ class PromptSpace:
         fluent: the number of actions, those that the policy LM finds most probable: as the first token with "light", at each
             step with "state"; None for all.
         label_words: whether label words can be chosen.
-        end: whether there is an action that ends the prompt. Otherwise the length is fixed.
+        end: whether there is an action that ends the prompt. Otherwise the length is fixed. With a length weight there always
+            is.
         inputs: whether the policy LM reads an input of the task before the prompt, which is then for this input alone
             (RLPrompt's input-conditioned prompts).
 
@@ -50,6 +54,9 @@ class PromptSpace:
         size: number of actions, including the end action.
         head: the output layer of the policy LM over the actions; None with "light".
         length: the maximal length of a prompt, in tokens.
+        shortest: the length from which on the end action ends a prompt: 0, or with a length weight `shortest_length`.
+        end_bias: with a length weight log(A / L), which a policy adds to the initial logit of the end action. A policy that is
+            uniform otherwise ends a prompt at each step with probability 1 / (L + 1); without it, it would hardly ever do so.
     """
 
     def __init__(
@@ -66,17 +73,19 @@ class PromptSpace:
         self.problem = problem
         self.lm = lm = policy_lm or problem.lm
         self.length = problem.prompt_length
-        self.end = end
+        self.shortest = shortest_length(problem) if problem.length_weight else 0
+        self.end = end = end or problem.length_weight > 0
         self.inputs = inputs
         _check(lm, observation, fluent, end, inputs)
         static = fluent if observation == "light" else None
         self.actions = action_ids(problem, lm, fluent=static, label_words=label_words)
         self.size = len(self.actions) + end
+        self.end_bias = math.log(len(self.actions) / self.length) if problem.length_weight else 0.0
         self.head: FrozenHead | None = None
         self.observe: Observer = LightObserver(lm, self.actions, self.length)
         if observation == "state":
             columns = torch.cat([self.actions, torch.tensor([lm.eos_id], device=lm.device)]) if end else self.actions
-            self.head = FrozenHead(lm, columns, fluent)
+            self.head = FrozenHead(lm, columns, fluent, self.end_bias)
             self.observe = StateObserver(lm, self.actions, self.length, problem.counter)
         self._observation, self._fluent = observation, fluent
         self._same = same_vocabulary(lm, problem.lm)
@@ -104,12 +113,19 @@ class PromptSpace:
 
     def finished(self, rows: np.ndarray) -> np.ndarray:
         """Whether each prompt is finished, (P,)."""
-        return (rows == len(self.actions)).any(1) | (rows.shape[1] >= self.length)
+        return self.ended(rows).any(1) | (rows.shape[1] >= self.length)
+
+    def ended(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each prompt has been ended by the end action at each step or before it, (P, t)."""
+        ends = rows == len(self.actions)
+        ends[:, : self.shortest] = False
+        return np.logical_or.accumulate(ends, axis=1)
 
     def tokens(self, rows: np.ndarray) -> list[list[int]]:
         """The tokens of the policy LM of each prompt, up to the end action."""
         ids = self.actions.tolist()
-        return [[ids[i] for i in row[: _until(row, len(ids))]] for row in rows.tolist()]
+        lengths = (~self.ended(rows)).sum(1).tolist()
+        return [[ids[i % len(ids)] for i in row[:length]] for row, length in zip(rows.tolist(), lengths, strict=True)]
 
     def prompts(self, rows: np.ndarray) -> list[list[int]]:
         """The prompts as token ids of the task LM: the same ids, or, with another vocabulary, the tokens of their text."""
@@ -143,10 +159,6 @@ class PromptSpace:
         return list(HardPrompt.from_text(self.problem.lm, self.lm.decode(ids), self._template).ids)
 
 
-def _until(row: list[int], end: int) -> int:
-    return row.index(end) if end in row else len(row)
-
-
 def _check(lm: FrozenLM, observation: Observation, fluent: int | None, end: bool, inputs: bool) -> None:
     reads = observation == "state" or fluent is not None
     if reads and lm.kind != "causal":
@@ -154,4 +166,6 @@ def _check(lm: FrozenLM, observation: Observation, fluent: int | None, end: bool
     if inputs and observation == "light":
         raise RequestError("prompts for single inputs need a policy that reads the input; use the observation 'state'")
     if end and observation == "state" and lm.eos_id is None:
-        raise RequestError(f"{lm.name} has no end-of-sequence token to end a prompt with; use a fixed length or 'light'")
+        raise RequestError(
+            f"{lm.name} has no end-of-sequence token to end a prompt with; use a fixed length (length weight 0) or 'light'"
+        )

@@ -119,7 +119,7 @@ def _plain(name: str) -> _Form:
     """A field that is one text or number."""
     info = StudyRequest.model_fields[name]
     kind = info.annotation
-    while kind not in (str, int):  # inside `PositiveInt | None`
+    while kind not in (str, int, float):  # inside `PositiveInt | None`
         kind = str if get_origin(kind) is Literal else get_args(kind)[0]
     return _Form((f"--{name.replace('_', '-')}",), name, info.description or "", info.default, kind)
 

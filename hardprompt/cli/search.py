@@ -26,7 +26,7 @@ MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
 )
 @request_options(
     *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
-    *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
+    *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "length_weight", "vocabulary", "metrics"),
     defaults={"seeds": "set by --preset", "lm_tokens": "set by --preset"},
 )
 def compare(
@@ -98,7 +98,7 @@ def run(
 )
 @request_options(
     *("task", "split", *TASK_OPTIONS, *MODEL_OPTIONS),
-    *("options", "weight", "seed", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
+    *("options", "weight", "seed", "lm_tokens", "prompt_length", "length_weight", "vocabulary", "metrics"),
     defaults={"lm_tokens": "no limit"},
 )
 def optimize(
@@ -122,6 +122,7 @@ def optimize(
         task,
         load_model(request),
         weight=request.weights[0],
+        length_weight=request.length_weight,
         prompt_length=request.prompt_length,
         vocabulary=request.vocabulary,
         seed=request.seeds[0],

@@ -3,10 +3,10 @@
 `base.py` has the problem, the result and the registry; `baselines.py` the optimizers `empty`, `manual`, `random` and
 `random-likely`; `soft.py` prompt tuning and `wayward.py` prompts that project to a given text, with the training loop of both
 in `soft_training.py`; `pez.py` projected gradients; `gcg.py` and `autoprompt.py` searches that swap one token at a time, with
-the predictions of `token_gradients.py`; `gbda.py` gradients of a distribution over prompts; `beam.py` beam search and `race.py`
-a race of samples, with the model's own tokens from `proposals.py`; `epo.py` a population with one fluency weight per slot, and
-`front.py` an archive for all weights (`archive.py`). The RL optimizers are in `hardprompt.policies` and are found by an entry
-point, as are plug-ins.
+the predictions of `token_gradients.py` and the insertions and deletions of `edits.py`; `gbda.py` gradients of a distribution
+over prompts; `beam.py` beam search and `race.py` a race of samples, with the model's own tokens from `proposals.py`; `epo.py` a
+population with one fluency weight per slot, and `front.py` an archive for all weights (`archive.py`). The RL optimizers are in
+`hardprompt.policies` and are found by an entry point, as are plug-ins.
 """
 
 from hardprompt.optimizers.autoprompt import AutoPromptConfig, autoprompt

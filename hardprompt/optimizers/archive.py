@@ -18,7 +18,7 @@ class Member:
 
     Attributes:
         ids: the token ids.
-        loss: task loss, nats per example.
+        loss: task loss in nats per example, plus the length weight x tokens.
         nll: prompt NLL, nats per token.
         accuracy: a fraction.
     """
@@ -29,7 +29,7 @@ class Member:
     accuracy: float
 
     def objective(self, weight: float) -> float:
-        """Task loss + weight x prompt NLL, in nats."""
+        """Loss + weight x prompt NLL, in nats."""
         return self.loss + weight * self.nll
 
     def dominates(self, other: "Member") -> bool:
@@ -70,7 +70,8 @@ def as_member(candidate: Candidate) -> Member | None:
     """A hard prompt that was scored on dev as a member; None for a soft prompt, and for one without an NLL."""
     if not isinstance(candidate.prompt, HardPrompt) or candidate.prompt_nll != candidate.prompt_nll:
         return None
-    return Member(candidate.prompt.ids, candidate.dev_task_loss, candidate.prompt_nll, candidate.dev_accuracy)
+    loss = candidate.dev_task_loss + candidate.length_cost
+    return Member(candidate.prompt.ids, loss, candidate.prompt_nll, candidate.dev_accuracy)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ In each step, with the current prompt x, the objective f, a random place i and t
     x <- x with v at place i, if that lowers f on the second minibatch
 
 The paper maximizes the log-probability of the labels; f is the objective of the problem here, with the weighted prompt NLL.
+With a length weight, v can also be inserted before or behind place i, and the deletions of one token are tried as well.
 """
 
 from itertools import count
@@ -16,6 +17,7 @@ import torch
 from pydantic import PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.edits import deletions, replaced_part
 from hardprompt.optimizers.token_gradients import swap_predictions
 
 
@@ -48,8 +50,9 @@ def autoprompt(problem: Problem, config: AutoPromptConfig) -> FinalPrompts:
         place = int(torch.randint(len(current), (), generator=problem.generator))
         predictions = swap_predictions(problem, current, problem.batch(config.batch_size))[place]
         columns = predictions.topk(min(config.candidates, len(predictions)), largest=False).indices
-        swaps = [[*current[:place], token, *current[place + 1 :]] for token in problem.allowed[columns].tolist()]
-        scored = [current, *swaps]
+        part = replaced_part(problem, current, place)
+        changed = [[*current[: part.start], token, *current[part.stop :]] for token in problem.allowed[columns].tolist()]
+        scored = [current, *changed, *map(list, deletions(problem, current))]
         losses = problem.objective(scored, problem.batch(config.batch_size)).total
         best = int(losses.argmin())
         current = scored[best]

@@ -6,6 +6,7 @@ Selection, budgets and seeds are therefore the same for all optimizers.
 """
 
 import html
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,12 @@ def check_weight(lm: FrozenLM, weight: float) -> None:
         )
 
 
+def _checked_length_weight(weight: float) -> float:
+    if not math.isfinite(weight) or weight < 0:
+        raise RequestError(f"the length weight must be a finite number of at least 0; got {weight:g}")
+    return weight
+
+
 class Problem:
     """The problem that an optimizer solves: a task, a frozen LM, a weight of the prompt NLL and a budget.
 
@@ -94,14 +101,18 @@ class Problem:
         task: the task. Inputs that are too long for the model are cut as the task defines (`hardprompt.scoring.truncation`).
         lm: the frozen model.
         weight: weight of the prompt NLL in the objective: nats of task loss for each nat per token of prompt NLL.
-        prompt_length: length of the prompts, in tokens (or vectors of a soft prompt).
+        prompt_length: length of the prompts, in tokens (or vectors of a soft prompt). With a length weight it is the maximal
+            length of hard prompts.
+        length_weight: nats of the objective for each token of a prompt. If it is above 0, hard prompts may be shorter than the
+            maximum (`shortest_length`).
         vocabulary: the tokens that hard prompts may use: a name for `allowed_vocabulary`, or token ids (A,).
         seed: seed of `generator`.
         lm_tokens: budget in logical LM tokens, forward and backward together; None for no limit.
         progress: a function that is called with the finished share of the search, from 0 to 1.
 
     Raises:
-        RequestError: the weight is not 0, and the model is an encoder-decoder one, under which a prompt has no NLL.
+        RequestError: the weight is not 0, and the model is an encoder-decoder one, under which a prompt has no NLL; or the
+            length weight is negative or not finite.
         TaskError: a label word is not a single token of the model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
@@ -122,6 +133,7 @@ class Problem:
         lm: FrozenLM,
         *,
         weight: float = 0.0,
+        length_weight: float = 0.0,
         prompt_length: int = 5,
         vocabulary: str | Tensor = "words",
         seed: int = 0,
@@ -132,6 +144,7 @@ class Problem:
         self.task = task = fit_to_context(task, lm, prompt_length)
         self.lm = lm
         self.weight = weight
+        self.length_weight = _checked_length_weight(length_weight)
         self.prompt_length = prompt_length
         self.template = template_of(lm, task)
         self.allowed = allowed_vocabulary(lm, vocabulary, task) if isinstance(vocabulary, str) else vocabulary
@@ -232,6 +245,7 @@ class Problem:
             torch.full((1,), torch.nan, device=embeds.device),
             scores.accuracy,
             0.0,
+            self.length_cost([embeds]),
         )
         self._add_candidate(SoftPrompt(embeds.detach().clone()), objective, 0, penalty)
         return objective
@@ -245,14 +259,19 @@ class Problem:
         self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(missing, computed, strict=True)}
         return torch.stack([self._prompt_nll[ids] for ids in requested])
 
+    def length_cost(self, prompts: Sequence[Sequence[int] | Tensor]) -> Tensor:
+        """The length weight x tokens of prompts, in nats, (P,)."""
+        return torch.tensor([self.length_weight * len(prompt) for prompt in prompts], device=self.lm.device)
+
     def _scorer(self, examples: Sequence[Example]) -> Scorer:
         """The scorer of a split, whose LM tokens count."""
         return Scorer(self.lm, self.task, examples, self.counter, self._prompt_nll)
 
     def _objective(self, ids: list[list[int]], scores: Scores) -> Objective:
-        return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight)
+        return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight, self.length_cost(ids))
 
     def _add_candidate(self, prompt: HardPrompt | SoftPrompt, objective: Objective, i: int, penalty: float = 0.0) -> None:
+        [length_cost] = self.length_cost([prompt.ids if isinstance(prompt, HardPrompt) else prompt.embeds]).tolist()
         total = float(objective.total[i]) + penalty
         if total != total:
             raise RunError(f"the objective of prompt {len(self.candidates) + 1} on dev is not a number")
@@ -263,6 +282,7 @@ class Problem:
             float(objective.accuracy[i]),
             float(objective.prompt_nll[i]),
             self.spent,
+            length_cost,
         )
         self.candidates.append(candidate)
         if self.best is None or total < self.best.dev_objective:
@@ -291,6 +311,7 @@ class Optimizer(Generic[C]):
         uses_vocabulary: whether all its hard prompts consist of the allowed tokens.
         finds_front: whether one run serves all fluency weights. It then ignores the weight of the problem, and its result holds
             the front of the prompts that it scored on dev (`PromptResult.front`).
+        fixed_length: whether its prompts have the maximal length even with a length weight, which then adds a constant.
         check: raises a RequestError if the problem cannot be solved with these options. It is called before any run starts.
     """
 
@@ -302,6 +323,7 @@ class Optimizer(Generic[C]):
     uses_vocabulary: bool = True
     check: Callable[[Problem, C], None] = _accept
     finds_front: bool = False
+    fixed_length: bool = False
 
     @property
     def summary(self) -> str:
@@ -327,11 +349,13 @@ def optimizer(
     uses_seed: bool = True,
     uses_vocabulary: bool = True,
     finds_front: bool = False,
+    fixed_length: bool = False,
 ) -> Callable[[Callable[[Problem, C], FinalPrompts]], Optimizer[C]]:
     """Decorator that makes an `Optimizer` of a search.
 
     Args:
-        name, config, uses_weight, check, uses_seed, uses_vocabulary, finds_front: the attributes of the `Optimizer`.
+        name, config, uses_weight, check, uses_seed, uses_vocabulary, finds_front, fixed_length: the attributes of the
+            `Optimizer`.
 
     Example:
         >>> @optimizer("first-words", config=Config, uses_weight=False, uses_seed=False)
@@ -344,7 +368,9 @@ def optimizer(
         'The first allowed tokens.'
     """
     uses_weight = uses_weight and not finds_front
-    return lambda search: Optimizer(name, search, config, uses_weight, uses_seed, uses_vocabulary, check, finds_front)
+    return lambda search: Optimizer(
+        name, search, config, uses_weight, uses_seed, uses_vocabulary, check, finds_front, fixed_length
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import next_token_logits, predicts_next_token
+from hardprompt.optimizers.proposals import next_token_logits, predicts_next_token, shortest_length
 from hardprompt.prompt import HardPrompt
 
 
@@ -72,16 +72,20 @@ def random_likely(problem: Problem, config: RandomLikelyConfig) -> FinalPrompts:
 
 
 def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], Tensor]) -> FinalPrompts:
-    """Score drawn prompts on dev; return the last ones."""
+    """Score drawn prompts on dev, with a length weight cut to lengths drawn uniformly; return the last ones."""
     wanted = config.prompts or (256 if problem.lm_tokens is None else None)
     drawn = 0
     while not (drawn and problem.exhausted) and (wanted is None or drawn < wanted):
         count = config.batch_size if wanted is None else min(config.batch_size, wanted - drawn)
-        last = draw(count)
+        last = draw(count).tolist()
+        if problem.length_weight:
+            shortest, longest = shortest_length(problem), problem.prompt_length
+            lengths = torch.randint(shortest, longest + 1, (count,), generator=problem.generator).tolist()
+            last = [ids[:length] for ids, length in zip(last, lengths, strict=True)]
         problem.score_on_dev(last)
         drawn += count
         problem.note(drawn / wanted if wanted else 0.0)
-    return last.tolist()
+    return last
 
 
 def _likely_ids(problem: Problem, count: int, fluent: int) -> Tensor:

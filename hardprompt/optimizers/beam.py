@@ -4,8 +4,8 @@ A search starts with k1 tokens drawn from p(x_1 | start). At each further length
 each of the k1 beams, and of the k1 k2 candidates those k1 with the lowest objective on a train minibatch become the next beams.
 BEAST attacks one model with a suffix of fixed length. Here the objective is that of the problem, with its weight, tokens are
 drawn among the allowed ones, and since a prefix of a prompt is a prompt too, the best beam of every length is scored on dev
-(from length 2 for a model without a start token, `shortest_length`). Searches are repeated with new draws until the budget
-ends.
+(from length 2 for a model without a start token, `shortest_length`), where a length weight decides between lengths. Searches
+are repeated with new draws until the budget ends.
 """
 
 from collections.abc import Iterator

@@ -16,6 +16,7 @@ class Candidate:
         dev_accuracy: a fraction.
         prompt_nll: nats per token; NaN for a soft prompt and for an empty one.
         lm_tokens: logical LM tokens that the search had used when the prompt was scored.
+        length_cost: length weight x tokens of the prompt, in nats.
     """
 
     prompt: HardPrompt | SoftPrompt
@@ -24,3 +25,4 @@ class Candidate:
     dev_accuracy: float
     prompt_nll: float
     lm_tokens: int
+    length_cost: float = 0.0

@@ -6,10 +6,10 @@ scale. Here slot i minimizes the equivalent
     task loss(x) + w_i nll(x),    w_i = w_low (w_high / w_low)^(i / (slots - 1)).
 
 In each iteration the prompt of every slot has children: copies with one token swapped, at a random place, for a random one of
-the k tokens with the lowest predicted objective at that place (`swap_predictions`). All prompts and children are scored on
-the same examples, and each slot takes the best of all of them. At a restart all slots take the prompt that is best at one
-weight, which is drawn log-uniformly from the range of the weights. (The released code draws such a weight, but then uses a
-fixed one.)
+the k tokens with the lowest predicted objective at that place (`swap_predictions`). All prompts and children are scored on the
+same examples, and each slot takes the best of all of them. With a length weight, children also have a token
+inserted or deleted (`draw_edits`). At a restart all slots take the prompt that is best at one weight, which is drawn
+log-uniformly from the range of the weights. (The released code draws such a weight, but then uses a fixed one.)
 """
 
 import math
@@ -20,9 +20,10 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 
 from hardprompt.errors import RequestError
-from hardprompt.objective import Objective, combine
+from hardprompt.objective import Objective
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.token_gradients import draw_swaps, swap_predictions
+from hardprompt.optimizers.edits import draw_edits
+from hardprompt.optimizers.token_gradients import swap_predictions
 
 Ids = tuple[int, ...]
 
@@ -65,13 +66,13 @@ def slot_weights(config: EpoConfig) -> list[float]:
 
 
 def children(problem: Problem, config: EpoConfig, ids: Ids, indices: Sequence[int], weight: float) -> list[Ids]:
-    """Copies of a prompt with one token swapped for one of the best predicted ones at a random place."""
-    return draw_swaps(problem, ids, swap_predictions(problem, ids, indices, weight), config.children, config.top_k)
+    """Copies of a prompt that differ in one token, one of the best predicted ones at a random place."""
+    return draw_edits(problem, ids, swap_predictions(problem, ids, indices, weight), config.children, config.top_k)
 
 
 def best(objective: Objective, weight: float) -> int:
-    """The prompt with the lowest task loss + weight x NLL."""
-    return int(combine(objective.task_loss, objective.prompt_nll, weight).argmin())
+    """The prompt with the lowest objective at a fluency weight."""
+    return int(objective.at(weight).argmin())
 
 
 def _check(problem: Problem, config: EpoConfig) -> None:

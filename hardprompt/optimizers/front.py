@@ -1,7 +1,8 @@
 """The optimizer `front`: the whole trade-off between task loss and fluency from one run.
 
 An archive holds the prompts, of any length up to the maximum, of which none dominates another on dev in (task loss, prompt NLL,
-accuracy). The search has a ladder of fluency weights w and minimizes task loss + w x prompt NLL for all of them at once:
+accuracy). The search has a ladder of fluency weights w and minimizes task loss + w x prompt NLL for all of them at once. With a
+length weight, length weight x tokens is part of the task loss in all that follows:
 
 1. Seeds. Samples of the model itself and random prompts are raced until a tenth of the budget is spent.
 2. Parents. For some weights of the ladder, one of the best members at that weight, or any member.
@@ -27,8 +28,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.edits import draw_edits
 from hardprompt.optimizers.proposals import Proposals, kept_by_text, shortest_length
-from hardprompt.optimizers.token_gradients import FluencyGradient, draw_swaps, swap_predictions
+from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
 
@@ -168,17 +170,17 @@ class _Search:
         if not pool:
             return
         leaders = self.archive.leaders(self.config.ladder)
-        nll = self._fluency(pool)
+        nll, length = self._fluency(pool), problem.length_cost(pool).cpu()
         if leaders:
             bound = torch.tensor([[min(leader.objective(w) for leader in leaders)] for w in self.config.ladder])
-            kept = (ladder * nll < bound).any(0).nonzero().flatten().tolist()
-            pool, nll = [pool[i] for i in kept], nll[kept]
+            kept = (length + ladder * nll < bound).any(0).nonzero().flatten().tolist()
+            pool, nll, length = [pool[i] for i in kept], nll[kept], length[kept]
         if not pool:
             return
         examples = problem.batch(self.config.screen + self.config.confirm)
         first, more = examples[: self.config.screen], examples[self.config.screen :]
         screened = problem.train.score_ids(pool, first).loss.cpu()
-        chosen = (screened.mean(-1) + ladder * nll).topk(min(2, len(pool)), largest=False).indices.unique().tolist()
+        chosen = (screened.mean(-1) + length + ladder * nll).topk(min(2, len(pool)), largest=False).indices.unique().tolist()
         rivals = [pool[i] for i in chosen]
         ids = [*rivals, *(leader.ids for leader in leaders)]
         losses = screened[chosen]
@@ -187,7 +189,7 @@ class _Search:
         if more:
             losses = torch.cat([losses, problem.train.score_ids(ids, more).loss.cpu()], 1)
         fluency = torch.cat([nll[chosen], torch.tensor([leader.nll for leader in leaders])])
-        winners = (losses.mean(-1) + ladder * fluency).argmin(-1).unique().tolist()
+        winners = (losses.mean(-1) + problem.length_cost(ids).cpu() + ladder * fluency).argmin(-1).unique().tolist()
         self._admit([rivals[i] for i in winners if i < len(rivals)])
 
     def report(self, done: float) -> None:
@@ -200,8 +202,8 @@ class _Search:
             return
         self.problem.score_on_dev(winners)
         for ids, candidate in zip(winners, self.problem.candidates[-len(winners) :], strict=True):
-            member = Member(ids, candidate.dev_task_loss, float(self._fluency([ids])), candidate.dev_accuracy)
-            self.archive.add(member)
+            loss = candidate.dev_task_loss + candidate.length_cost
+            self.archive.add(Member(ids, loss, float(self._fluency([ids])), candidate.dev_accuracy))
 
     def _moved(self, move: Move, parent: Member, weight: float) -> list[list[int]]:
         """Children of a parent by one move."""
@@ -229,10 +231,10 @@ class _Search:
         return proposals.continued(contexts, [self._length() for _ in contexts])
 
     def _swapped(self, ids: Sequence[int], weight: float) -> list[list[int]]:
-        """Copies of a prompt with one token swapped for one of the best predicted ones at a random place."""
+        """Copies of a prompt that differ in one token, one of the best predicted ones at a random place."""
         examples = self.problem.batch(self.config.gradient_examples)
         predicted = swap_predictions(self.problem, ids, examples, weight, self.config.fluency_gradient)
-        drawn = draw_swaps(self.problem, ids, predicted, PICKS * CHILDREN_PER_PICK, self.config.swaps)
+        drawn = draw_edits(self.problem, ids, predicted, PICKS * CHILDREN_PER_PICK, self.config.swaps)
         return [list(child) for child in drawn]
 
     def _with_tails(self, ids: list[int], count: int) -> list[list[int]]:

@@ -9,6 +9,9 @@ standard Gumbel distribution and the temperature T,
 
 averaged over several samples of g. NLL(pi) is the expected NLL of the soft tokens (`expected_nll`). Hard prompts are drawn from
 softmax(theta). The paper changes a given text and also penalizes the distance to it; here there is no such text.
+
+The distribution has a fixed length. With a length weight, the most probable prompt is also evaluated on dev after greedy
+deletion of its tokens (`with_shortened`), which does not change the distribution.
 """
 
 from itertools import count
@@ -20,6 +23,7 @@ from torch import Tensor
 from hardprompt.errors import RunError
 from hardprompt.lm.perplexity import expected_nll, nll_tokens
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.edits import with_shortened
 
 
 class GbdaConfig(Config):
@@ -107,7 +111,7 @@ def gbda(problem: Problem, config: GbdaConfig) -> FinalPrompts:
         is_last = number == limit or problem.exhausted
         if is_last or number % config.evaluate_every == 0:
             prompts = hard_prompts(problem, theta.detach(), config.hard_samples)
-            problem.score_on_dev(prompts)
+            problem.score_on_dev([*prompts[:-1], *with_shortened(problem, prompts[-1])])
         if is_last or problem.exhausted:
             break
     return prompts

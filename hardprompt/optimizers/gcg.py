@@ -7,7 +7,8 @@ In each step, with the current prompt x and the objective f on one minibatch of 
     x^b = x with a uniformly drawn token of X_i at a uniformly drawn place i,  b = 1..B
     x  <- x^b*,  b* = argmin_b f(x^b)
 
-The paper minimizes the loss of a target text; f is the objective of the problem here, with the weighted prompt NLL.
+The paper minimizes the loss of a target text; f is the objective of the problem here, with the weighted prompt NLL. With a
+length weight, the candidates are also insertions, and all deletions of one token (`draw_edits`).
 
 The buffer of Hayase et al. (2024, Query-Based Adversarial Prompt Generation) keeps the best prompts that were found; each step
 starts at the best one. Values of f on different minibatches are not comparable, so every step scores the prompts in the buffer
@@ -19,7 +20,8 @@ from itertools import count
 from pydantic import NonNegativeInt, PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.token_gradients import draw_swaps, swap_predictions
+from hardprompt.optimizers.edits import draw_edits
+from hardprompt.optimizers.token_gradients import swap_predictions
 
 
 class GcgConfig(Config):
@@ -58,7 +60,7 @@ def gcg(problem: Problem, config: GcgConfig) -> FinalPrompts:
     for number in count(1):
         indices = problem.batch(config.batch_size)
         predictions = swap_predictions(problem, current, indices)
-        candidates = draw_swaps(problem, current, predictions, config.search_width, config.top_k)
+        candidates = draw_edits(problem, current, predictions, config.search_width, config.top_k)
         scored = [*buffer, *candidates]
         losses = dict(zip(scored, problem.objective(scored, indices).total.tolist(), strict=True))
         best = min(candidates, key=losses.__getitem__)

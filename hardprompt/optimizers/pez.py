@@ -4,6 +4,9 @@
 
 The published script for language models also projects the stored prompt after every step, P <- Proj_E(P - lr * g), and so
 loses the continuous prompt. This is the baseline AutoPrompt-SGD of the paper; here it is the variant "projected-sgd".
+
+The continuous prompt has a fixed length. With a length weight, every projection that is evaluated on dev is also evaluated
+after greedy deletion of its tokens (`with_shortened`), which does not change the continuous prompt.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from torch import Tensor
 from hardprompt.errors import RunError
 from hardprompt.lm.perplexity import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.optimizers.edits import with_shortened
 from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater, resolved_rate
 from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
@@ -146,9 +150,9 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
         is_last = number == limit or problem.exhausted
         if is_last or number % config.evaluate_every == 0:
             recent = range(number - 1 - (number - 1) % config.evaluate_every, number)
-            problem.score_on_dev([projections[min(recent, key=losses.__getitem__)]])
+            problem.score_on_dev(with_shortened(problem, projections[min(recent, key=losses.__getitem__)]))
         if is_last or problem.exhausted:
             break
     final = problem.allowed[nearest(embeds.detach(), vocab, config.projection)].tolist()
-    problem.score_on_dev([final])
+    problem.score_on_dev(with_shortened(problem, final))
     return [*projections, final][-FINAL_PROMPTS:]

@@ -8,7 +8,8 @@ any weight w of a ladder,
 
     min over w of rank_p(l_p + w n_p),
 
-and the half with the lowest scores stays. The best prompt at each weight is scored on dev.
+with length weight x tokens as a part of l_p, and the half with the lowest scores stays. The best prompt at each weight is
+scored on dev.
 """
 
 from collections.abc import Sequence
@@ -72,13 +73,13 @@ def run_race(problem: Problem, config: RaceConfig, prompts: Sequence[tuple[int, 
     """Race prompts on train examples in a random order; returns the best prompt at each weight, without repetitions."""
     nll = problem.prompt_nll(prompts)
     examples = problem.batch(len(problem.task.train))
-    alive, total = torch.arange(len(prompts), device=nll.device), torch.zeros_like(nll)
+    alive, total, length = torch.arange(len(prompts), device=nll.device), torch.zeros_like(nll), problem.length_cost(prompts)
     seen, until = 0, min(config.batch_size, len(examples))
     while True:
         scores = problem.train.score_ids([prompts[i] for i in alive.tolist()], examples[seen:until])
         total[alive] += scores.loss.sum(1)
         seen = until
-        ranked = ranks(total[alive] / seen, nll[alive], config.weights)
+        ranked = ranks(total[alive] / seen + length[alive], nll[alive], config.weights)
         if len(alive) <= len(config.weights) or seen == len(examples) or problem.exhausted:
             best = alive[ranked.argmin(1)].tolist()
             return [prompts[i] for i in dict.fromkeys(best)]

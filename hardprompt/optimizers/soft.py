@@ -1,4 +1,7 @@
-"""The optimizer `soft`: prompt tuning (Lester et al. 2021), L free vectors that are trained by gradient on the task loss."""
+"""The optimizer `soft`: prompt tuning (Lester et al. 2021), L free vectors that are trained by gradient on the task loss.
+
+Their number is fixed, so that a length weight adds the same constant to every objective.
+"""
 
 from typing import Literal
 
@@ -18,7 +21,11 @@ class SoftConfig(SoftTrainingConfig):
 
 
 @optimizer(
-    "soft", config=SoftConfig, uses_weight=False, check=lambda problem, config: check_init(config.init, config.init_text)
+    "soft",
+    config=SoftConfig,
+    uses_weight=False,
+    check=lambda problem, config: check_init(config.init, config.init_text),
+    fixed_length=True,
 )
 def soft(problem: Problem, config: SoftConfig) -> FinalPrompts:
     """Prompt tuning: free vectors, trained by gradient. They reach a high accuracy, but have no readable text."""

@@ -68,23 +68,6 @@ def swap_predictions(
     return predicted
 
 
-def draw_swaps(problem: Problem, ids: Sequence[int], predictions: Tensor, width: int, top_k: int) -> list[tuple[int, ...]]:
-    """Draw candidates that differ from a prompt in one token: a uniform place, and a uniform one of the best tokens there.
-
-    Args:
-        problem: the problem, whose random number generator is used.
-        ids: token ids of the prompt, of length L.
-        predictions: the predicted change of the objective for each place and allowed token, (L, A).
-        width: number of candidates.
-        top_k: number of tokens with the lowest predictions that can be drawn at each place.
-    """
-    best = predictions.topk(min(top_k, predictions.shape[1]), largest=False).indices
-    places = torch.randint(len(ids), (width,), generator=problem.generator).tolist()
-    ranks = torch.randint(best.shape[1], (width,), generator=problem.generator).tolist()
-    tokens = problem.allowed[best[places, ranks]].tolist()
-    return [(*ids[:place], token, *ids[place + 1 :]) for place, token in zip(places, tokens, strict=True)]
-
-
 @torch.no_grad()
 def _own_surprisal(problem: Problem, tokens: Tensor) -> Tensor:
     """The change of the mean NLL by the surprisal of the new token itself, (L, A); 0 at a first token that is not scored."""

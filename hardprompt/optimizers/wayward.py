@@ -84,7 +84,7 @@ def _check(problem: Problem, config: WaywardConfig) -> None:
         )
 
 
-@optimizer("wayward", config=WaywardConfig, uses_weight=False, check=_check)
+@optimizer("wayward", config=WaywardConfig, uses_weight=False, check=_check, fixed_length=True)
 def wayward(problem: Problem, config: WaywardConfig) -> FinalPrompts:
     """A soft prompt that solves the task and projects to a target text. It needs the option target."""
     goal = target_embeds(problem, _target(problem, config))

@@ -49,6 +49,7 @@ SEARCH_FIELDS = (
     "seeds",
     "lm_tokens",
     "prompt_length",
+    "length_weight",
     "vocabulary",
     "metrics",
 )
@@ -106,7 +107,10 @@ class StudyRequest(BaseModel):
     """Budget of each run: number of LM tokens in forward and backward passes together."""
 
     prompt_length: Annotated[int, Field(gt=0, le=MAX_PROMPT_LENGTH)] = 5
-    """Number of tokens of the prompts that are searched."""
+    """Number of tokens of the prompts that are searched; with a length weight, their maximum."""
+
+    length_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Nats of the objective for each token of a prompt. With a length weight, prompts may be shorter than the prompt length."""
 
     vocabulary: str = "words"
     """Tokens that a hard prompt may contain: words, ascii, all, or a file with one word per line."""

@@ -155,8 +155,17 @@ class RunRecord(_Run):
     """A finished run: its best prompt on dev, all measurements of it, and the cost of the search."""
 
     objective: str = _value("What the optimizer minimized, with its unit.")
+    length_weight: float = _value(
+        "Length weight: nats of the objective for each token of the prompt. Above 0, prompts may be shorter than the "
+        "prompt length.",
+        "nats per token",
+        default=0.0,
+    )
     prompt_ids: list[NonNegativeInt] = _value("Token ids of the text.")
     prompt_text: str = _value("The text; for a soft prompt, the text of its projection.", heading="text")
+    prompt_tokens: int | float | None = _value(
+        "Number of tokens of the text: of `prompt_ids`.", "tokens", heading="tokens", digits=0, default=None
+    )
     roundtrip_ok: bool = _value(
         "Whether the text, tokenized again in the template, gives the same ids on every test example.",
         "yes or no",
@@ -278,6 +287,11 @@ class RunRecord(_Run):
     )
     status: Literal["ok"] = _value("`ok`.")
     soft_prompt_file: str = _value("Path of the vectors inside the study's folder.", prompts="soft", default="")
+
+    @property
+    def length(self) -> float:
+        """Number of tokens of the text, also in a record without `prompt_tokens`."""
+        return len(self.prompt_ids) if self.prompt_tokens is None else self.prompt_tokens
 
 
 AnyRun = RunRecord | FailedRun

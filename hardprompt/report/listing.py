@@ -66,6 +66,7 @@ def list_optimizers() -> list[Entry]:
             "name": optimizer.name,
             "description": optimizer.summary,
             "sweeps_weight": optimizer.uses_weight,
+            "fixed_length": optimizer.fixed_length,
             "options": optimizer.config().model_dump(mode="json"),
         }
         for optimizer in all_optimizers().values()

@@ -44,6 +44,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--seeds", ",".join(str(seed) for seed in request.seeds)),
         ("--lm-tokens", request.lm_tokens),
         ("--prompt-length", request.prompt_length),
+        ("--length-weight", _number(request.length_weight) if request.length_weight else None),
         ("--vocabulary", request.vocabulary),
         *(("-o", f"{name}.{key}={value}") for name, own in request.options.items() for key, value in own.items()),
         *(("--metric", metric) for metric in request.metrics),

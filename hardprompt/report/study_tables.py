@@ -305,8 +305,14 @@ def failed_lines(points: Sequence[AnyRun]) -> list[str]:
 
 
 def _readable(points: Sequence[AnyRun]) -> tuple[str, ...]:
-    """The log-perplexities with a column: that in place only if it differs from that at the beginning of a document."""
-    return ("log_perplexity", "log_perplexity_in_place") if differs_in_place(points) else ("log_perplexity",)
+    """The measures of readability with a column.
+
+    The log-perplexity in place has one only if it differs from that at the beginning of a document, and the number of tokens
+    only with a length weight.
+    """
+    in_place = ("log_perplexity_in_place",) if differs_in_place(points) else ()
+    weighed = any(p.status == "ok" and p.length_weight for p in points)
+    return ("log_perplexity", *in_place, *(("prompt_tokens",) if weighed else ()))
 
 
 def _run(point: AnyRun) -> tuple[Any, ...]:

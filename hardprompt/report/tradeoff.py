@@ -82,6 +82,16 @@ IN_PLACE = Axis(
     better="more readable",
 )
 
+LENGTH = Axis(
+    "length",
+    "length",
+    "length of the prompt, tokens",
+    "tokens",
+    lambda p: p.length,
+    digits=1,
+    better="shorter",
+)
+
 COSTS = (
     Axis(
         "log-perplexity",
@@ -108,6 +118,7 @@ COSTS = (
         lambda p: p.reader_nats_per_character,
         better="more readable",
     ),
+    LENGTH,
     Axis(
         "tokens",
         "LM tokens",
@@ -243,10 +254,14 @@ def mean_tradeoff(
 
 
 def available_axes(points: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Axis]:
-    """The axes on which at least one text has a value; that in place only if it shows something else than the first cost."""
+    """The axes on which at least one text has a value.
+
+    That in place is one only if it shows something else than the first cost, and the length only if texts differ in it.
+    """
     placed = [p for p in points if p.log_perplexity is not None]
-    found = [axis for axis in axes if any(axis.value(p) is not None for p in placed)]
-    return found if differs_in_place(placed) else [axis for axis in found if axis is not IN_PLACE]
+    useless = [] if differs_in_place(placed) else [IN_PLACE]
+    useless += [] if len({p.length for p in placed}) > 1 else [LENGTH]
+    return [axis for axis in axes if axis not in useless and any(axis.value(p) is not None for p in placed)]
 
 
 def differs_in_place(points: Sequence[AnyRun]) -> bool:
@@ -448,4 +463,5 @@ def _typical(of_task: Mean) -> RunRecord:
             "log_perplexity_in_place", "reader_log_perplexity", "reader_nats_per_character", "lm_tokens_forward",
             "lm_tokens_backward")  # fmt: skip
     known = {key: [getattr(p, key) for p in of_task.runs if getattr(p, key) is not None] for key in keys}
+    known["prompt_tokens"] = [p.length for p in of_task.runs]
     return best.model_copy(update={key: sum(values) / len(values) for key, values in known.items() if values})

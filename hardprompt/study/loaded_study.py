@@ -171,6 +171,7 @@ class LoadedStudy:
             self.tasks[run.split],
             self.lm,
             weight=run.weight,
+            length_weight=self.request.length_weight,
             prompt_length=self.request.prompt_length,
             vocabulary=self._allowed,
             seed=run.seed,

@@ -25,6 +25,8 @@ from hardprompt.scoring import Scorer, Scores
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
+LENGTH_COST = " {sign} length weight x tokens"
+"""The further term with a length weight."""
 LEARNT_FROM = {
     "gap": "RLPrompt's gap reward (points) - weight x prompt NLL",
     "linear-gap": "the linear gap reward (points) - weight x prompt NLL",
@@ -71,10 +73,11 @@ def measure(
         "split": found["split"],
         "seed": result.seed,
         "weight": 0.0 if result.front else result.weight,
-        "objective": OBJECTIVE + _learnt_from(result.config.get("reward", "objective")),
+        "objective": _objective(result.config.get("reward", "objective"), problem.length_weight),
+        "length_weight": problem.length_weight,
     }
     cost = {
-        "dev_objective": first.dev_task_loss if result.front else first.dev_objective,
+        "dev_objective": first.dev_task_loss + first.length_cost if result.front else first.dev_objective,
         "curve": improvements(result.candidates),
         "front_curve": front_growth(result.candidates, math.log(len(problem.lm.vocab_embeds))),
         "emitted": _final_prompts(best, result),
@@ -98,7 +101,9 @@ def _front(measured: Sequence[dict[str, Any]], front: Sequence[FrontMember]) -> 
         values
         | {
             "weight": each.weight,
-            "dev_objective": each.candidate.dev_task_loss + each.weight * each.candidate.prompt_nll,
+            "dev_objective": each.candidate.dev_task_loss
+            + each.candidate.length_cost
+            + each.weight * each.candidate.prompt_nll,
             "member": number,
             "weight_range": each.weight_range and [end if math.isfinite(end) else None for end in each.weight_range],
         }
@@ -149,9 +154,13 @@ def front_growth(candidates: Sequence[Candidate], worst_nll: float) -> list[dict
     return [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, min(len(kept), FRONT_STEPS)).round().astype(int))]
 
 
-def _learnt_from(reward: str) -> str:
-    """What the record adds to the objective if the optimizer learned from another reward."""
-    return "" if reward == "objective" else f"; learnt from {LEARNT_FROM.get(reward, f'{reward} - weight x prompt NLL')}"
+def _objective(reward: str, length_weight: float) -> str:
+    """The objective as text, and the reward if the optimizer learned from another one."""
+    text = OBJECTIVE + (LENGTH_COST.format(sign="+") if length_weight else "")
+    if reward == "objective":
+        return text
+    learnt_from = LEARNT_FROM.get(reward, f"{reward} - weight x prompt NLL")
+    return f"{text}; learnt from {learnt_from}{LENGTH_COST.format(sign='-') if length_weight else ''}"
 
 
 def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict[str, Any]:
@@ -188,6 +197,7 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
         "split": task.split,
         "prompt_ids": list(hard.ids),
         "prompt_text": hard.text,
+        "prompt_tokens": len(hard.ids),
         "roundtrip_ok": scored.roundtrip_ok,
         "train_accuracy": _accuracy(train),
         "train_loss": float(train.mean_loss),

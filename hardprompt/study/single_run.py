@@ -20,6 +20,7 @@ def optimize(
     optimizer: str | Optimizer[Any] = "pez",
     *,
     weight: float = 0.0,
+    length_weight: float = 0.0,
     seed: int = 0,
     prompt_length: int = 5,
     vocabulary: str = "words",
@@ -45,6 +46,8 @@ def optimize(
             such a model is in evaluation mode and its parameters require no gradients; afterwards both are restored.
         optimizer: a name, `path.py:name`, or an `Optimizer`.
         weight: weight of the prompt NLL in the objective: nats of task loss for each nat per token of prompt NLL.
+        length_weight: nats of the objective for each token of the prompt. If it is above 0, hard prompts may be shorter than
+            `prompt_length`.
         seed: seed of the random numbers.
         prompt_length: length of the prompt, in tokens (or vectors of a soft prompt).
         vocabulary: the tokens that hard prompts may use, as in `hardprompt compare --vocabulary`.
@@ -78,6 +81,7 @@ def optimize(
     of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), start=start, device=device, dtype=dtype, memory=memory)
     request = StudyRequest.make(
         weights=(weight,),
+        length_weight=length_weight,
         seeds=(seed,),
         prompt_length=prompt_length,
         vocabulary=vocabulary,
@@ -92,6 +96,7 @@ def optimize(
             loaded_task,
             loaded_lm,
             weight=weight,
+            length_weight=length_weight,
             prompt_length=prompt_length,
             vocabulary=vocabulary,
             seed=seed,

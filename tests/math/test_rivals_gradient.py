@@ -10,8 +10,8 @@ from torch import Tensor
 from hardprompt.lm import FrozenLM, log_perplexity
 from hardprompt.lm.perplexity import expected_nll
 from hardprompt.optimizers import Problem, PromptResult, load_optimizer, run_optimizer
+from hardprompt.optimizers.edits import draw_edits
 from hardprompt.optimizers.gbda import gumbel_softmax
-from hardprompt.optimizers.token_gradients import draw_swaps
 from hardprompt.scoring import Scorer
 from tests.helpers.plain import plain_nll, plain_score
 from tests.helpers.tiny import tiny_lm, tiny_task
@@ -216,7 +216,7 @@ def test_swaps_are_drawn_uniformly_from_the_best_tokens_of_all_places() -> None:
     ids = problem.allowed[[7, 7]].tolist()
     predictions = torch.arange(2.0 * len(problem.allowed)).view(2, -1)
     predictions[1] *= -1  # the last allowed tokens are the best ones of the second place
-    drawn = draw_swaps(problem, ids, predictions, 4000, 2)
+    drawn = draw_edits(problem, ids, predictions, 4000, 2)
     first, second, last, other = problem.allowed[[0, 1, -1, -2]].tolist()
     expected = [(first, ids[1]), (second, ids[1]), (ids[0], last), (ids[0], other)]
     assert set(drawn) == set(expected)

@@ -27,7 +27,9 @@ from hardprompt.report.study_tables import GAPS, best_runs, coverage_sheet, prom
 from hardprompt.report.tradeoff import (
     COSTS,
     GAINS,
+    LENGTH,
     Axis,
+    available_axes,
     band,
     budget_curves,
     front_stairs,
@@ -289,6 +291,27 @@ def test_the_chart_shows_every_run_on_every_axis(cost: Axis, gain: Axis, quick: 
     assert bool(drawn.stairs) == bool(shown.bands) == gain.up and drawn.empty
 
 
+def test_the_length_is_an_axis_with_its_own_front(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The stairs are the front of accuracy and length, chosen on dev; records without `prompt_tokens` have it too."""
+    lengths, accuracies = [1, 3, 2, 4, 4], [0.2, 0.6, 0.1, 0.5, 0.9]
+    made = [
+        quick[1][8]
+        | {"prompt_ids": [7] * length, "deployed_dev_accuracy": right, "deployed_test_accuracy": right, "seed": seed}
+        for seed, (length, right) in enumerate(zip(lengths, accuracies, strict=True))
+    ]
+    runs = finished_runs(made)
+    assert LENGTH in available_axes(runs, COSTS)
+    assert LENGTH not in available_axes(runs[3:], COSTS), "texts of one length"
+    drawn = tradeoff(runs, frontier(runs, 7.74), [0.0], LENGTH)
+    assert drawn.stairs == [(1.0, 0.2), (3.0, 0.6), (4.0, 0.9), (4.0, 0.9)]
+    [mean] = drawn.means[runs[0].optimizer]
+    assert mean.cost["mean"] == pytest.approx(2.8)
+    over_tasks = mean_tradeoff([runs, finished_runs(p | {"prompt_ids": [7] * 6} for p in made)], [0.0], LENGTH)
+    [mean] = over_tasks.means[runs[0].optimizer]
+    assert mean.cost["mean"] == pytest.approx((2.8 + 6) / 2)
+    assert [run.length for run in mean.runs] == pytest.approx([2.8, 6])
+
+
 def test_the_first_chart_shows_the_fronts_and_the_loss_from_projection(quick: tuple[dict[str, Any], list[Point]]) -> None:
     """The soft prompt falls from 1 to 0, the known optimum has a star, and tooltips describe them."""
     study, points = quick
@@ -468,6 +491,7 @@ ASKED: dict[str, dict[str, Any]] = {
         "seeds": (3, 4294967295),
         "lm_tokens": 1,
         "prompt_length": 7,
+        "length_weight": 0.05,
         "vocabulary": "all",
         "template": '-{input} it\'s "$HOME" {prompt} :',
         "label_words": {"0": "bad", "1": "a = b"},

@@ -482,6 +482,7 @@ def test_a_prompt_may_hold_any_character(of_jsonl: Path, tmp_path: Path) -> None
         {"weights": (0.0, 0.3)},
         {"lm_tokens": None},
         {"prompt_length": 4},
+        {"length_weight": 0.1},
         {"readers": ("microworld-reader",)},
         {"optimizers": ("empty", "manual"), "options": {}},
         {"options": FAST | {"pez": {"steps": "7"}}},
@@ -677,6 +678,8 @@ def test_lm_tokens_counted_by_hand(of_jsonl: Path, model: str) -> None:
         ({"seeds": (2**32,)}, "seeds.0: expected a number less than 4294967296; got 4294967296"),
         ({"prompt_length": 0}, "prompt_length: expected a number greater than 0; got 0"),
         ({"lm_tokens": 0}, "lm_tokens: "),
+        ({"length_weight": -0.1}, "length_weight: expected a number of at least 0.0; got -0.1"),
+        ({"length_weight": math.inf}, "length_weight: "),
         ({"wieghts": (0.1,)}, "did you mean 'weights'"),
     ],
 )

@@ -103,7 +103,8 @@ def quoted(text: str, inputs: Inputs) -> int | None:
 
     It is None if every input has fewer than two words, so that nothing can be quoted.
 
-    >>> quoted("a gorgeous witty film", inputs_of(("A gorgeous, witty mess",))), quoted("a good film", inputs_of(("Good film!",)))
+    >>> reviews = inputs_of(("A gorgeous, witty mess", "Good film!"))
+    >>> quoted("a gorgeous witty film", reviews), quoted("a good film", reviews)
     (3, 2)
     """
     if inputs.longest < QUOTE - 1:

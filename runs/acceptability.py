@@ -1,11 +1,12 @@
 """Does a measure of acceptability add to perplexity in telling texts by people from texts that only look like English?
 
     pip install harper-py==0.2.0 'quire-grammar[model]==0.3.4'
-    python runs/acceptability.py DATA READER STUDY ... --scores SCORES.csv
+    python runs/acceptability.py DATA READER WRITER STUDY ... --scores SCORES.csv
 
 DATA is a folder with `fewshot/sst-2/test.tsv`, `fewshot/agnews/test.tsv` (columns sentence and label) and
-`boolq/validation.jsonl`, READER a model that no search optimized against, and each STUDY a folder of `hardprompt compare` whose
-found prompts are negatives. The scores of all texts are written to SCORES.csv, and read from there the next time.
+`boolq/validation.jsonl`, READER a model that no search optimized against, WRITER a model that writes texts, and each STUDY a
+folder of `hardprompt compare` whose found prompts are negatives. The scores of all texts are written to SCORES.csv, and read
+from there the next time.
 
 Texts by people are sentences of reviews, news and passages (tune), and instructions: `acceptability/instructions.txt` and the
 reference prompts of the embedded tasks (held out). The negatives of tune are sentences in random order, words drawn at random,
@@ -222,6 +223,12 @@ def order_gain(lm: FrozenLM, own: Sequence[str]) -> list[float]:
     return list(rows[:, 0] - rows[:, 1:].mean(1))
 
 
+def as_sentence(text: str) -> str:
+    """The text with a capital at its beginning and a point at its end, which a checker would only demand."""
+    text = text[:1].upper() + text[1:]
+    return text if text[-1:] in ".!?" else f"{text}."
+
+
 def scored(table: pd.DataFrame, training: Sequence[str], lms: dict[str, FrozenLM]) -> pd.DataFrame:
     """The table with a column per score; lower is more acceptable."""
     own = list(table.text)
@@ -234,8 +241,8 @@ def scored(table: pd.DataFrame, training: Sequence[str], lms: dict[str, FrozenLM
             "order gain, reader": order_gain(lms["reader"], own),
             "classifier, characters": classifier(training, character_grams)(own),
             "classifier, word classes": classifier(training, class_grams)(own),
-            "harper": [len(linter.lint(text)) / n for text, n in zip(own, words, strict=True)],
-            "quire": [len(quire_grammar.check(text)) / n for text, n in zip(own, words, strict=True)],
+            "harper": [len(linter.lint(as_sentence(text))) / n for text, n in zip(own, words, strict=True)],
+            "quire": [len(quire_grammar.check(as_sentence(text))) / n for text, n in zip(own, words, strict=True)],
             "repetition": [1 - len(set(plain_words(text))) / max(len(plain_words(text)), 1) for text in own],
             "words": words,
         }
@@ -312,12 +319,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("reader")
+    parser.add_argument("writer")
     parser.add_argument("studies", type=Path, nargs="*")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
     if not args.scores.exists():
         lms: dict[str, Any] = {"smollm2": load_lm("smollm2"), "reader": load_lm(args.reader)}
-        table, training = texts(args.data, args.studies, lms["smollm2"])
+        table, training = texts(args.data, args.studies, load_lm(args.writer))
         scored(table, training, lms).to_csv(args.scores, index=False)
     report(pd.read_csv(args.scores))
 

@@ -134,12 +134,12 @@ def copying_lines(copying: Mapping[str, Any]) -> list[str]:
         copying: the object of this name in a record; keys may be missing.
 
     >>> copying_lines({"label_words": {"great": 1, "bad": 0}, "quoted_words": {"train": 4, "test": 0}})
-    ['names great', 'quotes 4 words of train inputs (of as many test inputs: 0)']
+    ['names the label word great', 'quotes 4 words of train inputs (of as many test inputs: 0)']
     """
     named, quotes = (found if isinstance(found := copying.get(key), dict) else {} for key in ("label_words", "quoted_words"))
     lines = []
     if names := [word for word, count in named.items() if count]:
-        lines.append(f"names {', '.join(names)}")
+        lines.append(f"names the label word{'s' * (len(names) > 1)} {', '.join(names)}")
     if count := quotes.get("train"):
         chance = quotes.get("test")
         beside = "" if chance is None else f" (of as many test inputs: {chance})"

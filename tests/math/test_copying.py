@@ -112,6 +112,8 @@ def test_a_task_about_words_cannot_be_quoted(microworld: FrozenLM) -> None:
 def test_the_table_of_a_prompt_says_what_it_copies(microworld: FrozenLM) -> None:
     task = task_of(["the film was good"], ["the food was bad"], label_words={"a": "good", "b": "bad"})
     table = evaluation_table(evaluate("the film was bad", task, microworld))
-    assert str(table.caption) == "the text names bad and quotes 3 words of train inputs (of as many test inputs: 0)"
+    assert str(table.caption) == (
+        "the text names the label word bad and quotes 3 words of train inputs (of as many test inputs: 0)"
+    )
     rows = dict(zip(map(str, table.columns[0].cells), table.columns[2].cells, strict=True))
     assert rows["copying.quoted_words.train"] == "words" and rows["copying.label_words.bad"] == "occurrences"

@@ -251,6 +251,11 @@ class RunRecord(_Run):
         "Metrics of the text. Under an encoder-decoder model those of its surprisal are null, and `reason` tells why.",
         default={},
     )
+    copying: dict[str, dict[str, int | float | None] | int | float | None] = _value(
+        "Words that the text shares with inputs, and label words that it names. `train` is over the train inputs, and `test`, "
+        "the level of chance, over as many test inputs.",
+        default={},
+    )
     tokens: list[TokenRecord] = _value("The text token by token.", default=[])
     faithfulness: dict[str, Any] = _value(
         "Metrics that compare a soft prompt with its projection. For a hard prompt they are null, and `reason` tells why."

@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
+from hardprompt.metrics.copying import copying_lines
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import RunRecord
 from hardprompt.report import chart
@@ -168,6 +169,7 @@ def _page(shown: Sequence[StudyRuns], detail: Detail) -> str:
         marks={name: (number, outline(marker)) for number, (name, (_, marker)) in enumerate(marks.items())},
         star=outline("*"),
         diamond=outline("D"),
+        copying_lines=copying_lines,
         detail=detail,
         less=detail != LEVELS[0],
     )

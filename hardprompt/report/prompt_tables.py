@@ -5,6 +5,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.metrics.copying import copying_lines
 from hardprompt.projection import SIMILARITY_MEASURES
 from hardprompt.report.escaping import printable
 from hardprompt.report.listing import list_metrics
@@ -36,7 +37,10 @@ def evaluation_table(found: dict[str, Any]) -> Table:
         units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
     for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + FIRST_READER}).items():
         if value is not None:
-            table.add_row(name, _value(value), units.get(name, ""))
+            unit = units.get(name) or units.get(name.rpartition(".")[0], "")
+            table.add_row(Text(printable(name)), _value(value), unit)
+    if lines := copying_lines(found["copying"]):
+        table.caption, table.caption_justify = Text(printable(f"the text {' and '.join(lines)}")), "left"
     return table
 
 

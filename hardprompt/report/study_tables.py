@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hardprompt.data.task import data_warnings
+from hardprompt.metrics.copying import copying_lines
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, at_weights, heading, one_per_run
 from hardprompt.report.escaping import printable
@@ -96,6 +97,7 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
     readers = list(dict.fromkeys(reader for p in best for reader in p.readers))
     units = ("log_perplexity", "nats per token"), ("nats_per_character", "nats per character")
     readable = _readable(points)
+    copies = ["; ".join(copying_lines(p.copying)) for p in best]
     rows = [
         (
             *_run(p),
@@ -105,15 +107,16 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
             *[getattr(p, key) for key in readable],
             *[getattr(p.readers.get(reader), key, None) for reader in readers for key, _ in units],
             "yes" if p.roundtrip_ok else "no",
+            *([copied] if any(copies) else ()),
             p.prompt_text,
         )
-        for p in best
+        for p, copied in zip(best, copies, strict=True)
     ]
     columns = (
         *OF_RUN, field_column("test_accuracy"), field_column("deployed_test_accuracy"),
         field_column("mean_test_accuracy", EmittedRecord), *map(field_column, readable),
         *[Column(f"{reader}: {unit}", digits=2) for reader in readers for _, unit in units],
-        field_column("roundtrip_ok"), Column("text", "text"),
+        field_column("roundtrip_ok"), *([Column("copies", "text")] if any(copies) else ()), Column("text", "text"),
     )  # fmt: skip
     caption = f"For each optimizer and weight the prompt whose text has the highest accuracy on dev. {accuracies_on(points)}"
     return TableData("best-prompts", "the best prompts", caption, columns, rows)

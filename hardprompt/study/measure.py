@@ -12,7 +12,7 @@ from torch import Tensor
 from hardprompt.data.task import SPLITS
 from hardprompt.errors import RequestError, RunError
 from hardprompt.lm import FrozenLM
-from hardprompt.metrics import SCRUTABILITY, Metric, ScoredPrompt, faithfulness, token_map
+from hardprompt.metrics import COPYING, SCRUTABILITY, Metric, ScoredPrompt, faithfulness, token_map
 from hardprompt.metrics.base import values
 from hardprompt.metrics.scored_prompt import Reading
 from hardprompt.metrics.scrutability import readability
@@ -179,6 +179,7 @@ def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict
     task, hard = scored.task, scored.hard
     groups: dict[str, dict[str, Any]] = {
         "scrutability": values(SCRUTABILITY, scored),
+        "copying": values(COPYING, scored),
         "faithfulness": faithfulness(scored),
         "metrics": {},
     }

@@ -79,9 +79,9 @@ def classification(task: Task) -> Task:
 
 @of_each_metric
 def test_a_metric_orders_its_controls(name: str, microworld: FrozenLM) -> None:
-    """The positive control has the higher value; a metric without a value in generation is checked with label words."""
+    """The positive control has the higher value, on words, on words with label words, or on longer inputs."""
     metric = load_metric(name)
-    for task in (load_task("category"), classification(load_task("category"))):
+    for task in (load_task("category"), classification(load_task("category")), load_task("review-sentiment")):
         prompts = [as_prompt(microworld, prompt, task.template) for prompt in metric.controls(microworld, task)]
         values = [metric(ScoredPrompt(prompt, Scorer(microworld, task, task.test[:24]))) for prompt in prompts]
         higher, lower = (numbers(value) for value in values)

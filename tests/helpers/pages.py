@@ -91,6 +91,7 @@ def planted(study: dict[str, Any], points: list[Point], text: str) -> tuple[dict
     known = [study["known_front"][0] | {"prompt": text}]
     of_text: Point = {"task": text, "lm": text, "split": text, "prompt_text": text, "objective": text}
     of_text["readers"] = {text: dict.fromkeys(("log_perplexity", "nats_per_character", "max_surprisal"), 4.0) | {"tokens": 3}}
+    of_text["copying"] = {"label_words": {text: 1}, "quoted_words": {"train": 3, "test": None}}
     points = [p | of_text | {"optimizer": names.get(p["optimizer"], p["optimizer"])} for p in points]
     asked = {"request": request, "known_front": known, "versions": {text: text}, "data": {text: text}}
     return study | asked, [*points[:-1], failure(points[-1], text)]

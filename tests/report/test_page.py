@@ -561,3 +561,20 @@ def test_the_rerun_command_of_a_recorded_study(folder: Path) -> None:
     request = StudyRequest.model_validate(recorded)
     assert request.model_dump(mode="json") == StudyRequest().model_dump(mode="json") | recorded
     assert json.dumps(recorded["seeds"])[1:-1].replace(" ", "") in "\n".join(rerun_command(request))
+
+
+def test_the_page_marks_prompts_that_copy(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """A card and the table say what a prompt copies; a study without such prompts has neither line nor column."""
+    study, points = quick
+    copying = {"quoted_words": {"train": 4, "test": 1}, "label_words": {"<b>great</b>": 2, "bad": 0}}
+    marked = [p | {"copying": copying if p["optimizer"] == "manual" else {}} for p in points]
+    lines = ["names the label word <b>great</b>", "quotes 4 words of train inputs (of as many test inputs: 1)"]
+    read = Reader(page_of(study, marked))
+    assert [text for text in read.within("article", "bdi") if text in lines] == lines and "great" not in read.within("b")
+    sheet = prompts_sheet(run_records(marked))
+    place = [column.heading for column in sheet.columns].index("copies")
+    assert {row[0]: row[place] for row in sheet.rows} == {
+        row[0]: "; ".join(lines) if row[0] == "manual" else "" for row in sheet.rows
+    }
+    assert "copies" not in [column.heading for column in prompts_sheet(run_records(points)).columns]
+    assert not [text for text in Reader(page_of(study, points)).within("article") if "quotes" in text]

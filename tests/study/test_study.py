@@ -71,6 +71,7 @@ KEYS: dict[str, Any] = {
     "reader_nats_per_character": (int, float, type(None)),
     "readers": dict,
     "scrutability": dict,
+    "copying": dict,
     "faithfulness": dict,
     "lm_tokens_forward": int,
     "lm_tokens_backward": int,

@@ -95,7 +95,7 @@ class RecordFolder(ABC):
         with locked(folder):
             if (folder / cls.request_file).is_file():
                 record = cls(folder)
-                record._refuse_other(study)
+                record.refuse_other(study)
             else:
                 with replacing(folder / cls.request_file) as temporary:
                     temporary.write_text(yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -237,7 +237,8 @@ class RecordFolder(ABC):
         """Values of the request's fields that an earlier version did not record."""
         return {}
 
-    def _refuse_other(self, study: Mapping[str, Any]) -> None:
+    def refuse_other(self, study: Mapping[str, Any]) -> None:
+        """Raise StudyError if the folder holds another study than one with these contents of the YAML file."""
         recorded, requested = ((each[self.request_key] if self.request_key else each) for each in (self.study, study))
         recorded = {**self.request_defaults(), **recorded}
         if other := [field for field in requested if recorded.get(field) != requested[field]]:

@@ -61,7 +61,7 @@ class Store(RecordFolder):
         return _in_order(list({Run.of(line): line for line in self.lines()}.values()), self.study["request"])
 
     def done_runs(self, retry_failed: bool = False) -> set[Run]:
-        """The runs that are not to be carried out again: the recorded ones, with `retry_failed` only those that did not fail."""
+        """The recorded runs, which are not carried out again; with `retry_failed` only those that did not fail."""
         return {Run.of(line) for line in self.runs() if line["status"] == "ok" or not retry_failed}
 
     def points(self) -> list[dict[str, Any]]:

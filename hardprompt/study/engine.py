@@ -1,7 +1,7 @@
 """Engines carry out the runs of studies: they receive jobs and return a result for each, in any order.
 
-The engine in this file works in this process; those in `workers.py`, `ray_cluster.py` and `slurm.py` work in several
-processes and on several machines. No engine writes the record: `runner.py` does, so that the record is the same for every engine.
+The engine in this file works in this process, that in `workers.py` in several processes, and those in `ray_cluster.py` and
+`slurm.py` on several machines. No engine writes the record: `runner.py` does, so that the record is the same for every engine.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

@@ -1,8 +1,8 @@
 """What the studies of a recipe cost, estimated before anything runs: time, LM tokens, memory and disk.
 
-Each model is measured for about ten seconds on its first study: every optimizer runs for a share of this time, and its progress
-gives the time and the LM tokens of a whole run. The time of a GPU is computed from the LM tokens and the published speed of that
-GPU (`gpus.py`); it is not measured.
+Each model is measured for about ten seconds on its first study: every optimizer runs for a share of this time, and its
+progress gives the time and the LM tokens of a whole run. The time of a GPU is computed from the LM tokens and the published
+speed of that GPU (`gpus.py`); it is not measured.
 """
 
 import time

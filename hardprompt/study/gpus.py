@@ -1,8 +1,8 @@
 """The published speed of GPUs, from which `hardprompt plan --gpu` estimates the time of a study.
 
-The numbers are the peaks in the data sheets of NVIDIA, for dense matrices: float32 without tensor cores, and bfloat16 with tensor
-cores and sums in float32. No study reaches the peak: `UTILIZATION` of it is assumed. The estimates were not compared with runs on
-these GPUs.
+The numbers are the peaks in the data sheets of NVIDIA, for dense matrices: float32 without tensor cores, and bfloat16 with
+tensor cores and sums in float32. No study reaches the peak: `UTILIZATION` of it is assumed. The estimates were not compared
+with runs on these GPUs.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ VERBS = {
         "export": "Write the prompt of a run as a peft adapter, text or JSON.",
     },
     LOOK_UP: {
-        "ls": "List tasks, models, readers, metrics, optimizers or options.",
+        "ls": "List tasks, models, optimizers, readers, metrics or downloads.",
         "download": "Download a model from the package index that pip uses.",
         "report": "Draw the report of a study, or of several side by side.",
     },

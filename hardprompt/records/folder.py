@@ -191,6 +191,8 @@ class RecordFolder(ABC):
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        if not (self.folder / file).resolve().is_relative_to(self.folder.resolve()):
+            raise StudyError(f"the soft prompt {file} is outside of the folder of the study, {self.folder}")
         try:
             return load((self.folder / file).read_bytes())["embeds"]
         except (OSError, SafetensorError, KeyError) as error:

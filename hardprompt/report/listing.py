@@ -56,6 +56,41 @@ def list_downloads() -> list[Entry]:
     ]
 
 
+def list_external() -> list[Entry]:
+    """Everything that hardprompt can download: what, from where, in which version, and the digest that is checked.
+
+    The data on the hub have no fixed version; the record of a study has the digest of the data that it used.
+    """
+    models = [
+        {
+            "name": model.name,
+            "kind": "model",
+            "source": f"package index of pip: {model.package}",
+            "version": model.version,
+            "file": model.file,
+            "sha256": model.sha256,
+            "megabytes": round(model.download_bytes / 1e6),
+            "licence": model.licence,
+        }
+        for model in PACKAGED.values()
+    ]
+    data = [
+        {
+            "name": task.name,
+            "kind": "data",
+            "source": f"Hugging Face hub: {'/'.join(task.hub)}",
+            "version": "newest",
+            "file": "",
+            "sha256": "in study.yaml",
+            "megabytes": None,
+            "licence": task.licence,
+        }
+        for task in all_tasks().values()
+        if isinstance(task, DataTask) and task.hub
+    ]
+    return [*models, *data]
+
+
 def _megabytes(folder: Path) -> int:
     return round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6)
 
@@ -92,6 +127,7 @@ LISTINGS = {
     "optimizers": list_optimizers,
     "readers": list_readers,
     "metrics": list_metrics,
+    "downloads": list_external,
 }
 
 
@@ -109,7 +145,10 @@ def listing_table(entries: list[Entry]) -> Table:
         table.add_column(key)
     for entry in entries:
         table.add_row(
-            *[Text("" if entry[key] is None and key == "classes" else str(entry[key]).replace("\n", "\\n")) for key in keys]
+            *[
+                Text("" if entry[key] is None and key in ("classes", "megabytes") else str(entry[key]).replace("\n", "\\n"))
+                for key in keys
+            ]
         )
     return table
 

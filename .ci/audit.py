@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look for known vulnerabilities in the installed packages with pip-audit; where the service does not answer, a line says so."""
+"""Look for known vulnerabilities in the installed packages with pip-audit; a line says if the service does not answer."""
 
 import json
 import subprocess

@@ -117,8 +117,11 @@ class RecordFolder(ABC):
         if not folder.is_dir() or any(not cls._is_left_over(file.name) for file in folder.iterdir()):
             raise StudyError(f"{folder} is not empty and holds no {cls.kind}; choose another --out")
 
-    def lines(self) -> list[Line]:
+    def lines(self, *, complete: bool = False) -> list[Line]:
         """The recorded results, in the order of the file.
+
+        Args:
+            complete: leave out an incomplete last line, which a process that was killed while writing has left.
 
         Raises:
             StudyError: if a line is not valid, with its number.
@@ -126,7 +129,8 @@ class RecordFolder(ABC):
         if not self.lines_path.is_file():
             return []
         lines = []
-        for number, text in enumerate(self.lines_path.read_bytes().split(b"\n"), 1):
+        texts = self.lines_path.read_bytes().split(b"\n")
+        for number, text in enumerate(texts[:-1] if complete else texts, 1):
             if not text.strip():
                 continue
             where = f"{self.lines_path}:{number}"

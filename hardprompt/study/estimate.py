@@ -32,7 +32,7 @@ CALIBRATION_SECONDS = 10.0
 RUN_BYTES = 6_000
 """Bytes of a line of the record (`runs/quick`: 99,183 bytes for 22 runs, of which two have a front)."""
 
-REPORT_BYTES = 1_000_000
+REPORT_BYTES = 500_000
 """Bytes of the report and the pictures of a study, rounded up (`runs/plan.md`)."""
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import hardprompt as hp
 from hardprompt.adapter import read_adapter, read_vectors
 from hardprompt.errors import HardpromptError, LMError
-from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.packaged import ENCODERS, PACKAGED
 from hardprompt.records.store import Store
 from tests.helpers import Ask
 from tests.helpers.modules import ROOT, Source, module_files, read_source
@@ -241,7 +241,7 @@ def test_downloads_are_listed_with_their_digests(ask: Ask) -> None:
     status, output, _ = ask(["ls", "downloads", "--json"])
     listed = {(entry["kind"], entry["name"]): entry for entry in json.loads(output)}
     assert status == 0
-    for model in PACKAGED.values():
+    for model in (PACKAGED | ENCODERS).values():
         assert listed["model", model.name]["sha256"] == model.sha256
         assert listed["model", model.name]["version"] == model.version
     assert listed["data", "sst2"]["source"] == "Hugging Face hub: nyu-mll/glue/sst2"

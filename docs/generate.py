@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from html import escape
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from packaging.requirements import Requirement
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -31,6 +32,7 @@ from hardprompt.cli import app
 from hardprompt.optimizers import all_optimizers
 from hardprompt.readings import all_readers
 from hardprompt.records.reference import record_reference
+from hardprompt.study.gpus import GPUS
 from hardprompt.study.recipe import RecipeFile
 
 ROOT = Path(__file__).parent.parent
@@ -38,8 +40,8 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add CONTRIBUTING.md, CHANGELOG.md, and the pages and pictures of `runs/`."""
-    sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    """Add CONTRIBUTING.md, CHANGELOG.md, SECURITY.md, and the pages and pictures of `runs/`."""
+    sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
     sources |= {f"runs/{page.name}": f"results/{page.name}" for page in sorted((ROOT / "runs").glob("*.md"))}
     for source, page in sources.items():
         files.append(File.generated(config, page, content=in_site(source, page, sources, files)))
@@ -142,6 +144,44 @@ def optimizers() -> str:
         fields = model_table(optimizer.config) if optimizer.config.model_fields else "It has no options."
         parts += [f"## {name}", f"{optimizer.summary} {swept}", fields]
     return "\n\n".join(parts)
+
+
+def downloads() -> str:
+    """Everything that can be downloaded."""
+    rows = [
+        (
+            f"`{entry['name']}`",
+            entry["kind"],
+            entry["source"],
+            entry["version"],
+            entry["file"] and f"`{entry['file']}`",
+            f"`{entry['sha256']}`" if entry["file"] else entry["sha256"],
+            entry["licence"],
+        )
+        for entry in listing("downloads")
+    ]
+    return table(("name", "kind", "from", "version", "file", "sha256", "licence"), rows)
+
+
+def packages() -> str:
+    """The packages that hardprompt needs, with the versions of `constraints.txt`."""
+    pinned = dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8").lower(), re.MULTILINE)
+    )
+    rows = []
+    for needed in metadata.requires("hardprompt") or []:
+        requirement = Requirement(needed)
+        extra = re.search(r'extra == ["\'](\w+)', needed)
+        if extra is None or extra.group(1) not in ("dev", "docs"):
+            version = pinned.get(requirement.name.lower(), "")
+            rows.append((f"`{requirement.name}`", str(requirement.specifier), version, extra.group(1) if extra else "always"))
+    return table(("package", "needed", "in constraints.txt", "with the extra"), rows)
+
+
+def gpus() -> str:
+    """The published speed of GPUs."""
+    rows = [(f"`{gpu.name}`", f"{gpu.float32:g}", f"{gpu.bfloat16:g}", f"{gpu.memory}") for gpu in GPUS.values()]
+    return table(("GPU", "float32, 10^12 operations per second", "bfloat16", "memory, GB"), rows)
 
 
 def readers() -> str:
@@ -252,5 +292,9 @@ def cell(text: str) -> str:
 
 
 GENERATED = {
-    each.__name__: each for each in (command_line, tasks, optimizers, readers, metrics, record, request, recipe, python_api)
+    each.__name__: each
+    for each in (
+        *(command_line, tasks, optimizers, readers, metrics, record, request, recipe, python_api),
+        *(downloads, packages, gpus),
+    )
 }

@@ -29,6 +29,7 @@ _MODULES = {
     "Task": "hardprompt.data.task",
     "Template": "hardprompt.data.task",
     "compare": "hardprompt.study.runner",
+    "estimate": "hardprompt.study.estimate",
     "evaluate": "hardprompt.study.evaluation",
     "inspect": "hardprompt.metrics",
     "load_lm": "hardprompt.lm",
@@ -64,6 +65,7 @@ __all__ = [
     "Template",
     "__version__",
     "compare",
+    "estimate",
     "evaluate",
     "inspect",
     "load_lm",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points
     from hardprompt.scoring import Scorer
+    from hardprompt.study.estimate import estimate
     from hardprompt.study.evaluation import evaluate
     from hardprompt.study.runner import compare, run
     from hardprompt.study.single_run import optimize

@@ -23,9 +23,9 @@ from hardprompt.records.store import Store
 from hardprompt.report.write import write_report
 from hardprompt.study import runner
 from hardprompt.study.cancellation import Cancellation
-from hardprompt.study.cluster import inputs
 from hardprompt.study.engine import InProcess, Job, Listener, SilentListener
 from hardprompt.study.loaded_study import RunResult, StudyInfo
+from hardprompt.study.remote import inputs
 
 TASKS = ("category", "plural", "past-tense", "opposite", "capital", "first-letter-lower", "superlative", "currency")
 OPTIMIZERS = ("manual", "random", "pez", "rl")

@@ -11,13 +11,20 @@ from hardprompt.cli.verbs import LOOK_UP, verb
 from hardprompt.errors import RequestError, UnknownName
 
 
-@verb(LOOK_UP, "hardprompt ls tasks", "hardprompt ls optimizers pez", "hardprompt ls metrics --json", name="ls")
+@verb(
+    LOOK_UP,
+    "hardprompt ls tasks",
+    "hardprompt ls optimizers pez",
+    "hardprompt ls metrics --json",
+    "hardprompt ls downloads",
+    name="ls",
+)
 def list_catalogue(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers, readers or metrics.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="tasks, lms, optimizers, readers, metrics or downloads.")],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="An optimizer, to list its options.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List tasks, models, readers, metrics, optimizers or options."""
+    """List tasks, models, optimizers, readers, metrics or downloads."""
     from hardprompt.report.listing import LISTINGS, listing_table
 
     if kind not in LISTINGS:

@@ -1,6 +1,4 @@
-"""The entry point of the console script, and its exit statuses.
-
-Output never ends a verb (`hardprompt.streams`): a study goes on when nobody reads its output any more.
+"""Running a verb, and the exit statuses.
 
 Exit status: 0 done, 1 the job or some of its runs failed, 2 the request is wrong, 3 stopped before the end (a time limit or a
 stop file), 130 interrupted.
@@ -15,32 +13,22 @@ import typer.rich_utils
 
 from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks, transfer  # noqa: F401  (they add their verbs)
 from hardprompt.cli.output import print_error, print_message, readable_width
+from hardprompt.cli.start import FAILED
 from hardprompt.cli.verbs import GROUPS, app
 from hardprompt.errors import HardpromptError, RequestError
-from hardprompt.streams import tolerated_output
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+WRONG, INTERRUPTED = 2, 130
 
 app.registered_commands.sort(key=lambda command: GROUPS.index(str(command.rich_help_panel)))
 
 
-def main() -> None:
-    """Run the command line; every expected error and every warning of the library is one line on stderr."""
-    with tolerated_output() as (output, _):
-        status = _run(sys.argv[1:])
-        output.flush()
-        if output.failure and not status:
-            status = print_error(f"the output could not be written: {output.failure.strerror}", FAILED)
-    sys.exit(status)
-
-
-def _run(arguments: list[str]) -> int:
-    """Run the command line, and return the exit status."""
+def run(arguments: list[str]) -> int:
+    """Run the command line, and return the exit status; every expected error and every warning is one line on stderr."""
     logger, warnings = logging.getLogger("hardprompt"), _Warnings(logging.WARNING)
     logger.addHandler(warnings)
     typer.rich_utils.MAX_WIDTH = readable_width(sys.stdout)
     try:
-        status = app(_checked(arguments) or ["--help"], standalone_mode=False)
+        status = app(_checked(arguments), standalone_mode=False)
     except typer.TyperException as error:
         status = print_error(error.format_message(), WRONG)
     except RequestError as error:

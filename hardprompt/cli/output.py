@@ -143,6 +143,26 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
         raise typer.Exit(1)
 
 
+def print_estimate(found: Any) -> None:
+    """Print the estimated cost of a recipe: a table of its studies, and the totals."""
+    from hardprompt.report.listing import estimate_table
+
+    print_table(estimate_table(found))
+    several = f"with {found.processes} processes" if found.processes > 1 else "in one process"
+    print_line(f"{found.runs} runs and {found.lm_tokens:,} LM tokens; about {found.hours:.2g} hours on this machine {several}")
+    print_line(f"memory {found.memory_bytes / 1e9:.1f} GB, disk {found.disk_bytes / 1e6:.0f} MB")
+    for name, speeds in found.lm_tokens_per_second.items():
+        measured = [f"{speed:,.0f} {kind.replace('_', ' ')}" for kind, speed in speeds.items() if speed is not None]
+        print_line(f"{name}: LM tokens per second, measured in one process: {', '.join(measured)}")
+    if found.gpu:
+        from hardprompt.study.gpus import UTILIZATION
+
+        print_line(
+            f"on one {found.gpu}: about {found.gpu_hours:.2g} hours, {found.gpu_memory_bytes / 1e9:.1f} GB of GPU memory; an "
+            f"estimate from the published peak at a utilization of {UTILIZATION:.0%}, not tested on this GPU"
+        )
+
+
 def print_points(points: list[dict[str, Any]], weights: list[float] | None = None) -> None:
     """Print the table of runs, and warnings about their data.
 

@@ -1,4 +1,4 @@
-"""The verbs that search for prompts: compare, run and optimize."""
+"""The verbs that search for prompts: compare, plan, run and optimize."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli.options import Json, RetryFailed, request_options
-from hardprompt.cli.output import print_json, print_points, print_studies, progress_display
+from hardprompt.cli.output import print_estimate, print_json, print_points, print_studies, progress_display
 from hardprompt.cli.verbs import SEARCH, verb
 from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
@@ -15,6 +15,9 @@ TASK_OPTIONS = (
     *("data", "shots", "limit", "skip_unusable", "chat", "prompt_turn"),
     *("template", "label_words", "match", "reference_prompts"),
 )
+MaxHours = Annotated[
+    float | None, typer.Option(metavar="HOURS", min=0, help="Refuse the recipe if its runs are estimated to take longer.")
+]
 MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
 
 
@@ -51,6 +54,50 @@ def compare(
     print_studies(ended, as_json)
 
 
+RecipeOption = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="FIELD=VALUE", help="Replace a value of the recipe. Can be repeated."),
+]
+RecipeOut = Annotated[Path | None, typer.Option(help="Folder of the studies.", show_default="hardprompt-out/RECIPE")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of runs at the same time.", show_default="as many as cores and memory allow"),
+]
+
+
+@verb(
+    SEARCH,
+    "hardprompt plan runs/quick.yaml",
+    "hardprompt plan recipe.yaml -o lm_tokens=600000 --gpu h100 --max-hours 24",
+)
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    option: RecipeOption = None,
+    out: RecipeOut = None,
+    jobs: Jobs = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Also estimate the time on this GPU, such as h100, from its published speed."),
+    ] = None,
+    max_hours: MaxHours = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate what a recipe costs: runs, tokens, hours, memory, disk.
+
+    Nothing is written. Each model is measured for about ten seconds. Runs that are recorded in --out are not counted.
+    """
+    from hardprompt.study.estimate import estimate
+    from hardprompt.study.recipe import read_recipe
+
+    found = estimate(read_recipe(recipe, option or ()), out, jobs=jobs, gpu=gpu)
+    if max_hours is not None:
+        found.refuse_above(max_hours)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_estimate(found)
+
+
 @verb(
     SEARCH,
     "hardprompt run runs/quick.yaml",
@@ -59,24 +106,28 @@ def compare(
 )
 def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe, a YAML file.", show_default=False)] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", metavar="FIELD=VALUE", help="Replace a value of the recipe. Can be repeated."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the studies.", show_default="hardprompt-out/RECIPE")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(help="Number of runs at the same time.", show_default="as many as cores and memory allow")
-    ] = None,
+    option: RecipeOption = None,
+    out: RecipeOut = None,
+    jobs: Jobs = None,
     ray: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Ray cluster that carries out the runs; auto finds a local one.")
     ] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|KEY=VALUE,...",
+            help="Carry out the runs as SLURM jobs, with these options of sbatch, as partition=short.",
+        ),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this time.")] = None,
+    max_hours: MaxHours = None,
     retry_failed: RetryFailed = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard files of the progress.")] = None,
     schema: Annotated[bool, typer.Option("--schema", metavar="", help="Print the JSON schema of recipes.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the studies of a recipe. Rerun the same command to resume."""
+    from hardprompt.study.estimate import estimate
     from hardprompt.study.recipe import read_recipe, recipe_schema
     from hardprompt.study.runner import run as run_recipe
 
@@ -85,8 +136,14 @@ def run(
     if recipe is None:
         raise RequestError("name a recipe, a YAML file such as runs/quick.yaml; --schema prints its JSON schema")
     read = read_recipe(recipe, option or ())
+    if max_hours is not None:
+        if ray or slurm:
+            raise RequestError(
+                "--max-hours is about this machine; leave it out with --ray and --slurm, and use `hardprompt plan`"
+            )
+        estimate(read, out, jobs=jobs, retry_failed=retry_failed).refuse_above(max_hours)
     with progress_display(as_json, tensorboard) as display:
-        ended = run_recipe(read, out, display, jobs=jobs, ray=ray, timeout=timeout, retry_failed=retry_failed)
+        ended = run_recipe(read, out, display, jobs=jobs, ray=ray, slurm=slurm, timeout=timeout, retry_failed=retry_failed)
     print_studies(ended, as_json, of_recipe=True)
 
 

@@ -6,13 +6,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from hardprompt import __version__
+from hardprompt.cli.help import ABOUT, EXPERIMENTS, LOOK_UP, MORE, PROMPT, SEARCH, TASKS, VERBS, VERSION
 
-SEARCH = "Search for prompts"
-PROMPT = "Examine a prompt"
-LOOK_UP = "Look up"
-TASKS = "Your own tasks"
-EXPERIMENTS = "Published experiments"
-GROUPS = (SEARCH, PROMPT, LOOK_UP, TASKS, EXPERIMENTS)
+__all__ = ["EXPERIMENTS", "GROUPS", "LOOK_UP", "PROMPT", "SEARCH", "TASKS", "app", "verb"]
+
+GROUPS = tuple(VERBS)
 """Headings in `hardprompt --help`, in order."""
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -22,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="`hardprompt VERB --help` shows the options of a verb, with examples.",
+    epilog=MORE,
 )
 
 
@@ -44,10 +42,10 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=ABOUT)
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help=VERSION)
     ] = False,
 ) -> None:
-    """Find prompts for a frozen language model, and measure how well they perform and how readable they are."""
+    """The options of the program itself."""

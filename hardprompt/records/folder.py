@@ -95,7 +95,7 @@ class RecordFolder(ABC):
         with locked(folder):
             if (folder / cls.request_file).is_file():
                 record = cls(folder)
-                record._refuse_other(study)
+                record.refuse_other(study)
             else:
                 with replacing(folder / cls.request_file) as temporary:
                     temporary.write_text(yaml.safe_dump(dict(study), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -117,8 +117,11 @@ class RecordFolder(ABC):
         if not folder.is_dir() or any(not cls._is_left_over(file.name) for file in folder.iterdir()):
             raise StudyError(f"{folder} is not empty and holds no {cls.kind}; choose another --out")
 
-    def lines(self) -> list[Line]:
+    def lines(self, *, complete: bool = False) -> list[Line]:
         """The recorded results, in the order of the file.
+
+        Args:
+            complete: leave out an incomplete last line, which a process that was killed while writing has left.
 
         Raises:
             StudyError: if a line is not valid, with its number.
@@ -126,7 +129,8 @@ class RecordFolder(ABC):
         if not self.lines_path.is_file():
             return []
         lines = []
-        for number, text in enumerate(self.lines_path.read_bytes().split(b"\n"), 1):
+        texts = self.lines_path.read_bytes().split(b"\n")
+        for number, text in enumerate(texts[:-1] if complete else texts, 1):
             if not text.strip():
                 continue
             where = f"{self.lines_path}:{number}"
@@ -191,6 +195,8 @@ class RecordFolder(ABC):
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        if not (self.folder / file).resolve().is_relative_to(self.folder.resolve()):
+            raise StudyError(f"the soft prompt {file} is outside of the folder of the study, {self.folder}")
         try:
             return load((self.folder / file).read_bytes())["embeds"]
         except (OSError, SafetensorError, KeyError) as error:
@@ -237,7 +243,8 @@ class RecordFolder(ABC):
         """Values of the request's fields that an earlier version did not record."""
         return {}
 
-    def _refuse_other(self, study: Mapping[str, Any]) -> None:
+    def refuse_other(self, study: Mapping[str, Any]) -> None:
+        """Raise StudyError if the folder holds another study than one with these contents of the YAML file."""
         recorded, requested = ((each[self.request_key] if self.request_key else each) for each in (self.study, study))
         recorded = {**self.request_defaults(), **recorded}
         if other := [field for field in requested if recorded.get(field) != requested[field]]:

@@ -60,6 +60,11 @@ class Store(RecordFolder):
         """The lines of the runs in the order of the request; for a run that was repeated after a failure, the last line."""
         return _in_order(list({Run.of(line): line for line in self.lines()}.values()), self.study["request"])
 
+    def done_runs(self, retry_failed: bool = False) -> set[Run]:
+        """The recorded runs, which are not carried out again; with `retry_failed` only those that did not fail."""
+        last = {Run.of(line): line for line in self.lines(complete=True)}
+        return {run for run, line in last.items() if line["status"] == "ok" or not retry_failed}
+
     def points(self) -> list[dict[str, Any]]:
         """The recorded points in the order of the request: one for each run, or for each member of the front of a run."""
         return [point for line in self.runs() for point in members(line)]

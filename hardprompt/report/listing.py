@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +15,9 @@ from hardprompt.lm.sources import EMBEDDED
 from hardprompt.optimizers import all_optimizers
 from hardprompt.readings.base import all_readers
 from hardprompt.records.reference import record_entries
+
+if TYPE_CHECKING:
+    from hardprompt.study.estimate import Estimate
 
 Entry = dict[str, Any]
 
@@ -55,6 +58,41 @@ def _listed(model: PackagedModel) -> Entry:
     }
 
 
+def list_external() -> list[Entry]:
+    """Everything that hardprompt can download: what, from where, in which version, and the digest that is checked.
+
+    The data on the hub have no fixed version; the record of a study has the digest of the data that it used.
+    """
+    models = [
+        {
+            "name": model.name,
+            "kind": "model",
+            "source": f"package index of pip: {model.package}",
+            "version": model.version,
+            "file": model.file,
+            "sha256": model.sha256,
+            "megabytes": round(model.download_bytes / 1e6),
+            "licence": model.licence,
+        }
+        for model in (PACKAGED | ENCODERS).values()
+    ]
+    data = [
+        {
+            "name": task.name,
+            "kind": "data",
+            "source": f"Hugging Face hub: {'/'.join(task.hub)}",
+            "version": "newest",
+            "file": "",
+            "sha256": "in study.yaml",
+            "megabytes": None,
+            "licence": task.licence,
+        }
+        for task in all_tasks().values()
+        if isinstance(task, DataTask) and task.hub
+    ]
+    return [*models, *data]
+
+
 def _megabytes(folder: Path) -> int:
     return round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6)
 
@@ -92,6 +130,7 @@ LISTINGS = {
     "optimizers": list_optimizers,
     "readers": list_readers,
     "metrics": list_metrics,
+    "downloads": list_external,
 }
 
 
@@ -109,6 +148,24 @@ def listing_table(entries: list[Entry]) -> Table:
         table.add_column(key)
     for entry in entries:
         table.add_row(
-            *[Text("" if entry[key] is None and key == "classes" else str(entry[key]).replace("\n", "\\n")) for key in keys]
+            *[
+                Text("" if entry[key] is None and key in ("classes", "megabytes") else str(entry[key]).replace("\n", "\\n"))
+                for key in keys
+            ]
         )
+    return table
+
+
+def estimate_table(found: "Estimate") -> Table:
+    """A table of the studies of an estimate."""
+    table = Table(pad_edge=False)
+    for heading in ("task", "model"):
+        table.add_column(heading)
+    numbers = ("runs", "recorded", "LM tokens", "hours in one process", *([f"hours on one {found.gpu}"] if found.gpu else []))
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    for study in found.studies:
+        hours = [study.hours, *([] if study.gpu_hours is None else [study.gpu_hours])]
+        row = (f"{study.runs}", f"{study.recorded}", f"{study.lm_tokens:,}", *(f"{each:.2g}" for each in hours))
+        table.add_row(Text(study.task), Text(study.lm), *row)
     return table

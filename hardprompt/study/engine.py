@@ -1,7 +1,7 @@
 """Engines carry out the runs of studies: they receive jobs and return a result for each, in any order.
 
-The engine in this file works in this process; those in `workers.py` and `cluster.py` work in several processes and on several
-machines. No engine writes the record: `runner.py` does, so that the record is the same for every engine.
+The engine in this file works in this process, that in `workers.py` in several processes, and those in `ray_cluster.py` and
+`slurm.py` on several machines. No engine writes the record: `runner.py` does, so that the record is the same for every engine.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -158,11 +158,15 @@ class InProcess:
         self._threads = threads
         self._executor = JobExecutor()
 
+    def load(self, request: StudyRequest) -> LoadedStudy:
+        """The study of a request, loaded unless it is the current one."""
+        return self._executor.load(request)
+
     def open(self, requests: Sequence[StudyRequest], cancellation: Cancellation) -> Iterator[StudyInfo]:
         """As `Engine` describes it."""
         for request in requests:
-            with cancellation.interruptible(), _threads(self._threads):
-                info = self._executor.load(request).opened
+            with cancellation.interruptible(), limited_threads(self._threads):
+                info = self.load(request).opened
             yield info
 
     def make(
@@ -177,13 +181,14 @@ class InProcess:
         for job in jobs:
             cancellation.check()
             listener.started(job)
-            with cancellation.interruptible(), _threads(self._threads):
+            with cancellation.interruptible(), limited_threads(self._threads):
                 result = self._executor.execute(job, listen)
             yield job, result
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Let torch use this number of threads in the block; None leaves its setting."""
     import torch
 
     before = torch.get_num_threads()

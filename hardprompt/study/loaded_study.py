@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hardprompt.data.task import Task
 from hardprompt.errors import about
 from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.lm.chat import template_of
@@ -115,7 +116,7 @@ class LoadedStudy:
         self.runs = tuple(plan(request, self.optimizers))
         for first in {run.split: run for run in reversed(self.runs)}.values():
             with about("task"):
-                problem = self._problem(first)
+                problem = self.problem(first)
             for name, (optimizer, config) in self.optimizers.items():
                 with about("options", name):
                     optimizer.check(problem, config)
@@ -153,7 +154,7 @@ class LoadedStudy:
             lm.memory.budget = memory_bytes(self.request.memory)  # an earlier run may have halved it
         optimizer, config = self.optimizers[run.optimizer]
         try:
-            problem = self._problem(run, lambda share: listen(_step(problem, share)))
+            problem = self.problem(run, lambda share: listen(_step(problem, share)))
             result = run_optimizer(optimizer, problem, config)
             point = finite(measure(problem, result, self.readers, self.metrics))
             soft = as_safetensors(result.best.prompt.embeds) if isinstance(result.best.prompt, SoftPrompt) else None
@@ -166,9 +167,16 @@ class LoadedStudy:
         self.lm.memory = Memory(memory_bytes(self.request.memory))
         return self.lm
 
-    def _problem(self, run: Run, progress: Callable[[float], None] | None = None) -> Problem:
+    def problem(self, run: Run, progress: Callable[[float], None] | None = None, task: Task | None = None) -> Problem:
+        """The problem that a run solves.
+
+        Args:
+            run: a run of this study.
+            progress: receives the finished share of the search.
+            task: a task in place of that of the run.
+        """
         return Problem(
-            self.tasks[run.split],
+            task or self.tasks[run.split],
             self.lm,
             weight=run.weight,
             length_weight=self.request.length_weight,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import RecordError, RequestError
 from hardprompt.records.atomic import remove_temporary_files, replacing
@@ -19,13 +19,14 @@ from hardprompt.records.store import Store, load_points, study_contents
 from hardprompt.report.study_tables import data_lines
 from hardprompt.report.write import write_report
 from hardprompt.study.cancellation import Cancellation, Cancelled
-from hardprompt.study.cluster import RayCluster
 from hardprompt.study.engine import Engine, InProcess, Job, Listener, SilentListener
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.loading import log_warnings
 from hardprompt.study.planner import PlannedStudy, planned_studies
+from hardprompt.study.ray_cluster import RayCluster
 from hardprompt.study.recipe import Recipe, read_recipe
 from hardprompt.study.resources import MachineResources, process_count
+from hardprompt.study.slurm import Slurm
 from hardprompt.study.workers import Workers
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def run_study(
         except Cancelled:
             raise KeyboardInterrupt from None
         folder = Path(out or ROOT / _folder_name(info))
-        study = _Study(folder, request, info)
+        study = OpenedStudy(folder, request, info)
         with ExitStack() as stack:
             study.open_record(stack, torch.get_num_threads(), listener)
             return _carry_out(folder, [study], engine, listener, cancellation, retry_failed)
@@ -132,6 +133,7 @@ def run(
     *,
     jobs: int | None = None,
     ray: str | None = None,
+    slurm: str | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
 ) -> StudyOutcome:
@@ -149,6 +151,8 @@ def run(
             `threads` cores as far as the memory allows, or one for each GPU.
         ray: the address of a Ray cluster that carries out the runs (`docs/many-machines.md`), or auto for the cluster that
             this machine belongs to; by default this machine carries them out.
+        slurm: carry out the runs as jobs of SLURM, with these settings: auto, or options of sbatch such as
+            "partition=short,time=60"; local starts the jobs on this machine, to try it out.
         timeout: seconds after which the studies stop; unfinished runs are not recorded.
         retry_failed: repeat the runs that are recorded as failed.
 
@@ -169,31 +173,29 @@ def run(
         raise RequestError(f"jobs must be at least 1, got {jobs}")
     if timeout is not None and not timeout > 0:
         raise RequestError(f"the time limit must be more than 0 seconds, got {timeout:g}")
+    if ray and slurm:
+        raise RequestError("give either a Ray cluster or SLURM")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     listener = listener or SilentListener()
-    planned = planned_studies(recipe)
-    folder = Path(out or ROOT / recipe.name)
+    planned, folder = planned_studies(recipe), folder_of(recipe, out)
     with ExitStack() as stack:
         machine = MachineResources.detect()
-        engine: InProcess | Workers | RayCluster
+        engine: InProcess | Workers | RayCluster | Slurm
         if ray:
             engine = stack.enter_context(RayCluster(ray, recipe.threads, jobs, listener.noted))
+        elif slurm:
+            engine = stack.enter_context(Slurm(slurm, folder, recipe.threads, jobs, listener.noted))
         elif jobs == 1:
             engine = InProcess(recipe.threads)
         else:
             engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
         cancellation = stack.enter_context(Cancellation(timeout))  # after Ray, which sets a handler for SIGTERM
         try:
-            names = model_names(study.request.lm for study in planned)
-            studies = [
-                _Study(folder / _folder_name(info, study.variant, names[study.request.lm]), study.request, info)
-                for study, info in zip(planned, _open_studies(recipe, planned, engine, cancellation), strict=True)
-            ]
+            studies = [*open_planned(recipe, planned, folder, engine, cancellation)]
         except Cancelled:
             if cancellation.interrupted:
                 raise KeyboardInterrupt from None
             return StudyOutcome(folder, (), None, 0, cancellation.reason)
-        _refuse_shared_folders(studies)
         for study in studies:
             Store.refuse_foreign(study.folder)
         stack.enter_context(locked(folder))
@@ -211,7 +213,7 @@ def run(
 
 
 @dataclass
-class _Study:
+class OpenedStudy:
     """A checked study, and its record once `open_record` has opened that."""
 
     folder: Path
@@ -221,25 +223,41 @@ class _Study:
 
     def open_record(self, stack: ExitStack, threads: int, listener: Listener) -> None:
         """Create or resume the record; the stack holds the lock of the folder."""
-        info = self.info
-        contents = study_contents(
-            info.request, info.data, info.lm_source, info.start, info.chat, info.vocabulary_size, info.known_front, threads
-        )
-        self.store = stack.enter_context(Store.writing(self.folder, contents))
+        self.store = stack.enter_context(Store.writing(self.folder, self._contents(threads)))
         if (before := self.store.study.get("threads")) not in (None, threads):
             listener.noted(
                 f"{self.folder} was created with {before} threads per run and continues with {threads}: last bits may differ"
             )
 
+    def recorded_runs(self, threads: int, retry_failed: bool) -> set[Run]:
+        """The runs that are recorded already, without opening the record for writing.
+
+        Raises:
+            StudyError: the folder holds something else.
+        """
+        Store.refuse_foreign(self.folder)
+        if not (self.folder / Store.request_file).is_file():
+            return set()
+        store = Store(self.folder)
+        store.refuse_other(self._contents(threads))
+        return store.done_runs(retry_failed)
+
     def missing_runs(self, retry_failed: bool) -> list[Run]:
         """The runs to carry out, in order."""
-        done = {Run.of(point) for point in self.store.runs() if point["status"] == "ok" or not retry_failed}
+        done = self.store.done_runs(retry_failed)
         return [run for run in self.info.runs if run not in done]
+
+    def _contents(self, threads: int) -> dict[str, Any]:
+        """The contents of `study.yaml`."""
+        info = self.info
+        return study_contents(
+            info.request, info.data, info.lm_source, info.start, info.chat, info.vocabulary_size, info.known_front, threads
+        )
 
 
 def _carry_out(
     folder: Path,
-    studies: Sequence[_Study],
+    studies: Sequence[OpenedStudy],
     engine: Engine,
     listener: Listener,
     cancellation: Cancellation,
@@ -292,29 +310,39 @@ def _carry_out(
     return StudyOutcome(folder, tuple(study.store for study in studies), sum(missing), failed, cancellation.reason)
 
 
-def _open_studies(
-    recipe: Recipe, planned: Sequence[PlannedStudy], engine: Engine, cancellation: Cancellation
-) -> Iterator[StudyInfo]:
-    """Check each planned study; an error names its place in the recipe."""
+def folder_of(recipe: Recipe, out: str | Path | None) -> Path:
+    """The folder of all studies of a recipe: the given one, or the default."""
+    return Path(out or ROOT / recipe.name)
+
+
+def open_planned(
+    recipe: Recipe, planned: Sequence[PlannedStudy], parent: Path, engine: Engine, cancellation: Cancellation
+) -> Iterator[OpenedStudy]:
+    """Check each planned study of a recipe; their folders are in `parent`.
+
+    Raises:
+        RequestError: a study cannot be run; the message begins with the place in the recipe. Or two studies share a folder.
+        Cancelled: the studies must stop.
+    """
+    names = model_names(study.request.lm for study in planned)
     infos = engine.open([study.request for study in planned], cancellation)
+    folders: set[Path] = set()
     for study in planned:
         try:
-            yield next(infos)
+            info = next(infos)
         except RequestError as error:
             raise study.blame(recipe, error) from error
+        folder = parent / _folder_name(info, study.variant, names[study.request.lm])
+        if folder in folders:
+            raise RequestError(f"two studies of the recipe would share the folder {folder}; give them names under 'studies'")
+        folders.add(folder)
+        yield OpenedStudy(folder, study.request, info)
 
 
 def _folder_name(info: StudyInfo, variant: str = "", lm: str = "") -> str:
     """The name of a study's folder; `lm` is the name of its model among those of the recipe."""
     name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--')}"
     return f"{name}-{variant}" if variant else name
-
-
-def _refuse_shared_folders(studies: Sequence[_Study]) -> None:
-    folders = [study.folder for study in studies]
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise RequestError(f"two studies of the recipe would share the folder {folder}; give them names under 'studies'")
 
 
 def _save_recipe(folder: Path, recipe: Recipe) -> None:

@@ -17,11 +17,11 @@ import pytest
 import hardprompt
 from hardprompt.errors import RequestError
 from hardprompt.records.store import Store, versions
-from hardprompt.study.cluster import ATTEMPTS, _configure, _IncompatibleMachine, _make, _open, inputs
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import read_recipe
+from hardprompt.study.remote import ATTEMPTS, IncompatibleMachine, carry_out, configure, inputs, open_study
 from tests.helpers.tiny import write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
@@ -63,7 +63,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(recipe: Path) -> StudyInfo:
     """The study of the recipe, loaded on this machine."""
     [study] = planned_studies(read_recipe(recipe))
-    answer = _open(study.request, 1, None, versions())
+    answer = open_study(study.request, 1, None, versions())
     assert isinstance(answer, StudyInfo)
     return answer
 
@@ -82,7 +82,7 @@ def results(out: Path) -> dict[Any, Any]:
 
 def test_a_machine_with_other_versions_is_refused() -> None:
     """The error names the machine, its versions and the expected versions."""
-    unfit = _configure(1, None, versions() | {"torch": "1.0"})
+    unfit = configure(1, None, versions() | {"torch": "1.0"})
     assert (
         unfit and f"has torch {versions()['torch']} instead of 1.0; install the same versions on all machines" in unfit.reason
     )
@@ -90,7 +90,7 @@ def test_a_machine_with_other_versions_is_refused() -> None:
 
 def test_a_machine_without_the_folder_is_refused(tmp_path: Path) -> None:
     """Paths in a recipe are relative to the folder of the command, on every machine."""
-    unfit = _configure(1, str(tmp_path / "nowhere"), versions())
+    unfit = configure(1, str(tmp_path / "nowhere"), versions())
     assert unfit and "nowhere; share it, or send it with `ray job submit --working-dir .`" in unfit.reason
 
 
@@ -101,8 +101,8 @@ def test_a_machine_with_other_data_is_refused(recipe: Path, opened: StudyInfo) -
     lacking = Job(0, study.request.model_copy(update={"lm": "nowhere/model"}), *(job.run, job.task, job.lm))
     elsewhere = inputs(replace(opened, data={"default": "0" * 64}))
     for each, expected in ((job, "has other data"), (lacking, "cannot run a study that another machine can run: ")):
-        answer = _make(0, each, elsewhere, 1, None, versions(), None)
-        assert isinstance(answer, _IncompatibleMachine) and expected in answer.reason
+        answer = carry_out(0, each, elsewhere, 1, None, versions(), None)
+        assert isinstance(answer, IncompatibleMachine) and expected in answer.reason
 
 
 def test_ray_is_needed_only_for_a_cluster(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import typer
 
 import hardprompt
 from hardprompt import cli
+from hardprompt.cli.help import VERBS, help_text
 from tests.helpers import Ask
 from tests.helpers.tiny import save_tiny, tiny_task, write_jsonl
 
@@ -105,6 +107,46 @@ def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     verbs = {"compare", "optimize", "evaluate", "inspect", "wayward", "ls", "report", "run", "new-task", "validate"}
     assert verbs <= set(done.stdout.split())
+
+
+def test_the_help_of_the_program_lists_every_verb() -> None:
+    """Its text stands apart from the verbs, so that it needs no import; it has their headings and first lines."""
+    command: Any = typer.main.get_command(cli.app)
+    listed: dict[str, dict[str, str]] = {}
+    for name, verb in command.commands.items():
+        listed.setdefault(verb.rich_help_panel, {})[name] = verb.help.split("\n")[0]
+    assert listed == VERBS and list(listed) == list(VERBS)
+    assert max(map(len, help_text().splitlines())) <= 80 and all(f"  {name} " in help_text() for name in command.commands)
+
+
+def test_the_help_of_the_program_imports_nothing_that_it_does_not_need() -> None:
+    """Neither Typer nor rich nor pydantic nor torch, so that it appears at once; nor does importing the package."""
+    heavy = ("typer", "rich", "pydantic", "torch", "numpy", "yaml", "hardprompt.cli.entry_point")
+    for code in (
+        "import hardprompt",
+        "import sys; sys.argv = ['hardprompt', '--help']; from hardprompt.cli import main; main()",
+    ):
+        done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], env=QUIET, capture_output=True, text=True)
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert done.returncode == 0 and "hardprompt" in imported and not imported & set(heavy), code
+
+
+@pytest.mark.slow
+def test_help_and_import_take_no_time() -> None:
+    """In seconds of the processor, more than Python itself: at most 0.15 for the import, and 0.1 for the help."""
+
+    def seconds(*words: str) -> float:
+        def once() -> float:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(words, env=QUIET, capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        return min(once() for _ in range(7))
+
+    nothing = seconds(sys.executable, "-c", "pass")
+    assert seconds(sys.executable, "-c", "import hardprompt") < nothing + 0.15
+    assert seconds(SCRIPT, "--help") < nothing + 0.1
 
 
 def test_every_command_and_option_has_a_help_text() -> None:

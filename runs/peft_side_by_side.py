@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.adapter import virtual_tokens
-from hardprompt.data.task import Task
+from hardprompt.data.task import Task, Template
 from hardprompt.errors import HardpromptError, RequestError
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.loading import quiet_transformers
@@ -34,7 +34,7 @@ from hardprompt.prompt import SoftPrompt
 from hardprompt.records.request import StudyRequest
 from hardprompt.scoring.answers import label_ids
 from hardprompt.study.loading import load_model, load_tasks
-from runs.bench import CannotRun, peak, peft_model
+from runs import bench
 
 
 @dataclass
@@ -61,7 +61,7 @@ class ObservedProblem(Problem):
         return self.batches[-1]
 
     def score_soft_on_dev(self, embeds: Tensor, penalty: float = 0.0) -> Any:
-        wait(self.lm.device)
+        bench.wait()
         if self.batches:
             self.seconds.append(time.perf_counter() - self._started)
         return super().score_soft_on_dev(embeds, penalty)
@@ -72,7 +72,7 @@ class PeftTraining:
 
     def __init__(self, lm: FrozenLM, task: Task, start: Tensor) -> None:
         self.lm, self.task = lm, task
-        self.model = peft_model(lm, len(start))
+        self.model = bench.peft_model(lm, len(start))
         self.weight = self.model.prompt_encoder["default"].embedding.weight
         self.weight.data.copy_(start)
         self.ids = lm.encode_after([task.template.around(example.input)[1] for example in task.train])
@@ -126,16 +126,10 @@ def train_peft(tuned: PeftTraining, batches: Sequence[Sequence[int]], rate: floa
             updater.param_groups[0]["lr"] = rate * (1 - step / len(batches))
         started = time.perf_counter()
         done.losses.append(tuned.step(updater, indices))
-        wait(tuned.lm.device)
+        bench.wait()
         done.seconds.append(time.perf_counter() - started)
     done.embeds = tuned.weight.detach()
     return done
-
-
-def wait(device: torch.device) -> None:
-    """Wait until a GPU has done its work."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def as_in_peft(task: Task, lm: FrozenLM) -> Task:
@@ -187,7 +181,7 @@ def peaks(task: Task, lm: FrozenLM, config: SoftTrainingConfig, length: int, see
 
     for call in (ours, theirs):
         call()  # what a first call allocates once
-    return peak(ours)[0], peak(theirs)[0]
+    return bench.peak(ours)[0], bench.peak(theirs)[0]
 
 
 def main() -> None:
@@ -205,20 +199,18 @@ def main() -> None:
     given = parser.parse_args()
     try:
         config = load_optimizer("soft").configure({"steps": given.steps, "batch_size": given.batch_size})
-        fields = {"template": given.template, "device": given.device}
         request = StudyRequest.make(
-            task=given.task,
-            lm=given.lm,
-            start=given.start,
-            prompt_length=given.prompt_length,
-            **{name: value for name, value in fields.items() if value},
+            task=given.task, lm=given.lm, start=given.start, device=given.device, prompt_length=given.prompt_length
         )
         [task] = load_tasks(request).values()
+        if given.template:
+            task = replace(task, template=Template(given.template))
+        bench.DEVICE = given.device
         lm = load_model(request)
         with quiet_transformers():
             ours, theirs = compared(task, lm, config, given.prompt_length, given.seed)
             memory = peaks(task, lm, config, given.prompt_length, given.seed)
-    except (HardpromptError, CannotRun) as error:
+    except (HardpromptError, bench.CannotRun) as error:
         parser.exit(2, f"{error}\n")
     difference = max(abs(one - other) for one, other in zip(ours.losses, theirs.losses, strict=True))
     times = median(theirs.seconds) / median(ours.seconds)

@@ -48,7 +48,7 @@ def load_lm(
     """
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
-    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = available_device(device)
     with quiet_transformers():
         source = locate(name)
         with explained(name, source):
@@ -123,8 +123,17 @@ def _set_progress_bars(transformers_bars: bool, hub_bars: bool) -> None:
             disable_progress_bars()
 
 
-def _place(device: str) -> torch.device:
-    """The device of this name, if it is available."""
+def available_device(device: str | None = None) -> torch.device:
+    """The device of this name; by default CUDA if it is available, and else the CPU.
+
+    Raises:
+        LMError: there is no such device here.
+
+    Example:
+        >>> available_device("cpu")
+        device(type='cpu')
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 # `make check` does what CI does. The other targets use the environment in .venv if there is one.
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: check test lint docs
+.PHONY: check test lint docs canary versions
 
 check:
 	.ci/run
@@ -16,3 +16,12 @@ lint:
 
 docs:
 	$(PYTHON) -m mkdocs build --strict
+
+# A fresh environment without constraints: what do new releases of the dependencies break? CANARY_TESTS selects tests.
+canary:
+	.ci/canary
+
+# Some tests with the lowest versions that pyproject.toml allows, and with the newest.
+versions:
+	.ci/versions lowest
+	.ci/versions newest

@@ -54,7 +54,7 @@ def search(
         The last tenth of the prompts that were written, and at the end the greedy prompt.
     """
     space = prompt_space(problem, config, observation)
-    with _isolated_randomness():
+    with _isolated_randomness(problem.lm.device):
         monitor = SearchCallback(problem, config, space, shape)
         model = make(PromptVecEnv(space, monitor.reward, config.rollout))
         if config.log:
@@ -193,10 +193,10 @@ def _mean(values: np.ndarray) -> float:
 
 
 @contextmanager
-def _isolated_randomness() -> Iterator[None]:
+def _isolated_randomness(device: torch.device) -> Iterator[None]:
     """Restore the global random generators of Python, NumPy and torch, which stable-baselines3 seeds."""
     python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             yield
         finally:

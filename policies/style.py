@@ -235,27 +235,26 @@ class StyleReward:
         An output has at most 1.5 times as many tokens as the input, or 10 more if that is larger.
         """
         outputs: list[str] = []
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            for prompt, source in pairs:
-                filled = self.template.replace("{prompt}", prompt).replace("{input}", source)
-                ids = torch.tensor([self.lm.prefix_ids + self.lm.encode(filled)], device=self.lm.device)
-                length = len(self.lm.encode(source))
-                fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - ids.shape[1])
-                if fresh < 1:
-                    raise RequestError(f"the input {source[:40]!r} with its prompt leaves {self.lm.name} no room to answer")
-                drawn = self._sampled(ids.expand(count, -1), fresh)
-                outputs += [self._cut(self.lm.decode(row)) for row in drawn.tolist()]
+        generator = torch.Generator().manual_seed(self.seed)
+        for prompt, source in pairs:
+            filled = self.template.replace("{prompt}", prompt).replace("{input}", source)
+            ids = torch.tensor([self.lm.prefix_ids + self.lm.encode(filled)], device=self.lm.device)
+            length = len(self.lm.encode(source))
+            fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - ids.shape[1])
+            if fresh < 1:
+                raise RequestError(f"the input {source[:40]!r} with its prompt leaves {self.lm.name} no room to answer")
+            drawn = self._sampled(ids.expand(count, -1), fresh, generator)
+            outputs += [self._cut(self.lm.decode(row)) for row in drawn.tolist()]
         return outputs
 
-    def _sampled(self, ids: torch.Tensor, fresh: int) -> torch.Tensor:
+    def _sampled(self, ids: torch.Tensor, fresh: int, generator: torch.Generator) -> torch.Tensor:
         """Continue rows of equal length by `fresh` tokens, drawn from the most probable ones, (B, fresh)."""
         past: Any = None
         read, out = ids, []
         for _ in range(fresh):
             found = self.lm.model(input_ids=read, use_cache=True, logits_to_keep=1, **{self.lm.cache_argument: past})
             top = found.logits[:, -1].float().topk(min(self.top_k, found.logits.shape[-1]))
-            chosen = torch.multinomial(top.values.softmax(-1), 1)
+            chosen = torch.multinomial(top.values.softmax(-1).cpu(), 1, generator=generator).to(read.device)
             read, past = top.indices.gather(-1, chosen), found[self.lm.cache_argument]
             out.append(read)
         return torch.cat(out, 1)

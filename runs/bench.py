@@ -1,6 +1,6 @@
 """The scoring engine compared with simple reference procedures: ratios of times that are measured in one process.
 
-    python runs/bench.py [--json] [--only NAME,...] [--repeats N] [--markdown FILE.md]
+    python runs/bench.py [--json] [--only NAME,...] [--repeats N] [--device DEVICE] [--markdown FILE.md]
 
 The reference procedures are written out in this script. They tokenize every text anew, run the model on one prompt after
 another, and compute logits over the whole vocabulary at every position. Apart from that they are efficient: they compute no
@@ -46,6 +46,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, Pretra
 from hardprompt import Example, Task, Template, load_lm, load_optimizer, load_task
 from hardprompt.errors import LMError
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.loading import available_device
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.objective import Objective
 from hardprompt.optimizers.base import Problem, run_optimizer
@@ -62,6 +63,7 @@ WEIGHT = 0.1  # weight of the prompt NLL in rewards that contain it
 EPISODES = 1000
 MARGIN = 0.05  # if label words differ by more nats than this, bfloat16 must give the same answer
 MATMUL = 2048
+DEVICE: str | None = None  # set by --device; by default CUDA if it is available
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,8 @@ def random_lm(config: PretrainedConfig | None = None, dtype: torch.dtype = torch
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
-    return FrozenLM(model.to(device, dtype), fast, f"{config.model_type}-shaped")
+    return FrozenLM(model.to(available_device(DEVICE), dtype), fast, f"{config.model_type}-shaped")
 
 
 def forgetful(lm: FrozenLM) -> FrozenLM:
@@ -419,7 +420,7 @@ def window_row(lm: FrozenLM, repeats: int) -> Row:
 def smollm2_row(lm: FrozenLM, repeats: int) -> Row:
     """Rewards under a real language model, SmolLM2-135M-Instruct, with grouped-query attention and 49,152 tokens."""
     try:
-        row = reward_row(load_lm("smollm2"), repeats)
+        row = reward_row(load_lm("smollm2", DEVICE), repeats)
     except LMError as error:
         raise CannotRun(str(error)) from error
     return replace(row, name="reward-smollm2", what=f"{row.what}, SmolLM2-135M-Instruct", target=6.5, aim=None)
@@ -475,7 +476,7 @@ def pez_row(lm: FrozenLM, repeats: int, length: int = PROMPT, sentences: int = S
 @cache
 def embedded() -> tuple[Task, FrozenLM]:
     """The task review-sentiment, and the embedded model."""
-    return load_task("review-sentiment"), load_lm("microworld")
+    return load_task("review-sentiment"), load_lm("microworld", DEVICE)
 
 
 def embedded_problem(seed: int, kind: type[Problem] = Problem, forgets: bool = False) -> Problem:
@@ -502,7 +503,7 @@ def rl_reward_row(lm: FrozenLM, repeats: int, prompts: int = 64, examples: int =
         name="rl-reward",
         what=f"RL reward (loss on {examples} sentences and prompt NLL) of {prompts} prompts, embedded model",
         against="reference procedure",
-        engine=lambda r: torch.from_numpy(prompt_reward(problem, fresh[r], "objective", indices).value),
+        engine=lambda r: torch.from_numpy(prompt_reward(problem, fresh[r], "objective", indices).value).to(lm.device),
         reference=lambda r: reference_rewards(model, lm, task, fresh[r].tolist(), indices),
         agree=lambda a, b: {"reward_difference": largest(a, b)},
         limits={"reward_difference": 1e-4},
@@ -592,19 +593,22 @@ def agreement_of_answers(low: Tensor, exact: Tensor) -> dict[str, float]:
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     """The seconds of a call, and its result."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     started = time.perf_counter()
     outcome = call(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - started, outcome
+
+
+def wait() -> None:
+    """Wait until the GPU, if there is one, has done its work."""
+    if available_device(DEVICE).type != "cpu":
+        torch.accelerator.synchronize(available_device(DEVICE))
 
 
 def matmul_rate(dtype: torch.dtype) -> Callable[[], float]:
     """A function that measures the operations per second of a large matrix product (the best of three)."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
+    a, b = (torch.randn(MATMUL, MATMUL, device=available_device(DEVICE)).to(dtype) for _ in range(2))
     return lambda: 2 * MATMUL**3 / min(timed(torch.matmul, a, b)[0] for _ in range(3))
 
 
@@ -669,7 +673,7 @@ def measure(row: Row, repeats: int) -> dict[str, Any]:
 
 def has_fast_bfloat16() -> bool:
     """Whether the machine has AMX or CUDA."""
-    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return available_device(DEVICE).type == "cuda" or torch.cpu._is_amx_tile_supported()
 
 
 def machine() -> dict[str, Any]:
@@ -679,7 +683,8 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "amx": torch.cpu._is_amx_tile_supported(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": str(available_device(DEVICE)),
+        "cuda": torch.cuda.get_device_name(available_device(DEVICE)) if available_device(DEVICE).type == "cuda" else None,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -815,13 +820,14 @@ def memory(prompts: int = 16, sentences: int = 128) -> list[dict[str, Any]]:
 def peak(call: Callable[[], Any]) -> tuple[int, float]:
     """The additional peak memory of the process or the CUDA device during a call, in bytes, and the seconds of the call."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    device = available_device(DEVICE)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         seconds, _ = timed(call)
-        return torch.cuda.max_memory_allocated() - before, seconds
+        return torch.cuda.max_memory_allocated(device) - before, seconds
     status = Path("/proc/self/status")
-    if not status.is_file():
+    if device.type != "cpu" or not status.is_file():
         raise CannotRun("the peak is read from Linux's /proc, or from CUDA")
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -923,10 +929,12 @@ def run(names: Sequence[str], repeats: int, keep: Callable[[dict[str, Any]], Non
 
 
 def main() -> None:
+    global DEVICE
     parser = argparse.ArgumentParser(description="The scoring engine against the reference procedures.")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--only", default="", help=f"measure only some of: {', '.join(KNOWN)}")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each measurement")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps; by default CUDA if it is available")
     parser.add_argument("--markdown", type=Path, help="file for the tables; the plot is written into the same folder")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else KNOWN
@@ -934,6 +942,11 @@ def main() -> None:
         parser.error(f"no row {unknown[0]!r}; give some of {', '.join(KNOWN)}")
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: give at least 1")
+    try:
+        available_device(options.device)
+    except LMError as error:
+        parser.error(str(error))
+    DEVICE = options.device
     skipped = not options.only and not has_fast_bfloat16()
 
     def keep(found: dict[str, Any]) -> None:

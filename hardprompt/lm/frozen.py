@@ -147,12 +147,13 @@ class FrozenLM:
     def output_map(self) -> Tensor | None:
         """The (d, d) matrix A for which E A is closest to the output embeddings W (least squares), or None if W is E.
 
-        It maps a gradient with respect to an output embedding to the input embedding of the same token.
+        It maps a gradient with respect to an output embedding to the input embedding of the same token. It is computed on the
+        CPU, whose solver alone allows a matrix without full rank.
         """
         output, size = self.output_layer.weight, self.vocab_embeds.shape[0]
         if output[:size].data_ptr() == self.vocab_embeds.data_ptr():
             return None
-        return torch.linalg.lstsq(self.vocab_embeds.float(), output[:size].float()).solution
+        return torch.linalg.lstsq(self.vocab_embeds.float().cpu(), output[:size].float().cpu()).solution.to(self.device)
 
     @cached_property
     def end_ids(self) -> Tensor:

@@ -31,7 +31,7 @@ def load_lm(
         name: "microworld", "microworld-reader", "smollm2" (after `hardprompt download smollm2`), a folder in the Hugging Face
             format, a GGUF file (its weights are dequantized), a folder with an adapter of PEFT (its base model is loaded, and
             the weights of the adapter are added), or a hub id. A model in the cache of the hub is loaded without a request.
-        device: "cpu", "cuda", ...; by default CUDA if it is available.
+        device: "cpu", "cuda", "cuda:1", ... or "mps"; by default CUDA if it is available, and else the CPU.
         dtype: "float32" or "bfloat16"; weights of other types are converted.
         memory: how much memory scoring may use besides the weights, such as "512MB" or "4GB"; less memory only makes it slower.
         start: the tokens before every text: "none", "bos" (the beginning-of-sequence token) or their text, such as
@@ -48,7 +48,7 @@ def load_lm(
     """
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
-    place = _place(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = available_device(device)
     with quiet_transformers():
         source = locate(name)
         with explained(name, source):
@@ -124,16 +124,26 @@ def _set_progress_bars(transformers_bars: bool, hub_bars: bool) -> None:
             disable_progress_bars()
 
 
-def _place(device: str) -> torch.device:
-    """The device of this name, if it is available."""
+def available_device(device: str | None = None) -> torch.device:
+    """The device of this name; by default CUDA if it is available, and else the CPU.
+
+    Raises:
+        LMError: there is no such device here.
+
+    Example:
+        >>> available_device("cpu")
+        device(type='cpu')
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise LMError(f"no device {device!r}; use cpu or cuda") from error
-    if place.type not in ("cpu", "cuda"):
-        raise LMError(f"device {device!r} is not supported; use cpu or cuda")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise LMError(f"no device {device!r} here ({torch.cuda.device_count()} CUDA devices); use --device cpu")
+        raise LMError(f"no device {device!r}; use cpu, cuda or mps") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if place.type not in counts:
+        raise LMError(f"device {device!r} is not supported; use cpu, cuda or mps")
+    if (place.index or 0) >= counts[place.type]:
+        raise LMError(f"no device {device!r} here ({counts[place.type]} {place.type} devices); use --device cpu")
     return place
 
 

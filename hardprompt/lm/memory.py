@@ -138,8 +138,9 @@ def layers_of(model: Any) -> nn.ModuleList:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on CUDA or the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether an allocation failed, on CUDA, on MPS, or on the CPU."""
+    said = ("can't allocate memory", "MPS backend out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)
 
 
 def memory_bytes(text: str) -> int:

@@ -88,7 +88,7 @@ def fit_weights(targets: Tensor, log_q: Tensor, answers: int) -> tuple[Tensor, f
         >>> [round(weight, 1) for weight in weights.tolist()], divergence < 1e-4
         ([1.0, 0.0], True)
     """
-    raw = torch.full((len(log_q),), 1 / len(log_q)).requires_grad_()
+    raw = torch.full((len(log_q),), 1 / len(log_q), device=log_q.device).requires_grad_()
     optimizer = torch.optim.Adam([raw], lr=RATE)
 
     def divergence() -> Tensor:

@@ -138,7 +138,7 @@ class StudyRequest(BaseModel):
     """Tokens before every text: none, bos or their text, such as '<|endoftext|>'; by default those of the tokenizer."""
 
     device: str | None = None
-    """Device of the models, cpu or cuda; by default CUDA if it is available."""
+    """Device of the models: cpu, cuda, cuda:1 for one GPU of several, or mps; by default CUDA if it is available."""
 
     dtype: str = "float32"
     """Data type of the model's weights, float32 or bfloat16; readers always use float32."""

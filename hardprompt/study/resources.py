@@ -40,9 +40,9 @@ def process_count(
 ) -> tuple[int, str]:
     """The number of processes that carry out runs at the same time.
 
-    On CUDA there is one process for each GPU. On the CPU there is by default one for every `threads` cores, but never more than
-    fit into the free memory, each with its weights and its whole memory budget. The budget itself is never reduced, because
-    the way a pass is split decides the last bits of a result.
+    On CUDA there is one process for each GPU; on a GPU that is named by its number, and on MPS, there is one. On the CPU there
+    is by default one for every `threads` cores, but never more than fit into the free memory, each with its weights and its
+    whole memory budget. The budget itself is never reduced, because the way a pass is split decides the last bits of a result.
 
     Args:
         requested: the number that the user wants; None for the default.
@@ -63,8 +63,8 @@ def process_count(
         (3, '3 processes instead of 8: each may take 2.5 GB, and 9.0 GB are free; a smaller memory allows more processes')
     """
     devices = {study.request.device or ("cuda" if machine.gpus else "cpu") for study in studies}
-    if devices - {"cpu", "cuda"}:
-        return 1, "one process: the recipe names a GPU by its number" if (requested or 1) > 1 else ""
+    if single := devices - {"cpu", "cuda"}:
+        return 1, f"one process: the recipe names a single device ({min(single)})" if (requested or 1) > 1 else ""
     if "cuda" in devices:
         wanted = requested or len(machine.gpus)
         possible, reason = len(machine.gpus), f"there are {len(machine.gpus)} GPUs"

@@ -190,8 +190,8 @@ COMMANDS = {
     ),
     "vocabulary empty": Wrong(f"{GOOD} --vocabulary v.txt", "no token of tiny is in the vocabulary", {"v.txt": "\n\n"}),
     "vocabulary not UTF-8": Wrong(f"{GOOD} --vocabulary v.txt", r"v\.txt:2: byte 0xe9 is not UTF-8", {"v.txt": b"cat\n\xe9\n"}),
-    "device": Wrong(f"{GOOD} --device gpu", "no device 'gpu'; use cpu or cuda"),
-    "device not supported": Wrong(f"{GOOD} --device meta", "device 'meta' is not supported; use cpu or cuda"),
+    "device": Wrong(f"{GOOD} --device gpu", "no device 'gpu'; use cpu, cuda or mps"),
+    "device not supported": Wrong(f"{GOOD} --device meta", "device 'meta' is not supported; use cpu, cuda or mps"),
     "device not there": Wrong(f"{GOOD} --device cuda:99", "no device 'cuda:99' here"),
 }
 

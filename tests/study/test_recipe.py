@@ -398,7 +398,8 @@ GB = 1 << 30
         (None, MachineResources(8, GB, ("0", "1")), [opened(memory="40GB")], 1, 2, ""),
         (4, MachineResources(8, GB, ("0", "1")), [opened("cuda")], 1, 2, "2 processes instead of 4: there are 2 GPUs"),
         (None, MachineResources(8, 100 * GB, ("0", "1")), [opened("cpu")], 1, 8, ""),
-        (4, MachineResources(8, 100 * GB, ("0", "1")), [opened("cuda:1")], 1, 1, "names a GPU by its number"),
+        (4, MachineResources(8, 100 * GB, ("0", "1")), [opened("cuda:1")], 1, 1, "names a single device (cuda:1)"),
+        (2, MachineResources(8, 100 * GB), [opened("mps")], 1, 1, "names a single device (mps)"),
     ],
 )  # fmt: skip
 def test_the_number_of_processes_fits_cores_and_memory(

@@ -77,16 +77,18 @@ class PromptVectors:
         self.lm = lm
         self.tasks = list(dict.fromkeys(str(each.task) for each in self.prompts))
         self.words = list(dict.fromkeys(str(each.word) for each in self.prompts))
-        self.vectors = torch.cat([each.embeds.to(lm.device) for each in self.prompts])
+        # The analysis computes in float64, which MPS lacks.
+        self._device = torch.device("cpu") if lm.device.type == "mps" else lm.device
+        self.vectors = torch.cat([each.embeds.to(self._device) for each in self.prompts])
         self.task = self._labels([self.tasks.index(str(each.task)) for each in self.prompts])
         self.word = self._labels([self.words.index(str(each.word)) for each in self.prompts])
-        self.position = torch.arange(self.length, device=lm.device).repeat(len(self.prompts))
-        self.vocab = lm.vocab_embeds.float()
+        self.position = torch.arange(self.length, device=self._device).repeat(len(self.prompts))
+        self.vocab = lm.vocab_embeds.float().to(self._device)
         special = torch.tensor(sorted(set(lm.tokenizer.all_special_ids)), dtype=torch.long)
         plain = torch.ones(len(self.vocab), dtype=torch.bool)
         plain[special[special < len(plain)]] = False
         drawn = torch.randperm(int(plain.sum()), generator=torch.Generator().manual_seed(seed))[: len(self.vectors)]
-        self.random = plain.nonzero().flatten()[drawn].to(lm.device)
+        self.random = plain.nonzero().flatten()[drawn].to(self._device)
 
     @property
     def grid(self) -> Tensor | None:
@@ -96,10 +98,10 @@ class PromptVectors:
         if len(whole) < 2 or len(self.tasks) < 3:
             return None
         place = {(each.task, each.word): each.embeds for each in self.prompts}
-        return torch.stack([torch.stack([place[task, word] for word in whole]) for task in self.tasks]).to(self.lm.device)
+        return torch.stack([torch.stack([place[task, word] for word in whole]) for task in self.tasks]).to(self._device)
 
     def _labels(self, numbers: list[int]) -> Tensor:
-        return torch.tensor(numbers, device=self.lm.device).repeat_interleave(self.length)
+        return torch.tensor(numbers, device=self._device).repeat_interleave(self.length)
 
 
 def check_fit(prompt: Trained, lm: FrozenLM) -> None:

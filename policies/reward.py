@@ -64,6 +64,8 @@ def check_reward(problem: Problem, reward: str | UserReward) -> None:
         raise RequestError(f"no reward {reward!r}; use {', '.join(NAMES)}, or path.py:name of a Python function")
     if reward in GAPS and problem.task.kind != "classification":
         raise RequestError(f"the reward {reward!r} needs label words, and task {problem.task.name} has none; use 'objective'")
+    if reward in (*GAPS, *VOLUMES) and len(problem.lms) > 1:
+        raise RequestError(f"the reward {reward!r} is defined for one model, and there are {len(problem.lms)}; use 'objective'")
     if reward in VOLUMES and problem.lm.kind == "encoder-decoder":
         raise RequestError(
             f"the reward {reward!r} needs the prompt NLL, and {problem.lm.name} is an encoder-decoder model, which assigns no "

@@ -22,7 +22,7 @@ from pydantic import PositiveFloat, PositiveInt
 from hardprompt.errors import RequestError
 from hardprompt.objective import Objective, combine
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.token_gradients import draw_swaps, swap_predictions
+from hardprompt.optimizers.token_gradients import check_tokens, draw_swaps, swap_predictions
 
 Ids = tuple[int, ...]
 
@@ -75,6 +75,7 @@ def best(objective: Objective, weight: float) -> int:
 
 
 def _check(problem: Problem, config: EpoConfig) -> None:
+    check_tokens(problem, config)
     if problem.lm.kind == "encoder-decoder":
         raise RequestError(
             f"{problem.lm.name} is an encoder-decoder model, which assigns no probability to a prompt, and every slot of epo "

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.soft_training import SoftTrainingConfig, check_init, initial_embeds, train_soft_prompt
+from hardprompt.optimizers.soft_training import SoftTrainingConfig, check_init, check_soft, initial_embeds, train_soft_prompt
 
 
 class SoftConfig(SoftTrainingConfig):
@@ -17,9 +17,12 @@ class SoftConfig(SoftTrainingConfig):
     """Text for init="text". Its tokens are repeated or cut to the prompt length."""
 
 
-@optimizer(
-    "soft", config=SoftConfig, uses_weight=False, check=lambda problem, config: check_init(config.init, config.init_text)
-)
+def _check(problem: Problem, config: SoftConfig) -> None:
+    check_init(config.init, config.init_text)
+    check_soft(problem, config)
+
+
+@optimizer("soft", config=SoftConfig, uses_weight=False, check=_check)
 def soft(problem: Problem, config: SoftConfig) -> FinalPrompts:
     """Prompt tuning: free vectors, trained by gradient. They reach a high accuracy, but have no readable text."""
     return train_soft_prompt(problem, initial_embeds(problem, config.init, config.init_text), config)

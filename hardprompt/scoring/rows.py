@@ -116,15 +116,16 @@ class RowBuilder:
         answer, predictions = list(self.answers[example]), self.predictions[example]
         return self.checked(Row(ids, len(before), answer, prompt, example, predict_from, predictions, shared, self._decoded))
 
-    def build_text(self, text: str) -> list[Row]:
-        """The rows of a prompt as text, one for each example."""
-        filled = [self.template.fill(example.input, text) for example in self._examples]
+    def build_text(self, text: str, prompt: int = 0, examples: Sequence[int] | None = None) -> list[Row]:
+        """The rows of a prompt as text, one for each example, or for each of `examples`."""
+        chosen = range(len(self._examples)) if examples is None else examples
+        filled = [self.template.fill(self._examples[n].input, text) for n in chosen]
         whole = [self._start + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
         rows = []
-        for n, ids in enumerate(whole):
+        for n, ids in zip(chosen, whole, strict=True):
             at, count = self._answer_position(ids), self.predictions[n]
             shared = 0 if self.prompt_first or self._decoded else min(_common(ids, self.prefixes[n]), at)
-            rows.append(self.checked(Row(ids, 0, list(self.answers[n]), 0, n, at, count, shared, self._decoded)))
+            rows.append(self.checked(Row(ids, 0, list(self.answers[n]), prompt, n, at, count, shared, self._decoded)))
         return rows
 
     def prefix_rows(self) -> list[Row]:

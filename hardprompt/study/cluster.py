@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.memory import memory_bytes
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.store import versions
 from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.engine import InvalidRequest, Job, JobExecutor, Listener
 from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
-from hardprompt.study.resources import PROCESS_BYTES
+from hardprompt.study.resources import PROCESS_BYTES, scoring_bytes
 from hardprompt.study.workers import throttled
 
 ATTEMPTS = 4
@@ -168,7 +167,7 @@ class RayCluster:
         device = request.device or ("cuda" if any(node.get("GPU") for node in has) else "cpu")
         if device not in ("cpu", "cuda"):
             raise RequestError(f"on a cluster the device must be cpu or cuda, and Ray chooses the GPU; got {device!r}")
-        size = weight_bytes + memory_bytes(request.memory) + PROCESS_BYTES
+        size = weight_bytes + scoring_bytes(request) + PROCESS_BYTES
         needs = {"num_cpus": self._threads, "memory": size} if device == "cpu" else {"num_cpus": self._threads, "num_gpus": 1}
         named = {{"num_cpus": "CPU", "num_gpus": "GPU"}.get(name, name): amount for name, amount in needs.items()}
         if not any(all(node.get(name, 0) >= amount for name, amount in named.items()) for node in has):

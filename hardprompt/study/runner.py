@@ -4,7 +4,7 @@
 file writes the records of studies.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,9 +184,9 @@ def run(
             engine = stack.enter_context(Workers(recipe.threads, gpus=machine.gpus))
         cancellation = stack.enter_context(Cancellation(timeout))  # after Ray, which sets a handler for SIGTERM
         try:
-            names = model_names(study.request.lm for study in planned)
+            names = model_names(name for study in planned for name in study.request.lms)
             studies = [
-                _Study(folder / _folder_name(info, study.variant, names[study.request.lm]), study.request, info)
+                _Study(folder / _folder_name(info, study.variant, _joined(names, study.request)), study.request, info)
                 for study, info in zip(planned, _open_studies(recipe, planned, engine, cancellation), strict=True)
             ]
         except Cancelled:
@@ -304,9 +304,13 @@ def _open_studies(
             raise study.blame(recipe, error) from error
 
 
+def _joined(names: Mapping[str, str], request: StudyRequest) -> str:
+    return ",".join(names[name] for name in request.lms)
+
+
 def _folder_name(info: StudyInfo, variant: str = "", lm: str = "") -> str:
-    """The name of a study's folder; `lm` is the name of its model among those of the recipe."""
-    name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--')}"
+    """The name of a study's folder; `lm` is the name of its model, or of several, among those of the recipe."""
+    name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--').replace(',', '+')}"
     return f"{name}-{variant}" if variant else name
 
 

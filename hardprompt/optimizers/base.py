@@ -111,8 +111,8 @@ class Problem:
         over: the task loss over several models: the "mean" of their losses, or the "worst".
 
     Raises:
-        RequestError: two models have the same name; or the weight is not 0, and the first model is an encoder-decoder one, under
-            which a prompt has no NLL.
+        RequestError: two models have the same name; or the weight is not 0, and the first model is an encoder-decoder one,
+            under which a prompt has no NLL.
         TaskError: a label word is not a single token of a model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
@@ -160,7 +160,7 @@ class Problem:
         self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
         self.train = self._scorer(task.train)
         self.dev = self._scorer(task.dev)
-        self._test = [Scorer(each, task, task.test) for each in self.lms]
+        self._test = JointScorer(self.embeddings, task, task.test) if len(self.lms) > 1 else Scorer(lm, task, task.test)
         self.check_context(prompt_length)
         self.candidates: list[Candidate] = []
         self.curve: list[dict[str, float]] = []
@@ -170,7 +170,7 @@ class Problem:
 
     def check_context(self, prompt_length: int) -> None:
         """Raise ContextExceeded if an example with a prompt of this many tokens is longer than the model's context."""
-        for scorer in (self.train, self.dev, *self._test):
+        for scorer in (self.train, self.dev, self._test):
             scorer.check_context(prompt_length)
 
     @property

@@ -98,7 +98,8 @@ class PromptRef:
         """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.
 
         The model is the first of several. If another task is given, the fields of the study's task are dropped. If the given
-        model is one of the study's readers, it is no longer a reader. The start tokens of the study are those of its own model only.
+        model is one of the study's readers, it is no longer a reader. The start tokens of the study are those of its own
+        model only.
 
         Args:
             given: fields of a `StudyRequest`.

@@ -67,7 +67,8 @@ def results_sheet(points: Sequence[AnyRun]) -> TableData:
         field_column("log_perplexity"), Column("LM ktokens", digits=0), Column("seconds", digits=1),
         Column("best text on dev", "text"),
     )  # fmt: skip
-    caption = f"Means over splits and seeds. {accuracies_on(points)}"
+    of_first = next((f" All values are those of {next(iter(p.by_lm))}." for p in points if p.status == "ok" and p.by_lm), "")
+    caption = f"Means over splits and seeds. {accuracies_on(points)}{of_first}"
     n = test_examples(points)
     return TableData("results", f"{task} on {lm}{n and f', {n} test examples'}", caption, columns, rows)
 

@@ -1,6 +1,5 @@
 """One prompt on several models: losses, gradients and budgets are those of the models taken one by one."""
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -46,11 +45,11 @@ def by_hand(lms: list[FrozenLM], ids: list[list[int]], indices: list[int] | None
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("task", ["classification", "generation"])
-@pytest.mark.parametrize("others", [["opt"], ["llama"], ["llama", "bert"]])
+@pytest.mark.parametrize(
+    ("others", "task"),
+    [(["opt"], "generation"), (["llama"], "classification"), (["llama"], "generation"), (["opt", "bert"], "classification")],
+)
 def test_the_loss_is_the_mean_or_the_largest_of_the_models(others: list[str], task: str) -> None:
-    if "bert" in others and task == "generation":
-        pytest.skip("a masked model solves no generation task")
     lms = [tiny_lm("gpt2"), *map(tiny_lm, others)]
     given = tiny_task(task)
     ids = Problem(given, lms[0], prompt_length=3).random_ids(5).tolist()
@@ -74,7 +73,7 @@ def test_the_worst_has_the_lowest_accuracy_and_one_model_alone_is_unchanged() ->
 
 @pytest.mark.parametrize("over", OVERS)
 def test_the_gradient_has_the_gradients_of_all_models(over: Over) -> None:
-    """At the tokens of a prompt, the part of each model is its own gradient: its share of the mean, or all if it is the worst."""
+    """At the tokens of a prompt, the part of each model is its own gradient: half of it, or all if it is the worst."""
     lms, task = [tiny_lm("gpt2"), wide_lm()], tiny_task()
     problem = Problem(task, lms, prompt_length=3, over=over)
     ids = problem.random_ids(1)[0]
@@ -126,12 +125,12 @@ def test_a_soft_prompt_of_one_width_is_read_by_all_models() -> None:
     torch.testing.assert_close(Problem(task, lms).score_soft_on_dev(embeds).task_loss, expected)
 
 
-@pytest.mark.parametrize("name", ["pez", "gcg", "autoprompt", "gbda", "epo", "front", "race", "beam", "random-likely", "manual"])
+@pytest.mark.parametrize("name", ["pez", "gcg", "autoprompt", "gbda", "epo", "front", "manual"])
 def test_an_optimizer_does_not_know_how_many_models_there_are(name: str) -> None:
     """The best prompt has the lowest mean of the dev losses of the models; one seed gives one result."""
     lms, task = [tiny_lm("gpt2"), wide_lm()], tiny_task()
     results = [
-        run_optimizer(load_optimizer(name), Problem(task, lms, prompt_length=3, seed=2, lm_tokens=1500)) for _ in range(2)
+        run_optimizer(load_optimizer(name), Problem(task, lms, prompt_length=3, seed=2, lm_tokens=700)) for _ in range(2)
     ]
     best = results[0].best
     assert isinstance(best.prompt, HardPrompt) and best.prompt == results[1].best.prompt
@@ -143,7 +142,10 @@ def test_an_optimizer_does_not_know_how_many_models_there_are(name: str) -> None
 @pytest.mark.parametrize(
     ("name", "options", "other", "message"),
     [
-        *((name, {}, "llama", "use an optimizer that needs only scores: random") for name in ("pez", "gcg", "autoprompt", "gbda")),
+        *(
+            (name, {}, "llama", "use an optimizer that needs only scores: random")
+            for name in ("pez", "gcg", "autoprompt", "gbda")
+        ),
         ("epo", {}, "llama", "tiny-gpt2 and tiny-llama have different ones"),
         ("front", {"swap_parents": 1}, "llama", "gradients over tokens need models with one vocabulary"),
         ("soft", {}, "wide", "embeddings of one width, and those of tiny-gpt2 and wide are 16, 24 wide"),
@@ -170,8 +172,8 @@ def test_vectors_of_one_of_several_models_are_refused() -> None:
 
 def test_every_model_must_be_able_to_solve_the_task() -> None:
     lms = [tiny_lm("gpt2"), tiny_lm("bert")]
-    with pytest.raises(TaskError, match=r"label word 'xyz' is \d tokens of tiny-gpt2"):
-        Problem(tiny_task(label_words={"positive": "good", "negative": "xyz"}), list(reversed(lms)))
+    with pytest.raises(TaskError, match="label word 'terrible' is 4 tokens of tiny-llama"):
+        Problem(tiny_task(label_words={"positive": "good", "negative": "terrible"}), [lms[0], tiny_lm("llama")])
     with pytest.raises(RequestError, match="a masked model cannot generate text"):
         Problem(tiny_task("generation"), lms)
     with pytest.raises(RequestError, match="two of the models are called 'tiny-gpt2'"):
@@ -183,7 +185,7 @@ def test_every_model_must_be_able_to_solve_the_task() -> None:
 def test_inputs_are_cut_to_the_model_with_the_shortest_context_and_counted_once() -> None:
     lms = [tiny_lm("gpt2"), wide_lm(52)]
     long = Example("good " * 60, "positive")
-    task = replace(tiny_task(), train=[long, Example("good film", "negative")])
+    task = tiny_task(truncate_to="start", train=[long, Example("good film", "negative")])
     fitted = [fit_to_contexts(task, each, 3) for each in (lms, lms[::-1], lms[1:])]
     assert fitted[0].train == fitted[1].train == fitted[2].train and fitted[0].inputs_cut["train"] == 1
     assert len(fitted[0].train[0].input) < len(fit_to_contexts(task, lms[:1], 3).train[0].input) < len(long.input)

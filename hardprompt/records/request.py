@@ -74,7 +74,7 @@ class StudyRequest(BaseModel):
     """The other models, if one prompt is searched for several; a list of names as `lm` gives both fields."""
 
     over: Literal["mean", "worst"] = "mean"
-    """For several models: the task loss is the mean of their losses, or the worst."""
+    """For several models: the task loss is the mean of their losses, or the worst of them (mean, worst)."""
 
     readers: tuple[str, ...] = ()
     """Other language models that judge how readable a prompt is; by default microworld-reader for microworld."""

@@ -2,9 +2,9 @@
 
     python runs/several_models.py OUT
 
-`front` searches prompts for `microworld` alone, and for `microworld` and `microworld-reader` (another vocabulary), on tune tasks
-of the embedded world, with equal budgets of LM tokens. The prompt with the lowest objective on dev is measured as text on test,
-under each of the two models. OUT/several.jsonl holds a line per run, and the same command resumes.
+`front` searches prompts for `microworld` alone, and for `microworld` and `microworld-reader` (another vocabulary), on tune
+tasks of the embedded world, with equal budgets of LM tokens. The prompt with the lowest objective on dev is measured as text on
+test, under each of the two models. OUT/several.jsonl holds a line per run, and the same command resumes.
 """
 
 import argparse

@@ -158,7 +158,7 @@ class StudyRequest(BaseModel):
         named = values.get("lm")
         if isinstance(named, str) and "," in named and not Path(named).exists():
             named = [name.strip() for name in named.split(",")]
-        if not isinstance(named, list | tuple) or not named:
+        if not isinstance(named, list | tuple) or not named or not all(named):
             return values
         first, *others = named
         return {**values, "lm": first, **({"other_lms": tuple(others)} if others else {})}

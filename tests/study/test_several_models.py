@@ -181,6 +181,16 @@ def test_what_cannot_be_searched_for_is_refused_in_one_line(
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("lm", ["a,", [], ["a", ""], 5])
+def test_every_model_has_a_name(lm: Any) -> None:
+    """A text with an empty name is no list, and no such model exists."""
+    if lm == "a,":
+        assert StudyRequest.make(lm=lm).lms == ("a,",)
+    else:
+        with pytest.raises(RequestError, match="lm: expected text; got"):
+            StudyRequest.make(lm=lm)
+
+
 def test_commands_for_one_model_name_those_for_several(ask: Ask) -> None:
     for command in (["evaluate", "--text", "x"], ["inspect", "--text", "x"]):
         status, out, err = ask([*command, "--lm", "microworld,microworld-reader"])

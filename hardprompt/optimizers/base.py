@@ -119,6 +119,8 @@ class Problem:
     Attributes:
         lm: the model, or the first of several.
         lms: all models.
+        over: how their losses become one.
+        embeddings: their embeddings, for gradients.
         template: the template that the model reads.
         allowed: ids of the allowed tokens, (A,).
         generator: the random number generator of this run.

@@ -187,14 +187,14 @@ class JointScorer(Scorer):
 
     def ids_under_each(self, prompts: Sequence[Sequence[int]], indices: Sequence[int] | None = None) -> list[Scores]:
         """The scores of hard prompts under each model, by token ids of the first."""
-        texts = [HardPrompt.from_ids(self.lm, ids, self.template).text for ids in prompts]
-        return [
-            super().score_ids(prompts, indices),
-            *(
-                scorer.score_ids(prompts, indices) if reads_ids else scorer.score_texts(texts, indices)
-                for scorer, reads_ids in self._others
-            ),
-        ]
+        found = [super().score_ids(prompts, indices)]
+        for scorer, reads_ids in self._others:
+            if reads_ids:
+                found.append(scorer.score_ids(prompts, indices))
+            else:
+                texts = [HardPrompt.from_ids(self.lm, ids, self.template).text for ids in prompts]
+                found.append(scorer.score_texts(texts, indices))
+        return found
 
     def embeds_under_each(self, embeds: Tensor, indices: Sequence[int] | None = None) -> list[Scores]:
         """The scores of vectors under each model."""

@@ -3,8 +3,8 @@
     python runs/several_models.py OUT
 
 `front` searches prompts for `microworld` alone, and for `microworld` and `microworld-reader` (another vocabulary), on tune
-tasks of the embedded world, with equal budgets of LM tokens. The prompt with the lowest objective on dev is measured as text on
-test, under each of the two models. OUT/several.jsonl holds a line per run, and the same command resumes.
+tasks of the embedded world, with equal budgets of LM tokens, and with twice as many for both. The prompt with the lowest
+objective on dev is measured as text on test, under each of the two models. OUT/several.jsonl holds a line per run, and the same command resumes.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.summaries import mean
 
 LMS = ("microworld", "microworld-reader")
-TASKS, SEEDS, BUDGET = ("category", "plural", "place", "participle", "continent"), (0, 1, 2), 20_000
-SEARCHED = {"the first alone": 1, "both": 2}
+TASKS, SEEDS, BUDGET = ("category", "plural", "place", "participle", "continent"), (0, 1), 20_000
+SEARCHED = {"the first alone": (1, BUDGET), "both": (2, BUDGET), "both, twice the tokens": (2, 2 * BUDGET)}
+"""What is searched for: the number of models and the budget."""
 
 
 def main() -> None:
@@ -35,10 +36,10 @@ def main() -> None:
     lms = [hp.load_lm(name) for name in LMS]
     for seed in SEEDS:
         for task in map(hp.load_task, TASKS):
-            for searched, count in SEARCHED.items():
+            for searched, (count, budget) in SEARCHED.items():
                 if (searched, task.name, seed) in done:
                     continue
-                best = hp.optimize(task, lms[:count], "front", seed=seed, lm_tokens=BUDGET).best.prompt
+                best = hp.optimize(task, lms[:count], "front", seed=seed, lm_tokens=budget).best.prompt
                 assert isinstance(best, hp.HardPrompt)
                 scores = {lm.name: hp.Scorer(lm, task, task.test).score_text(best.text) for lm in lms}
                 lines.append({"searched": searched, "task": task.name, "seed": seed, "text": best.text})
@@ -46,10 +47,12 @@ def main() -> None:
                 lines[-1] |= {f"accuracy {name}": float(each.accuracy) for name, each in scores.items()}
                 with file.open("a") as record:
                     record.write(json.dumps(lines[-1]) + "\n")
-    print(f"| measured on test | {' | '.join(SEARCHED)} | both - first alone (95 % interval) |\n|---|---|---|---|")
+    alone, *others = SEARCHED
+    print(f"| on test | {' | '.join(SEARCHED)} | {' | '.join(f'{other} - alone' for other in others)} |\n{'|---' * 6}|")
     for key in (f"{measure} {name}" for measure in ("accuracy", "loss") for name in LMS):
-        found = [matrix(lines, searched, key) for searched in SEARCHED]
-        print(f"| {key} | {' | '.join(f'{each.mean():.3f}' for each in found)} | {bootstrap(mean, found[1] - found[0])} |")
+        found = {searched: matrix(lines, searched, key) for searched in SEARCHED}
+        differences = [str(bootstrap(mean, found[other] - found[alone])) for other in others]
+        print(f"| {' | '.join([key, *(f'{each.mean():.3f}' for each in found.values()), *differences])} |")
 
 
 def matrix(lines: list[dict[str, Any]], searched: str, key: str) -> np.ndarray:

@@ -96,7 +96,7 @@ def test_the_gradient_has_the_gradients_of_all_models(over: Over) -> None:
 def test_the_prediction_of_a_swap_is_the_mean_of_those_of_the_models() -> None:
     """The prompt NLL is that of the first model."""
     lms, task = [tiny_lm("gpt2"), wide_lm()], tiny_task()
-    joint, *alone = (Problem(task, lm, prompt_length=3) for lm in (lms, *lms))
+    joint, alone = Problem(task, lms, prompt_length=3), [Problem(task, lm, prompt_length=3) for lm in lms]
     ids = joint.random_ids(1)[0].tolist()
     task_parts = [swap_predictions(each, ids, [0, 3], 0.0) for each in alone]
     nll = swap_predictions(alone[0], ids, [0, 3], 0.4) - task_parts[0]
@@ -105,7 +105,7 @@ def test_the_prediction_of_a_swap_is_the_mean_of_those_of_the_models() -> None:
 
 def test_the_budget_counts_the_tokens_of_all_models() -> None:
     lms, task = [tiny_lm("gpt2"), tiny_lm("llama"), wide_lm()], tiny_task()
-    joint, *alone = (Problem(task, lm, prompt_length=3) for lm in (lms, *lms))
+    joint, alone = Problem(task, lms, prompt_length=3), [Problem(task, lm, prompt_length=3) for lm in lms]
     ids = joint.random_ids(4).tolist()
     text = [HardPrompt.from_ids(lms[0], each, joint.template).text for each in ids]
     joint.train.score_ids(ids)

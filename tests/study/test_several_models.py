@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(folder: Path, lms: str, **fields: Any) -> StudyRequest:
-    given = {
+    given: dict[str, Any] = {
         "task": str(folder / "mood.jsonl"),
         "template": "{input} {prompt} :",
         "label_words": {"positive": "good", "negative": "bad"},
@@ -64,7 +64,7 @@ def test_the_record_has_the_share_of_each_model(folder: Path, study: Path) -> No
         for name, lm in lms.items():
             share = point["by_lm"][name]
             for split in ("train", "dev", "test"):
-                scorer = Scorer(lm, task, task.examples(split))  # type: ignore[arg-type]
+                scorer = Scorer(lm, task, task.examples(split))
                 alone = scorer.score_ids([point["prompt_ids"]]) if name == "a" else scorer.score_text(point["prompt_text"])
                 assert share[f"{split}_loss"] == pytest.approx(float(alone.mean_loss), abs=1e-4)
                 assert share[f"{split}_accuracy"] == float(alone.accuracy)

@@ -98,6 +98,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         front["library_name"] = "peft"
     if lm in PACKAGED or named_path(lm) is None:
         front["base_model"] = printable(_base_model(lm))
+    searched = _code(", ".join(point.get("by_lm") or [lm]))
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
@@ -105,7 +106,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         "",
         f"# A prompt for {_code(task.name)}",
         "",
-        f"Found by {_code(point['optimizer'])} (fluency weight {point['weight']:g}, seed {point['seed']}) on {_code(lm)} with "
+        f"Found by {_code(point['optimizer'])} (fluency weight {point['weight']:g}, seed {point['seed']}) on {searched} with "
         f"hardprompt {__version__}, on the data split {_code(point['split'])}.",
         "",
         "| measured on test | |",

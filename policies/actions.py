@@ -12,6 +12,7 @@ from torch import Tensor
 from hardprompt.data.languages import has_no_blanks
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM, allowed_vocabulary
+from hardprompt.lm.vocabulary import same_vocabulary
 from hardprompt.optimizers.base import Problem
 
 PLACEHOLDER = "classification"
@@ -63,11 +64,6 @@ def first_token_logits(lm: FrozenLM, columns: Tensor) -> Tensor:
 def opening(lm: FrozenLM) -> list[int]:
     """The tokens before the first token of a prompt."""
     return lm.prefix_ids or lm.encode(PLACEHOLDER)
-
-
-def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:
-    """Whether two models have the same vocabulary, so that the ids of a prompt need no conversion."""
-    return one is other or one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 
 def _crossing(problem: Problem, lm: FrozenLM) -> list[int]:

@@ -69,6 +69,8 @@ def check_reward(problem: Problem, reward: str | UserReward) -> None:
             f"the length weight is {problem.length_weight:g}, but the reward {reward!r} has no weights; use 'objective' or the "
             "length weight 0"
         )
+    if reward in (*GAPS, *VOLUMES) and len(problem.lms) > 1:
+        raise RequestError(f"the reward {reward!r} is defined for one model, and there are {len(problem.lms)}; use 'objective'")
     if reward in VOLUMES and problem.lm.kind == "encoder-decoder":
         raise RequestError(
             f"the reward {reward!r} needs the prompt NLL, and {problem.lm.name} is an encoder-decoder model, which assigns no "

@@ -18,11 +18,12 @@ from gymnasium import spaces
 from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.vocabulary import same_vocabulary
 from hardprompt.optimizers.base import Problem
 from hardprompt.optimizers.proposals import shortest_length
 from hardprompt.prompt import AFTER_INPUT, HardPrompt
 
-from .actions import action_ids, same_vocabulary
+from .actions import action_ids
 from .networks import FrozenHead
 from .observers import LightObserver, Observer, StateObserver
 

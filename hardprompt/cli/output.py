@@ -171,10 +171,13 @@ def print_points(points: list[dict[str, Any]], weights: list[float] | None = Non
         weights: the weights at which the members of fronts are shown; by default all members are.
     """
     from hardprompt.records.schema import at_weights, run_records
-    from hardprompt.report.study_tables import data_lines, results_sheet
+    from hardprompt.report.study_tables import data_lines, models_sheet, results_sheet
 
     runs = run_records(points)
-    print_table(results_sheet(runs if weights is None else at_weights(runs, weights)).as_rich())
+    shown = runs if weights is None else at_weights(runs, weights)
+    print_table(results_sheet(shown).as_rich())
+    if (of_models := models_sheet(shown)).rows:
+        print_table(of_models.as_rich())
     for line in data_lines(run_records(points)):
         print_line(f"warning: {line}")
 

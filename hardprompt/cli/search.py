@@ -18,13 +18,14 @@ TASK_OPTIONS = (
 MaxHours = Annotated[
     float | None, typer.Option(metavar="HOURS", min=0, help="Refuse the recipe if its runs are estimated to take longer.")
 ]
-MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
+MODEL_OPTIONS = ("lm", "over", "readers", "start", "device", "dtype", "memory")
 
 
 @verb(
     SEARCH,
     "hardprompt compare",
     "hardprompt compare --task plural --optimizers manual,pez,rl --seeds 0,1,2",
+    "hardprompt compare --lm microworld,microworld-reader --optimizers manual,race",
     "hardprompt compare --lm distilgpt2 --task sst2 --splits 13,21 -o pez.steps=500",
 )
 @request_options(
@@ -169,7 +170,7 @@ def optimize(
     """
     from hardprompt.optimizers import Problem, run_optimizer
     from hardprompt.records.schema import members
-    from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
+    from hardprompt.study.loading import load_metrics, load_models, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
     request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
@@ -177,13 +178,14 @@ def optimize(
     [task] = load_tasks(request).values()
     problem = Problem(
         task,
-        load_model(request),
+        load_models(request),
         weight=request.weights[0],
         length_weight=request.length_weight,
         prompt_length=request.prompt_length,
         vocabulary=request.vocabulary,
         seed=request.seeds[0],
         lm_tokens=request.lm_tokens,
+        over=request.over,
     )
     readers, metrics = load_readers(request), load_metrics(request)
     point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)

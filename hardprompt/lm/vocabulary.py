@@ -94,6 +94,11 @@ def _words_after_blanks(lm: FrozenLM, ids: list[int]) -> list[int]:
     return [i for i, text, back in zip(ids, texts, again, strict=True) if is_word(text) and back == [i]]
 
 
+def same_vocabulary(one: FrozenLM, other: FrozenLM) -> bool:
+    """Whether two models have the same vocabulary, so that the ids of a prompt need no conversion."""
+    return one is other or one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+
+
 def _has_no_blanks(task: Task) -> bool:
     """Whether a task is written, in part at least, in a script without blanks."""
     written = [*task.reference_prompts, *task.label_words.values(), *(each.answer for each in task.train[:100])]

@@ -18,7 +18,7 @@ from pydantic import PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import deletions, replaced_part
-from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 
 class AutoPromptConfig(Config):
@@ -40,7 +40,7 @@ class AutoPromptConfig(Config):
     """Steps between two evaluations of the current prompt on dev. A prompt that has not changed is not evaluated again."""
 
 
-@optimizer("autoprompt", config=AutoPromptConfig)
+@optimizer("autoprompt", config=AutoPromptConfig, check=check_tokens)
 def autoprompt(problem: Problem, config: AutoPromptConfig) -> FinalPrompts:
     """AutoPrompt: one token at a time is replaced by the best of those that the gradient predicts to be best."""
     limit = config.steps or (300 if problem.lm_tokens is None else None)

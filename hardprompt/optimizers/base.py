@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import torch
@@ -29,7 +30,8 @@ from hardprompt.optimizers.candidate import Candidate
 from hardprompt.plugins import load_plugin, plugins_by_name
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer, Scores, TokenCount
-from hardprompt.scoring.truncation import fit_to_context
+from hardprompt.scoring.joint import JointEmbeddings, JointScorer, Over
+from hardprompt.scoring.truncation import fit_to_contexts
 
 
 class Config(BaseModel):
@@ -94,12 +96,19 @@ def _checked_length_weight(weight: float) -> float:
     return weight
 
 
+def _check_names(lms: Sequence[FrozenLM]) -> None:
+    for one, other in combinations(lms, 2):
+        if one.name == other.name:
+            raise RequestError(f"two of the models are called {one.name!r}; give each model once, or change its `name`")
+
+
 class Problem:
     """The problem that an optimizer solves: a task, a frozen LM, a weight of the prompt NLL and a budget.
 
     Args:
         task: the task. Inputs that are too long for the model are cut as the task defines (`hardprompt.scoring.truncation`).
-        lm: the frozen model.
+        lm: the frozen model, or several, for which one prompt is searched (`hardprompt.scoring.joint`). Token ids, allowed
+            tokens and prompt NLL are those of the first.
         weight: weight of the prompt NLL in the objective: nats of task loss for each nat per token of prompt NLL.
         prompt_length: length of the prompts, in tokens (or vectors of a soft prompt). With a length weight it is the maximal
             length of hard prompts.
@@ -109,14 +118,19 @@ class Problem:
         seed: seed of `generator`.
         lm_tokens: budget in logical LM tokens, forward and backward together; None for no limit.
         progress: a function that is called with the finished share of the search, from 0 to 1.
+        over: the task loss over several models: the "mean" of their losses, or the "worst".
 
     Raises:
-        RequestError: the weight is not 0, and the model is an encoder-decoder one, under which a prompt has no NLL; or the
-            length weight is negative or not finite.
-        TaskError: a label word is not a single token of the model, or a model of this kind cannot solve the task.
+        RequestError: two models have the same name; the weight is not 0, and the first model is an encoder-decoder one, under
+            which a prompt has no NLL; or the length weight is negative or not finite.
+        TaskError: a label word is not a single token of a model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
     Attributes:
+        lm: the model, or the first of several.
+        lms: all models.
+        over: how their losses become one.
+        embeddings: their embeddings, for gradients.
         template: the template that the model reads.
         allowed: ids of the allowed tokens, (A,).
         generator: the random number generator of this run.
@@ -130,7 +144,7 @@ class Problem:
     def __init__(
         self,
         task: Task,
-        lm: FrozenLM,
+        lm: FrozenLM | Sequence[FrozenLM],
         *,
         weight: float = 0.0,
         length_weight: float = 0.0,
@@ -139,10 +153,15 @@ class Problem:
         seed: int = 0,
         lm_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
+        over: Over = "mean",
     ) -> None:
+        self.lms = (lm,) if isinstance(lm, FrozenLM) else tuple(lm)
+        self.lm = lm = self.lms[0]
+        self.over = over
+        self.embeddings = JointEmbeddings(self.lms)
+        _check_names(self.lms)
         check_weight(lm, weight)
-        self.task = task = fit_to_context(task, lm, prompt_length)
-        self.lm = lm
+        self.task = task = fit_to_contexts(task, self.lms, prompt_length)
         self.weight = weight
         self.length_weight = _checked_length_weight(length_weight)
         self.prompt_length = prompt_length
@@ -155,7 +174,7 @@ class Problem:
         self._prompt_nll: dict[tuple[int, ...], Tensor] = {}
         self.train = self._scorer(task.train)
         self.dev = self._scorer(task.dev)
-        self._test = Scorer(lm, task, task.test)
+        self._test = JointScorer(self.embeddings, task, task.test) if len(self.lms) > 1 else Scorer(lm, task, task.test)
         self.check_context(prompt_length)
         self.candidates: list[Candidate] = []
         self.curve: list[dict[str, float]] = []
@@ -250,6 +269,20 @@ class Problem:
         self._add_candidate(SoftPrompt(embeds.detach().clone()), objective, 0, penalty)
         return objective
 
+    def token_embeds(self, ids: Tensor) -> Tensor:
+        """The vectors of tokens for gradients, (..., D): embeddings of the model, or those of all models side by side.
+
+        `score_embeds` of `train` and `dev` takes them, and `own_embeds` gives the part of the first model.
+
+        Raises:
+            RequestError: there are several models with different vocabularies.
+        """
+        return self.embeddings.of(ids)
+
+    def own_embeds(self, embeds: Tensor) -> Tensor:
+        """The embeddings of the first model in vectors (..., D) of `token_embeds`, for the prompt NLL."""
+        return embeds[..., : self.embeddings.widths[0]]
+
     def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Log-perplexity of hard prompts in nats per token, (P,)."""
         requested = [tuple(prompt) for prompt in _as_lists(prompts)]
@@ -265,6 +298,8 @@ class Problem:
 
     def _scorer(self, examples: Sequence[Example]) -> Scorer:
         """The scorer of a split, whose LM tokens count."""
+        if len(self.lms) > 1:
+            return JointScorer(self.embeddings, self.task, examples, self.over, self.counter, self._prompt_nll)
         return Scorer(self.lm, self.task, examples, self.counter, self._prompt_nll)
 
     def _objective(self, ids: list[list[int]], scores: Scores) -> Objective:

@@ -23,7 +23,7 @@ from hardprompt.errors import RequestError
 from hardprompt.objective import Objective
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
-from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 Ids = tuple[int, ...]
 
@@ -76,6 +76,7 @@ def best(objective: Objective, weight: float) -> int:
 
 
 def _check(problem: Problem, config: EpoConfig) -> None:
+    check_tokens(problem, config)
     if problem.lm.kind == "encoder-decoder":
         raise RequestError(
             f"{problem.lm.name} is an encoder-decoder model, which assigns no probability to a prompt, and every slot of epo "

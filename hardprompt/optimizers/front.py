@@ -30,7 +30,7 @@ from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
 from hardprompt.optimizers.proposals import Proposals, kept_by_text, shortest_length
-from hardprompt.optimizers.token_gradients import FluencyGradient, swap_predictions
+from hardprompt.optimizers.token_gradients import FluencyGradient, check_tokens, swap_predictions
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
 
@@ -113,7 +113,12 @@ class FrontConfig(Config):
         return ladder
 
 
-@optimizer("front", config=FrontConfig, finds_front=True)
+def _check(problem: Problem, config: FrontConfig) -> None:
+    if config.swap_parents:
+        check_tokens(problem, config)
+
+
+@optimizer("front", config=FrontConfig, check=_check, finds_front=True)
 def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
     """The whole trade-off from one run: an archive of non-dominated prompts under a ladder of fluency weights."""
     search = _Search(problem, config)

@@ -24,6 +24,7 @@ from hardprompt.errors import RunError
 from hardprompt.lm.perplexity import expected_nll, nll_tokens
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import with_shortened
+from hardprompt.optimizers.token_gradients import check_tokens
 
 
 class GbdaConfig(Config):
@@ -79,11 +80,11 @@ def hard_prompts(problem: Problem, theta: Tensor, samples: int) -> list[list[int
     return [list(ids) for ids in reversed(dict.fromkeys(map(tuple, prompts)))]
 
 
-@optimizer("gbda", config=GbdaConfig)
+@optimizer("gbda", config=GbdaConfig, check=check_tokens)
 def gbda(problem: Problem, config: GbdaConfig) -> FinalPrompts:
     """GBDA: logits of a distribution over prompts, updated with gradients at Gumbel-softmax samples."""
     lm = problem.lm
-    vocab = lm.vocab_embeds[problem.allowed].float()
+    vocab = problem.token_embeds(problem.allowed)
     first = torch.randint(len(vocab), (problem.prompt_length, 1), generator=problem.generator).to(lm.device)
     theta = torch.zeros(problem.prompt_length, len(vocab), device=lm.device).scatter_(1, first, config.initial_logit)
     theta.requires_grad_()
@@ -96,7 +97,7 @@ def gbda(problem: Problem, config: GbdaConfig) -> FinalPrompts:
         if problem.weight and (len(embeds) > 1 or lm.prefix_ids):
             problem.counter.forward += nll_tokens(lm, len(embeds))
             problem.counter.backward += nll_tokens(lm, len(embeds))
-            loss = loss + problem.weight * expected_nll(lm, embeds, probabilities, problem.allowed)
+            loss = loss + problem.weight * expected_nll(lm, problem.own_embeds(embeds), probabilities, problem.allowed)
         return loss
 
     limit = config.steps or (100 if problem.lm_tokens is None else None)

@@ -21,7 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
-from hardprompt.optimizers.token_gradients import swap_predictions
+from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 
 class GcgConfig(Config):
@@ -50,7 +50,7 @@ class GcgConfig(Config):
     """Steps between two evaluations of the current prompt on dev. A prompt that has not changed is not evaluated again."""
 
 
-@optimizer("gcg", config=GcgConfig)
+@optimizer("gcg", config=GcgConfig, check=check_tokens)
 def gcg(problem: Problem, config: GcgConfig) -> FinalPrompts:
     """GCG: the best of many random swaps of one token, drawn from those that the gradient predicts to be best."""
     limit = config.steps or (300 if problem.lm_tokens is None else None)

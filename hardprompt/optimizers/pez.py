@@ -22,6 +22,7 @@ from hardprompt.lm.perplexity import nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import with_shortened
 from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater, resolved_rate
+from hardprompt.optimizers.token_gradients import check_tokens
 from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
 RELATIVE_LEARNING_RATE = 0.25
@@ -120,18 +121,26 @@ def pez_steps(
         yield PezStep(rows, loss.item())
 
 
-@optimizer("pez", config=PezConfig, check=lambda problem, config: check_init(config.init, config.init_text))
+def _check(problem: Problem, config: PezConfig) -> None:
+    check_init(config.init, config.init_text)
+    check_tokens(problem, config)
+
+
+@optimizer("pez", config=PezConfig, check=_check)
 def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
     """PEZ: a continuous prompt, updated with gradients at its projection onto the vocabulary."""
-    vocab = problem.lm.vocab_embeds[problem.allowed].float()
-    embeds = initial_embeds(problem, config.init, config.init_text).requires_grad_()
+    vocab = problem.token_embeds(problem.allowed)
+    every = problem.token_embeds(torch.arange(len(problem.lm.vocab_embeds), device=vocab.device))
+    embeds = initial_embeds(problem, config.init, config.init_text, every).requires_grad_()
     learning_rate = resolved_rate(problem, config.learning_rate, RELATIVE_LEARNING_RATE)
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
         if problem.weight and (len(rows) > 1 or problem.lm.prefix_ids):
-            nll = projected_nll(problem.lm, hard, problem.allowed[rows], config.fluency_gradient == "two-sided")
+            nll = projected_nll(
+                problem.lm, problem.own_embeds(hard), problem.allowed[rows], config.fluency_gradient == "two-sided"
+            )
             problem.counter.forward += nll_tokens(problem.lm, len(rows))
             problem.counter.backward += nll_tokens(problem.lm, len(rows))
             loss = loss + problem.weight * nll

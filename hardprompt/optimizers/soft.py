@@ -6,7 +6,7 @@ Their number is fixed, so that a length weight adds the same constant to every o
 from typing import Literal
 
 from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.soft_training import SoftTrainingConfig, check_init, initial_embeds, train_soft_prompt
+from hardprompt.optimizers.soft_training import SoftTrainingConfig, check_init, check_soft, initial_embeds, train_soft_prompt
 
 
 class SoftConfig(SoftTrainingConfig):
@@ -20,13 +20,12 @@ class SoftConfig(SoftTrainingConfig):
     """Text for init="text". Its tokens are repeated or cut to the prompt length."""
 
 
-@optimizer(
-    "soft",
-    config=SoftConfig,
-    uses_weight=False,
-    check=lambda problem, config: check_init(config.init, config.init_text),
-    fixed_length=True,
-)
+def _check(problem: Problem, config: SoftConfig) -> None:
+    check_init(config.init, config.init_text)
+    check_soft(problem, config)
+
+
+@optimizer("soft", config=SoftConfig, uses_weight=False, check=_check, fixed_length=True)
 def soft(problem: Problem, config: SoftConfig) -> FinalPrompts:
     """Prompt tuning: free vectors, trained by gradient. They reach a high accuracy, but have no readable text."""
     return train_soft_prompt(problem, initial_embeds(problem, config.init, config.init_text), config)

@@ -120,7 +120,9 @@ def mean_squared_distance(embeds: Float[Tensor, "L d"], target: Float[Tensor, "L
     return (embeds - target).square().sum(-1).mean()
 
 
-def initial_embeds(problem: Problem, init: str, text: str = "") -> Float[Tensor, "L d"]:
+def initial_embeds(
+    problem: Problem, init: str, text: str = "", vocab: Float[Tensor, "V d"] | None = None
+) -> Float[Tensor, "L d"]:
     """The initial prompt (L, d) of an optimizer that works on embeddings.
 
     Args:
@@ -128,8 +130,9 @@ def initial_embeds(problem: Problem, init: str, text: str = "") -> Float[Tensor,
         init: "vocabulary" (embeddings of allowed tokens drawn uniformly), "noise" (normal with the mean and the standard
             deviation of the vocabulary embeddings) or "text" (embeddings of the tokens of `text`).
         text: the text for "text"; its tokens are repeated or cut to the prompt length.
+        vocab: the embeddings of all tokens, by default those of the model.
     """
-    vocab = problem.lm.vocab_embeds.float()
+    vocab = problem.lm.vocab_embeds.float() if vocab is None else vocab
     if init == "vocabulary":
         return vocab[problem.random_ids(1)[0]].clone()
     if init == "noise":
@@ -138,6 +141,11 @@ def initial_embeds(problem: Problem, init: str, text: str = "") -> Float[Tensor,
     ids = HardPrompt.from_text(problem.lm, text, problem.template).ids
     rows = [ids[i % len(ids)] for i in range(problem.prompt_length)]
     return vocab[torch.tensor(rows, device=vocab.device)].clone()
+
+
+def check_soft(problem: Problem, config: Config) -> None:
+    """The check of an optimizer of soft prompts: several models must have embeddings of one width."""
+    problem.embeddings.check_vectors()
 
 
 def check_init(init: str, text: str) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.lm.perplexity import nll_tokens, projected_nll
-from hardprompt.optimizers.base import Problem
+from hardprompt.optimizers.base import Config, Problem
 
 FluencyGradient = Literal["one-sided", "exact"]
 
@@ -53,19 +53,24 @@ def swap_predictions(
     """
     weight = problem.weight if weight is None else weight
     lm, tokens = problem.lm, torch.tensor(list(ids), device=problem.lm.device)
-    embeds = lm.vocab_embeds[tokens].float().requires_grad_()
+    embeds = problem.token_embeds(tokens).requires_grad_()
     loss = problem.train.score_embeds(embeds, indices).loss.mean()
     (gradient,) = torch.autograd.grad(loss, embeds)
     if weight and lm.kind != "encoder-decoder" and len(ids) > (not lm.prefix_ids):
         problem.counter.forward += nll_tokens(lm, len(ids))
         problem.counter.backward += nll_tokens(lm, len(ids))
-        nll = projected_nll(lm, embeds, tokens, two_sided=lm.masked and fluency_gradient == "exact")
+        nll = projected_nll(lm, problem.own_embeds(embeds), tokens, two_sided=lm.masked and fluency_gradient == "exact")
         gradient = gradient + weight * torch.autograd.grad(nll, embeds)[0]
-    vocab = lm.vocab_embeds[problem.allowed].float()
+    vocab = problem.token_embeds(problem.allowed)
     predicted = gradient @ vocab.T - (gradient * embeds.detach()).sum(-1, keepdim=True)
     if weight and fluency_gradient == "exact" and lm.kind == "causal":
         predicted += weight * _own_surprisal(problem, tokens)
     return predicted
+
+
+def check_tokens(problem: Problem, config: Config) -> None:
+    """The check of an optimizer that needs gradients over tokens: several models must have one vocabulary."""
+    problem.embeddings.check_tokens()
 
 
 @torch.no_grad()

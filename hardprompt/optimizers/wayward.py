@@ -13,7 +13,7 @@ from hardprompt.data.task import Template
 from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.optimizers.base import FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.soft_training import SoftTrainingConfig, train_soft_prompt
+from hardprompt.optimizers.soft_training import SoftTrainingConfig, check_soft, train_soft_prompt
 from hardprompt.projection import SimilarityMeasure
 from hardprompt.prompt import AFTER_INPUT, HardPrompt
 
@@ -73,6 +73,7 @@ def _target(problem: Problem, config: WaywardConfig) -> HardPrompt:
 
 
 def _check(problem: Problem, config: WaywardConfig) -> None:
+    check_soft(problem, config)
     if not config.target.strip():
         raise RequestError("wayward needs the option target: the text that the prompt projects to; it is empty")
     target = _target(problem, config)

@@ -97,8 +97,9 @@ class PromptRef:
     def request(self, given: dict[str, Any]) -> StudyRequest:
         """The request to measure the prompt with: the given fields, and for the others those of the run's study, or defaults.
 
-        If another task is given, the fields of the study's task are dropped. If the given model is one of the study's readers,
-        it is no longer a reader. The start tokens of the study are those of its own model only.
+        The model is the first of several. If another task is given, the fields of the study's task are dropped. If the given
+        model is one of the study's readers, it is no longer a reader. The start tokens of the study are those of its own
+        model only.
 
         Args:
             given: fields of a `StudyRequest`.
@@ -111,6 +112,7 @@ class PromptRef:
             lm = given.get("lm", fields["lm"])
             if not same_model(lm, fields["lm"]):
                 del fields["start"]
+            del fields["other_lms"], fields["over"]
             fields["readers"] = tuple(name for name in fields["readers"] if not same_model(name, lm))
         return StudyRequest.make(**fields | given)
 
@@ -160,7 +162,8 @@ class PromptRef:
         point, text = self.point, str(self.point["prompt_text"])
         ids = tuple(point["prompt_ids"])
         same_tokenizer = all(token < lm.vocab_embeds.shape[0] for token in ids) and lm.decode(ids) == text
-        if same_tokenizer and _same_name(lm.name, point["lm"]) and "reason" not in point["faithfulness"]:
+        trained_on = point.get("by_lm") or [point["lm"]]
+        if same_tokenizer and any(_same_name(lm.name, name) for name in trained_on) and "reason" not in point["faithfulness"]:
             if "soft_prompt_file" not in point:
                 raise StudyError(
                     f"{self.run} does not hold the vectors of this soft prompt; use its projection with --text {text!r}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from hardprompt.errors import RequestError, UnknownName, about
 from hardprompt.field_problems import field_problems
@@ -35,7 +35,7 @@ TASK_FIELDS = (
 )
 """Fields of a request that belong to its task."""
 
-MODEL_FIELDS = ("readers", "start", "device", "dtype", "memory")
+MODEL_FIELDS = ("over", "readers", "start", "device", "dtype", "memory")
 """Fields of a request that belong to its model."""
 
 SEARCH_FIELDS = (
@@ -68,7 +68,14 @@ class StudyRequest(BaseModel):
     """Name from `hardprompt ls tasks`, a folder with a task.yaml, a .jsonl file, a .py file, or path.py:name."""
 
     lm: str = "microworld"
-    """Name from `hardprompt ls lms`, a local folder or GGUF file, or an id on the Hugging Face hub."""
+    """Name from `hardprompt ls lms`, a local folder or GGUF file, or an id on the Hugging Face hub; several, separated by
+    commas, where one prompt is searched for all of them."""
+
+    other_lms: tuple[str, ...] = ()
+    """The other models, if one prompt is searched for several; a list of names as `lm` gives both fields."""
+
+    over: Literal["mean", "worst"] = "mean"
+    """For several models: the task loss is the mean of their losses, or the worst of them (mean, worst)."""
 
     readers: tuple[str, ...] = ()
     """Other language models that judge how readable a prompt is; by default microworld-reader for microworld."""
@@ -146,6 +153,20 @@ class StudyRequest(BaseModel):
     memory: str = "2GB"
     """Memory for scoring, without the weights, such as 512MB or 4GB; less memory is slower."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_models(cls, values: Any) -> Any:
+        """Split `lm` into the first model and the others."""
+        if not isinstance(values, dict):
+            return values
+        named = values.get("lm")
+        if isinstance(named, str) and "," in named and not Path(named).exists():
+            named = [name.strip() for name in named.split(",")]
+        if not isinstance(named, list | tuple) or not named or not all(named):
+            return values
+        first, *others = named
+        return {**values, "lm": first, **({"other_lms": tuple(others)} if others else {})}
+
     @field_validator("memory")
     @classmethod
     def _is_size(cls, size: str) -> str:
@@ -159,7 +180,7 @@ class StudyRequest(BaseModel):
     def _path_as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "readers", "metrics", "data", "vocabulary", "device", "start")
+    @field_validator("task", "lm", "other_lms", "readers", "metrics", "data", "vocabulary", "device", "start")
     @classmethod
     def _is_named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):
@@ -207,9 +228,14 @@ class StudyRequest(BaseModel):
                 raise RequestError(message) from error
 
     @property
+    def lms(self) -> tuple[str, ...]:
+        """All models, the one that names the study first."""
+        return (self.lm, *self.other_lms)
+
+    @property
     def reader_names(self) -> tuple[str, ...]:
-        """The requested readers, or those that belong to the model."""
-        return self.readers or READERS.get(self.lm, ())
+        """The requested readers, or those that belong to the model and are not searched for."""
+        return self.readers or tuple(name for name in READERS.get(self.lm, ()) if name not in self.other_lms)
 
 
 def same_model(one: str, other: str) -> bool:

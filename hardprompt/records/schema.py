@@ -56,6 +56,21 @@ class ReaderRecord(_Recorded):
     )
 
 
+class LmRecord(_Recorded):
+    """The prompt under one of the models that it was searched for."""
+
+    train_accuracy: float = _value(
+        "Accuracy of the prompt as this model read it in the search, on train.", "fraction", "higher"
+    )
+    dev_accuracy: float = _value("The same on dev.", "fraction", "higher")
+    test_accuracy: float = _value("The same on test.", "fraction", "higher")
+    train_loss: float = _value("Task loss of the prompt as this model read it, on train.", "nats per example", "lower")
+    dev_loss: float = _value("The same on dev.", "nats per example", "lower")
+    test_loss: float = _value("The same on test.", "nats per example", "lower")
+    deployed_test_accuracy: float = _value("Accuracy of the text on test.", "fraction", "higher")
+    deployed_test_loss: float = _value("Task loss of the text on test.", "nats per example", "lower")
+
+
 class TokenRecord(_Recorded):
     """One token of the text."""
 
@@ -121,7 +136,10 @@ class EmittedRecord(_Recorded):
 class _Run(_Recorded):
     optimizer: str = _value("Name of the optimizer.")
     task: str = _value("Name of the task.")
-    lm: str = _value("Name of the task's model.")
+    lm: str = _value(
+        "Name of the task's model; if one prompt is searched for several, their names, separated by commas. All keys are then "
+        "those of the first model, but for `by_lm`, `dev_objective`, `curve`, `front_curve` and the LM tokens."
+    )
     split: str = _value("Data split of the task.")
     seed: int = _value("Random seed.", digits=0)
     weight: float = _value(
@@ -240,6 +258,9 @@ class RunRecord(_Run):
     readers: dict[str, ReaderRecord] = _value(
         "Values by name of the reader, a model that was not optimized against.", default={}
     )
+    by_lm: dict[str, LmRecord] = _value(
+        "If one prompt is searched for several models: values by name of the model.", default={}
+    )
     inputs_cut: dict[str, int] = _value("By split, the number of inputs that were cut to fit the context.", default={})
     overlap: dict[str, dict[str, int]] = _value(
         "By pair of splits, such as `test_in_train`, the number of examples of the first whose input is also in the second "
@@ -261,7 +282,12 @@ class RunRecord(_Run):
         "Metrics that compare a soft prompt with its projection. For a hard prompt they are null, and `reason` tells why."
     )
     metrics: dict[str, Any] = _value("The values of the metrics that the request names, by name.", default={})
-    dev_objective: float | None = _value("Objective of the prompt on dev.", "nats per example", "lower", default=None)
+    dev_objective: float | None = _value(
+        "Objective of the prompt on dev; over several models, with the mean or the worst of their task losses.",
+        "nats per example",
+        "lower",
+        default=None,
+    )
     curve: list[CurveStep] = _value(
         "Learning curve: an entry for each prompt that is better on dev than all before.", default=[]
     )
@@ -306,7 +332,7 @@ class Entry(NamedTuple):
     """A value in a record.
 
     Attributes:
-        name: the dotted path of keys, in which `NAME` is the name of a reader.
+        name: the dotted path of keys, in which `NAME` is the name of a reader or a model.
         unit: the unit; empty for texts and objects.
         description: the description, one sentence.
         better: which direction is better: "higher", "lower" or "none".
@@ -327,7 +353,7 @@ def entries(model: type[BaseModel] = RunRecord, prefix: str = "") -> Iterator[En
         yield Entry(prefix + name, known["unit"], info.description or "", known["better"], known["prompts"])
         for inner in (info.annotation, *get_args(info.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                below = "NAME." if name == "readers" else ""
+                below = "NAME." if name in ("readers", "by_lm") else ""
                 yield from entries(inner, f"{prefix}{name}.{below}")
 
 

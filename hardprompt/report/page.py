@@ -234,7 +234,8 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
     budget = "no limit" if request.lm_tokens is None else f"{request.lm_tokens:,} LM tokens per run, forward and backward"
     fields = [
         ("task", request.task),
-        ("model", request.lm),
+        ("model", ", ".join(request.lms)),
+        ("over the models", request.over if request.other_lms else None),
         ("readers", ", ".join(request.readers)),
         ("start", request.start),
         ("optimizers", ", ".join(request.optimizers)),

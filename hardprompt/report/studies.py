@@ -142,11 +142,17 @@ def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
 
 
 def _tell_models_apart(groups: list[list[tuple[Store, list[AnyRun]]]]) -> None:
-    """Give models that are recorded under one name, but come from folders that differ, names that differ."""
+    """Give models that are recorded under one name, but come from folders that differ, names that differ.
+
+    Studies of several models keep their names.
+    """
     paths: dict[str, dict[str, Path]] = {}
     for group in groups:
         for store, points in group:
-            lm = recorded_request(store.study).lm
+            request = recorded_request(store.study)
+            if request.other_lms:
+                continue
+            lm = request.lm
             paths.setdefault(points[0].lm, {})[lm] = Path(lm)
     for recorded, own in paths.items():
         for lm in own:  # one model may be named by a path and by its end

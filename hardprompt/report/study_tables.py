@@ -68,7 +68,8 @@ def results_sheet(points: Sequence[AnyRun]) -> TableData:
         field_column("log_perplexity"), Column("LM ktokens", digits=0), Column("seconds", digits=1),
         Column("best text on dev", "text"),
     )  # fmt: skip
-    caption = f"Means over splits and seeds. {accuracies_on(points)}"
+    of_first = next((f" All values are those of {next(iter(p.by_lm))}." for p in points if p.status == "ok" and p.by_lm), "")
+    caption = f"Means over splits and seeds. {accuracies_on(points)}{of_first}"
     n = test_examples(points)
     return TableData("results", f"{task} on {lm}{n and f', {n} test examples'}", caption, columns, rows)
 
@@ -120,6 +121,28 @@ def prompts_sheet(points: Sequence[AnyRun]) -> TableData:
     )  # fmt: skip
     caption = f"For each optimizer and weight the prompt whose text has the highest accuracy on dev. {accuracies_on(points)}"
     return TableData("best-prompts", "the best prompts", caption, columns, rows)
+
+
+def models_sheet(points: Sequence[AnyRun]) -> TableData:
+    """Means over splits and seeds for each of the models that one prompt was searched for."""
+    done = [p for p in points if p.status == "ok" and p.by_lm]
+    lms = list(dict.fromkeys(lm for p in done for lm in p.by_lm))
+    measured = ("test_accuracy", "deployed_test_accuracy", "test_loss")
+    rows = []
+    for name, weight in dict.fromkeys((p.optimizer, p.weight) for p in done):
+        group = [p for p in done if (p.optimizer, p.weight) == (name, weight)]
+        rows += [
+            (name, weight, len(group), lm, *[_mean(getattr(p.by_lm[lm], key) for p in group) for key in measured]) for lm in lms
+        ]
+    columns = (
+        OPTIMIZER, WEIGHT, Column("runs", digits=0), Column("model", "text"), field_column("test_accuracy"),
+        field_column("deployed_test_accuracy"), Column("test loss"),
+    )  # fmt: skip
+    caption = (
+        "The same prompts under each of the models that they were searched for; means over splits and seeds, losses in "
+        f"nats per example. {accuracies_on(points)}"
+    )
+    return TableData("models", "model by model", caption, columns, rows)
 
 
 def tokens_sheet(points: Sequence[AnyRun]) -> TableData:
@@ -281,7 +304,8 @@ def study_sheets(points: Sequence[AnyRun], found: dict[str, Any], weights: Seque
     """Every table of a study, by name; of the members of fronts, those that are best at the given weights are compared."""
     compared, runs = at_weights(points, weights), one_per_run(points)
     every = (
-        results_sheet(compared), prompts_sheet(compared), tokens_sheet(compared), faithfulness_sheet(points),
+        results_sheet(compared), models_sheet(compared), prompts_sheet(compared), tokens_sheet(compared),
+        faithfulness_sheet(points),
         differences_sheet(found), coverage_sheet(found, points), known_sheet(found), failed_sheet(runs), cost_sheet(runs),
         runs_sheet(points),
     )  # fmt: skip

@@ -116,17 +116,18 @@ class RowBuilder:
         answer, predictions = list(self.answers[example]), self.predictions[example]
         return self.checked(Row(ids, len(before), answer, prompt, example, predict_from, predictions, shared, self._decoded))
 
-    def build_text(self, text: str, prompt: int = 0) -> list[Row]:
-        """The rows of a prompt as text, one for each example.
+    def build_text(self, text: str, prompt: int = 0, examples: Sequence[int] | None = None) -> list[Row]:
+        """The rows of a prompt as text, one for each example, or for each of `examples`.
 
         Where the prompt comes first, they share the tokens at their beginning that are the same on every example.
         """
-        filled = [self.template.fill(example.input, text) for example in self._examples]
+        chosen = range(len(self._examples)) if examples is None else examples
+        filled = [self.template.fill(self._examples[n].input, text) for n in chosen]
         whole = [self._start + ids + self._lm.suffix_ids for ids in self._lm.encode_many(filled)]
         places = [self._answer_position(ids) for ids in whole]
         first = reduce(lambda shared, ids: shared[: _common(ids, shared)], whole) if self.prompt_first else []
         rows = []
-        for n, (ids, at) in enumerate(zip(whole, places, strict=True)):
+        for n, ids, at in zip(chosen, whole, places, strict=True):
             before = first if self.prompt_first else self.prefixes[n]
             shared = 0 if self._decoded else min(_common(ids, before), *(places if self.prompt_first else [at]))
             answer, count = list(self.answers[n]), self.predictions[n]

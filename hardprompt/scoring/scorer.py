@@ -1,7 +1,8 @@
 """The scorer: loss and accuracy of prompts on the examples of a task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from hardprompt.scoring.passes import ForwardPasses
 from hardprompt.scoring.rows import Row, RowBuilder
 from hardprompt.scoring.targets import Judge, TargetJudge
 
+Key = TypeVar("Key", tuple[int, ...], str)
+"""A prompt as token ids or as text."""
+
 MAX_CACHED_SCORES = 1_000_000
 """Maximal number of pairs of a prompt and an example whose scores one scorer stores."""
 
@@ -26,7 +30,7 @@ class Scores:
 
     Attributes:
         loss: nats per example, (P, N): -log p(label) over the label words, or -log p(target, end) for generation.
-        correct: whether the answer is correct, (P, N).
+        correct: whether the answer is correct, (P, N); of several models, the share of those whose answer is.
         label_logits: logits of the C label words, (P, N, C), or None for generation.
     """
 
@@ -109,7 +113,7 @@ class Scorer:
         self.template = self._rows.template
         self._passes = ForwardPasses(lm, self._rows, prompt_nll)
         self._judge: Judge | None = None if task.label_words else TargetJudge(lm, task, self.examples, self._passes)
-        self._scored: dict[tuple[int, ...], tuple[int, Scores]] = {}
+        self._scored: dict[Any, tuple[int, Scores]] = {}  # by token ids or text
         if task.label_words:
             self.label_ids = label_ids(lm, task)
             self.labels = torch.tensor([task.labels.index(e.answer) for e in self.examples], device=lm.device)
@@ -129,18 +133,18 @@ class Scorer:
         Raises:
             ContextExceeded: a prompt with an example is longer than the model's context.
         """
-        requested = [tuple(int(i) for i in ids) for ids in prompts]
-        chosen = self._indices(indices)
-        if len(self._scored) * len(self.examples) > MAX_CACHED_SCORES:
-            self._scored.clear()
-        known = self._scored if indices is None else {}
-        new = [ids for ids in dict.fromkeys(requested) if ids not in known]
-        if new:
-            rows = [[self._rows.build(p, n, list(ids)) for n in chosen] for p, ids in enumerate(new)]
-            scores = self._score([row for each in rows for row in each], len(new), chosen)
-            known |= {ids: (self._rows.count_tokens(rows[p]), scores.of(p)) for p, ids in enumerate(new)}
-        self.counter.forward += sum(known[ids][0] for ids in requested)
-        return Scores.concatenated([known[ids][1] for ids in requested])
+        return self._score_each(
+            [tuple(int(i) for i in ids) for ids in prompts],
+            indices,
+            lambda ids, p, chosen: [self._rows.build(p, n, list(ids)) for n in chosen],
+        )
+
+    def score_texts(self, texts: Sequence[str], indices: Sequence[int] | None = None) -> Scores:
+        """Score prompts as texts, without gradient: each filled template is tokenized as a whole.
+
+        Args, returns and errors are those of `score_ids`, with texts in place of token ids.
+        """
+        return self._score_each(list(texts), indices, self._rows.build_text)
 
     def score_embeds(self, embeds: Tensor, indices: Sequence[int] | None = None) -> Scores:
         """Score one prompt given as embeddings (L, d); differentiable if `embeds` requires a gradient.
@@ -164,19 +168,6 @@ class Scorer:
     def score_text(self, text: str) -> Scores:
         """Score a prompt as text, without gradient: the filled template is tokenized as a whole. Scores have shape (1, N)."""
         return self.score_texts([text])
-
-    def score_texts(self, texts: Sequence[str]) -> Scores:
-        """Score prompts as texts, as `score_text` does; the P prompts go through the model together.
-
-        Returns:
-            Scores of shape (P, N).
-
-        Raises:
-            ContextExceeded: a text with an example is longer than the model's context.
-        """
-        rows = [row for prompt, text in enumerate(texts) for row in self._rows.build_text(text, prompt)]
-        self.counter.forward += self._rows.count_tokens(rows)
-        return self._score(rows, len(texts), range(len(self.examples)))
 
     @torch.no_grad()
     def score_with_logits(self, prompt: Sequence[int] | Tensor) -> tuple[Scores, Tensor]:
@@ -310,6 +301,25 @@ class Scorer:
         shared = min(row.prefix_length, first - 1)
         read = row.ids[: end - 1]  # the last token is only predicted
         return [replace(row, ids=read, answer=[], predict_from=first - 1, predictions=end - first, prefix_length=shared)]
+
+    def _score_each(
+        self,
+        requested: Sequence[Key],
+        indices: Sequence[int] | None,
+        build: Callable[[Key, int, Sequence[int]], list[Row]],
+    ) -> Scores:
+        """Score prompts, (P, N); `build` gives the rows of a prompt with its number on the chosen examples."""
+        chosen = self._indices(indices)
+        if len(self._scored) * len(self.examples) > MAX_CACHED_SCORES:
+            self._scored.clear()
+        known: dict[Any, tuple[int, Scores]] = self._scored if indices is None else {}
+        new = [prompt for prompt in dict.fromkeys(requested) if prompt not in known]
+        if new:
+            rows = [build(prompt, p, chosen) for p, prompt in enumerate(new)]
+            scores = self._score([row for each in rows for row in each], len(new), chosen)
+            known |= {prompt: (self._rows.count_tokens(rows[p]), scores.of(p)) for p, prompt in enumerate(new)}
+        self.counter.forward += sum(known[prompt][0] for prompt in requested)
+        return Scores.concatenated([known[prompt][1] for prompt in requested])
 
     def _indices(self, indices: Sequence[int] | None) -> Sequence[int]:
         return range(len(self.examples)) if indices is None else [int(i) for i in indices]

@@ -9,6 +9,7 @@ the context.
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hardprompt.data.task import SPLITS, Example, Split, Task, Template
@@ -57,6 +58,20 @@ def fit_to_context(task: Task, lm: FrozenLM, prompt_length: int) -> Task:
         parts[split] = [_fitting(task, template, lm, example, limit) for example in examples]
         cut[split] = sum(new is not old for new, old in zip(parts[split], examples, strict=True))
     return replace(task, inputs_cut=cut, train=parts["train"], dev=parts["dev"], test=parts["test"])
+
+
+def fit_to_contexts(task: Task, lms: Sequence[FrozenLM], prompt_length: int) -> Task:
+    """The task with inputs that fit every model, as `fit_to_context` describes it; they are the same for all models."""
+    fitted = task
+    for lm in lms:
+        fitted = fit_to_context(fitted, lm, prompt_length)
+    if fitted is task:
+        return task
+    cut: dict[Split, int] = {
+        split: sum(new is not old for new, old in zip(fitted.examples(split), task.examples(split), strict=True))
+        for split in SPLITS
+    }
+    return replace(fitted, inputs_cut=cut)
 
 
 def _fitting(task: Task, template: Template, lm: FrozenLM, example: Example, limit: int) -> Example:

@@ -113,7 +113,7 @@ class InvalidRequest:
 
 
 class JobExecutor:
-    """Carries out jobs one after another; it keeps the current study loaded, and its model for a next study that uses it."""
+    """Carries out jobs one after another; it keeps the current study loaded, and its models for a next study that uses them."""
 
     def __init__(self) -> None:
         self._loaded: LoadedStudy | None = None
@@ -122,12 +122,12 @@ class JobExecutor:
         """The study of a request, loaded unless it is the current one."""
         last = self._loaded
         if last is None or last.request != request:
-            same_model = last and all(
-                getattr(last.request, key) == getattr(request, key) for key in ("lm", "start", "device", "dtype", "memory")
+            same_models = last and all(
+                getattr(last.request, key) == getattr(request, key) for key in ("lms", "start", "device", "dtype", "memory")
             )
-            lm = last.forget() if last and same_model else None
+            lms = last.forget() if last and same_models else ()
             self._loaded = last = None  # frees its memory before the next study is loaded
-            self._loaded = LoadedStudy(request, lm)
+            self._loaded = LoadedStudy(request, lms)
         assert self._loaded
         return self._loaded
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.memory import memory_bytes
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.optimizers.archive import front_of
 from hardprompt.records.request import Run
@@ -20,10 +19,10 @@ from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.engine import InProcess, limited_threads
 from hardprompt.study.gpus import GPU, flops
 from hardprompt.study.loaded_study import LoadedStudy
-from hardprompt.study.measure import measure
+from hardprompt.study.measure import joint_name, measure
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import Recipe, read_recipe
-from hardprompt.study.resources import PROCESS_BYTES, MachineResources, process_count
+from hardprompt.study.resources import PROCESS_BYTES, MachineResources, process_count, scoring_bytes
 from hardprompt.study.runner import folder_of, open_planned
 
 CALIBRATION_SECONDS = 10.0
@@ -190,10 +189,10 @@ def estimate(
             with cancellation.interruptible(), limited_threads(recipe.threads):
                 study = engine.load(request)
                 each = [costs.of(study, run) for run in missing]
-            size = sum(weight.numel() for weight in study.lm.model.parameters())
+            size = sum(weight.numel() for lm in study.lms for weight in lm.model.parameters()) // len(study.lms)
             longest = max([longest, *(cost.seconds for cost in each)])
             infos.append(info)
-            peak = max(peak, info.weight_bytes + memory_bytes(request.memory))
+            peak = max(peak, info.weight_bytes + scoring_bytes(request))
             soft_bytes = 4 * request.prompt_length * study.lm.vocab_embeds.shape[1]
             estimates.append(
                 StudyEstimate(
@@ -242,7 +241,7 @@ class Calibration:
         larger.
         """
         request = study.request
-        model = tuple(getattr(request, name) for name in ("lm", "start", "device", "dtype", "memory"))
+        model = tuple(getattr(request, name) for name in ("lm", "other_lms", "start", "device", "dtype", "memory"))
         key = (*model, run.optimizer, study.optimizers[run.optimizer][1].model_dump_json())
         if key not in self._costs:
             self._measure(study, key)
@@ -258,7 +257,7 @@ class Calibration:
             self._costs[*model, "measuring"] = measuring
         cost, members = _search_cost(study, run, CALIBRATION_SECONDS / len(study.optimizers))
         self._costs[key] = study.request.lm_tokens, replace(cost, measure_seconds=members * measuring[1].measure_seconds)
-        speeds = self.speeds.setdefault(study.lm.name, {"forward": None, "with_gradients": None})
+        speeds = self.speeds.setdefault(joint_name(study.lms), {"forward": None, "with_gradients": None})
         kind, speed = "with_gradients" if cost.backward else "forward", (cost.forward + cost.backward) / cost.search_seconds
         speeds[kind] = max(speed, speeds[kind] or 0.0)
 

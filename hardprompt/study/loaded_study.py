@@ -18,8 +18,8 @@ from hardprompt.optimizers.base import check_weight
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks, names_in_record
-from hardprompt.study.measure import finite, measure
+from hardprompt.study.loading import load_metrics, load_models, load_optimizers, load_readers, load_tasks, name_models
+from hardprompt.study.measure import finite, joint_name, measure
 from hardprompt.study.planner import plan
 
 
@@ -31,14 +31,15 @@ class StudyInfo:
         request: the request as it is recorded, with all given options and the names of the readers.
         runs: all runs, in order.
         task: name of the task.
-        lm: name of the model.
+        lm: name of the model, or the names of several, separated by commas.
         data: digest of the task's data in each split.
-        lm_source: where the weights of the model come from (`FrozenLM.origin`).
+        lm_source: where the weights of the model come from (`FrozenLM.origin`); for several models, the keys begin with their
+            names.
         start: the special tokens that the model reads before every text.
         chat: for a chat, the rendered template with "{input}" and "{prompt}"; otherwise empty.
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
-        weight_bytes: bytes of the weights of the model and its readers.
+        weight_bytes: bytes of the weights of the models and the readers.
     """
 
     request: StudyRequest
@@ -89,24 +90,26 @@ class LoadedStudy:
 
     Args:
         request: the request of the study.
-        lm: the model, if it is loaded already.
+        lms: the models, if they are loaded already.
 
     Raises:
         RequestError: the request cannot be run; `about` gives the field that is wrong.
     """
 
-    def __init__(self, request: StudyRequest, lm: FrozenLM | None = None) -> None:
+    def __init__(self, request: StudyRequest, lms: Sequence[FrozenLM] = ()) -> None:
         self.request = request
         self.optimizers = load_optimizers(request)
         self.metrics = load_metrics(request)
         with about("task"):
             self.tasks = load_tasks(request)
         with about("lm"):
-            self.lm = lm or load_model(request)
-            self.lm.name = names_in_record(request)[request.lm]  # an earlier study may have had other readers
+            self.lms = tuple(lms) or load_models(request)
+            name_models(self.lms, request)  # an earlier study may have had other readers
+            self.lm = self.lms[0]
         with about("task"):
             task = next(iter(self.tasks.values()))
-            template_of(self.lm, task)
+            for lm in self.lms:
+                template_of(lm, task)
         with about("weights"):
             check_weight(self.lm, max(request.weights))
         with about("readers"):
@@ -132,13 +135,13 @@ class LoadedStudy:
             request=self.request.model_copy(update={"options": options, "readers": self.request.reader_names}),
             runs=self.runs,
             task=task.name,
-            lm=self.lm.name,
+            lm=self._name,
             data={split: task.digest for split, task in self.tasks.items()},
             start=tuple(self.lm.tokenizer.convert_ids_to_tokens(self.lm.prefix_ids)),
             vocabulary_size=self.lm.vocab_embeds.shape[0],
-            known_front=tuple(asdict(each) for each in task.known_front if each.lm == self.lm.name),
-            weight_bytes=sum(weight.nbytes for lm in (self.lm, *self.readers) for weight in lm.model.parameters()),
-            lm_source=self.lm.origin,
+            known_front=tuple(asdict(each) for each in task.known_front if each.lm == self._name),
+            weight_bytes=sum(weight.nbytes for lm in (*self.lms, *self.readers) for weight in lm.model.parameters()),
+            lm_source=self.lm.origin if len(self.lms) == 1 else _origins(self.lms),
             chat=template.fill("{input}", "{prompt}") if template.chat else "",
         )
 
@@ -150,7 +153,7 @@ class LoadedStudy:
             listen: receives the progress at every step. A `BaseException` that is not an `Exception`, raised by it, ends the
                 run and is passed on.
         """
-        for lm in (self.lm, *self.readers):
+        for lm in (*self.lms, *self.readers):
             lm.memory.budget = memory_bytes(self.request.memory)  # an earlier run may have halved it
         optimizer, config = self.optimizers[run.optimizer]
         try:
@@ -160,12 +163,17 @@ class LoadedStudy:
             soft = as_safetensors(result.best.prompt.embeds) if isinstance(result.best.prompt, SoftPrompt) else None
             return RunResult(point, soft)
         except (Exception, SystemExit) as error:  # an optimizer may be user code that calls sys.exit
-            return failed(run, self.tasks[run.split].name, self.lm.name, f"{type(error).__name__}: {error}")
+            return failed(run, self.tasks[run.split].name, self._name, f"{type(error).__name__}: {error}")
 
-    def forget(self) -> FrozenLM:
-        """Return the model without the keys and values that it kept for this study."""
-        self.lm.memory = Memory(memory_bytes(self.request.memory))
-        return self.lm
+    def forget(self) -> tuple[FrozenLM, ...]:
+        """Return the models without the keys and values that they kept for this study."""
+        for lm in self.lms:
+            lm.memory = Memory(memory_bytes(self.request.memory))
+        return self.lms
+
+    @property
+    def _name(self) -> str:
+        return joint_name(self.lms)
 
     def problem(self, run: Run, progress: Callable[[float], None] | None = None, task: Task | None = None) -> Problem:
         """The problem that a run solves.
@@ -177,7 +185,7 @@ class LoadedStudy:
         """
         return Problem(
             task or self.tasks[run.split],
-            self.lm,
+            self.lms,
             weight=run.weight,
             length_weight=self.request.length_weight,
             prompt_length=self.request.prompt_length,
@@ -185,7 +193,12 @@ class LoadedStudy:
             seed=run.seed,
             lm_tokens=self.request.lm_tokens,
             progress=progress,
+            over=self.request.over,
         )
+
+
+def _origins(lms: Sequence[FrozenLM]) -> dict[str, str]:
+    return {f"{lm.name}.{key}": value for lm in lms for key, value in lm.origin.items()}
 
 
 def failed(run: Run, task: str, lm: str, reason: str) -> RunResult:

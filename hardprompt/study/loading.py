@@ -86,15 +86,48 @@ def log_warnings(lines: Iterable[str]) -> None:
 
 
 def load_model(request: StudyRequest) -> FrozenLM:
-    """Load the frozen language model of a request; its name differs from those of the readers."""
-    lm = load_lm(request.lm, request.device, request.dtype, request.memory, request.start)
-    lm.name = names_in_record(request)[request.lm]
-    return lm
+    """Load the frozen language model of a request; its name differs from those of the readers.
+
+    Raises:
+        RequestError: the request has several models.
+    """
+    if request.other_lms:
+        with about("lm"):
+            raise RequestError(
+                f"expected one model, got {len(request.lms)} ({', '.join(request.lms)}); only compare, run and optimize take "
+                "several"
+            )
+    return load_models(request)[0]
+
+
+def load_models(request: StudyRequest) -> tuple[FrozenLM, ...]:
+    """Load the frozen language models of a request, one or several; their names differ from each other and from the readers'.
+
+    Raises:
+        RequestError: a model is named twice, or there is only one and `over` is not "mean".
+        LMError: a model cannot be loaded.
+    """
+    if request.over != "mean" and not request.other_lms:
+        with about("over"):
+            raise RequestError(f"over {request.over!r} needs several models, such as --lm A,B; got {request.lm}")
+    for one, other in combinations(request.lms, 2):
+        if same_model(one, other):
+            raise RequestError(f"models {one!r} and {other!r} are the same; name each once")
+    lms = tuple(load_lm(name, request.device, request.dtype, request.memory, request.start) for name in request.lms)
+    name_models(lms, request)
+    return lms
+
+
+def name_models(lms: Sequence[FrozenLM], request: StudyRequest) -> None:
+    """Give the models of a request their names in the record, which depend on those of its readers."""
+    names = names_in_record(request)
+    for lm, name in zip(lms, request.lms, strict=True):
+        lm.name = names[name]
 
 
 def names_in_record(request: StudyRequest) -> dict[str, str]:
-    """The name in the record of the model and of each reader of a request."""
-    return model_names((request.lm, *request.reader_names))
+    """The name in the record of each model and of each reader of a request."""
+    return model_names((*request.lms, *request.reader_names))
 
 
 def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
@@ -105,7 +138,7 @@ def load_readers(request: StudyRequest) -> Sequence[FrozenLM]:
         LMError: a reader cannot be loaded.
     """
     for name in request.reader_names:
-        if same_model(name, request.lm):
+        if any(same_model(name, lm) for lm in request.lms):
             raise RequestError(f"reader {name!r} is the task model, whose own measure is log_perplexity; choose another reader")
     for one, other in combinations(request.reader_names, 2):
         if same_model(one, other):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from hardprompt.optimizers.candidate import Candidate
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.records.schema import RunRecord
 from hardprompt.scoring import Scorer, Scores
+from hardprompt.scoring.joint import JointScorer
 from hardprompt.stats.pareto import hypervolume, non_dominated
 
 OBJECTIVE = "task loss (nats per example) + weight x prompt NLL (nats per token)"
@@ -57,6 +58,7 @@ def measure(
         readers: models that the prompt was not optimized for; each reads the text in its own tokenization.
         metrics: metrics to compute in addition to the built-in ones.
     """
+    share = _shares(problem)
     first = result.front[0].candidate if result.front else result.best
     test = Scorer(problem.lm, problem.task, problem.task.test)
     projection = str(result.config.get("projection", "cosine"))
@@ -65,15 +67,15 @@ def measure(
         return ScoredPrompt(candidate.prompt, test, allowed=problem.allowed, projection=projection, readers=readers, like=like)
 
     best = scored(first)
-    found = measure_prompt(best, metrics)
+    found = measure_prompt(best, metrics) | share(best)
     run = {
         "optimizer": result.optimizer,
         "task": found["task"],
-        "lm": found["lm"],
+        "lm": joint_name(problem.lms),
         "split": found["split"],
         "seed": result.seed,
         "weight": 0.0 if result.front else result.weight,
-        "objective": _objective(result.config.get("reward", "objective"), problem.length_weight),
+        "objective": _objective(result.config.get("reward", "objective"), problem),
         "length_weight": problem.length_weight,
     }
     cost = {
@@ -87,9 +89,10 @@ def measure(
         "seconds": round(result.seconds, 3),
         "config": result.config,
     }
-    others = [measure_prompt(scored(each.candidate, best), metrics) for each in result.front[1:]]
+    rest = [scored(each.candidate, best) for each in result.front[1:]]
+    others = [measure_prompt(each, metrics) | share(each) for each in rest]
     whole = _front([found, *others], result.front)
-    point = {**run, **found, **cost, **whole, "status": "ok"}
+    point = {**found, **run, **cost, **whole, "status": "ok"}
     return RunRecord.model_validate(finite(point)).as_json()
 
 
@@ -154,13 +157,50 @@ def front_growth(candidates: Sequence[Candidate], worst_nll: float) -> list[dict
     return [kept[i] for i in np.unique(np.linspace(0, len(kept) - 1, min(len(kept), FRONT_STEPS)).round().astype(int))]
 
 
-def _objective(reward: str, length_weight: float) -> str:
+def _objective(reward: str, problem: Problem) -> str:
     """The objective as text, and the reward if the optimizer learned from another one."""
-    text = OBJECTIVE + (LENGTH_COST.format(sign="+") if length_weight else "")
+    length_weight = problem.length_weight
+    text = OBJECTIVE + (LENGTH_COST.format(sign="+") if length_weight else "") + _over(problem)
     if reward == "objective":
         return text
     learnt_from = LEARNT_FROM.get(reward, f"{reward} - weight x prompt NLL")
     return f"{text}; learnt from {learnt_from}{LENGTH_COST.format(sign='-') if length_weight else ''}"
+
+
+def joint_name(lms: Sequence[FrozenLM]) -> str:
+    """The name of a model in the record, or those of several, separated by commas."""
+    return ",".join(lm.name for lm in lms)
+
+
+def _over(problem: Problem) -> str:
+    """What the record adds to the objective of several models."""
+    if len(problem.lms) == 1:
+        return ""
+    return f"; task loss: {problem.over} over {', '.join(lm.name for lm in problem.lms)}"
+
+
+def _shares(problem: Problem) -> Callable[[ScoredPrompt], dict[str, Any]]:
+    """A function that measures a prompt under each of several models, and returns nothing for a single one."""
+    if len(problem.lms) == 1:
+        return lambda scored: {}
+    joint = {split: JointScorer(problem.embeddings, problem.task, problem.task.examples(split)) for split in SPLITS}
+
+    def share(scored: ScoredPrompt) -> dict[str, Any]:
+        of_split = {split: scorer.prompt_under_each(scored.prompt) for split, scorer in joint.items()}
+        of_text = joint["test"].text_under_each(scored.hard.text)
+        return {
+            "by_lm": {
+                lm.name: {
+                    **{f"{split}_accuracy": _accuracy(scores[m]) for split, scores in of_split.items()},
+                    **{f"{split}_loss": float(scores[m].mean_loss) for split, scores in of_split.items()},
+                    "deployed_test_accuracy": _accuracy(of_text[m]),
+                    "deployed_test_loss": float(of_text[m].mean_loss),
+                }
+                for m, lm in enumerate(problem.lms)
+            }
+        }
+
+    return share
 
 
 def measure_prompt(scored: ScoredPrompt, metrics: Sequence[Metric] = ()) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from functools import partial
 from typing import Any
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.memory import memory_bytes
 from hardprompt.records.request import StudyRequest
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 from hardprompt.study.remote import POLL_SECONDS, RemoteEngine
-from hardprompt.study.resources import PROCESS_BYTES
+from hardprompt.study.resources import PROCESS_BYTES, scoring_bytes
 
 
 class RayCluster(RemoteEngine):
@@ -99,7 +98,7 @@ class RayCluster(RemoteEngine):
         device = request.device or ("cuda" if any(node.get("GPU") for node in has) else "cpu")
         if device not in ("cpu", "cuda"):
             raise RequestError(f"on a cluster the device must be cpu or cuda, and Ray chooses the GPU; got {device!r}")
-        size = weight_bytes + memory_bytes(request.memory) + PROCESS_BYTES
+        size = weight_bytes + scoring_bytes(request) + PROCESS_BYTES
         needs = {"num_cpus": self._threads, "memory": size} if device == "cpu" else {"num_cpus": self._threads, "num_gpus": 1}
         named = {{"num_cpus": "CPU", "num_gpus": "GPU"}.get(name, name): amount for name, amount in needs.items()}
         if not any(all(node.get(name, 0) >= amount for name, amount in named.items()) for node in has):

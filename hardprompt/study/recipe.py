@@ -4,7 +4,7 @@
     minutes: 2
     preset: quick                       # or default; the fields below replace its values
     tasks: [category, {task: sst2, data: fewshot/sst-2, splits: [13, 21]}]
-    models: [microworld, {lm: path/to/a/model, readers: [path/to/another], memory: 4GB}]
+    models: [microworld, {lm: path/to/a/model, readers: [path/to/another], memory: 4GB}, {lm: [microworld, path/to/a/model]}]
     optimizers: [empty, manual, pez]
     options: {pez: {steps: 500}}
     weights: [0, 0.1]
@@ -14,7 +14,8 @@
       long: {lm_tokens: 600000}
       curves: {optimizers: [pez], weights: [0.05, 0.1, 0.2, 0.4]}
 
-There is one study for each pair of a task and a model, and, if the recipe has variants, for each variant. All other fields are
+There is one study for each pair of a task and a model (or a list of models, for which one prompt is searched), and, if the
+recipe has variants, for each variant. All other fields are
 those of `StudyRequest`. The fields of a task or model replace those of the recipe. `lm_tokens: null` means no budget. Paths are
 relative to the current directory, as on the command line.
 """
@@ -78,7 +79,7 @@ class TaskEntry(create_model("_TaskFields", __base__=_Fields, **_request_fields(
 class ModelEntry(create_model("_ModelFields", __base__=_Fields, **_request_fields(MODEL_FIELDS))):  # type: ignore[misc]
     """A language model with its own fields."""
 
-    lm: Annotated[Text, Field(description=StudyRequest.model_fields["lm"].description)]
+    lm: Annotated[Text | list[Text], Field(description=StudyRequest.model_fields["lm"].description)]
 
 
 _StudyFields = create_model("_StudyFields", __base__=_Fields, **_request_fields(SEARCH_FIELDS + MODEL_FIELDS))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardprompt.lm.memory import memory_bytes
+from hardprompt.records.request import StudyRequest
 from hardprompt.study.loaded_study import StudyInfo
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -35,6 +36,11 @@ class MachineResources:
         return cls(_cores(), _free_memory(), _gpus())
 
 
+def scoring_bytes(request: StudyRequest) -> int:
+    """The memory for scoring: the request's `memory` for each of its models."""
+    return memory_bytes(request.memory) * len(request.lms)
+
+
 def process_count(
     requested: int | None, machine: MachineResources, studies: Sequence[StudyInfo], runs: int, threads: int
 ) -> tuple[int, str]:
@@ -42,7 +48,8 @@ def process_count(
 
     On CUDA there is one process for each GPU; on a GPU that is named by its number, and on MPS, there is one. On the CPU there
     is by default one for every `threads` cores, but never more than fit into the free memory, each with its weights and its
-    whole memory budget. The budget itself is never reduced, because the way a pass is split decides the last bits of a result.
+    whole memory budget for every model. The budget itself is never reduced, because the way a pass is split decides the last
+    bits of a result.
 
     Args:
         requested: the number that the user wants; None for the default.
@@ -70,7 +77,7 @@ def process_count(
         possible, reason = len(machine.gpus), f"there are {len(machine.gpus)} GPUs"
     else:
         wanted = requested or max(1, machine.cores // threads)
-        each = max(study.weight_bytes + memory_bytes(study.request.memory) for study in studies) + PROCESS_BYTES
+        each = max(study.weight_bytes + scoring_bytes(study.request) for study in studies) + PROCESS_BYTES
         possible = max(1, machine.memory // each)
         reason = f"each may take {_gb(each)}, and {_gb(machine.memory)} are free; a smaller memory allows more processes"
     count = max(1, min(wanted, possible, runs))

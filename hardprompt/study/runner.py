@@ -324,7 +324,7 @@ def open_planned(
         RequestError: a study cannot be run; the message begins with the place in the recipe. Or two studies share a folder.
         Cancelled: the studies must stop.
     """
-    names = model_names(study.request.lm for study in planned)
+    names = model_names(name for study in planned for name in study.request.lms)
     infos = engine.open([study.request for study in planned], cancellation)
     folders: set[Path] = set()
     for study in planned:
@@ -332,7 +332,7 @@ def open_planned(
             info = next(infos)
         except RequestError as error:
             raise study.blame(recipe, error) from error
-        folder = parent / _folder_name(info, study.variant, names[study.request.lm])
+        folder = parent / _folder_name(info, study.variant, ",".join(names[name] for name in study.request.lms))
         if folder in folders:
             raise RequestError(f"two studies of the recipe would share the folder {folder}; give them names under 'studies'")
         folders.add(folder)
@@ -340,8 +340,8 @@ def open_planned(
 
 
 def _folder_name(info: StudyInfo, variant: str = "", lm: str = "") -> str:
-    """The name of a study's folder; `lm` is the name of its model among those of the recipe."""
-    name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--')}"
+    """The name of a study's folder; `lm` is the name of its model, or of several, among those of the recipe."""
+    name = f"{info.task}-{max(info.lm, lm, key=len).replace('/', '--').replace(',', '+')}"
     return f"{name}-{variant}" if variant else name
 
 

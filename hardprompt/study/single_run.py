@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +11,16 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM, MaskedLM
 from hardprompt.optimizers import Optimizer, Problem, PromptResult, load_optimizer, run_optimizer
 from hardprompt.records.request import StudyRequest
+from hardprompt.scoring.joint import Over
 from hardprompt.study.loading import load_model, load_tasks, log_warnings
+
+Model = str | Path | FrozenLM | tuple[Any, Any]
+"""A model by name or folder, a loaded one, or a Hugging Face model and its tokenizer."""
 
 
 def optimize(
     task: str | Path | Task,
-    lm: str | Path | FrozenLM | tuple[Any, Any] = "microworld",
+    lm: Model | list[Model] = "microworld",
     optimizer: str | Optimizer[Any] = "pez",
     *,
     weight: float = 0.0,
@@ -36,6 +40,7 @@ def optimize(
     device: str | None = None,
     dtype: str | None = None,
     memory: str | None = None,
+    over: Over = "mean",
     **options: Any,
 ) -> PromptResult:
     """Search a prompt for a task and a language model with one optimizer.
@@ -43,7 +48,8 @@ def optimize(
     Args:
         task: a name, a folder or a file, as in `hardprompt compare --task`, or a `Task`.
         lm: a name or a folder, a `FrozenLM`, or a Hugging Face model and its tokenizer, `(model, tokenizer)`. During the search
-            such a model is in evaluation mode and its parameters require no gradients; afterwards both are restored.
+            such a model is in evaluation mode and its parameters require no gradients; afterwards both are restored. With a
+            list of these, one prompt is searched for several models.
         optimizer: a name, `path.py:name`, or an `Optimizer`.
         weight: weight of the prompt NLL in the objective: nats of task loss for each nat per token of prompt NLL.
         length_weight: nats of the objective for each token of the prompt. If it is above 0, hard prompts may be shorter than
@@ -56,6 +62,7 @@ def optimize(
         chat, prompt_turn: whether such a task is a chat, and the turn of its prompt.
         start, device, dtype, memory: the tokens before every text, the device, the data type and the memory of a model that is
             given by name, as in `hardprompt compare`.
+        over: the task loss over several models: the "mean" of their losses, or the "worst".
         options: options of the optimizer.
 
     Returns:
@@ -70,6 +77,9 @@ def optimize(
         >>> result = optimize("plural", "microworld", "pez", weight=0.1, steps=20)
         >>> len(result.best.prompt.ids), result.config["steps"]
         (5, 20)
+        >>> joint = optimize("review-sentiment", ["microworld", "microworld-reader"], "random", prompts=2)
+        >>> len(joint.candidates)
+        2
     """
     found = optimizer if isinstance(optimizer, Optimizer) else load_optimizer(optimizer)
     for name in options:
@@ -78,7 +88,11 @@ def optimize(
     config = found.configure(options)
     of_data = {"split": split, "data": data, "shots": shots, "limit": limit, "skip_unusable": skip_unusable}
     of_task = _given("task", task, isinstance(task, Task), **of_data, chat=chat, prompt_turn=prompt_turn)
-    of_model = _given("lm", lm, isinstance(lm, FrozenLM | tuple), start=start, device=device, dtype=dtype, memory=memory)
+    lms: list[Model] = lm if isinstance(lm, list) else [lm]
+    loading = {"start": start, "device": device, "dtype": dtype, "memory": memory}
+    of_models = [_given("lm", each, isinstance(each, FrozenLM | tuple), **loading) for each in lms]
+    if not lms:
+        raise RequestError("lm is an empty list; give at least one model")
     request = StudyRequest.make(
         weights=(weight,),
         length_weight=length_weight,
@@ -88,19 +102,20 @@ def optimize(
         lm_tokens=lm_tokens,
         splits=(of_task.pop("split", "default"),),
         **of_task,
-        **of_model,
     )
     [loaded_task] = [task] if isinstance(task, Task) else load_tasks(request).values()
-    with _loaded_model(lm, request) as loaded_lm:
+    with ExitStack() as stack:
+        loaded = [stack.enter_context(_loaded_model(each, of_model)) for each, of_model in zip(lms, of_models, strict=True)]
         problem = Problem(
             loaded_task,
-            loaded_lm,
+            loaded,
             weight=weight,
             length_weight=length_weight,
             prompt_length=prompt_length,
             vocabulary=vocabulary,
             seed=seed,
             lm_tokens=lm_tokens,
+            over=over,
         )
         found.check(problem, config)
         log_warnings(loaded_task.warnings)
@@ -125,7 +140,7 @@ def _given(kind: str, value: object, is_loaded: bool, **fields: object) -> dict[
 
 
 @contextmanager
-def _loaded_model(lm: str | Path | FrozenLM | tuple[Any, Any], request: StudyRequest) -> Iterator[FrozenLM]:
+def _loaded_model(lm: Model, fields: dict[str, Any]) -> Iterator[FrozenLM]:
     if isinstance(lm, FrozenLM):
         yield lm
     elif isinstance(lm, tuple):
@@ -143,4 +158,4 @@ def _loaded_model(lm: str | Path | FrozenLM | tuple[Any, Any], request: StudyReq
             for module, training in modes:
                 module.training = training
     else:
-        yield load_model(request)
+        yield load_model(StudyRequest.make(**fields))

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.memory import memory_bytes
 from hardprompt.records.request import StudyRequest
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 from hardprompt.study.remote import POLL_SECONDS, RemoteEngine
-from hardprompt.study.resources import PROCESS_BYTES
+from hardprompt.study.resources import PROCESS_BYTES, scoring_bytes
 
 MINUTES = 24 * 60
 """Time limit of a job if the settings give none."""
@@ -127,7 +126,7 @@ class Slurm(RemoteEngine):
         device = request.device or "cpu"
         if device not in ("cpu", "cuda"):
             raise RequestError(f"on a cluster the device must be cpu or cuda, and SLURM chooses the GPU; got {device!r}")
-        size = weight_bytes + memory_bytes(request.memory) + PROCESS_BYTES
+        size = weight_bytes + scoring_bytes(request) + PROCESS_BYTES
         gpus = {"gpus_per_node": 1} if device == "cuda" else {}
         return {"timeout_min": MINUTES, "cpus_per_task": self._threads, "mem_gb": size / (1 << 30), **gpus}
 

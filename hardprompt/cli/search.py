@@ -22,10 +22,11 @@ MODEL_OPTIONS = ("lm", "readers", "start", "device", "dtype", "memory")
     SEARCH,
     "hardprompt compare",
     "hardprompt compare --task plural --optimizers manual,pez,rl --seeds 0,1,2",
+    "hardprompt compare --task plural --prompts my-prompts.txt",
     "hardprompt compare --lm distilgpt2 --task sst2 --splits 13,21 -o pez.steps=500",
 )
 @request_options(
-    *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
+    *("task", "splits", *TASK_OPTIONS, "prompts", *MODEL_OPTIONS),
     *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "vocabulary", "metrics"),
     defaults={"seeds": "set by --preset", "lm_tokens": "set by --preset"},
 )

@@ -223,8 +223,9 @@ class _Study:
         """Create or resume the record; the stack holds the lock of the folder."""
         info = self.info
         contents = study_contents(
-            info.request, info.data, info.lm_source, info.start, info.chat, info.vocabulary_size, info.known_front, threads
-        )
+            info.request, info.data, info.lm_source, info.start, info.chat, info.prompts,
+            info.vocabulary_size, info.known_front, threads,
+        )  # fmt: skip
         self.store = stack.enter_context(Store.writing(self.folder, contents))
         if (before := self.store.study.get("threads")) not in (None, threads):
             listener.noted(

@@ -45,6 +45,7 @@ _MODULES = {
     "run": "hardprompt.study.runner",
     "run_optimizer": "hardprompt.optimizers",
     "validate": "hardprompt.custom_task.validate",
+    "wrap": "hardprompt.prompted_model",
 }
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "run",
     "run_optimizer",
     "validate",
+    "wrap",
 ]
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
+    from hardprompt.prompted_model import wrap
     from hardprompt.readings.read import read
     from hardprompt.records.prompt_ref import load_prompt
     from hardprompt.records.request import StudyRequest

@@ -1,4 +1,4 @@
-"""Exporting a prompt from a study, as a PEFT adapter, text or JSON, to a folder with a Hugging Face model card.
+"""Exporting a prompt from a study to a folder with a Hugging Face model card.
 
 Prompts and names are untrusted text. In the card they are formatted as code, and unprintable characters are escaped.
 """
@@ -14,14 +14,16 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.export_tasks import lm_eval_name, plain_task, write_lm_eval, write_script
 from hardprompt.lm.chat import template_of
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import named_path
 from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.report.escaping import printable
+from hardprompt.scoring.truncation import fit_to_context
 from hardprompt.study.loading import load_model, load_tasks
 
-FORMS = ("peft", "text", "json")
+FORMS = ("peft", "text", "json", "lm-eval", "transformers")
 
 MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplexity", "log_perplexity_in_place",
             "reader_log_perplexity")  # fmt: skip
@@ -35,7 +37,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         named: the run.
         to: "peft" writes a prompt-tuning adapter (`hardprompt.adapter.write_adapter`), "text" writes the exact text to
             `prompt.txt`, and "json" writes the token ids, the text, the template and the whole line of the run to
-            `prompt.json`. The text of a soft prompt is the text of its projection, which may perform differently; the card has
+            `prompt.json`. "lm-eval" writes a task of the EleutherAI evaluation harness, and "transformers" a script, with the
+            test examples; both measure the accuracy of the text. The text of a soft prompt is the text of its projection, which may perform differently; the card has
             the accuracies of both.
         out: a folder that is empty or does not exist; by default FOLDER-TO, next to the folder of the study.
 
@@ -44,7 +47,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
 
     Raises:
         UnknownName: if the form does not exist.
-        RequestError: if the prompt is not that of a run, the run does not exist, or no adapter exists for its layout.
+        RequestError: if the prompt is not that of a run, the run does not exist, no adapter exists for its layout, or other
+            programs would not read its task as hardprompt does (`hardprompt.export_tasks.plain_task`).
         StudyError: if the folder is not empty, or the data of the study's task have changed.
 
     Example:
@@ -66,6 +70,15 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         lm = load_model(request)
         template = template_of(lm, task)
         write_adapter(named.prompt(lm, template), lm, template, folder, _base_model(request.lm), details)
+    elif to in ("lm-eval", "transformers"):
+        lm = load_model(request)
+        template = template_of(lm, task)
+        plain = plain_task(lm, fit_to_context(task, lm, request.prompt_length), point["prompt_text"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if to == "lm-eval":
+            write_lm_eval(folder, plain, task.name)
+        else:
+            write_script(folder, plain, request.dtype)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))

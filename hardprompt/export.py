@@ -5,6 +5,7 @@ Prompts and names are untrusted text. In the card they are formatted as code, an
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
-from hardprompt.export_tasks import lm_eval_name, plain_task, write_lm_eval, write_script
+from hardprompt.export_tasks import lm_eval_command, plain_task, write_lm_eval, write_script
 from hardprompt.lm.chat import template_of
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import named_path
@@ -65,7 +66,7 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     request = named.request({})
     [task] = load_tasks(request).values()
     named.check_data(task, {})
-    details, template = _details(point, task, request.lm), task.template
+    details, template, command = _details(point, task, request.lm), task.template, ""
     if to == "peft":
         lm = load_model(request)
         template = template_of(lm, task)
@@ -75,19 +76,24 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         template = template_of(lm, task)
         plain = plain_task(lm, fit_to_context(task, lm, request.prompt_length), point["prompt_text"])
         folder.mkdir(parents=True, exist_ok=True)
+        model = shlex.quote(_base_model(request.lm)) if _on_hub(request.lm) else "MODEL"
         if to == "lm-eval":
             write_lm_eval(folder, plain, task.name)
+            command = lm_eval_command(plain, task.name, model, request.dtype)
         else:
             write_script(folder, plain, request.dtype)
+            command = f"python evaluate.py {model}"
     else:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
         (folder / name).write_text(content, encoding="utf-8", newline="")
-    (folder / "README.md").write_text(model_card(point, task, request.lm, to, template), encoding="utf-8", newline="\n")
+    (folder / "README.md").write_text(model_card(point, task, request.lm, to, template, command), encoding="utf-8", newline="\n")
     return folder
 
 
-def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None) -> str:
+def model_card(
+    point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None, command: str = ""
+) -> str:
     """The Hugging Face model card of a prompt: the text of a README.md with a YAML header.
 
     Args:
@@ -96,6 +102,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         lm: the name of the model in the study; the card has it as `base_model` if it is a hub id.
         to: one of `FORMS`.
         template: the template as the model reads it; by default that of the task.
+        command: the command that measures the prompt, where the form has one.
     """
     kind = "text-classification" if task.kind == "classification" else "text-generation"
     metrics = [{"type": name, "name": name, "value": point[name]} for name in MEASURES if point.get(name) is not None]
@@ -109,7 +116,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
     }
     if to == "peft":
         front["library_name"] = "peft"
-    if lm in PACKAGED or named_path(lm) is None:
+    if _on_hub(lm):
         front["base_model"] = printable(_base_model(lm))
     lines = [
         "---",
@@ -128,9 +135,14 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         "Accuracies are fractions: `test_accuracy` is that of the optimized prompt, `deployed_test_accuracy` that of its text. "
         "Losses are in nats per example, log-perplexities in nats per token.",
         "",
-        *_usage(point, task, to, template or task.template),
+        *_usage(point, task, to, template or task.template, command),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _on_hub(lm: str) -> bool:
+    """Whether the name of a model is, or stands for, an id of the hub."""
+    return lm in PACKAGED or named_path(lm) is None
 
 
 def _base_model(lm: str) -> str:
@@ -138,7 +150,7 @@ def _base_model(lm: str) -> str:
     return PACKAGED[lm].hub_id if lm in PACKAGED else lm
 
 
-def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> list[str]:
+def _usage(point: dict[str, Any], task: Task, to: str, template: Template, command: str) -> list[str]:
     soft = "reason" not in point["faithfulness"]
     lines = ["## The prompt", "", *_block(point["prompt_text"])] if point["prompt_text"] else ["The prompt is empty."]
     if soft:
@@ -147,6 +159,10 @@ def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> li
             "It was trained as vectors. This is the text of the nearest tokens; its accuracy is `deployed_test_accuracy`.",
         ]
     lines += ["", "## How to use it", ""]
+    if command:
+        measured = f"This command measures `deployed_test_accuracy`, {point['deployed_test_accuracy']:.4f}, again"
+        where = "; MODEL is the folder of the model" if "MODEL" in command else ""
+        return [*lines, f"{measured}{where}:", "", "```sh", command, "```"]
     if to != "peft":
         where = "Insert it at `{prompt}` in the template:"
         if task.chat:

@@ -84,7 +84,7 @@ def plain_task(lm: FrozenLM, task: Task, prompt: str) -> PlainTask:
         if _read(lm, own, special_tokens) == wanted:
             break
     else:
-        raise RequestError(f"the tokenizer of {lm.name} reads the start of a text differently than hardprompt; use --to json")
+        raise RequestError(f"the tokenizer of {lm.name} reads the start of a text differently than hardprompt; use --to text or json")
     separator = template.answer_blank if isinstance(template, ChatTemplate) else task.separator
     words = list(task.label_words.values())
     for word, answer in zip(words, answer_tokens(lm, task, words), strict=True):
@@ -136,6 +136,12 @@ def write_lm_eval(folder: Path, plain: PlainTask, task: str) -> None:
     (folder / "data.py").write_text(DATA, encoding="utf-8", newline="\n")
     lines = "".join(json.dumps(row) + "\n" for row in plain.examples)
     (folder / "test.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+
+
+def lm_eval_command(plain: PlainTask, task: str, model: str, dtype: str) -> str:
+    """The command line that runs the exported task in its folder."""
+    of_model = f"pretrained={model},dtype={dtype}" + ("" if plain.special_tokens else ",add_bos_token=False")
+    return f"lm_eval --model hf --model_args {of_model} --tasks {lm_eval_name(task)} --include_path . --batch_size 1"
 
 
 def lm_eval_name(task: str) -> str:

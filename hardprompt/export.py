@@ -39,8 +39,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         to: "peft" writes a prompt-tuning adapter (`hardprompt.adapter.write_adapter`), "text" writes the exact text to
             `prompt.txt`, and "json" writes the token ids, the text, the template and the whole line of the run to
             `prompt.json`. "lm-eval" writes a task of the EleutherAI evaluation harness, and "transformers" a script, with the
-            test examples; both measure the accuracy of the text. The text of a soft prompt is the text of its projection, which may perform differently; the card has
-            the accuracies of both.
+            test examples; both measure the accuracy of the text. The text of a soft prompt is the text of its projection, which
+            may perform differently; the card has the accuracies of both.
         out: a folder that is empty or does not exist; by default FOLDER-TO, next to the folder of the study.
 
     Returns:
@@ -87,13 +87,13 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
         (folder / name).write_text(content, encoding="utf-8", newline="")
-    (folder / "README.md").write_text(model_card(point, task, request.lm, to, template, command), encoding="utf-8", newline="\n")
+    (folder / "README.md").write_text(
+        model_card(point, task, request.lm, to, template, command), encoding="utf-8", newline="\n"
+    )
     return folder
 
 
-def model_card(
-    point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None, command: str = ""
-) -> str:
+def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None, command: str = "") -> str:
     """The Hugging Face model card of a prompt: the text of a README.md with a YAML header.
 
     Args:

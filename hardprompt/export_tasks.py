@@ -74,7 +74,9 @@ def plain_task(lm: FrozenLM, task: Task, prompt: str) -> PlainTask:
     if lm.kind != "causal":
         raise RequestError(f"{lm.name} is not a causal model ({lm.kind}); use --to text or json")
     if task.kind == "generation" and task.match != "exact":
-        raise RequestError(f"task {task.name} compares answers with match {task.match!r}, expected exact; use --to text or json")
+        raise RequestError(
+            f"task {task.name} compares answers with match {task.match!r}, expected exact; use --to text or json"
+        )
     template = template_of(lm, task)
     texts = [template.fill(example.input, prompt) for example in task.test]
     start = start_ids(lm, template)
@@ -84,7 +86,9 @@ def plain_task(lm: FrozenLM, task: Task, prompt: str) -> PlainTask:
         if _read(lm, own, special_tokens) == wanted:
             break
     else:
-        raise RequestError(f"the tokenizer of {lm.name} reads the start of a text differently than hardprompt; use --to text or json")
+        raise RequestError(
+            f"the tokenizer of {lm.name} reads the start of a text differently than hardprompt; use --to text or json"
+        )
     separator = template.answer_blank if isinstance(template, ChatTemplate) else task.separator
     words = list(task.label_words.values())
     for word, answer in zip(words, answer_tokens(lm, task, words), strict=True):

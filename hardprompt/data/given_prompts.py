@@ -81,7 +81,9 @@ def read_prompts(path: str | Path) -> list[GivenPrompt]:
             if prompt.text == other.text:
                 raise prompt.problem(f"the prompt of line {other.line} again; give each prompt once")
             if prompt.name == other.name:
-                raise prompt.problem(f"the name {prompt.name!r:.60} is that of line {other.line}; give each prompt its own name")
+                raise prompt.problem(
+                    f"the name {prompt.name!r:.60} is that of line {other.line}; give each prompt its own name"
+                )
         found.append(prompt)
     if not found:
         raise DataError(path, None, f"holds no prompt; expected one per line, or a column prompt in {', '.join(FORMATS)}")

@@ -71,7 +71,9 @@ def given(prompt: GivenPrompt) -> Optimizer[BaselineConfig]:
                 raise prompt.problem(f"the prompt contains {marker!r}, which {lm.name} reads as a special token; leave it out")
             ids = in_place(problem).ids
             if not ids or lm.tokenizer.unk_token_id in ids:
-                raise prompt.problem(f"{lm.name} has no tokens for a part of the prompt {prompt.text!r:.60}; write it differently")
+                raise prompt.problem(
+                    f"{lm.name} has no tokens for a part of the prompt {prompt.text!r:.60}; write it differently"
+                )
             if len(ids) > problem.prompt_length:  # shorter ones have been checked
                 try:
                     problem.check_context(len(ids))
@@ -81,9 +83,7 @@ def given(prompt: GivenPrompt) -> Optimizer[BaselineConfig]:
     def in_place(problem: Problem) -> HardPrompt:
         return HardPrompt.in_place(problem.lm, problem.template, prompt.text)
 
-    @optimizer(
-        prompt.optimizer, config=BaselineConfig, uses_weight=False, check=check, uses_seed=False, uses_vocabulary=False
-    )
+    @optimizer(prompt.optimizer, config=BaselineConfig, uses_weight=False, check=check, uses_seed=False, uses_vocabulary=False)
     def search(problem: Problem, config: BaselineConfig) -> FinalPrompts:
         """A prompt from a file."""
         prompts = [in_place(problem)]

@@ -43,8 +43,9 @@ def frontier(
         weights: the fluency weights at which the members of fronts are compared with the baselines.
 
     Returns:
-        `axes`, `reference`, `noisy_r2_weights`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name; all given prompts
-        are one), `overall` (the same for all optimizers together) and `differences` (see `differences`). For each optimizer there are:
+        `axes`, `reference`, `noisy_r2_weights`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name; all
+        given prompts are one), `overall` (the same for all optimizers together) and `differences` (see `differences`). For each
+        optimizer there are:
 
         - `front`: the members of the front of all its points.
         - `hypervolume`, the share of the plane that the front of a (split, seed) unit dominates on test;

@@ -144,7 +144,10 @@ def test_other_soft_prompts_of_peft_are_read(kind: str, tmp_path: Path) -> None:
         tuned.save_pretrained(str(tmp_path))
         ids = lm.encode_after([task.template.around(example.input)[1] for example in task.test])
         with torch.no_grad():
-            rows = [tuned.base_model(inputs_embeds=torch.cat([tuned.get_prompt(1), lm.embed(torch.tensor([row]))], 1)) for row in ids]
+            rows = [
+                tuned.base_model(inputs_embeds=torch.cat([tuned.get_prompt(1), lm.embed(torch.tensor([row]))], 1))
+                for row in ids
+            ]
     embeds = read_vectors(tmp_path)[tmp_path.name]
     if kind == "cpt":
         assert (embeds - lm.vocab_embeds[context]).norm(dim=1).min() > 0.1, "the trained difference is part of it"
@@ -159,7 +162,7 @@ def test_prefix_tuning_of_peft_is_refused(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
         get_peft_model(copy.deepcopy(tiny_lm("gpt2").model), config).save_pretrained(str(tmp_path))
-    with pytest.raises(RequestError, match="is a PREFIX_TUNING adapter .it holds keys and values for every layer"):
+    with pytest.raises(RequestError, match=r"is a PREFIX_TUNING adapter .it holds keys and values for every layer"):
         read_adapter(tmp_path)
 
 
@@ -215,7 +218,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "whole.npy": ({"whole.npy": np.zeros((3, 2), int)}, "is not a soft prompt; expected numbers"),
     "objects.npy": ({"objects.npy": np.array([[{}]])}, "objects.npy cannot be read .ValueError"),
     "no": ({"no/x": b""}, "no is not a PEFT adapter: it has no adapter_config.json"),
-    "lora": ({"lora/adapter_config.json": b'{"peft_type": "LORA"}'}, "lora is a LORA adapter; expected a soft prompt: PROMPT_TUNING, P_TUNING, CPT"),
+    "lora": (
+        {"lora/adapter_config.json": b'{"peft_type": "LORA"}'},
+        "lora is a LORA adapter; expected a soft prompt: PROMPT_TUNING, P_TUNING, CPT",
+    ),
     "prefix": (
         {"prefix/adapter_config.json": b'{"peft_type": "PREFIX_TUNING"}'},
         r"prefix is a PREFIX_TUNING adapter \(it holds keys and values for every layer, .*\); expected a soft prompt",

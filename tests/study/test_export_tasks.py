@@ -35,7 +35,9 @@ def model_of(family: str) -> FrozenLM:
         return tiny_lm(family)
     tokenizer = copy.deepcopy(tiny_lm("gpt2").tokenizer)
     start = tokenizer.bos_token
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+    )
     return FrozenLM(tiny_lm("gpt2").model, tokenizer, "adds-start")
 
 
@@ -89,7 +91,12 @@ def test_the_script_gives_the_same_accuracy(
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "text"), [("plural", "plural form"), ("review-sentiment", "was it good or bad")])
 def test_the_script_measures_the_embedded_model(
-    name: str, text: str, microworld: FrozenLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    name: str,
+    text: str,
+    microworld: FrozenLM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Prompts that answer some of the examples."""
     task = load_task(name)
@@ -126,10 +133,14 @@ def test_the_harness_gives_the_same_answers_with_other_tokenizers(family: str, t
 
 
 def test_the_texts_have_their_start_and_separator() -> None:
-    """A start token that the tokenizer does not add is in the text; the separator is that of the task or of the chat template."""
+    """A start token that the tokenizer does not add is in the text; the separator of a chat is that of its template."""
     task = tiny_task(template=Template("{input} {prompt} :"))
     found = {family: plain_task(model_of(family), task, "good or bad") for family in ("gpt2", "adds-start", "no-bos")}
-    assert {family: plain.special_tokens for family, plain in found.items()} == {"gpt2": False, "adds-start": True, "no-bos": True}
+    assert {family: plain.special_tokens for family, plain in found.items()} == {
+        "gpt2": False,
+        "adds-start": True,
+        "no-bos": True,
+    }
     first = f"{task.test[0].input} good or bad :"
     assert [plain.examples[0]["text"] for plain in found.values()] == [f"<|endoftext|>{first}", first, first]
     assert found["gpt2"].label_words == list(task.label_words.values()) and found["gpt2"].separator == " "

@@ -29,7 +29,8 @@ def base(here: Path, no_plot: None) -> dict[str, Any]:
     write_jsonl(tiny_task(), here / "mood.jsonl")
     return {
         "task": "mood.jsonl", "template": "{input} {prompt} :", "label_words": {"positive": "good", "negative": "bad"},
-        "lm": "tiny", "device": "cpu", "reference_prompts": ("good or bad",), "optimizers": ("empty", "manual"), "seeds": (0, 1),
+        "lm": "tiny", "device": "cpu", "reference_prompts": ("good or bad",), "optimizers": ("empty", "manual"),
+        "seeds": (0, 1),
     }  # fmt: skip
 
 
@@ -115,7 +116,10 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "name.jsonl": (b'{"prompt": "x", "name": "a\\u0007"}', "name.jsonl:1: the name .* cannot be printed"),
     "half.jsonl": (b'{"prompt": "\\ud800"}', "half.jsonl:1: half of a surrogate pair"),
     "special.txt": (b"x<|endoftext|>\n", "special.txt:1: the prompt contains '<|endoftext|>', which tiny reads as a special"),
-    "long.txt": (b"good\n" + b"good " * 90, "long.txt:2: the prompt has 90 tokens, which is too long .* the context of tiny is"),
+    "long.txt": (
+        b"good\n" + b"good " * 90,
+        "long.txt:2: the prompt has 90 tokens, which is too long .* the context of tiny is",
+    ),
 }
 
 
@@ -137,7 +141,7 @@ def test_a_text_outside_the_vocabulary_is_refused(base: dict[str, Any], here: Pa
     save_tiny(here / "bert", "bert")
     Path("p.txt").write_text("Good\n猫\n", encoding="utf-8")
     fields = base | {"lm": "bert", "template": "{input} {prompt} {mask} ."}
-    with pytest.raises(RequestError, match="p.txt:2: bert has no tokens for a part of the prompt '猫'; write it differently"):
+    with pytest.raises(RequestError, match=r"p\.txt:2: bert has no tokens for a part of the prompt '猫'; write it differently"):
         LoadedStudy(StudyRequest.make(**fields, prompts="p.txt"))
 
 

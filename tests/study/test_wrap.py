@@ -96,5 +96,5 @@ def test_bad_ids_are_refused() -> None:
         wrap(lm, "good")(torch.ones(1, 64, dtype=torch.long))
     with pytest.raises(RequestError, match="model must be a model and its tokenizer"):
         wrap((lm.model,), "good")  # type: ignore[arg-type]
-    with pytest.raises(TaskError, match="has {prompt} 0 times"):
+    with pytest.raises(TaskError, match=r"has \{prompt\} 0 times"):
         wrap(lm, "good", Template("{input}"))

@@ -47,6 +47,7 @@ _MODULES = {
     "run_optimizer": "hardprompt.optimizers",
     "transfer": "hardprompt.experiments.transfer.run",
     "validate": "hardprompt.custom_task.validate",
+    "wrap": "hardprompt.prompted_model",
 }
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "run_optimizer",
     "transfer",
     "validate",
+    "wrap",
 ]
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
     from hardprompt.prompt import HardPrompt, SoftPrompt
+    from hardprompt.prompted_model import wrap
     from hardprompt.readings.read import read
     from hardprompt.records.prompt_ref import load_prompt
     from hardprompt.records.request import StudyRequest

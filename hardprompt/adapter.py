@@ -1,4 +1,4 @@
-"""Soft prompts in files: reading and writing PEFT prompt-tuning adapters, and reading vectors from NumPy and safetensors files.
+"""Soft prompts in files: PEFT adapters of prompt tuning, P-tuning and CPT, and vectors in NumPy and safetensors files.
 
 A PEFT adapter puts its vectors before everything else that the model reads. So the text before the prompt in a template, and
 the beginning-of-sequence token, become part of the adapter, and no adapter exists for a prompt after the input. The package
@@ -27,6 +27,18 @@ CONFIG, WEIGHTS, OLD_WEIGHTS, DETAILS = (
     "hardprompt.json",
 )
 KEY = "prompt_embeddings"
+
+SOFT_PROMPT_TYPES = ("PROMPT_TUNING", "P_TUNING", "CPT")
+"""Types of adapters that are a soft prompt before everything else. PEFT saves what the model reads: for P-tuning the output of
+its prompt encoder, and for CPT (context-aware prompt tuning) the embeddings of its context plus the trained differences."""
+
+OTHER_TYPES = {
+    "PREFIX_TUNING": "it holds keys and values for every layer, which no input embeddings can give",
+    "CARTRIDGE": "it holds keys and values for every layer, which no input embeddings can give",
+    "ADAPTION_PROMPT": "it holds vectors for several layers, and a soft prompt has those of the input only",
+    "MULTITASK_PROMPT_TUNING": "it holds a prompt for each of several tasks; save that of one task as vectors in a .npy file",
+}
+"""Types of adapters with vectors that are no soft prompt, with the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,19 +158,23 @@ def write_adapter(
 
 
 def read_adapter(folder: str | Path) -> Adapter:
-    """Read the folder of a PEFT prompt-tuning adapter. No code in it is executed.
+    """Read the folder of a PEFT adapter of prompt tuning, P-tuning or CPT. No code in it is executed.
 
     Args:
         folder: the folder.
 
     Raises:
-        RequestError: if it holds no adapter, an adapter of another kind, or weights that do not match its configuration.
+        RequestError: if it holds no adapter, an adapter of another kind or for an encoder-decoder model, or weights that do
+            not match its configuration.
     """
     folder = Path(folder)
     config = _json(folder / CONFIG)
     kind = config.get("peft_type")
-    if kind != "PROMPT_TUNING":
-        raise RequestError(f"{folder} is a {kind} adapter; expected PROMPT_TUNING, the kind for soft prompts")
+    if kind not in SOFT_PROMPT_TYPES:
+        reason = f" ({OTHER_TYPES[kind]})" if kind in OTHER_TYPES else ""
+        raise RequestError(f"{folder} is a {kind} adapter{reason}; expected a soft prompt: {', '.join(SOFT_PROMPT_TYPES)}")
+    if config.get("num_transformer_submodules") == 2:
+        raise RequestError(f"{folder} holds vectors for an encoder and for a decoder; expected those of a causal model")
     embeds = _weights(folder)
     wanted = (config.get("num_virtual_tokens"), config.get("token_dim"))
     if tuple(embeds.shape) != wanted:

@@ -1,10 +1,11 @@
-"""Exporting a prompt from a study, as a PEFT adapter, text or JSON, to a folder with a Hugging Face model card.
+"""Exporting a prompt from a study to a folder with a Hugging Face model card.
 
 Prompts and names are untrusted text. In the card they are formatted as code, and unprintable characters are escaped.
 """
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.export_tasks import lm_eval_command, plain_task, write_lm_eval, write_script
 from hardprompt.lm.chat import template_of
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import named_path
 from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.report.escaping import printable
+from hardprompt.scoring.truncation import fit_to_context
 from hardprompt.study.loading import load_model, load_tasks
 
-FORMS = ("peft", "text", "json")
+FORMS = ("peft", "text", "json", "lm-eval", "transformers")
 
 MEASURES = ("test_accuracy", "test_loss", "deployed_test_accuracy", "log_perplexity", "log_perplexity_in_place",
             "reader_log_perplexity")  # fmt: skip
@@ -35,8 +38,9 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         named: the run.
         to: "peft" writes a prompt-tuning adapter (`hardprompt.adapter.write_adapter`), "text" writes the exact text to
             `prompt.txt`, and "json" writes the token ids, the text, the template and the whole line of the run to
-            `prompt.json`. The text of a soft prompt is the text of its projection, which may perform differently; the card has
-            the accuracies of both.
+            `prompt.json`. "lm-eval" writes a task of the EleutherAI evaluation harness, and "transformers" a script, with the
+            test examples; both measure the accuracy of the text. The text of a soft prompt is the text of its projection, which
+            may perform differently; the card has the accuracies of both.
         out: a folder that is empty or does not exist; by default FOLDER-TO, next to the folder of the study.
 
     Returns:
@@ -44,7 +48,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
 
     Raises:
         UnknownName: if the form does not exist.
-        RequestError: if the prompt is not that of a run, the run does not exist, or no adapter exists for its layout.
+        RequestError: if the prompt is not that of a run, the run does not exist, no adapter exists for its layout, or other
+            programs would not read its task as hardprompt does (`hardprompt.export_tasks.plain_task`).
         StudyError: if the folder is not empty, or the data of the study's task have changed.
 
     Example:
@@ -61,20 +66,34 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
     request = named.request({})
     [task] = load_tasks(request).values()
     named.check_data(task, {})
-    details, template = _details(point, task, request.lm), task.template
+    details, template, command = _details(point, task, request.lm), task.template, ""
     if to == "peft":
         lm = load_model(request)
         template = template_of(lm, task)
         write_adapter(named.prompt(lm, template), lm, template, folder, _base_model(request.lm), details)
+    elif to in ("lm-eval", "transformers"):
+        lm = load_model(request)
+        template = template_of(lm, task)
+        plain = plain_task(lm, fit_to_context(task, lm, request.prompt_length), point["prompt_text"])
+        folder.mkdir(parents=True, exist_ok=True)
+        model = shlex.quote(_base_model(request.lm)) if _on_hub(request.lm) else "MODEL"
+        if to == "lm-eval":
+            write_lm_eval(folder, plain, task.name)
+            command = lm_eval_command(plain, task.name, model, request.dtype)
+        else:
+            write_script(folder, plain, request.dtype)
+            command = f"python evaluate.py {model}"
     else:
         folder.mkdir(parents=True, exist_ok=True)
         name, content = ("prompt.txt", point["prompt_text"]) if to == "text" else ("prompt.json", _json(details))
         (folder / name).write_text(content, encoding="utf-8", newline="")
-    (folder / "README.md").write_text(model_card(point, task, request.lm, to, template), encoding="utf-8", newline="\n")
+    (folder / "README.md").write_text(
+        model_card(point, task, request.lm, to, template, command), encoding="utf-8", newline="\n"
+    )
     return folder
 
 
-def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None) -> str:
+def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Template | None = None, command: str = "") -> str:
     """The Hugging Face model card of a prompt: the text of a README.md with a YAML header.
 
     Args:
@@ -83,6 +102,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         lm: the name of the model in the study; the card has it as `base_model` if it is a hub id.
         to: one of `FORMS`.
         template: the template as the model reads it; by default that of the task.
+        command: the command that measures the prompt, where the form has one.
     """
     kind = "text-classification" if task.kind == "classification" else "text-generation"
     metrics = [{"type": name, "name": name, "value": point[name]} for name in MEASURES if point.get(name) is not None]
@@ -96,7 +116,7 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
     }
     if to == "peft":
         front["library_name"] = "peft"
-    if lm in PACKAGED or named_path(lm) is None:
+    if _on_hub(lm):
         front["base_model"] = printable(_base_model(lm))
     searched = _code(", ".join(point.get("by_lm") or [lm]))
     lines = [
@@ -116,9 +136,14 @@ def model_card(point: dict[str, Any], task: Task, lm: str, to: str, template: Te
         "Accuracies are fractions: `test_accuracy` is that of the optimized prompt, `deployed_test_accuracy` that of its text. "
         "Losses are in nats per example, log-perplexities in nats per token.",
         "",
-        *_usage(point, task, to, template or task.template),
+        *_usage(point, task, to, template or task.template, command),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _on_hub(lm: str) -> bool:
+    """Whether the name of a model is, or stands for, an id of the hub."""
+    return lm in PACKAGED or named_path(lm) is None
 
 
 def _base_model(lm: str) -> str:
@@ -126,7 +151,7 @@ def _base_model(lm: str) -> str:
     return PACKAGED[lm].hub_id if lm in PACKAGED else lm
 
 
-def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> list[str]:
+def _usage(point: dict[str, Any], task: Task, to: str, template: Template, command: str) -> list[str]:
     soft = "reason" not in point["faithfulness"]
     lines = ["## The prompt", "", *_block(point["prompt_text"])] if point["prompt_text"] else ["The prompt is empty."]
     if soft:
@@ -135,6 +160,10 @@ def _usage(point: dict[str, Any], task: Task, to: str, template: Template) -> li
             "It was trained as vectors. This is the text of the nearest tokens; its accuracy is `deployed_test_accuracy`.",
         ]
     lines += ["", "## How to use it", ""]
+    if command:
+        measured = f"This command measures `deployed_test_accuracy`, {point['deployed_test_accuracy']:.4f}, again"
+        where = "; MODEL is the folder of the model" if "MODEL" in command else ""
+        return [*lines, f"{measured}{where}:", "", "```sh", command, "```"]
     if to != "peft":
         where = "Insert it at `{prompt}` in the template:"
         if task.chat:

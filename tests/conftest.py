@@ -96,4 +96,4 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> A
 @pytest.fixture
 def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw plots in tests of something else."""
-    monkeypatch.setattr("hardprompt.report.plot.draw_tradeoff", lambda points, found, weights, file: file.touch())
+    monkeypatch.setattr("hardprompt.report.write.draw_tradeoff", lambda points, found, weights, file: file.touch())

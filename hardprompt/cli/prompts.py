@@ -201,10 +201,17 @@ def inspect_prompt(
     PROMPT,
     "hardprompt export my-study --to peft --optimizer soft --seed 0",
     "hardprompt export my-study --to text --number 4 --out prompt",
+    "hardprompt export my-study --to lm-eval --optimizer manual --seed 0",
 )
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of the study that found the prompt.")],
-    to: Annotated[str, typer.Option(help="Format: peft (an adapter; the prompt must come before the input), text or json.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Format: peft (an adapter; the prompt must come before the input), text, json, lm-eval (a task of the "
+            "EleutherAI evaluation harness) or transformers (a script)."
+        ),
+    ],
     number: Number = None,
     optimizer: RunOptimizer = None,
     weight: RunWeight = None,
@@ -212,7 +219,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to write; it must be empty.", show_default="RUN-TO")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the prompt of a run as a peft adapter, text or JSON.
+    """Write the prompt of a run as a peft adapter, text, JSON or a program.
 
     A model card is written as well.
     """

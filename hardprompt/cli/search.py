@@ -26,10 +26,11 @@ MODEL_OPTIONS = ("lm", "over", "readers", "start", "device", "dtype", "memory")
     "hardprompt compare",
     "hardprompt compare --task plural --optimizers manual,pez,rl --seeds 0,1,2",
     "hardprompt compare --lm microworld,microworld-reader --optimizers manual,race",
+    "hardprompt compare --task plural --prompts my-prompts.txt",
     "hardprompt compare --lm distilgpt2 --task sst2 --splits 13,21 -o pez.steps=500",
 )
 @request_options(
-    *("task", "splits", *TASK_OPTIONS, *MODEL_OPTIONS),
+    *("task", "splits", *TASK_OPTIONS, "prompts", *MODEL_OPTIONS),
     *("optimizers", "options", "weights", "seeds", "lm_tokens", "prompt_length", "length_weight", "vocabulary", "metrics"),
     defaults={"seeds": "set by --preset", "lm_tokens": "set by --preset"},
 )

@@ -227,11 +227,15 @@ class Problem:
         ids = _as_lists(prompts)
         return self._objective(ids, self.train.score_ids(ids, indices))
 
-    def score_on_dev(self, prompts: Sequence[Sequence[int]] | Tensor) -> Objective:
+    def hard_prompt(self, prompt: Sequence[int] | HardPrompt) -> HardPrompt:
+        """Token ids as a prompt, with the text that stands in the template; a prompt keeps its own text."""
+        return prompt if isinstance(prompt, HardPrompt) else HardPrompt.from_ids(self.lm, prompt, self.template)
+
+    def score_on_dev(self, prompts: Sequence[Sequence[int] | HardPrompt] | Tensor) -> Objective:
         """Score hard prompts on dev and add them to `candidates`; the best candidate is the result of the search.
 
         Args:
-            prompts: token ids of P prompts.
+            prompts: P prompts, as token ids or with their text.
 
         Returns:
             The objective on dev, (P,).
@@ -239,10 +243,12 @@ class Problem:
         Raises:
             RunError: an objective is not a number.
         """
-        ids = _as_lists(prompts)
+        given = prompts.tolist() if isinstance(prompts, Tensor) else prompts
+        hard = [self.hard_prompt(prompt) for prompt in given]
+        ids = _as_lists([prompt.ids for prompt in hard])
         objective = self._objective(ids, self.dev.score_ids(ids))
-        for i, prompt in enumerate(ids):
-            self._add_candidate(HardPrompt.from_ids(self.lm, prompt, self.template), objective, i)
+        for i, prompt in enumerate(hard):
+            self._add_candidate(prompt, objective, i)
         return objective
 
     def score_soft_on_dev(self, embeds: Tensor, penalty: float = 0.0) -> Objective:
@@ -324,8 +330,8 @@ class Problem:
             self.best = candidate
 
 
-FinalPrompts = Sequence[Sequence[int]] | SoftPrompt
-"""The return value of a search: token ids of hard prompts, the final iterate last, or one soft prompt."""
+FinalPrompts = Sequence[Sequence[int] | HardPrompt] | SoftPrompt
+"""The return value of a search: hard prompts, as token ids or with their text, the final iterate last; or one soft prompt."""
 
 
 def _accept(problem: Problem, config: Any) -> None:
@@ -486,9 +492,7 @@ def run_optimizer(optimizer: Optimizer[C], problem: Problem, config: C | None = 
     seconds = time.perf_counter() - started
     if problem.best is None:
         raise RunError(f"optimizer {optimizer.name} scored no prompt on dev; call problem.score_on_dev at least once")
-    prompts = (
-        [final] if isinstance(final, SoftPrompt) else [HardPrompt.from_ids(problem.lm, ids, problem.template) for ids in final]
-    )
+    prompts = [final] if isinstance(final, SoftPrompt) else [problem.hard_prompt(prompt) for prompt in final]
     return PromptResult(
         optimizer=optimizer.name,
         weight=problem.weight,

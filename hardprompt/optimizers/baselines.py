@@ -1,4 +1,4 @@
-"""The baselines: no prompt, the reference prompts of the task, and the best of many random prompts."""
+"""The baselines: no prompt, the reference prompts of the task, prompts from a file, and the best of many random prompts."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from hardprompt.errors import RequestError
-from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
+from hardprompt.data.given_prompts import GivenPrompt
+from hardprompt.errors import ContextExceeded, RequestError, about
+from hardprompt.lm.chat import marker_in
+from hardprompt.optimizers.base import Config, FinalPrompts, Optimizer, Problem, optimizer
 from hardprompt.optimizers.proposals import next_token_logits, predicts_next_token, shortest_length
 from hardprompt.prompt import HardPrompt
 
@@ -57,6 +59,38 @@ def manual(problem: Problem, config: BaselineConfig) -> FinalPrompts:
     prompts = _references(problem)
     problem.score_on_dev(prompts)
     return prompts
+
+
+def given(prompt: GivenPrompt) -> Optimizer[BaselineConfig]:
+    """The optimizer that finds one given prompt: exactly its text, tokenized in its place in the template."""
+
+    def check(problem: Problem, config: BaselineConfig) -> None:
+        lm = problem.lm
+        with about("prompts"):
+            if marker := marker_in(lm, problem.template, prompt.text):
+                raise prompt.problem(f"the prompt contains {marker!r}, which {lm.name} reads as a special token; leave it out")
+            ids = in_place(problem).ids
+            if not ids or lm.tokenizer.unk_token_id in ids:
+                raise prompt.problem(
+                    f"{lm.name} has no tokens for a part of the prompt {prompt.text!r:.60}; write it differently"
+                )
+            if len(ids) > problem.prompt_length:  # shorter ones have been checked
+                try:
+                    problem.check_context(len(ids))
+                except ContextExceeded as error:
+                    raise prompt.problem(f"the prompt has {len(ids)} tokens, which is too long ({error})") from error
+
+    def in_place(problem: Problem) -> HardPrompt:
+        return HardPrompt.in_place(problem.lm, problem.template, prompt.text)
+
+    @optimizer(prompt.optimizer, config=BaselineConfig, uses_weight=False, check=check, uses_seed=False, uses_vocabulary=False)
+    def search(problem: Problem, config: BaselineConfig) -> FinalPrompts:
+        """A prompt from a file."""
+        prompts = [in_place(problem)]
+        problem.score_on_dev(prompts)
+        return prompts
+
+    return search
 
 
 @optimizer("random", config=RandomConfig, uses_weight=False)

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.optimizers.base import Config, FinalPrompts, all_optimizers, configured
 from hardprompt.plugins import is_file_reference, load_plugin, plugins_by_name
-from hardprompt.prompt import SoftPrompt
+from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.readings.problem import ReadingProblem
 
 C = TypeVar("C", bound=Config)
@@ -84,7 +84,8 @@ def run_reader(method: Reader[Any], problem: ReadingProblem, options: Mapping[st
     if isinstance(found, SoftPrompt):
         raise RequestError(f"{method.name} finds a soft prompt and no text; use another reader")
     known = {candidate.prompt.ids for candidate in problem.candidates if not isinstance(candidate.prompt, SoftPrompt)}
-    if new := [ids for ids in dict.fromkeys(tuple(ids) for ids in found) if ids and ids not in known]:
+    texts = dict.fromkeys(each.ids if isinstance(each, HardPrompt) else tuple(each) for each in found)
+    if new := [ids for ids in texts if ids and ids not in known]:
         problem.score_on_dev(new)
 
 

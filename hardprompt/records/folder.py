@@ -251,6 +251,8 @@ class RecordFolder(ABC):
             raise StudyError(f"{self.folder} holds another study (other {', '.join(other)}); choose another --out")
         if self.study.get("data") != study.get("data"):
             raise StudyError(f"the task data have changed since {self.folder} was created; choose another --out")
+        if self.study.get("prompts") != study.get("prompts"):
+            raise StudyError(f"the given prompts have changed since {self.folder} was created; choose another --out")
 
     @classmethod
     def _is_left_over(cls, name: str) -> bool:

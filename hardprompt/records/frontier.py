@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.data.given_prompts import method_of
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights
 from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.pareto import (
@@ -42,8 +43,9 @@ def frontier(
         weights: the fluency weights at which the members of fronts are compared with the baselines.
 
     Returns:
-        `axes`, `reference`, `noisy_r2_weights`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name), `overall`
-        (the same for all optimizers together) and `differences` (see `differences`). For each optimizer there are:
+        `axes`, `reference`, `noisy_r2_weights`, `known` (`front` and `hypervolume`, or None), `optimizers` (by name; all
+        given prompts are one), `overall` (the same for all optimizers together) and `differences` (see `differences`). For each
+        optimizer there are:
 
         - `front`: the members of the front of all its points.
         - `hypervolume`, the share of the plane that the front of a (split, seed) unit dominates on test;
@@ -56,7 +58,7 @@ def frontier(
           on dev), and, if the true front has several points, `share_of_known_hypervolume`.
     """
     placed = [p for p in points if p.status == "ok" and p.log_perplexity is not None]
-    names = list(dict.fromkeys(p.optimizer for p in placed))
+    names = list(dict.fromkeys(method_of(p.optimizer) for p in placed))
     truth = _known(known, worst_log_perplexity) if known else None
 
     def summary(group: list[RunRecord]) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def frontier(
         "reference": {"deployed_test_accuracy": 0.0, "log_perplexity": worst_log_perplexity},
         "noisy_r2_weights": list(R2_WEIGHTS),
         "known": truth,
-        "optimizers": {name: summary([p for p in placed if p.optimizer == name]) for name in names},
+        "optimizers": {name: summary([p for p in placed if method_of(p.optimizer) == name]) for name in names},
         "overall": summary(placed) if placed else None,
         "differences": differences(at_weights(points, weights)),
     }

@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 TASK_FIELDS = (
     *("splits", "data", "shots", "limit", "skip_unusable"),
-    *("chat", "prompt_turn", "template", "label_words", "match", "reference_prompts"),
+    *("chat", "prompt_turn", "template", "label_words", "match", "reference_prompts", "prompts"),
 )
 """Fields of a request that belong to its task."""
 
@@ -46,6 +46,7 @@ SEARCH_FIELDS = (
     "limit",
     "chat",
     "prompt_turn",
+    "prompts",
     "seeds",
     "lm_tokens",
     "prompt_length",
@@ -135,6 +136,10 @@ class StudyRequest(BaseModel):
     reference_prompts: tuple[str, ...] = ()
     """For a .jsonl task or a task on real data: prompts that a person would write."""
 
+    prompts: str | None = None
+    """A file with prompts of your own, each of which is measured as a run of its own: one per line, or a .csv file with a
+    column prompt and, if you like, a column name."""
+
     options: dict[str, dict[str, Any]] = {}
     """Options of the optimizers, such as pez.steps=500; `hardprompt ls optimizers NAME` lists them."""
 
@@ -175,12 +180,12 @@ class StudyRequest(BaseModel):
         memory_bytes(size)
         return size
 
-    @field_validator("task", "data", mode="before")
+    @field_validator("task", "data", "prompts", mode="before")
     @classmethod
     def _path_as_text(cls, path: object) -> object:
         return str(path) if isinstance(path, Path) else path
 
-    @field_validator("task", "lm", "other_lms", "readers", "metrics", "data", "vocabulary", "device", "start")
+    @field_validator("task", "lm", "other_lms", "readers", "metrics", "data", "prompts", "vocabulary", "device", "start")
     @classmethod
     def _is_named(cls, name: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if name == "" or (isinstance(name, tuple) and "" in name):

@@ -425,6 +425,7 @@ class _Study(_Recorded):
     lm_source: dict[str, str] = {}
     start: list[str] = []
     chat: str = ""
+    prompts: dict[str, str] = {}
     known_front: list[_KnownPrompt] = []
     threads: Annotated[int, Field(ge=1)] | None = None
     versions: dict[str, str] = {}

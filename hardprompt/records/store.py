@@ -58,7 +58,7 @@ class Store(RecordFolder):
 
     def runs(self) -> list[dict[str, Any]]:
         """The lines of the runs in the order of the request; for a run that was repeated after a failure, the last line."""
-        return _in_order(list({Run.of(line): line for line in self.lines()}.values()), self.study["request"])
+        return _in_order(list({Run.of(line): line for line in self.lines()}.values()), self.study)
 
     def done_runs(self, retry_failed: bool = False) -> set[Run]:
         """The recorded runs, which are not carried out again; with `retry_failed` only those that did not fail."""
@@ -122,6 +122,7 @@ def study_contents(
     lm_source: Mapping[str, str],
     start: Sequence[str],
     chat: str,
+    prompts: Mapping[str, str],
     vocabulary_size: int,
     known_front: Sequence[dict[str, Any]],
     threads: int,
@@ -134,6 +135,7 @@ def study_contents(
         lm_source: where the weights of the model come from, if its name does not say it (`FrozenLM.origin`).
         start: the special tokens that the model reads before every text.
         chat: for a chat, the rendered template with "{input}" and "{prompt}"; otherwise empty.
+        prompts: the texts of given prompts, by the name of their optimizer.
         vocabulary_size: the number of tokens of the model; its logarithm is the reference of the hypervolume.
         known_front: the points of the task's true front for this model, where it is known.
         threads: the number of threads of every run; the last bits of a result depend on them.
@@ -144,6 +146,7 @@ def study_contents(
         **({"lm_source": dict(lm_source)} if lm_source else {}),
         "start": list(start),
         **({"chat": chat} if chat else {}),
+        **({"prompts": dict(prompts)} if prompts else {}),
         "vocabulary_size": vocabulary_size,
         "known_front": list(known_front),
         "threads": threads,
@@ -188,18 +191,20 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS}
 
 
-def _in_order(points: list[dict[str, Any]], request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The points ordered by split, seed, optimizer and weight as the request lists them.
+def _in_order(points: list[dict[str, Any]], study: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points ordered by split, seed, optimizer and weight as the request lists them; given prompts come last.
 
     An optimizer that the request names as `path.py:name` may be recorded under another name. Such names take the places of
     these optimizers in alphabetical order.
     """
+    request = study["request"]
     listed = {key: value if isinstance(value, list) else [] for key, value in request.items()}  # the request may be damaged
     requested = [str(name).rpartition(".py:") for name in listed.get("optimizers", [])]
-    found = {p["optimizer"] for p in points}
+    given = list(study.get("prompts", {}))
+    found = {p["optimizer"] for p in points} - {*given}
     others = iter(sorted(found - {name for *_, name in requested}))
     named = [next(others, name) if of_file and name not in found else name for _, of_file, name in requested]
-    orders = {key: listed.get(f"{key}s", []) for key in ("split", "seed", "optimizer", "weight")} | {"optimizer": named}
+    orders = {key: listed.get(f"{key}s", []) for key in ("split", "seed", "optimizer", "weight")} | {"optimizer": named + given}
 
     def place(point: dict[str, Any]) -> list[int]:
         return [order.index(point[key]) if point[key] in order else len(order) for key, order in orders.items()]

@@ -255,6 +255,7 @@ def _fields(request: StudyRequest) -> list[tuple[str, str]]:
         ("label words", ", ".join(label_words)),
         ("match", request.match if request.match != StudyRequest().match else None),
         ("reference prompts", " | ".join(request.reference_prompts)),
+        ("given prompts", request.prompts),
         ("device", request.device),
         ("precision", request.dtype),
         ("memory", request.memory),

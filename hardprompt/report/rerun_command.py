@@ -53,6 +53,7 @@ def _command(request: StudyRequest, threads: int | None) -> list[str]:
         ("--label-words", ",".join(f"{label}={word}" for label, word in request.label_words.items()) or None),
         ("--match", None if request.match == StudyRequest().match else request.match),
         *(("--reference-prompt", prompt) for prompt in request.reference_prompts),
+        ("--prompts", request.prompts),
         ("--device", request.device),
         ("--dtype", None if request.dtype == StudyRequest().dtype else request.dtype),
         ("--memory", None if request.memory == StudyRequest().memory else request.memory),

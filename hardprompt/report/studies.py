@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.data.given_prompts import GIVEN, method_of
 from hardprompt.errors import StudyError
 from hardprompt.records.frontier import frontier, unit_hypervolumes
 from hardprompt.records.request import StudyRequest, path_names
@@ -26,7 +27,7 @@ from hardprompt.stats.summaries import interquartile_mean, mean
 Key = tuple[str, float]
 """Optimizer and weight."""
 
-MAY_DIFFER = {"optimizers", "weights", "splits", "seeds", "options", "metrics"}
+MAY_DIFFER = {"optimizers", "prompts", "weights", "splits", "seeds", "options", "metrics"}
 """Fields that may differ between requests whose runs are shown as one study: they choose runs, and do not change them."""
 
 
@@ -98,10 +99,10 @@ class StudyRuns:
 
     @property
     def hypervolumes(self) -> dict[str, dict[tuple[str, int], float]]:
-        """The hypervolume of the front of each (split, seed) unit, by optimizer."""
+        """The hypervolume of the front of each (split, seed) unit, by optimizer; given prompts have one front together."""
         worst = math.log(self.studies[0]["vocabulary_size"])
-        names = dict.fromkeys(p.optimizer for p in self.placed)
-        return {name: unit_hypervolumes([p for p in self.placed if p.optimizer == name], worst) for name in names}
+        names = dict.fromkeys(method_of(p.optimizer) for p in self.placed)
+        return {name: unit_hypervolumes([p for p in self.placed if method_of(p.optimizer) == name], worst) for name in names}
 
 
 def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:
@@ -177,9 +178,10 @@ def _one(store: Store, points: list[AnyRun], other: Store, others: list[AnyRun])
     shared = set(requests[0]["optimizers"]) & set(requests[1]["optimizers"])
     options = [{name: request["options"].get(name) for name in shared} for request in requests]
     data = [each.study.get("data", {}) for each in (store, other)]
-    same_data = all(data[0][split] == data[1][split] for split in set(data[0]) & set(data[1]))
+    given = [each.study.get("prompts", {}) for each in (store, other)]
+    same = all(one[key] == two[key] for one, two in (data, given) for key in set(one) & set(two))
     runs = [{(p.optimizer, p.split, p.seed, p.weight) for p in own} for own in (points, others)]
-    return a == b and options[0] == options[1] and same_data and not runs[0] & runs[1]
+    return a == b and options[0] == options[1] and same and not runs[0] & runs[1]
 
 
 def scores(
@@ -245,10 +247,15 @@ def means_sheet(shown: Sequence[StudyRuns]) -> TableData:
 
 
 def compare_optimizers(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Comparison]:
-    """Every pair of optimizers without the empty prompt, each at its lowest weight, on tasks and units where both finished."""
+    """Every pair of optimizers, each at its lowest weight, on tasks and units where both finished.
+
+    The empty prompt is left out, and so are pairs of two given prompts.
+    """
     least = {name: min(weight for other, weight in keys_of(shown) if other == name) for name, _ in keys_of(shown)}
     pairs: list[Pair] = []
     for a, b in combinations((name for name in least if name != "empty"), 2):
+        if method_of(a) == method_of(b) == GIVEN:
+            continue
         both = scores(shown, [(a, least[a]), (b, least[b])], as_text)
         if both and both[0].size > 1:
             pairs.append((a, both[0], b, both[1]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hardprompt.data.given_prompts import GIVEN, method_of
 from hardprompt.records.schema import AnyRun, CurveStep, FrontStep, RunRecord, at_weights, one_per_run
 from hardprompt.stats.bootstrap import bootstrap, bootstrap_band, bootstrap_mean
 from hardprompt.stats.pareto import non_dominated
@@ -21,9 +22,10 @@ COLORS = {
     "pez": "#0072b2",
     "rl": "#d55e00",
     "front": "#009e73",
+    GIVEN: "#7a5c00",
 }
 OTHERS = ("#e69f00", "#56b4e9", "#8c564b", "#6a3d9a", "#b22222")
-MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s", "front": "P"}
+MARKERS = {"manual": "*", "random": "X", "soft": "D", "pez": "o", "rl": "s", "front": "P", GIVEN: "d"}
 OTHER_MARKERS = ("^", "v", "<", ">", "P")
 
 PLACES = 60
@@ -343,10 +345,11 @@ def repeats(points: Sequence[AnyRun]) -> str:
 
 
 def optimizer_marks(points: Sequence[AnyRun]) -> dict[str, tuple[str, str]]:
-    """(color, marker) of every optimizer but `empty`; markers are those of matplotlib."""
+    """(color, marker) of every optimizer but `empty`; markers are those of matplotlib. Given prompts share theirs."""
     names = [name for name in dict.fromkeys(p.optimizer for p in points) if name != "empty"]
     spare = iter(list(zip(OTHERS, OTHER_MARKERS, strict=True)) * len(names))
-    return {name: (COLORS[name], MARKERS[name]) if name in COLORS else next(spare) for name in names}
+    methods = {name: method_of(name) for name in names}
+    return {name: (COLORS[own], MARKERS[own]) if own in COLORS else next(spare) for name, own in methods.items()}
 
 
 @dataclass(frozen=True)

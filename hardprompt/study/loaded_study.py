@@ -15,10 +15,19 @@ from hardprompt.lm.chat import template_of
 from hardprompt.lm.memory import Memory, memory_bytes
 from hardprompt.optimizers import Problem, run_optimizer
 from hardprompt.optimizers.base import check_weight
+from hardprompt.optimizers.baselines import BaselineConfig, given
 from hardprompt.prompt import SoftPrompt
 from hardprompt.records.folder import as_safetensors
 from hardprompt.records.request import Run, StudyRequest
-from hardprompt.study.loading import load_metrics, load_models, load_optimizers, load_readers, load_tasks, name_models
+from hardprompt.study.loading import (
+    load_metrics,
+    load_models,
+    load_optimizers,
+    load_prompts,
+    load_readers,
+    load_tasks,
+    name_models,
+)
 from hardprompt.study.measure import finite, joint_name, measure
 from hardprompt.study.planner import plan
 
@@ -37,6 +46,7 @@ class StudyInfo:
             names.
         start: the special tokens that the model reads before every text.
         chat: for a chat, the rendered template with "{input}" and "{prompt}"; otherwise empty.
+        prompts: the texts of given prompts, by the name of their optimizer.
         vocabulary_size: number of tokens of the model.
         known_front: points of the task's true trade-off for this model, where it is known.
         weight_bytes: bytes of the weights of the models and the readers.
@@ -53,6 +63,7 @@ class StudyInfo:
     weight_bytes: int = 0
     lm_source: dict[str, str] = field(default_factory=dict)
     chat: str = ""
+    prompts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,9 @@ class LoadedStudy:
 
     def __init__(self, request: StudyRequest, lms: Sequence[FrozenLM] = ()) -> None:
         self.request = request
+        self.prompts = load_prompts(request)
         self.optimizers = load_optimizers(request)
+        self.optimizers |= {each.optimizer: (given(each), BaselineConfig()) for each in self.prompts}
         self.metrics = load_metrics(request)
         with about("task"):
             self.tasks = load_tasks(request)
@@ -143,6 +156,7 @@ class LoadedStudy:
             weight_bytes=sum(weight.nbytes for lm in (*self.lms, *self.readers) for weight in lm.model.parameters()),
             lm_source=self.lm.origin if len(self.lms) == 1 else _origins(self.lms),
             chat=template.fill("{input}", "{prompt}") if template.chat else "",
+            prompts={each.optimizer: each.text for each in self.prompts},
         )
 
     def make(self, run: Run, listen: Callable[[Progress], None] = lambda step: None) -> RunResult:
@@ -155,8 +169,8 @@ class LoadedStudy:
         """
         for lm in (*self.lms, *self.readers):
             lm.memory.budget = memory_bytes(self.request.memory)  # an earlier run may have halved it
-        optimizer, config = self.optimizers[run.optimizer]
         try:
+            optimizer, config = self.optimizers[run.optimizer]
             problem = self.problem(run, lambda share: listen(_step(problem, share)))
             result = run_optimizer(optimizer, problem, config)
             point = finite(measure(problem, result, self.readers, self.metrics))

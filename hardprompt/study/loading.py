@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hardprompt.data.catalogue import load_task, needs_data
+from hardprompt.data.given_prompts import GivenPrompt, read_prompts
 from hardprompt.data.splits import draw_by_label
 from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, about
@@ -167,6 +168,16 @@ def load_metrics(request: StudyRequest) -> tuple[Metric, ...]:
             if found[-1].name in [each.name for each in (*METRICS, *found[:-1])]:
                 raise RequestError(f"metric {found[-1].name!r} is computed already; leave {name} out, or rename the metric")
     return tuple(found)
+
+
+def load_prompts(request: StudyRequest) -> list[GivenPrompt]:
+    """Read the prompts that a request gives in a file.
+
+    Raises:
+        DataError: the file or one of its prompts cannot be used.
+    """
+    with about("prompts"):
+        return [] if request.prompts is None else read_prompts(request.prompts)
 
 
 def load_optimizers(request: StudyRequest) -> dict[str, tuple[Optimizer[Any], Any]]:

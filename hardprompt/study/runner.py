@@ -251,8 +251,9 @@ class OpenedStudy:
         """The contents of `study.yaml`."""
         info = self.info
         return study_contents(
-            info.request, info.data, info.lm_source, info.start, info.chat, info.vocabulary_size, info.known_front, threads
-        )
+            info.request, info.data, info.lm_source, info.start, info.chat, info.prompts,
+            info.vocabulary_size, info.known_front, threads,
+        )  # fmt: skip
 
 
 def _carry_out(

@@ -119,6 +119,53 @@ def test_an_adapter_trained_with_peft_is_read(safe: bool, tmp_path: Path) -> Non
         torch.testing.assert_close(torch.stack(theirs), mine, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["p-tuning", "cpt"])
+def test_other_soft_prompts_of_peft_are_read(kind: str, tmp_path: Path) -> None:
+    """P-tuning with its reparameterization, and CPT with a trained difference: the same logits as in peft."""
+    from peft import CPTConfig, PromptEncoderConfig, get_peft_model
+
+    lm, task = tiny_lm("no-bos"), tiny_task(prompt_first=True)
+    context = lm.encode("good or bad")
+    configs: dict[str, Any] = {
+        "p-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, encoder_hidden_size=8),
+        "cpt": CPTConfig(
+            task_type="CAUSAL_LM", cpt_token_ids=context, cpt_mask=[1] * len(context),
+            cpt_tokens_type_mask=[1, *[2] * (len(context) - 1)], num_virtual_tokens=len(context),
+            opt_projection_epsilon=5.0, opt_projection_format_epsilon=5.0,
+        ),
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        tuned = get_peft_model(copy.deepcopy(lm.model), configs[kind]).eval()
+        encoder: Any = tuned.prompt_encoder
+        if kind == "cpt":
+            encoder["default"].delta_embedding.weight.data.normal_()
+        tuned.save_pretrained(str(tmp_path))
+        ids = lm.encode_after([task.template.around(example.input)[1] for example in task.test])
+        with torch.no_grad():
+            rows = [
+                tuned.base_model(inputs_embeds=torch.cat([tuned.get_prompt(1), lm.embed(torch.tensor([row]))], 1))
+                for row in ids
+            ]
+    embeds = read_vectors(tmp_path)[tmp_path.name]
+    if kind == "cpt":
+        assert (embeds - lm.vocab_embeds[context]).norm(dim=1).min() > 0.1, "the trained difference is part of it"
+    mine = Scorer(lm, task, task.test).next_token_logits(embeds)
+    torch.testing.assert_close(torch.stack([row.logits[0, -1] for row in rows]), mine, rtol=1e-4, atol=1e-4)
+
+
+def test_prefix_tuning_of_peft_is_refused(tmp_path: Path) -> None:
+    from peft import PrefixTuningConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+        get_peft_model(copy.deepcopy(tiny_lm("gpt2").model), config).save_pretrained(str(tmp_path))
+    with pytest.raises(RequestError, match=r"is a PREFIX_TUNING adapter .it holds keys and values for every layer"):
+        read_adapter(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("family", "template", "prompt", "says"),
     [
@@ -171,7 +218,22 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "whole.npy": ({"whole.npy": np.zeros((3, 2), int)}, "is not a soft prompt; expected numbers"),
     "objects.npy": ({"objects.npy": np.array([[{}]])}, "objects.npy cannot be read .ValueError"),
     "no": ({"no/x": b""}, "no is not a PEFT adapter: it has no adapter_config.json"),
-    "lora": ({"lora/adapter_config.json": b'{"peft_type": "LORA"}'}, "lora is a LORA adapter; expected PROMPT_TUNING"),
+    "lora": (
+        {"lora/adapter_config.json": b'{"peft_type": "LORA"}'},
+        "lora is a LORA adapter; expected a soft prompt: PROMPT_TUNING, P_TUNING, CPT",
+    ),
+    "prefix": (
+        {"prefix/adapter_config.json": b'{"peft_type": "PREFIX_TUNING"}'},
+        r"prefix is a PREFIX_TUNING adapter \(it holds keys and values for every layer, .*\); expected a soft prompt",
+    ),
+    "tasks": (
+        {"tasks/adapter_config.json": b'{"peft_type": "MULTITASK_PROMPT_TUNING"}'},
+        r"it holds a prompt for each of several tasks; save that of one task as vectors in a .npy file",
+    ),
+    "both": (
+        {"both/adapter_config.json": b'{"peft_type": "P_TUNING", "num_transformer_submodules": 2}'},
+        "both holds vectors for an encoder and for a decoder",
+    ),
     "list": ({"list/adapter_config.json": b"[]"}, "adapter_config.json: expected an object"),
     "cut": ({"cut/adapter_config.json": b"{"}, "adapter_config.json is not JSON"),
     "light": ({"light/adapter_config.json": b'{"peft_type": "PROMPT_TUNING"}'}, "the soft prompt in light cannot be read"),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hardprompt.cli.options import Json, RetryFailed, request_options
+from hardprompt.cli.options import Json, RetryFailed, Track, request_options
 from hardprompt.cli.output import print_json, print_points, print_studies, progress_display
 from hardprompt.cli.verbs import SEARCH, verb
 from hardprompt.errors import RequestError
@@ -37,6 +37,7 @@ def compare(
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/TASK-LM")] = None,
     retry_failed: RetryFailed = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Compare prompt optimizers on a task, and draw the trade-off.
@@ -46,7 +47,7 @@ def compare(
     from hardprompt.study.runner import run_study
 
     request = StudyRequest.make(preset, **fields)
-    with progress_display(as_json) as display:
+    with progress_display(as_json, track or ()) as display:
         ended = run_study(request, out, display, retry_failed=retry_failed)
     print_studies(ended, as_json)
 
@@ -72,7 +73,8 @@ def run(
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this time.")] = None,
     retry_failed: RetryFailed = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard files of the progress.")] = None,
+    track: Track = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="The same as --track tensorboard=FOLDER.", metavar="FOLDER")] = None,
     schema: Annotated[bool, typer.Option("--schema", metavar="", help="Print the JSON schema of recipes.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +87,8 @@ def run(
     if recipe is None:
         raise RequestError("name a recipe, a YAML file such as runs/quick.yaml; --schema prints its JSON schema")
     read = read_recipe(recipe, option or ())
-    with progress_display(as_json, tensorboard) as display:
+    trackers = [*(track or ()), *([f"tensorboard={tensorboard}"] if tensorboard else ())]
+    with progress_display(as_json, trackers) as display:
         ended = run_recipe(read, out, display, jobs=jobs, ray=ray, timeout=timeout, retry_failed=retry_failed)
     print_studies(ended, as_json, of_recipe=True)
 
@@ -104,31 +107,43 @@ def run(
 def optimize(
     fields: dict[str, Any],
     name: Annotated[str, typer.Argument(help="The optimizer: a name from `hardprompt ls optimizers`, or path.py:name.")],
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Run one optimizer once and print the prompt that it finds.
 
-    Nothing is written to disk.
+    Nothing is written to disk, except by --track.
     """
     from hardprompt.optimizers import Problem, run_optimizer
+    from hardprompt.progress.tracking import Tracking
+    from hardprompt.records.request import Run
     from hardprompt.records.schema import members
+    from hardprompt.study.engine import Job
+    from hardprompt.study.loaded_study import reports
     from hardprompt.study.loading import load_metrics, load_model, load_optimizers, load_readers, load_tasks
     from hardprompt.study.measure import measure
 
     request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
     [(chosen, config)] = load_optimizers(request).values()
     [task] = load_tasks(request).values()
-    problem = Problem(
-        task,
-        load_model(request),
-        weight=request.weights[0],
-        prompt_length=request.prompt_length,
-        vocabulary=request.vocabulary,
-        seed=request.seeds[0],
-        lm_tokens=request.lm_tokens,
-    )
-    readers, metrics = load_readers(request), load_metrics(request)
-    point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
+    model = load_model(request)
+    run = Run(chosen.name, request.splits[0], request.seeds[0], request.weights[0])
+    job = Job(0, request, run, task.name, model.name)
+    with Tracking(track or ()) as tracking:
+        problem = Problem(
+            task,
+            model,
+            weight=run.weight,
+            prompt_length=request.prompt_length,
+            vocabulary=request.vocabulary,
+            seed=run.seed,
+            lm_tokens=request.lm_tokens,
+            progress=reports(lambda: problem, lambda step: tracking.advanced(job, step)),
+        )
+        readers, metrics = load_readers(request), load_metrics(request)
+        tracking.started(job)
+        point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
+        tracking.finished(job, point)
     if as_json:
         print_json(point)
     else:

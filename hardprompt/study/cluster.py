@@ -21,7 +21,7 @@ from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.engine import InvalidRequest, Job, JobExecutor, Listener
 from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
 from hardprompt.study.resources import PROCESS_BYTES
-from hardprompt.study.workers import throttled
+from hardprompt.study.workers import Throttled
 
 ATTEMPTS = 4
 """How often a run is attempted whose machine or process is lost, before it is recorded as failed."""
@@ -197,7 +197,7 @@ class _ProgressBoard:
         self._steps: dict[int, Progress] = {}
 
     def report(self, number: int, step: Progress) -> None:
-        self._steps[number] = step
+        self._steps[number] = step.after(self._steps.get(number))
 
     def take(self) -> dict[int, Progress]:
         """The reports since the last call, by the number of the run."""
@@ -252,6 +252,10 @@ def _make(
         return _IncompatibleMachine(
             f"has other data or another model for {job.task} with {job.lm} than the machine that opened the study"
         )
-    report = throttled(lambda step: board.report.remote(number, step), PROGRESS_SECONDS)
+    import ray
+
+    report = Throttled(lambda step: ray.get(board.report.remote(number, step)), PROGRESS_SECONDS)
     report(Progress(0, 0))
-    return _executor.execute(job, report)
+    result = _executor.execute(job, report)
+    report.flush()
+    return result

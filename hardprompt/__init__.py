@@ -20,6 +20,7 @@ _MODULES = {
     "FrozenLM": "hardprompt.lm",
     "HardPrompt": "hardprompt.prompt",
     "HardpromptError": "hardprompt.errors",
+    "NotebookProgress": "hardprompt.progress.notebook_display",
     "Problem": "hardprompt.optimizers",
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
@@ -36,6 +37,7 @@ _MODULES = {
     "load_optimizer": "hardprompt.optimizers",
     "load_points": "hardprompt.records.store",
     "load_prompt": "hardprompt.records.prompt_ref",
+    "load_study": "hardprompt.report.studies",
     "load_task": "hardprompt.data.catalogue",
     "metric": "hardprompt.metrics",
     "new_task": "hardprompt.custom_task.scaffold",
@@ -53,6 +55,7 @@ __all__ = [
     "FrozenLM",
     "HardPrompt",
     "HardpromptError",
+    "NotebookProgress",
     "Problem",
     "PromptResult",
     "ScoredPrompt",
@@ -70,6 +73,7 @@ __all__ = [
     "load_optimizer",
     "load_points",
     "load_prompt",
+    "load_study",
     "load_task",
     "metric",
     "new_task",
@@ -90,11 +94,13 @@ if TYPE_CHECKING:
     from hardprompt.lm import FrozenLM, load_lm
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
+    from hardprompt.progress.notebook_display import NotebookProgress
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.readings.read import read
     from hardprompt.records.prompt_ref import load_prompt
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points
+    from hardprompt.report.studies import load_study
     from hardprompt.scoring import Scorer
     from hardprompt.study.evaluation import evaluate
     from hardprompt.study.runner import compare, run

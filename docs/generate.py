@@ -40,11 +40,13 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add CONTRIBUTING.md, CHANGELOG.md, SECURITY.md, and the pages and pictures of `runs/`."""
+    """Add CONTRIBUTING.md, CHANGELOG.md, SECURITY.md, the pages and pictures of `runs/`, and a page for each notebook."""
     sources = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
     sources |= {f"runs/{page.name}": f"results/{page.name}" for page in sorted((ROOT / "runs").glob("*.md"))}
     for source, page in sources.items():
         files.append(File.generated(config, page, content=in_site(source, page, sources, files)))
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=notebook_page(notebook)))
     for picture in sorted((ROOT / "runs").glob("*.png")):
         files.append(File.generated(config, f"results/{picture.name}", abs_src_path=str(picture)))
     return files
@@ -85,6 +87,17 @@ def in_site(source: str, page: str, sources: dict[str, str], files: Files) -> st
         return f"{bang}[{text}]({posixpath.relpath(inside, posixpath.dirname(page) or '.')}{anchor})"
 
     return LINK.sub(link, (ROOT / source).read_text(encoding="utf-8"))
+
+
+def notebook_page(notebook: Path) -> str:
+    """A notebook as a page, with a link to its file below the heading."""
+    heading, *rest = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    link = f"[{notebook.name}]({notebook.name}){{ download }} is the notebook of this page. It is stored without its outputs."
+    parts = ["".join(heading["source"]), link]
+    for cell in rest:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    return "\n\n".join(parts)
 
 
 def python_file(path: str) -> str:

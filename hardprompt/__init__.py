@@ -20,6 +20,7 @@ _MODULES = {
     "FrozenLM": "hardprompt.lm",
     "HardPrompt": "hardprompt.prompt",
     "HardpromptError": "hardprompt.errors",
+    "NotebookProgress": "hardprompt.progress.notebook_display",
     "Problem": "hardprompt.optimizers",
     "PromptResult": "hardprompt.optimizers",
     "Scorer": "hardprompt.scoring",
@@ -37,6 +38,7 @@ _MODULES = {
     "load_optimizer": "hardprompt.optimizers",
     "load_points": "hardprompt.records.store",
     "load_prompt": "hardprompt.records.prompt_ref",
+    "load_study": "hardprompt.report.studies",
     "load_task": "hardprompt.data.catalogue",
     "metric": "hardprompt.metrics",
     "new_task": "hardprompt.custom_task.scaffold",
@@ -56,6 +58,7 @@ __all__ = [
     "FrozenLM",
     "HardPrompt",
     "HardpromptError",
+    "NotebookProgress",
     "Problem",
     "PromptResult",
     "ScoredPrompt",
@@ -74,6 +77,7 @@ __all__ = [
     "load_optimizer",
     "load_points",
     "load_prompt",
+    "load_study",
     "load_task",
     "metric",
     "new_task",
@@ -97,12 +101,14 @@ if TYPE_CHECKING:
     from hardprompt.lm import FrozenLM, load_lm
     from hardprompt.metrics import ScoredPrompt, inspect, load_metric, metric
     from hardprompt.optimizers import Config, Problem, PromptResult, load_optimizer, optimizer, run_optimizer
+    from hardprompt.progress.notebook_display import NotebookProgress
     from hardprompt.prompt import HardPrompt, SoftPrompt
     from hardprompt.prompted_model import wrap
     from hardprompt.readings.read import read
     from hardprompt.records.prompt_ref import load_prompt
     from hardprompt.records.request import StudyRequest
     from hardprompt.records.store import load_points
+    from hardprompt.report.studies import load_study
     from hardprompt.scoring import Scorer
     from hardprompt.study.estimate import estimate
     from hardprompt.study.evaluation import evaluate

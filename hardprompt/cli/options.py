@@ -19,6 +19,15 @@ TASK, MODEL, SEARCH, TRAINING, PROMPT = "Task", "Language model", "Search", "Tra
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the answer as JSON.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", metavar="", help="Repeat runs that are recorded as failed.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Send curves and results to csv, tensorboard, wandb, mlflow or trackio, as NAME or NAME=FOLDER; "
+        "by default in hardprompt-tracking/NAME. Can be repeated.",
+    ),
+]
 
 # A prompt
 

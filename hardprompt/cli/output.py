@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,21 @@ def print_error(message: str, status: int) -> int:
 
 
 @contextmanager
-def progress_display(as_json: bool, tensorboard: Path | None = None) -> Iterator[Any]:
-    """A listener that shows the progress of studies. With `as_json`, everything printed in the block goes to stderr."""
+def progress_display(as_json: bool, trackers: Sequence[str] = ()) -> Iterator[Any]:
+    """A listener that shows the progress of studies. With `as_json`, everything printed in the block goes to stderr.
+
+    Args:
+        as_json: whether the answer is JSON.
+        trackers: where the runs are recorded besides, as `Tracking` takes them.
+    """
     from hardprompt.progress.live_display import LiveDisplay
-    from hardprompt.progress.tensorboard import TensorBoard
+    from hardprompt.progress.tracking import Tracking
 
     with ExitStack() as stack:
         if as_json:
             stack.enter_context(redirect_stdout(sys.stderr))
         display = stack.enter_context(LiveDisplay(console(stderr=as_json, least_width=1)))
-        yield stack.enter_context(TensorBoard(tensorboard, display)) if tensorboard else display
+        yield stack.enter_context(Tracking(trackers, display))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hardprompt.cli.options import Json, RetryFailed, request_options
+from hardprompt.cli.options import Json, RetryFailed, Track, request_options
 from hardprompt.cli.output import print_estimate, print_json, print_points, print_studies, progress_display
 from hardprompt.cli.verbs import SEARCH, verb
 from hardprompt.errors import RequestError
@@ -42,6 +42,7 @@ def compare(
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/TASK-LM")] = None,
     retry_failed: RetryFailed = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Compare prompt optimizers on a task, and draw the trade-off.
@@ -51,7 +52,7 @@ def compare(
     from hardprompt.study.runner import run_study
 
     request = StudyRequest.make(preset, **fields)
-    with progress_display(as_json) as display:
+    with progress_display(as_json, track or ()) as display:
         ended = run_study(request, out, display, retry_failed=retry_failed)
     print_studies(ended, as_json)
 
@@ -124,7 +125,8 @@ def run(
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Stop after this time.")] = None,
     max_hours: MaxHours = None,
     retry_failed: RetryFailed = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard files of the progress.")] = None,
+    track: Track = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="The same as --track tensorboard=FOLDER.", metavar="FOLDER")] = None,
     schema: Annotated[bool, typer.Option("--schema", metavar="", help="Print the JSON schema of recipes.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -144,7 +146,8 @@ def run(
                 "--max-hours is about this machine; leave it out with --ray and --slurm, and use `hardprompt plan`"
             )
         estimate(read, out, jobs=jobs, retry_failed=retry_failed).refuse_above(max_hours)
-    with progress_display(as_json, tensorboard) as display:
+    trackers = [*(track or ()), *([f"tensorboard={tensorboard}"] if tensorboard else ())]
+    with progress_display(as_json, trackers) as display:
         ended = run_recipe(read, out, display, jobs=jobs, ray=ray, slurm=slurm, timeout=timeout, retry_failed=retry_failed)
     print_studies(ended, as_json, of_recipe=True)
 
@@ -163,33 +166,45 @@ def run(
 def optimize(
     fields: dict[str, Any],
     name: Annotated[str, typer.Argument(help="The optimizer: a name from `hardprompt ls optimizers`, or path.py:name.")],
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Run one optimizer once and print the prompt that it finds.
 
-    Nothing is written to disk.
+    Nothing is written to disk, except by --track.
     """
     from hardprompt.optimizers import Problem, run_optimizer
+    from hardprompt.progress.tracking import Tracking
+    from hardprompt.records.request import Run
     from hardprompt.records.schema import members
+    from hardprompt.study.engine import Job
+    from hardprompt.study.loaded_study import reports
     from hardprompt.study.loading import load_metrics, load_models, load_optimizers, load_readers, load_tasks
-    from hardprompt.study.measure import measure
+    from hardprompt.study.measure import joint_name, measure
 
     request = StudyRequest.make(**{"optimizers": (name,), "lm_tokens": None} | fields)
     [(chosen, config)] = load_optimizers(request).values()
     [task] = load_tasks(request).values()
-    problem = Problem(
-        task,
-        load_models(request),
-        weight=request.weights[0],
-        length_weight=request.length_weight,
-        prompt_length=request.prompt_length,
-        vocabulary=request.vocabulary,
-        seed=request.seeds[0],
-        lm_tokens=request.lm_tokens,
-        over=request.over,
-    )
-    readers, metrics = load_readers(request), load_metrics(request)
-    point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
+    models = load_models(request)
+    run = Run(chosen.name, request.splits[0], request.seeds[0], request.weights[0])
+    job = Job(0, request, run, task.name, joint_name(models))
+    with Tracking(track or ()) as tracking:
+        problem = Problem(
+            task,
+            models,
+            weight=run.weight,
+            length_weight=request.length_weight,
+            prompt_length=request.prompt_length,
+            vocabulary=request.vocabulary,
+            seed=run.seed,
+            lm_tokens=request.lm_tokens,
+            progress=reports(lambda: problem, lambda step: tracking.advanced(job, step)),
+            over=request.over,
+        )
+        readers, metrics = load_readers(request), load_metrics(request)
+        tracking.started(job)
+        point = measure(problem, run_optimizer(chosen, problem, config), readers, metrics)
+        tracking.finished(job, point)
     if as_json:
         print_json(point)
     else:

@@ -10,14 +10,31 @@ from hardprompt.metrics.scored_prompt import ScoredPrompt
 from hardprompt.metrics.scrutability import log_perplexity_in_place
 from hardprompt.metrics.sensitivity import deletion_map, order_sensitivity
 from hardprompt.metrics.stability import stability
+from hardprompt.notebook import html_table
 from hardprompt.projection import SIMILARITY_MEASURES, nearest_entries
 from hardprompt.prompt import AFTER_INPUT, HardPrompt, SoftPrompt, as_prompt
 from hardprompt.scoring import Scorer
 
 
+class TokenTable(dict[str, Any]):
+    """What `inspect` returns: a dictionary, which notebooks show as a table with a row per token."""
+
+    def _repr_html_(self) -> str:
+        worth = ("loss_added", "accuracy_lost") if self["shuffled"] else ()
+        columns = ("position", "token", "surprisal", "running_mean", "norm", *worth)
+        rows = []
+        for row in self["tokens"]:
+            values = {name: repr(row[name]) if name == "token" and row[name] is not None else row[name] for name in columns}
+            near = (", ".join(repr(each["token"]) for each in row["nearest"][measure]) for measure in SIMILARITY_MEASURES)
+            rows.append((*values.values(), *near))
+        headings = (*(name.replace("_", " ") for name in columns), *(f"nearest by {name}" for name in SIMILARITY_MEASURES))
+        read_by = "a soft prompt" if self["prompt_text"] is None else repr(self["prompt_text"])
+        return html_table(headings, rows, f"{self['lm']}: {read_by}", "Surprisal in nats, loss in nats per example.")
+
+
 def inspect(
     prompt: str | Sequence[int] | HardPrompt | SoftPrompt, lm: FrozenLM, count: int = 5, scorer: Scorer | None = None
-) -> dict[str, Any]:
+) -> TokenTable:
     """Each token of a hard prompt, or each vector of a soft one.
 
     The surprisal of token t is -log p(x_t | bos, x_<t), or for a masked model -log p(x_t | x_<t, x_>t), as in
@@ -86,16 +103,18 @@ def inspect(
         for t, norm in enumerate(embeds.float().norm(dim=-1).tolist())
     ]
     hard = isinstance(found, HardPrompt)
-    return {
-        "lm": lm.name,
-        "start": [token_text(lm, i) for i in lm.prefix_ids],
-        "prompt_ids": ids if hard else None,
-        "prompt_text": found.text if isinstance(found, HardPrompt) else None,
-        "log_perplexity": means[-1] if means else None,
-        "log_perplexity_in_place": log_perplexity_in_place(scorer, ids) if scorer and ids else None,
-        "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
-        "tokens": tokens,
-    }
+    return TokenTable(
+        {
+            "lm": lm.name,
+            "start": [token_text(lm, i) for i in lm.prefix_ids],
+            "prompt_ids": ids if hard else None,
+            "prompt_text": found.text if isinstance(found, HardPrompt) else None,
+            "log_perplexity": means[-1] if means else None,
+            "log_perplexity_in_place": log_perplexity_in_place(scorer, ids) if scorer and ids else None,
+            "shuffled": order_sensitivity(scorer, ids) if scorer and ids else None,
+            "tokens": tokens,
+        }
+    )
 
 
 def token_map(scored: ScoredPrompt) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ objectives on the train examples and passes candidates to `Problem.score_on_dev`
 Selection, budgets and seeds are therefore the same for all optimizers.
 """
 
-import html
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from hardprompt.lm.chat import template_of
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import nll_tokens, surprisals
 from hardprompt.lm.vocabulary import allowed_vocabulary
+from hardprompt.notebook import html_table
 from hardprompt.objective import Objective
 from hardprompt.optimizers.archive import FrontMember, front_of
 from hardprompt.optimizers.candidate import Candidate
@@ -449,9 +449,16 @@ class PromptResult:
         return f"PromptResult({', '.join(f'{name}={value}' for name, value in self._summary().items())})"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks. Prompts are escaped, since a text that an optimizer finds may contain markup."""
-        rows = (f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._summary().items())
-        return f"<table>{''.join(rows)}</table>"
+        """Tables for notebooks: the result, and the members of its front."""
+        found = html_table(("", ""), self._summary().items())
+        if not self.front:
+            return found
+        rows = (
+            (each.weight, repr(each.candidate.prompt.text), each.candidate.dev_accuracy, each.candidate.prompt_nll)
+            for each in self.front
+            if isinstance(each.candidate.prompt, HardPrompt)
+        )
+        return found + html_table(("weight", "prompt", "dev_accuracy", "nats/token"), rows, "front")
 
     def _summary(self) -> dict[str, str]:
         return {

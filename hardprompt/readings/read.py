@@ -1,6 +1,5 @@
 """Reading a prompt: the texts that do what it does, with the evidence for each and a verdict."""
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.lm.vocabulary import allowed_vocabulary
 from hardprompt.metrics.scored_prompt import read_text
 from hardprompt.metrics.token_f1 import token_f1
+from hardprompt.notebook import html_table
 from hardprompt.optimizers.base import Config, configured
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
 from hardprompt.readings.base import Reader, load_reader, reader, run_reader
@@ -147,16 +147,16 @@ class Readings:
         return f"Readings({self.verdict!r}, {[reading.text for reading in self.readings]})"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks. Texts are escaped, since they may contain markup."""
-        heading = "".join(f"<th>{name}</th>" for name in ("text", "verdict", "score", "KL", "accuracy", "nats/token", "reader"))
+        """A table for notebooks."""
         rows = (
-            f"<tr><td>{html.escape(each.text)}</td><td>{each.verdict}</td><td>{each.evidence.score:.2f}</td>"
-            f"<td>{each.evidence.kl.value:.3f}</td><td>{each.deployed_accuracy:.3f}</td>"
-            f"<td>{'' if each.log_perplexity is None else f'{each.log_perplexity:.2f}'}</td>"
-            f"<td>{html.escape(each.readers[0])}</td></tr>"
+            (
+                *(each.text, each.verdict, each.evidence.score, each.evidence.kl.value),
+                *(each.deployed_accuracy, each.log_perplexity, each.readers[0]),
+            )
             for each in self.readings
         )
-        return f"<p>{html.escape(f'{self.verdict}. {self.reason}'.strip())}</p><table><tr>{heading}</tr>{''.join(rows)}</table>"
+        headings = ("text", "verdict", "score", "KL", "accuracy", "nats/token", "reader")
+        return html_table(headings, rows, f"{self.verdict}. {self.reason}".strip())
 
 
 def read(

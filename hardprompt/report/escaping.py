@@ -1,10 +1,3 @@
-"""Prompts, names and errors are untrusted text: characters that are not printable are shown as their code points."""
+"""The function of `hardprompt.escaping` for the modules of this folder."""
 
-
-def printable(text: str) -> str:
-    r"""The text with the code point of every character that is not printable (line breaks, controls, changes of direction).
-
-    >>> printable("a\x1b[31m")
-    'a⟨U+001B⟩[31m'
-    """
-    return "".join(character if character.isprintable() else f"⟨U+{ord(character):04X}⟩" for character in text)
+from hardprompt.escaping import printable as printable

@@ -35,7 +35,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     units = {entry["name"]: entry["unit"] for entry in list_metrics()}
     for reader, reading in found["readers"].items():
         units |= {f"readers.{reader}.{name}": units[f"readers.NAME.{name}"] for name in reading}
-    for name, value in _flat({key: value for key, value in found.items() if key not in SHOWN_APART + FIRST_READER}).items():
+    for name, value in flat({key: value for key, value in found.items() if key not in SHOWN_APART + FIRST_READER}).items():
         if value is not None:
             unit = units.get(name) or units.get(name.rpartition(".")[0], "")
             table.add_row(Text(printable(name)), _value(value), unit)
@@ -50,7 +50,7 @@ def wayward_table(found: dict[str, Any]) -> Table:
     table = Table(title=heading, title_justify="left", pad_edge=False)
     table.add_column("")
     table.add_column("value", overflow="fold")
-    for name, value in _flat(
+    for name, value in flat(
         {key: value for key, value in found.items() if key not in ("task", "lm", "target", "grid")}
     ).items():
         if value is not None:
@@ -198,9 +198,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested values by dotted names."""
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values by dotted names.
+
+    >>> flat({"a": 1, "b": {"c": 2, "d": {"e": 3}}})
+    {'a': 1, 'b.c': 2, 'b.d.e': 3}
+    """
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()} if isinstance(value, dict) else {key: value}
-    return flat
+        found |= {f"{key}.{name}": inner for name, inner in flat(value).items()} if isinstance(value, dict) else {key: value}
+    return found

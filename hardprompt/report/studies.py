@@ -1,11 +1,13 @@
 """Studies that are shown together, and their statistics over tasks."""
 
+import base64
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from hardprompt.records.frontier import frontier, unit_hypervolumes
 from hardprompt.records.request import StudyRequest, path_names
 from hardprompt.records.schema import AnyRun, RunRecord, at_weights, one_per_run, run_records
 from hardprompt.records.store import Store, recorded_request
-from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, readings_sheet, study_sheets
+from hardprompt.report.plot import draw_tradeoff
+from hardprompt.report.study_tables import OPTIMIZER, WEIGHT, readings_sheet, results_sheet, study_sheets
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import test_examples
 from hardprompt.stats.bootstrap import bootstrap
@@ -97,12 +100,44 @@ class StudyRuns:
         every = (*compared, readings_sheet(self.readings))
         return study_sheets(self.points, self.found, self.weights) | {each.name: each for each in every}
 
+    def _repr_html_(self) -> str:
+        """The tables of `hardprompt compare` and the trade-off for notebooks."""
+        sheets = [results_sheet(self.compared), self.sheets["baselines"], self.sheets["coverage"]]
+        tables = "".join(sheet.as_html() for sheet in sheets if sheet.rows)
+        if not self.placed:
+            return tables
+        with TemporaryDirectory() as folder:
+            draw_tradeoff(self.done, self.found, self.weights, file := Path(folder, "tradeoff.svg"))
+            picture = base64.b64encode(file.read_bytes()).decode()
+        return f'{tables}<img alt="accuracy against log-perplexity" src="data:image/svg+xml;base64,{picture}">'
+
     @property
     def hypervolumes(self) -> dict[str, dict[tuple[str, int], float]]:
         """The hypervolume of the front of each (split, seed) unit, by optimizer; given prompts have one front together."""
         worst = math.log(self.studies[0]["vocabulary_size"])
         names = dict.fromkeys(method_of(p.optimizer) for p in self.placed)
         return {name: unit_hypervolumes([p for p in self.placed if method_of(p.optimizer) == name], worst) for name in names}
+
+
+def load_study(folder: str | Path) -> StudyRuns:
+    """The recorded runs of a study; a notebook shows its tables and its trade-off.
+
+    Args:
+        folder: the folder of the study.
+
+    Raises:
+        StudyError: the folder holds no study, or no finished run yet.
+
+    Example:
+        >>> study = load_study("runs/quick")
+        >>> study.task, study.lm, len(study.runs)
+        ('category', 'microworld', 22)
+    """
+    store = Store(folder)
+    found = group_studies([store])
+    if not found:
+        raise StudyError(f"{store.folder} holds no finished run yet; rerun the command that started the study")
+    return found[0]
 
 
 def group_studies(stores: Sequence[Store]) -> list[StudyRuns]:

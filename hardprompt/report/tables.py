@@ -15,14 +15,12 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.notebook import NONE, html_table, html_text
 from hardprompt.records.atomic import replacing
 from hardprompt.report.escaping import printable
 
 FORMULA = ("=", "+", "-", "@")
 """Characters that begin a formula in a spreadsheet."""
-
-NONE = "\N{EN DASH}"
-"""The text of a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,10 @@ class TableData:
             table.add_row(*[Text("-" if value is None else column.shown(value)) for column, value in self._cells(row)])
         return table
 
+    def as_html(self) -> str:
+        """The table for a notebook."""
+        return rich_as_html(self.as_rich()) + f"<p>{html_text(self.caption)}</p>"
+
     def as_markdown(self) -> str:
         """The table in GitHub's Markdown, below its caption."""
         head = " | ".join(_escaped(column.heading) for column in self.columns)
@@ -124,6 +126,16 @@ class TableData:
                 yield from value or (None, None, None)
             else:
                 yield value
+
+
+def rich_as_html(table: Table) -> str:
+    """A table for the terminal as a table for a notebook; its texts are escaped."""
+    rows = zip(*([_plain(each) for each in column.cells] for column in table.columns), strict=True)
+    return html_table([_plain(column.header) for column in table.columns], rows, _plain(table.title), _plain(table.caption))
+
+
+def _plain(text: object) -> str:
+    return text.plain if isinstance(text, Text) else str(text or "")
 
 
 def cell(value: object) -> object:

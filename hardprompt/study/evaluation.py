@@ -10,9 +10,18 @@ from hardprompt.lm import FrozenLM, allowed_vocabulary
 from hardprompt.lm.chat import template_of
 from hardprompt.metrics import Metric, ScoredPrompt
 from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.report.prompt_tables import evaluation_table
+from hardprompt.report.tables import rich_as_html
 from hardprompt.scoring import Scorer
 from hardprompt.scoring.truncation import fit_to_context
 from hardprompt.study.measure import finite, measure_prompt
+
+
+class Evaluation(dict[str, Any]):
+    """What `evaluate` returns: a dictionary, which notebooks show as a table with a row per metric."""
+
+    def _repr_html_(self) -> str:
+        return rich_as_html(evaluation_table(self))
 
 
 def evaluate(
@@ -25,7 +34,7 @@ def evaluate(
     projection: str = "cosine",
     prompt_length: int | None = None,
     metrics: Sequence[Metric] = (),
-) -> dict[str, Any]:
+) -> Evaluation:
     """Accuracy, loss and every metric of one prompt on a task and a model: the metric keys of a line of `points.jsonl`.
 
     Accuracies are fractions and losses nats per example: -1/N sum_n log p(answer_n | prompt, input_n), for classification over
@@ -64,4 +73,4 @@ def evaluate(
         allowed = allowed_vocabulary(lm, vocabulary, task) if isinstance(vocabulary, str) else vocabulary
     test = Scorer(lm, task, task.test)
     scored = ScoredPrompt(checked, test, allowed=allowed, projection=projection, readers=readers)
-    return finite(measure_prompt(scored, metrics))
+    return Evaluation(finite(measure_prompt(scored, metrics)))

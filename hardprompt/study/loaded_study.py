@@ -5,7 +5,7 @@ processes and on other machines. The result of a run depends only on the request
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hardprompt.data.task import Task
@@ -75,12 +75,18 @@ class Progress:
         lm_tokens: logical LM tokens spent so far.
         dev_objective: objective of the best prompt so far on dev, in nats per example; None before the first prompt.
         dev_accuracy: accuracy of that prompt on dev, a fraction.
+        curve: the values that were added to the learning curve (`Problem.curve`) since the last report.
     """
 
     share: float
     lm_tokens: int
     dev_objective: float | None = None
     dev_accuracy: float | None = None
+    curve: tuple[dict[str, float], ...] = ()
+
+    def after(self, earlier: "Progress | None") -> "Progress":
+        """This report with the learning curve of an earlier one that was not passed on."""
+        return replace(self, curve=earlier.curve + self.curve) if earlier else self
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class LoadedStudy:
             lm.memory.budget = memory_bytes(self.request.memory)  # an earlier run may have halved it
         try:
             optimizer, config = self.optimizers[run.optimizer]
-            problem = self.problem(run, lambda share: listen(_step(problem, share)))
+            problem = self.problem(run, reports(lambda: problem, listen))
             result = run_optimizer(optimizer, problem, config)
             point = finite(measure(problem, result, self.readers, self.metrics))
             soft = as_safetensors(result.best.prompt.embeds) if isinstance(result.best.prompt, SoftPrompt) else None
@@ -222,6 +228,20 @@ def failed(run: Run, task: str, lm: str, reason: str) -> RunResult:
     return RunResult(point | {"status": "failed", "error": error})
 
 
-def _step(problem: Problem, share: float) -> Progress:
-    best = problem.best
-    return Progress(share, problem.spent, *((best.dev_objective, best.dev_accuracy) if best else ()))
+def reports(solved: Callable[[], Problem], listen: Callable[[Progress], None]) -> Callable[[float], None]:
+    """What a problem calls with the finished share of its search: it passes a report of the progress on.
+
+    Args:
+        solved: returns the problem, which does not exist yet.
+        listen: receives the reports.
+    """
+    reported = 0
+
+    def report(share: float) -> None:
+        nonlocal reported
+        problem, best = solved(), solved().best
+        added, reported = tuple(problem.curve[reported:]), len(problem.curve)
+        objective, accuracy = (best.dev_objective, best.dev_accuracy) if best else (None, None)
+        listen(Progress(share, problem.spent, objective, accuracy, added))
+
+    return report

@@ -122,7 +122,7 @@ class _ProgressBoard:
         self._steps: dict[int, Progress] = {}
 
     def report(self, number: int, step: Progress) -> None:
-        self._steps[number] = step
+        self._steps[number] = step.after(self._steps.get(number))
 
     def take(self) -> dict[int, Progress]:
         """The reports since the last call, by the number of the run."""
@@ -131,4 +131,6 @@ class _ProgressBoard:
 
 
 def _report(board: Any, number: int, step: Progress) -> None:
-    board.report.remote(number, step)
+    import ray
+
+    ray.get(board.report.remote(number, step))

@@ -19,7 +19,7 @@ from hardprompt.records.store import versions
 from hardprompt.study.cancellation import Cancellation
 from hardprompt.study.engine import InvalidRequest, Job, JobExecutor, Listener
 from hardprompt.study.loaded_study import Progress, RunResult, StudyInfo
-from hardprompt.study.workers import throttled
+from hardprompt.study.workers import Throttled
 
 ATTEMPTS = 4
 """How often a run is attempted whose machine or process is lost, before it is recorded as failed."""
@@ -211,6 +211,8 @@ def carry_out(
         return IncompatibleMachine(
             f"has other data or another model for {job.task} with {job.lm} than the machine that opened the study"
         )
-    listen = throttled(lambda step: report(number, step) if report else None, PROGRESS_SECONDS)
+    listen = Throttled(lambda step: report(number, step) if report else None, PROGRESS_SECONDS)
     listen(Progress(0, 0))
-    return _executor.execute(job, listen)
+    result = _executor.execute(job, listen)
+    listen.flush()
+    return result

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardprompt.errors import RecordError, RequestError
+from hardprompt.notebook import html_text
 from hardprompt.records.atomic import remove_temporary_files, replacing
 from hardprompt.records.lock import locked
 from hardprompt.records.request import Run, StudyRequest, model_names
 from hardprompt.records.schema import run_records
 from hardprompt.records.store import Store, load_points, study_contents
+from hardprompt.report.studies import group_studies
 from hardprompt.report.study_tables import data_lines
 from hardprompt.report.write import write_report
 from hardprompt.study.cancellation import Cancellation, Cancelled
@@ -53,6 +55,12 @@ class StudyOutcome:
     left: int | None
     failed: int
     stopped: str = ""
+
+    def _repr_html_(self) -> str:
+        """The tables and the trade-off of each study, for notebooks."""
+        ended = f"{self.stopped}: {self.left} runs are left. " if self.stopped else ""
+        above = f"<p>{html_text(f'{ended}{self.failed} runs failed. The record is in {self.folder}')}</p>"
+        return above + "".join(each._repr_html_() for each in group_studies(self.stores))
 
 
 def compare(

@@ -6,6 +6,7 @@ If the parent process dies, for any reason, its processes end by themselves.
 """
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -226,7 +227,10 @@ def _answer_orders(connection: Connection, threads: int, gpu: str | None) -> Non
         while True:
             order = connection.recv()
             if isinstance(order, Job):
-                connection.send(executor.execute(order, throttled(connection.send, PROGRESS_SECONDS)))
+                reports = Throttled(connection.send, PROGRESS_SECONDS)
+                result = executor.execute(order, reports)
+                reports.flush()
+                connection.send(result)
             else:
                 connection.send(executor.open(order))
 
@@ -243,17 +247,31 @@ class _RecordSender(logging.Handler):
         self._connection.send(record)
 
 
-def throttled(report: Callable[[Progress], None], seconds: float) -> Callable[[Progress], None]:
-    """A function that passes on a report of progress only if the last one was at least some seconds ago."""
-    last = 0.0
+class Throttled:
+    """Passes on a report of progress only if the last one was at least some seconds ago; no value of a learning curve is lost.
 
-    def throttled_report(step: Progress) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= seconds:
-            last = now
-            report(step)
+    Args:
+        report: receives the reports that are passed on.
+        seconds: the least time between two of them.
+    """
 
-    return throttled_report
+    def __init__(self, report: Callable[[Progress], Any], seconds: float) -> None:
+        self._report, self._seconds = report, seconds
+        self._last = -math.inf
+        self._held: Progress | None = None
+
+    def __call__(self, step: Progress) -> None:
+        """Receive a report."""
+        self._held = step.after(self._held)
+        if time.monotonic() - self._last >= self._seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on the last report, if it was held back."""
+        held, self._held = self._held, None
+        if held:
+            self._last = time.monotonic()
+            self._report(held)
 
 
 def _end_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""Progress of studies: the remaining time, the display on a terminal, plain lines without a terminal, and TensorBoard."""
+"""Progress of studies: the remaining time, the display on a terminal, and plain lines without a terminal."""
 
 import io
 from pathlib import Path
@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import hardprompt
 from hardprompt.progress.eta import Eta
 from hardprompt.progress.live_display import LiveDisplay
-from hardprompt.progress.tensorboard import TensorBoard
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
-from tests.helpers.tiny import write_recipe
 
 
 def job(optimizer: str, seed: int = 0, task: str = "t", study: int = 0) -> Job:
@@ -92,25 +89,3 @@ def test_progress_without_a_terminal_is_one_line_per_run() -> None:
     assert lines[:2] == ["7 runs in out, 3 of them already recorded", "[bold] is no markup"] and len(lines) == 5
     assert lines[2].startswith("t pez w=0 seed 0") and lines[2].endswith("[red]⟨U+001B⟩[31m words")
     assert lines[3].endswith("failed: ValueError: [/bold]") and "\u001b" not in said
-
-
-@pytest.mark.usefixtures("no_plot")
-def test_learning_curves_are_written_for_tensorboard(tmp_path: Path) -> None:
-    """Each run has a folder with its best value on dev by LM tokens and its result on test."""
-    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    recipe = write_recipe(tmp_path, optimizers=["empty", "random"], options={"random": {"batch_size": 4}}, seeds=[0])
-    console = Console(file=io.StringIO(), width=120)
-    with LiveDisplay(console) as display, TensorBoard(tmp_path / "curves", display) as listener:
-        ended = hardprompt.run(recipe, tmp_path / "out", listener, jobs=1)
-    assert isinstance(console.file, io.StringIO) and "random w=0 seed 0" in console.file.getvalue()
-    [recorded] = [p for p in ended.stores[0].points() if p["optimizer"] == "random"]
-    events = EventAccumulator(str(tmp_path / "curves" / "0-mood-tiny" / "random,0,default,0"))
-    events.Reload()
-    spent = recorded["lm_tokens_forward"] + recorded["lm_tokens_backward"]
-    [test] = events.Scalars("test/accuracy")
-    assert (test.step, test.value) == (spent, pytest.approx(recorded["test_accuracy"]))
-    objectives = [event.value for event in events.Scalars("dev/objective")]
-    assert len(objectives) > 1 and objectives == sorted(objectives, reverse=True)
-    assert objectives[-1] == pytest.approx(recorded["dev_objective"]) and events.Scalars("dev/accuracy")[-1].step <= spent

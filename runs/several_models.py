@@ -4,7 +4,8 @@
 
 `front` searches prompts for `microworld` alone, and for `microworld` and `microworld-reader` (another vocabulary), on tune
 tasks of the embedded world, with equal budgets of LM tokens, and with twice as many for both. The prompt with the lowest
-objective on dev is measured as text on test, under each of the two models. OUT/several.jsonl holds a line per run, and the same command resumes.
+objective on dev is measured as text on test, under each of the two models. OUT/several.jsonl holds a line per run, and the same
+command resumes.
 """
 
 import argparse

@@ -20,7 +20,7 @@ Model = str | Path | FrozenLM | tuple[Any, Any]
 
 def optimize(
     task: str | Path | Task,
-    lm: Model | list[Model] = "microworld",
+    lm: Model | list[Model] | list[FrozenLM] | list[str] = "microworld",
     optimizer: str | Optimizer[Any] = "pez",
     *,
     weight: float = 0.0,
@@ -88,7 +88,7 @@ def optimize(
     config = found.configure(options)
     of_data = {"split": split, "data": data, "shots": shots, "limit": limit, "skip_unusable": skip_unusable}
     of_task = _given("task", task, isinstance(task, Task), **of_data, chat=chat, prompt_turn=prompt_turn)
-    lms: list[Model] = lm if isinstance(lm, list) else [lm]
+    lms: list[Model] = [*lm] if isinstance(lm, list) else [lm]
     loading = {"start": start, "device": device, "dtype": dtype, "memory": memory}
     of_models = [_given("lm", each, isinstance(each, FrozenLM | tuple), **loading) for each in lms]
     if not lms:

@@ -135,9 +135,14 @@ def test_in_python_models_are_a_list(folder: Path) -> None:
     assert [c.dev_objective for c in loaded.candidates] == [c.dev_objective for c in mixed.candidates]
     assert all(both.dev_objective >= one.dev_objective for both, one in zip(loaded.candidates, alone.candidates, strict=True))
     assert loaded.lm_tokens_forward > alone.lm_tokens_forward
-    for lms, message in (([], "lm is an empty list"), ([a, a], "two of the models are called 'a'"), ([a, 3], "got int")):
+    wrong: list[tuple[Any, str]] = [
+        ([], "lm is an empty list"),
+        ([a, a], "two of the models are called 'a'"),
+        ([a, 3], "got int"),
+    ]
+    for lms, message in wrong:
         with pytest.raises(RequestError, match=message):
-            hp.optimize(tiny_task(), lms, "random")  # type: ignore[arg-type]
+            hp.optimize(tiny_task(), lms, "random")
 
 
 def test_recipes_and_requests_take_lists(folder: Path, tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ import typer.rich_utils
 
 from hardprompt.cli import catalogue, experiments, prompts, reports, search, tasks, transfer  # noqa: F401  (they add their verbs)
 from hardprompt.cli.output import print_error, print_message, readable_width
-from hardprompt.cli.start import FAILED
 from hardprompt.cli.verbs import GROUPS, app
 from hardprompt.errors import HardpromptError, RequestError
 
-WRONG, INTERRUPTED = 2, 130
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
 app.registered_commands.sort(key=lambda command: GROUPS.index(str(command.rich_help_panel)))
 

@@ -150,9 +150,20 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
 
 def print_estimate(found: Any) -> None:
     """Print the estimated cost of a recipe: a table of its studies, and the totals."""
-    from hardprompt.report.listing import estimate_table
+    from rich.table import Table
+    from rich.text import Text
 
-    print_table(estimate_table(found))
+    table = Table(pad_edge=False)
+    for heading in ("task", "model"):
+        table.add_column(heading)
+    numbers = ("runs", "recorded", "LM tokens", "hours in one process", *([f"hours on one {found.gpu}"] if found.gpu else []))
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    for study in found.studies:
+        hours = [study.hours, *([] if study.gpu_hours is None else [study.gpu_hours])]
+        row = (f"{study.runs}", f"{study.recorded}", f"{study.lm_tokens:,}", *(f"{each:.2g}" for each in hours))
+        table.add_row(Text(study.task), Text(study.lm), *row)
+    print_table(table)
     several = f"with {found.processes} processes" if found.processes > 1 else "in one process"
     print_line(f"{found.runs} runs and {found.lm_tokens:,} LM tokens; about {found.hours:.2g} hours on this machine {several}")
     print_line(f"memory {found.memory_bytes / 1e9:.1f} GB, disk {found.disk_bytes / 1e6:.0f} MB")

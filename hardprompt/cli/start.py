@@ -8,8 +8,6 @@ import sys
 from hardprompt.cli.help import help_text
 from hardprompt.streams import tolerated_output
 
-FAILED = 1
-
 
 def main() -> None:
     """Run the command line; every expected error and every warning of the library is one line on stderr."""
@@ -23,6 +21,7 @@ def main() -> None:
             status = run(sys.argv[1:])
         output.flush()
         if output.failure and not status:
+            from hardprompt.cli.entry_point import FAILED
             from hardprompt.cli.output import print_error
 
             status = print_error(f"the output could not be written: {output.failure.strerror}", FAILED)

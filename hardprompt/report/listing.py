@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -15,9 +15,6 @@ from hardprompt.lm.sources import EMBEDDED
 from hardprompt.optimizers import all_optimizers
 from hardprompt.readings.base import all_readers
 from hardprompt.records.reference import record_entries
-
-if TYPE_CHECKING:
-    from hardprompt.study.estimate import Estimate
 
 Entry = dict[str, Any]
 
@@ -153,19 +150,4 @@ def listing_table(entries: list[Entry]) -> Table:
                 for key in keys
             ]
         )
-    return table
-
-
-def estimate_table(found: "Estimate") -> Table:
-    """A table of the studies of an estimate."""
-    table = Table(pad_edge=False)
-    for heading in ("task", "model"):
-        table.add_column(heading)
-    numbers = ("runs", "recorded", "LM tokens", "hours in one process", *([f"hours on one {found.gpu}"] if found.gpu else []))
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    for study in found.studies:
-        hours = [study.hours, *([] if study.gpu_hours is None else [study.gpu_hours])]
-        row = (f"{study.runs}", f"{study.recorded}", f"{study.lm_tokens:,}", *(f"{each:.2g}" for each in hours))
-        table.add_row(Text(study.task), Text(study.lm), *row)
     return table

@@ -86,13 +86,16 @@ class GeometryRecord(RecordFolder):
         failed = isinstance(line, dict) and line.get("status") == "failed"
         check_form(_Failed if failed else _Done, line, what)
 
-    def lines(self) -> list[Line]:
+    def lines(self, *, complete: bool = False) -> list[Line]:
         """One line per prompt; for a prompt that was trained again after a failure, the last line.
+
+        Args:
+            complete: as in `RecordFolder`.
 
         Raises:
             StudyError: if a line is not valid, with its number.
         """
-        return list({(line["task"], line["word"]): line for line in super().lines()}.values())
+        return list({(line["task"], line["word"]): line for line in super().lines(complete=complete)}.values())
 
     def prompts(self) -> list[Trained]:
         """The trained prompts.

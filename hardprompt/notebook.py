@@ -35,7 +35,7 @@ def html_table(headings: Sequence[str], rows: Iterable[Sequence[str | float | No
 
     Example:
         >>> html_table(["token", "nats"], [["<b>", 1.5]])
-        '<table><tr><th style="text-align:left">token</th>...<td style="text-align:left">&lt;b&gt;</td>...1.500</td></tr></table>'
+        '<table><tr><th style="text-align:left">token</th>...>&lt;b&gt;</td><td style="text-align:left">1.500</td></tr></table>'
     """
     lines = [f"<th{LEFT}>{html_text(heading)}</th>" for heading in headings], *([_cell(value) for value in row] for row in rows)
     body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from hardprompt.escaping import printable
 
+LEFT = ' style="text-align:left"'
+"""Notebooks align the cells of a table to the right by default."""
+
 NONE = "\N{EN DASH}"
 """The text of a cell without a value."""
 
@@ -22,7 +25,7 @@ def html_text(text: str) -> str:
 
 
 def html_table(headings: Sequence[str], rows: Iterable[Sequence[str | float | None]], title: str = "", below: str = "") -> str:
-    """A table in HTML: numbers have three digits after the point, and are aligned to the right.
+    """A table in HTML; numbers have three digits after the point.
 
     Args:
         headings: the headings of the columns.
@@ -32,16 +35,14 @@ def html_table(headings: Sequence[str], rows: Iterable[Sequence[str | float | No
 
     Example:
         >>> html_table(["token", "nats"], [["<b>", 1.5]])
-        '<table><tr><th>token</th><th>nats</th></tr><tr><td style="text-align:left">&lt;b&gt;</td><td>1.500</td></tr></table>'
+        '<table><tr><th style="text-align:left">token</th>...>&lt;b&gt;</td><td style="text-align:left">1.500</td></tr></table>'
     """
-    head = "".join(f"<th>{html_text(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    lines = [f"<th{LEFT}>{html_text(heading)}</th>" for heading in headings], *([_cell(value) for value in row] for row in rows)
+    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
     above = f"<p><b>{html_text(title)}</b></p>" if title else ""
-    return f"{above}<table><tr>{head}</tr>{body}</table>{f'<p>{html_text(below)}</p>' if below else ''}"
+    return f"{above}<table>{body}</table>{f'<p>{html_text(below)}</p>' if below else ''}"
 
 
 def _cell(value: str | float | None) -> str:
-    if isinstance(value, str):
-        return f'<td style="text-align:left">{html_text(value)}</td>'
     shown = NONE if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f"<td>{shown}</td>"
+    return f"<td{LEFT}>{html_text(shown)}</td>"

@@ -193,7 +193,7 @@ def test_optimize_tracks_its_run(here: Path, ask: Ask) -> None:
 
 
 def tracked(tmp_path: Path, target: str, jobs: int = 1) -> Path:
-    """Run a recipe with a tracker in a process of its own; returns its folder. The record is as without a tracker."""
+    """Run a recipe with a tracker in a process of its own, with the record as without; returns the tracker's folder."""
     recipe = write_recipe(tmp_path, **PEZ)
     folder = tmp_path / "tracked"
     words = ["run", str(recipe), "--out", str(tmp_path / "out"), "--jobs", str(jobs), "--track", f"{target}={folder}", "--json"]

@@ -13,7 +13,7 @@ import torch
 
 from hardprompt import cli
 from hardprompt.lm import FrozenLM, load_lm
-from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.packaged import ENCODERS, PACKAGED
 from tests.helpers import SHARED, Ask
 
 
@@ -25,10 +25,11 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        downloaded = [model.folder for model in PACKAGED.values() if model.origin]
+        models = PACKAGED | ENCODERS
+        downloaded = [model.folder for model in models.values() if model.origin]
         os.environ["HARDPROMPT_CACHE"] = tempfile.mkdtemp(prefix="hardprompt-")
         for folder in downloaded:
-            link = PACKAGED[folder.name].folder
+            link = models[folder.name].folder
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(folder, target_is_directory=True)
 

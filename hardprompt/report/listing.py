@@ -10,7 +10,7 @@ from rich.text import Text
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
 from hardprompt.errors import HardpromptError
-from hardprompt.lm.packaged import PACKAGED
+from hardprompt.lm.packaged import ENCODERS, PACKAGED, PackagedModel
 from hardprompt.lm.sources import EMBEDDED
 from hardprompt.optimizers import all_optimizers
 from hardprompt.readings.base import all_readers
@@ -36,21 +36,23 @@ def list_lms() -> list[Entry]:
         {"name": name, "embedded": True, "state": "there", "megabytes": _megabytes(folder), "licence": "MIT"}
         for name, folder in EMBEDDED.items()
     ]
-    return [*embedded, *list_downloads()]
+    return [*embedded, *map(_listed, PACKAGED.values())]
 
 
 def list_downloads() -> list[Entry]:
     """The models that `hardprompt download` fetches."""
-    return [
-        {
-            "name": model.name,
-            "embedded": False,
-            "state": "there" if model.origin else "not downloaded",
-            "megabytes": round(model.folder_bytes / 1e6),
-            "licence": model.licence,
-        }
-        for model in PACKAGED.values()
-    ]
+    kinds = ((PACKAGED, "language model"), (ENCODERS, "sentence encoder"))
+    return [_listed(model) | {"kind": kind} for models, kind in kinds for model in models.values()]
+
+
+def _listed(model: PackagedModel) -> Entry:
+    return {
+        "name": model.name,
+        "embedded": False,
+        "state": "there" if model.origin else "not downloaded",
+        "megabytes": round(model.folder_bytes / 1e6),
+        "licence": model.licence,
+    }
 
 
 def _megabytes(folder: Path) -> int:

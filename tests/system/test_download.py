@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -19,7 +20,7 @@ from hardprompt import load_lm
 from hardprompt.errors import LMError
 from hardprompt.lm import packaged
 from hardprompt.lm.download import download
-from hardprompt.lm.packaged import PACKAGED, PackagedModel
+from hardprompt.lm.packaged import ENCODERS, PACKAGED, PackagedModel
 from hardprompt.records.request import same_model
 from tests.helpers import Ask
 from tests.helpers.gguf_files import TEMPLATE, tiny_llama, write_gguf
@@ -96,6 +97,44 @@ def test_a_model_of_an_earlier_version_is_replaced(index: Path, monkeypatch: pyt
     origin.write_text(origin.read_text().replace(PACKAGED["tiny"].sha256, "0" * 64))
     assert not PACKAGED["tiny"].origin
     assert download("tiny") and PACKAGED["tiny"].origin
+
+
+def test_a_sentence_encoder_is_unpacked_by_the_names_of_its_files(
+    index: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, info = index.parent / "model.zip", "tiny_encoder-1.0.dist-info"
+    with ZipFile(packed, "w") as archive:
+        for name in ("config.json", "other.py", "../outside.json"):
+            archive.writestr(name, "{}")
+    with ZipFile(index / "tiny_encoder-1.0-py3-none-any.whl", "w") as archive:
+        archive.write(packed, "tiny_encoder/model.zip")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-encoder\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    entry = PackagedModel(
+        "small", "tiny-encoder", "1.0", "tiny_encoder/model.zip", digest, "MIT", "x/small", 10**6, 10**6, ("config.json",)
+    )
+    monkeypatch.setitem(ENCODERS, "small", entry)
+    status, output, errors = ask(["download", "small"])
+    use = 'hardprompt.policies.sentence_similarity.EncoderContent("small")'
+    assert (status, output) == (0, f"small is now in {entry.folder}; use it with {use}\n")
+    assert errors.splitlines()[-1] == "hardprompt: checking and unpacking the model, once"
+    assert sorted(file.name for file in entry.folder.iterdir()) == ["LICENSE", "config.json", "origin.json"]
+    assert left_over(index) == ["small"] and entry.origin["licence"] == "MIT"
+    monkeypatch.setitem(ENCODERS, "small", replace(entry, contents=("config.json", "missing.json"), sha256=digest))
+    shutil.rmtree(entry.folder)
+    status, output, errors = ask(["download", "small"])
+    assert status == 2 and errors.splitlines()[-1] == (
+        "hardprompt: tiny_encoder/model.zip in tiny-encoder 1.0 does not hold missing.json; "
+        "the package index has another package of this name"
+    )
+    assert left_over(index) == []
+
+
+def test_a_sentence_encoder_is_no_language_model(ask: Ask) -> None:
+    status, _, errors = ask(["inspect", "--lm", "minilm", "--text", "of the"])
+    assert status == 2 and errors.startswith("hardprompt: minilm is a sentence encoder, which predicts no tokens; use one of: ")
 
 
 def refused(index: Path) -> str:

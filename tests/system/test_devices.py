@@ -70,7 +70,7 @@ def test_optimizers_run_and_repeat_themselves(lm: FrozenLM, task: Task, name: st
 def test_every_optimizer_runs(lm: FrozenLM, task: Task) -> None:
     """Also those that are not in the default comparison, and a policy on the hidden states of the model."""
     for name in ("gcg", "autoprompt", "gbda", "race", "beam", "epo", "random-likely", "wayward", "rlprompt"):
-        options = {"target": "was the review good"} if name == "wayward" else {}
+        options = {"target": "was the review so good"} if name == "wayward" else {}
         assert hp.optimize(task, lm, name, lm_tokens=3000, **options).candidates, name
     assert hp.optimize(task, lm, "rl", lm_tokens=3000, observation="state", episodes=64).candidates
 

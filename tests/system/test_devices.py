@@ -70,20 +70,20 @@ def test_optimizers_run_and_repeat_themselves(lm: FrozenLM, task: Task, name: st
 def test_every_optimizer_runs(lm: FrozenLM, task: Task) -> None:
     """Also those that are not in the default comparison, and a policy on the hidden states of the model."""
     for name in ("gcg", "autoprompt", "gbda", "race", "beam", "epo", "random-likely", "wayward", "rlprompt"):
-        options = {"target_text": "was the review good"} if name == "wayward" else {}
-        options = {key: value for key, value in options.items() if key in hp.load_optimizer(name).config.model_fields}
+        options = {"target": "was the review so good"} if name == "wayward" else {}
         assert hp.optimize(task, lm, name, lm_tokens=3000, **options).candidates, name
     assert hp.optimize(task, lm, "rl", lm_tokens=3000, observation="state", episodes=64).candidates
 
 
 @pytest.mark.slow
-def test_a_soft_prompt_is_read(lm: FrozenLM, task: Task) -> None:
+def test_a_soft_prompt_is_read(lm: FrozenLM) -> None:
     """By every reader that fits it; the evidence is the same at each call."""
-    prompt = hp.SoftPrompt(lm.vocab_embeds[lm.encode("was the review good")].float())
-    inputs = [example.input for example in task.test]
+    task = hp.load_task("plural")
+    prompt = hp.SoftPrompt(lm.vocab_embeds[lm.encode("give the plural")].float())
+    inputs = [example.input for example in task.train[:16]]
     readers = (*DEFAULT_READERS, "known-instructions")
     first, again = (hp.read(prompt, task, lm, inputs=inputs, readers=readers, lm_tokens=3000) for _ in range(2))
-    assert first.as_json() == again.as_json() and first.readings
+    assert first.best is not None and first.as_json() == again.as_json()
 
 
 @pytest.mark.slow

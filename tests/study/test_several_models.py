@@ -130,7 +130,8 @@ def test_in_python_models_are_a_list(folder: Path) -> None:
     a, b = (load_lm(str(folder / name), device="cpu") for name in "ab")
     fields: dict[str, Any] = {"prompts": 6, "batch_size": 3, "prompt_length": 3}
     loaded = hp.optimize(tiny_task(), [a, b], "random", over="worst", **fields)
-    mixed = hp.optimize(tiny_task(), [str(folder / "a"), b], "random", over="worst", **fields)
+    names_and_models: list[Any] = [str(folder / "a"), b]
+    mixed = hp.optimize(tiny_task(), names_and_models, "random", over="worst", **fields)
     alone = hp.optimize(tiny_task(), a, "random", **fields)
     assert [c.dev_objective for c in loaded.candidates] == [c.dev_objective for c in mixed.candidates]
     assert all(both.dev_objective >= one.dev_objective for both, one in zip(loaded.candidates, alone.candidates, strict=True))

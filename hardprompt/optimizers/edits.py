@@ -66,7 +66,7 @@ def with_shortened(problem: Problem, ids: Sequence[int]) -> list[Ids]:
     Example:
         >>> from hardprompt import load_lm, load_task
         >>> lm = load_lm("microworld")
-        >>> problem = Problem(load_task("plural"), lm, length_weight=0.1)
+        >>> problem = Problem(load_task("plural"), lm, length_weight=100.0)
         >>> [lm.decode(ids).strip() for ids in with_shortened(problem, lm.encode("plural plural plural"))]
         ['plural plural plural', 'plural']
     """

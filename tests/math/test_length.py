@@ -118,7 +118,8 @@ def test_greedy_deletion_lowers_the_objective_at_each_step() -> None:
 def test_the_end_action_by_hand() -> None:
     """A prompt that is shorter than allowed does not end; the end action then writes the first token."""
     space = PromptSpace(problem_of())
-    first, second, end = *space.actions[:2].tolist(), len(space.actions)
+    first, second = space.actions[:2].tolist()
+    end = len(space.actions)
     rows = np.array([[end, end, 1, 1], [1, 1, end, 0], [1, 1, 1, 1]])
     assert space.end and space.shortest == 1
     assert space.tokens(rows) == [[first], [second, second], [second] * 4]

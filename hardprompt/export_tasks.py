@@ -69,7 +69,7 @@ def plain_task(lm: FrozenLM, task: Task, prompt: str) -> PlainTask:
         >>> from hardprompt import load_lm, load_task
         >>> found = plain_task(load_lm("microworld"), load_task("plural"), "give the plural")
         >>> found.examples[0], found.special_tokens
-        ({'text': '<s>give the plural: cottage =', 'answer': 'cottages'}, False)
+        ({'text': '<s>give the plural: shirt =', 'answer': 'shirts'}, False)
     """
     if lm.kind != "causal":
         raise RequestError(f"{lm.name} is not a causal model ({lm.kind}); use --to text or json")

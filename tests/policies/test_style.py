@@ -69,7 +69,7 @@ def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> Non
     """With one candidate per position it is greedy decoding, as in Hugging Face."""
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
     ids = torch.tensor([microworld.prefix_ids + microworld.encode('make it good "the soup was awful." "')])
-    drawn = reward._sampled(ids, 6)
+    drawn = reward._sampled(ids, 6, torch.Generator())
     expected = microworld.model.generate(ids, do_sample=False, max_new_tokens=6, min_new_tokens=6, pad_token_id=0)
     assert drawn.tolist() == expected[:, ids.shape[1] :].tolist()
 

@@ -6,6 +6,7 @@ Where there is only a CPU, the tests run on it alone; they compare devices where
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_scores_and_gradients_are_those_of_the_cpu(lm: FrozenLM, task: Task, mic
 @pytest.mark.parametrize("name", ["soft", "pez", "rl", "front"])
 def test_optimizers_run_and_repeat_themselves(lm: FrozenLM, task: Task, name: str) -> None:
     """One seed gives one result on one device, and the vectors of a soft prompt are on the device of the model."""
-    options = {"soft": {"steps": 2}, "pez": {"steps": 2}, "rl": {"episodes": 64}, "front": {}}[name]
+    options: dict[str, Any] = {"soft": {"steps": 2}, "pez": {"steps": 2}, "rl": {"episodes": 64}, "front": {}}[name]
     first, again = (hp.optimize(task, lm, name, lm_tokens=4000, seed=3, weight=0.0, **options) for _ in range(2))
     assert first.curve == again.curve and first.best.dev_objective == again.best.dev_objective
     prompt = first.best.prompt
@@ -70,7 +71,7 @@ def test_optimizers_run_and_repeat_themselves(lm: FrozenLM, task: Task, name: st
 def test_every_optimizer_runs(lm: FrozenLM, task: Task) -> None:
     """Also those that are not in the default comparison, and a policy on the hidden states of the model."""
     for name in ("gcg", "autoprompt", "gbda", "race", "beam", "epo", "random-likely", "wayward", "rlprompt"):
-        options = {"target": "was the review so good"} if name == "wayward" else {}
+        options: dict[str, Any] = {"target": "was the review so good"} if name == "wayward" else {}
         assert hp.optimize(task, lm, name, lm_tokens=3000, **options).candidates, name
     assert hp.optimize(task, lm, "rl", lm_tokens=3000, observation="state", episodes=64).candidates
 

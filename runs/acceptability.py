@@ -1,12 +1,12 @@
 """Does a measure of acceptability add to perplexity in telling texts by people from texts that only look like English?
 
     pip install harper-py==0.2.0 'quire-grammar[model]==0.3.4'
-    python runs/acceptability.py DATA READER WRITER STUDY ... --scores SCORES.csv
+    python runs/acceptability.py DATA READER WRITER STUDY ... --scores SCORES
 
 DATA is a folder with `fewshot/sst-2/test.tsv`, `fewshot/agnews/test.tsv` (columns sentence and label) and
 `boolq/validation.jsonl`, READER a model that no search optimized against, WRITER a model that writes texts, and each STUDY a
-folder of `hardprompt compare` whose found prompts are negatives. The scores of all texts are written to SCORES.csv, and read
-from there the next time.
+folder of `hardprompt compare` whose found prompts are negatives. The scores of all texts are written to
+the folder SCORES, and read from there the next time.
 
 Texts by people are sentences of reviews, news and passages (tune), and instructions: `acceptability/instructions.txt` and the
 reference prompts of the embedded tasks (held out). The negatives of tune are sentences in random order, words drawn at random,
@@ -77,7 +77,7 @@ def corrupted(text: str, vocabulary: Sequence[str], rng: Random) -> str:
         return shuffled(text, rng)
     if kind < 0.75:
         return " ".join(rng.choices(vocabulary, k=count))
-    return " ".join((rng.sample(text.split(), rng.choice((1, 2))) * count)[:count])
+    return " ".join((rng.sample(text.split(), min(count, rng.choice((1, 2)))) * count)[:count])
 
 
 def swapped(text: str, rng: Random) -> str:
@@ -201,7 +201,7 @@ def language_model_scores(lm: FrozenLM, name: str, own: Sequence[str], training:
     counts = Counter(i for text in training for i in lm.encode(text))
     total = counts.total() + len(lm.token_ids)
     ids = [lm.encode(text) for text in own]
-    nats = [each[~each.isnan()] for each in surprisals(lm, ids)]
+    nats = nats_of(lm, own)
     rare = [sum(-log((counts[i] + 1) / total) for i in each[len(each) - len(n) :]) for each, n in zip(ids, nats, strict=True)]
     return {
         f"log-perplexity, {name}": [float(n.mean()) for n in nats],
@@ -211,14 +211,22 @@ def language_model_scores(lm: FrozenLM, name: str, own: Sequence[str], training:
     }
 
 
+def nats_of(lm: FrozenLM, own: Sequence[str]) -> list[torch.Tensor]:
+    """The surprisals of each text; texts of similar lengths are scored together."""
+    ids = [lm.encode(text) for text in own]
+    order = sorted(range(len(own)), key=lambda n: len(ids[n]))
+    found: dict[int, torch.Tensor] = {}
+    for start in range(0, len(order), 32):
+        part = order[start : start + 32]
+        found |= zip(part, surprisals(lm, [ids[n] for n in part]), strict=True)
+    return [found[n][~found[n].isnan()] for n in range(len(own))]
+
+
 def order_gain(lm: FrozenLM, own: Sequence[str]) -> list[float]:
     """Log-perplexity of a text minus the mean of that of the same words in random order."""
     rng = Random(2)
     mixed = [[shuffled(text, rng) for _ in range(SHUFFLES)] for text in own]
-    nats = [
-        float(each.nanmean())
-        for each in surprisals(lm, [lm.encode(t) for text, m in zip(own, mixed, strict=True) for t in (text, *m)])
-    ]
+    nats = [float(each.mean()) for each in nats_of(lm, [t for text, m in zip(own, mixed, strict=True) for t in (text, *m)])]
     rows = np.array(nats).reshape(len(own), 1 + SHUFFLES)
     return list(rows[:, 0] - rows[:, 1:].mean(1))
 
@@ -229,24 +237,33 @@ def as_sentence(text: str) -> str:
     return text if text[-1:] in ".!?" else f"{text}."
 
 
-def scored(table: pd.DataFrame, training: Sequence[str], lms: dict[str, FrozenLM]) -> pd.DataFrame:
-    """The table with a column per score; lower is more acceptable."""
+def scored(table: pd.DataFrame, training: Sequence[str], reader: str, folder: Path) -> pd.DataFrame:
+    """The table with a column per score; lower is more acceptable. Scores that the folder has are read from there."""
     own = list(table.text)
-    for name, lm in lms.items():
-        table = table.assign(**language_model_scores(lm, name, own, training))
     linter = harper.Linter()
     words = [len(text.split()) for text in own]
-    return table.assign(
-        **{
-            "order gain, reader": order_gain(lms["reader"], own),
+    groups: dict[str, Callable[[], dict[str, Any]]] = {
+        "reader": lambda: language_model_scores(load_lm(reader), "reader", own, training),
+        "order": lambda: {"order gain, reader": order_gain(load_lm(reader), own)},
+        "classifiers": lambda: {
             "classifier, characters": classifier(training, character_grams)(own),
             "classifier, word classes": classifier(training, class_grams)(own),
+        },
+        "checkers": lambda: {
             "harper": [len(linter.lint(as_sentence(text))) / n for text, n in zip(own, words, strict=True)],
             "quire": [len(quire_grammar.check(as_sentence(text))) / n for text, n in zip(own, words, strict=True)],
+        },
+        "controls": lambda: {
             "repetition": [1 - len(set(plain_words(text))) / max(len(plain_words(text)), 1) for text in own],
             "words": words,
-        }
-    )
+        },
+        "smollm2": lambda: language_model_scores(load_lm("smollm2"), "smollm2", own, training),
+    }
+    for name, compute in groups.items():
+        if not (file := folder / f"{name}.csv").exists():
+            pd.DataFrame(compute()).to_csv(file, index=False)
+        table = table.join(pd.read_csv(file))
+    return table
 
 
 def wins(people: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -323,11 +340,9 @@ def main() -> None:
     parser.add_argument("studies", type=Path, nargs="*")
     parser.add_argument("--scores", type=Path, required=True)
     args = parser.parse_args()
-    if not args.scores.exists():
-        lms: dict[str, Any] = {"smollm2": load_lm("smollm2"), "reader": load_lm(args.reader)}
-        table, training = texts(args.data, args.studies, load_lm(args.writer))
-        scored(table, training, lms).to_csv(args.scores, index=False)
-    report(pd.read_csv(args.scores))
+    args.scores.mkdir(exist_ok=True)
+    table, training = texts(args.data, args.studies, load_lm(args.writer))
+    report(scored(table, training, args.reader, args.scores))
 
 
 if __name__ == "__main__":

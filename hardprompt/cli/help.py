@@ -18,6 +18,7 @@ VERBS = {
     PROMPT: {
         "evaluate": "Measure a prompt on a task and a model with every metric.",
         "read": "Read a prompt as text by what it makes the model answer.",
+        "transfer": "Measure the prompts of studies on other models.",
         "inspect": "Show a prompt token by token: surprisal, norm, nearest tokens.",
         "export": "Write the prompt of a run as a peft adapter, text or JSON.",
     },

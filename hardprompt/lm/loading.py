@@ -14,7 +14,7 @@ from hardprompt.lm.gguf import dequantized, tokenizer_with_digits
 from hardprompt.lm.kinds import AUTO_CLASSES, LM_CLASSES, kind_of
 from hardprompt.lm.memory import BUDGET, memory_bytes
 from hardprompt.lm.sources import EMBEDDED as EMBEDDED
-from hardprompt.lm.sources import NAMES, Source, explained, locate, merged, named_path, refuse_own_code
+from hardprompt.lm.sources import NAMES, Source, explained, locate, merged, named_path
 
 DTYPES = ("float32", "bfloat16")
 
@@ -72,7 +72,6 @@ def _parts(source: Source, dtype: torch.dtype) -> tuple[Kind, Any, dict[str, Any
     where: dict[str, Any] = {"local_files_only": source.local, "trust_remote_code": False}
     packed = {"gguf_file": source.gguf} if source.gguf else {}
     config = transformers.AutoConfig.from_pretrained(source.model, **where, **packed)
-    refuse_own_code(str(source.model), {"auto_map": getattr(config, "auto_map", None)})  # of a model on the hub
     kind = kind_of(config)
     with redirect_stderr(StringIO()) if packed else nullcontext():  # a progress bar that transformers cannot switch off
         model, loaded = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(

@@ -35,8 +35,6 @@ TOKENIZER_FILES = (
 )
 """Files of which a tokenizer has at least one, unless it reads bytes."""
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
-
 READ_FILES = ("config.json", "generation_config.json", "adapter_*", "tokenizer*", "special_tokens_map.json", "merges.txt")
 
 OTHER_WEIGHTS = {
@@ -209,8 +207,6 @@ def _check_folder(name: str, folder: Path) -> None:
         raise LMError(_why_no_config(name, folder))
     config = _read_json(name, folder / "config.json")
     _check_kind(name, folder, config)
-    if (folder / TOKENIZER_CONFIG).is_file():
-        refuse_own_code(name, _read_json(name, folder / TOKENIZER_CONFIG), TOKENIZER_CONFIG)
     _check_weights(name, folder)
 
 
@@ -223,8 +219,9 @@ def _check_kind(name: str, folder: Path, config: dict[str, Any]) -> None:
     named = f"a {kind} model ({classes[0]})" if classes else f"a {kind} model"
     if not kind:
         raise LMError(f"cannot load the model in {name}: its config.json has no model_type")
-    refuse_own_code(name, config)
     if kind not in CONFIG_MAPPING:
+        if config.get("auto_map"):
+            raise LMError(_needs_own_code(name))
         raise LMError(f"cannot load the model in {name}: transformers {__version__} does not know the model type {kind!r}")
     if (folder / "modules.json").is_file() and not any("LM" in each for each in classes):
         raise LMError(f"{name} is a model of sentence embeddings (sentence-transformers); give a language model of text")
@@ -236,12 +233,6 @@ def _check_kind(name: str, folder: Path, config: dict[str, Any]) -> None:
         raise LMError(f"{name} is {named}, which reads speech; give a language model of text")
     if kind not in causal and kind not in masked and kind not in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         raise LMError(f"{name} is {named}, which is no language model of text")
-
-
-def refuse_own_code(name: str, config: Mapping[str, Any], file: str = "config.json") -> None:
-    """Raise an LMError if the configuration of a model asks for code that comes with the model."""
-    if config.get("auto_map"):
-        raise LMError(_needs_own_code(name, file))
 
 
 def _check_weights(name: str, folder: Path) -> None:
@@ -321,11 +312,8 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
     return read
 
 
-def _needs_own_code(name: str, file: str = "config.json") -> str:
-    return (
-        f"cannot load the model in {name}: it needs custom code of its own (auto_map), which is not run; without auto_map in "
-        f"{file}, transformers loads the model with its own code if it knows the type"
-    )
+def _needs_own_code(name: str) -> str:
+    return f"cannot load the model in {name}: it needs custom code of its own (auto_map), which is not run"
 
 
 def _why_no_file(name: str, file: Path) -> str:

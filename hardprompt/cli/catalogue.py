@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hardprompt.cli.help import LOOK_UP
 from hardprompt.cli.options import Json
 from hardprompt.cli.output import console, print_json, print_line, print_message, print_table
-from hardprompt.cli.verbs import LOOK_UP, verb
+from hardprompt.cli.verbs import verb
 from hardprompt.errors import RequestError, UnknownName
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from hardprompt.cli import reading
+from hardprompt.cli.help import EXPERIMENTS
 from hardprompt.cli.options import TASK, TRAINING, Json, request_options
 from hardprompt.cli.output import console, print_geometry, print_json, print_line, print_table, progress_display
-from hardprompt.cli.verbs import EXPERIMENTS, verb
+from hardprompt.cli.verbs import verb
 from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
 

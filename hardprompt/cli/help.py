@@ -20,7 +20,7 @@ VERBS = {
         "read": "Read a prompt as text by what it makes the model answer.",
         "transfer": "Measure the prompts of studies on other models.",
         "inspect": "Show a prompt token by token: surprisal, norm, nearest tokens.",
-        "export": "Write the prompt of a run as a peft adapter, text or JSON.",
+        "export": "Write the prompt of a run as an adapter, text, JSON or program.",
     },
     LOOK_UP: {
         "ls": "List tasks, models, optimizers, readers, metrics or downloads.",

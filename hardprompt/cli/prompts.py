@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hardprompt.cli.help import PROMPT
 from hardprompt.cli.options import Json, Number, RunOptimizer, RunSeed, RunWeight, prompt_options, request_options
 from hardprompt.cli.output import print_json, print_line, print_table, share_display
-from hardprompt.cli.verbs import PROMPT, verb
+from hardprompt.cli.verbs import verb
 
 
 @verb(
@@ -219,7 +220,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to write; it must be empty.", show_default="RUN-TO")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the prompt of a run as a peft adapter, text, JSON or a program.
+    """Write the prompt of a run as an adapter, text, JSON or program.
 
     A model card is written as well.
     """

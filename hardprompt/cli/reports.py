@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from hardprompt.cli.help import LOOK_UP
 from hardprompt.cli.options import Json
 from hardprompt.cli.output import print_frontier, print_geometry, print_json, print_line, print_points, print_table
-from hardprompt.cli.verbs import LOOK_UP, verb
+from hardprompt.cli.verbs import verb
 from hardprompt.errors import RequestError, StudyError
 
 

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hardprompt.cli.help import SEARCH
 from hardprompt.cli.options import Json, RetryFailed, Track, request_options
 from hardprompt.cli.output import print_estimate, print_json, print_points, print_studies, progress_display
-from hardprompt.cli.verbs import SEARCH, verb
+from hardprompt.cli.verbs import verb
 from hardprompt.errors import RequestError
 from hardprompt.records.request import StudyRequest
 

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hardprompt.cli.help import TASKS
 from hardprompt.cli.options import Json, request_options
 from hardprompt.cli.output import print_json
-from hardprompt.cli.verbs import TASKS, verb
+from hardprompt.cli.verbs import verb
 
 
 @verb(TASKS, "hardprompt new-task mood", "hardprompt new-task mood --out tasks", name="new-task")

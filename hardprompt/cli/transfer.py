@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hardprompt.cli.help import PROMPT
 from hardprompt.cli.options import MODEL, Json, request_options
 from hardprompt.cli.output import console, print_json, print_line, print_table
-from hardprompt.cli.verbs import PROMPT, verb
+from hardprompt.cli.verbs import verb
 
 
 @verb(

@@ -6,9 +6,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from hardprompt import __version__
-from hardprompt.cli.help import ABOUT, EXPERIMENTS, LOOK_UP, MORE, PROMPT, SEARCH, TASKS, VERBS, VERSION
-
-__all__ = ["EXPERIMENTS", "GROUPS", "LOOK_UP", "PROMPT", "SEARCH", "TASKS", "app", "verb"]
+from hardprompt.cli.help import ABOUT, MORE, VERBS, VERSION
 
 GROUPS = tuple(VERBS)
 """Headings in `hardprompt --help`, in order."""

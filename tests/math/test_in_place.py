@@ -161,9 +161,9 @@ def test_a_continuation_is_probable_in_its_place_only(microworld: FrozenLM) -> N
 def test_the_tables_of_a_prompt_show_both_values() -> None:
     lm, task = tiny_lm("gpt2"), placed("middle")
     found = evaluate("good film", task, lm)
-    cells = [list(column.cells) for column in evaluation_table(found).columns]
+    cells = [list(map(str, column.cells)) for column in evaluation_table(found).columns]
     at = cells[0].index("log_perplexity_in_place")
-    assert str(cells[1][at]) == f"{found['log_perplexity_in_place']:.4f}" and cells[2][at] == "nats per token"
+    assert cells[1][at] == f"{found['log_perplexity_in_place']:.4f}" and cells[2][at] == "nats per token"
     shown = inspect("good film", lm, scorer=Scorer(lm, task, task.test))
     assert shown["log_perplexity_in_place"] == found["log_perplexity_in_place"]
     assert f"{found['log_perplexity_in_place']:.3f} in its place" in str(inspection_table(shown).caption)

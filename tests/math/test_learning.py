@@ -29,7 +29,9 @@ def test_a_soft_prompt_solves_the_task(
     assert low <= point["test_accuracy"] <= high
 
 
-@pytest.mark.parametrize(("learning_rate", "steps", "low", "high"), [(0.1, 300, 0.8, 1.0), (0.0, 40, 0.0, 0.3)])
+@pytest.mark.parametrize(
+    ("learning_rate", "steps", "low", "high"), [pytest.param(0.1, 300, 0.8, 1.0, marks=pytest.mark.slow), (0.0, 40, 0.0, 0.3)]
+)
 def test_pez_solves_the_task(microworld: FrozenLM, learning_rate: float, steps: int, low: float, high: float) -> None:
     """The best visited prompt solves the task.
 
@@ -40,7 +42,10 @@ def test_pez_solves_the_task(microworld: FrozenLM, learning_rate: float, steps: 
     assert len(result.final_prompts) == point["emitted"]["count"] == 20
 
 
-@pytest.mark.parametrize(("learning_rate", "episodes", "low", "high"), [(0.01, 1600, 2.0, 10.0), (0.0, 800, -0.7, 0.7)])
+@pytest.mark.parametrize(
+    ("learning_rate", "episodes", "low", "high"),
+    [pytest.param(0.01, 1600, 2.0, 10.0, marks=pytest.mark.slow), (0.0, 800, -0.7, 0.7)],
+)
 def test_the_policy_emits_better_prompts_as_it_learns(
     microworld: FrozenLM, learning_rate: float, episodes: int, low: float, high: float
 ) -> None:

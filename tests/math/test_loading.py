@@ -110,6 +110,8 @@ def test_a_model_without_the_last_layer_shortcut_gives_a_warning(
 ) -> None:
     lm = tiny_lm("gpt2")
     monkeypatch.setattr("hardprompt.lm.last_layer._CACHE_ARGUMENTS", ("a name that no layer has",))
+    monkeypatch.setattr("hardprompt.lm.checks.read_verdict", lambda digest: None)
+    monkeypatch.setattr("hardprompt.lm.checks.keep_verdict", lambda digest, verdict: None)
     with caplog.at_level(logging.WARNING, logger="hardprompt"):
         FrozenLM(lm.model, lm.tokenizer, lm.name)
     assert len(caplog.records) == 1 and "cannot compute its last layer only where it is read" in caplog.text

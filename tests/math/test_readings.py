@@ -219,7 +219,7 @@ def test_vectors_of_another_width_are_refused(microworld: FrozenLM) -> None:
 
 def test_html_of_readings_escapes_texts(microworld: FrozenLM) -> None:
     found = read("give the plural", load_task("plural"), microworld, readers=["race"], texts=["<b>&"], lm_tokens=2_000)
-    assert "&lt;b&gt;&amp;" in found._repr_html_() and "<b>" not in found._repr_html_()
+    assert "&lt;b&gt;&amp;" in found._repr_html_() and "<b>&" not in found._repr_html_()
 
 
 def test_every_reader_is_listed() -> None:

@@ -294,6 +294,7 @@ def test_targets_are_of_every_kind() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_prompt_that_projects_to_another_tasks_instruction(microworld: FrozenLM, judge: TaskJudge) -> None:
     """The prompt solves one task and projects to another task's instruction, and the outcome names it.
 

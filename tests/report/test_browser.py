@@ -64,17 +64,17 @@ def test_the_axes_of_the_chart_can_be_chosen(pages: dict[str, Path], browser: Br
     """Each choice shows one chart of each study, with these axes; the arrow keys choose as well."""
     browser.open(pages["one"])
     assert browser.run("[...document.querySelectorAll('input')].map(i => i.id)") == [
-        "gain-0", "gain-1", "cost-0", "cost-1", "cost-2", "cost-3",
+        "gain-0", "gain-1", "cost-0", "cost-1", "cost-2", "cost-3", "cost-4",
     ]  # fmt: skip
     label = f"{SHOWN}.map(plot => plot.querySelector('svg').getAttribute('aria-label').split('. The')[0])"
     seen = []
-    for cost in range(4):
+    for cost in range(5):
         for gain in range(2):
             browser.run(f"document.querySelector('#cost-{cost}').click(), document.querySelector('#gain-{gain}').click()")
             [of_tradeoff, of_curves] = browser.run(label)
             assert of_curves.startswith("dev accuracy of the best prompt so far against LM tokens")
             seen.append(of_tradeoff)
-    assert len(set(seen)) == 8 and seen[3] == (
+    assert len(set(seen)) == 10 and seen[3] == (
         "test loss of the deployed text, nats per example against log-perplexity of the prompt under the held-out reader, "
         "nats per token"
     )
@@ -89,7 +89,7 @@ def test_the_axes_of_the_chart_can_be_chosen(pages: dict[str, Path], browser: Br
 def test_the_choice_of_axes_applies_to_all_studies(pages: dict[str, Path], browser: Browser) -> None:
     """The plot over all tasks and the plot of each study change together."""
     browser.open(pages["two"])
-    browser.run("document.querySelector('#cost-3').click()")
+    browser.run("document.querySelector('#cost-4').click()")
     labels = browser.run(f"{SHOWN}.map(plot => plot.querySelector('svg').getAttribute('aria-label'))")
     assert sum("LM tokens of the search" in label for label in labels) == 3
 

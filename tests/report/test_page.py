@@ -82,6 +82,7 @@ def strings(value: Any) -> Iterator[str]:
 # Contents of the page
 
 
+@pytest.mark.slow
 def test_the_report_is_reproducible(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`hardprompt report` writes the same bytes for the same study, independent of the location of its folder."""
     monkeypatch.chdir(folder.parent)

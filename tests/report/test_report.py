@@ -27,7 +27,7 @@ from tests.helpers import Ask
 from tests.helpers.pages import HOSTILE, QUICK, Reader
 
 Point = dict[str, Any]
-COSTS = ("log-perplexity", "reader", "characters", "tokens")
+COSTS = ("log-perplexity", "reader", "characters", "length", "tokens")
 
 FORMULAS = ("=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1", " =1", "\uff1d1+1")
 
@@ -232,7 +232,7 @@ def test_a_study_from_another_version_is_reported(three: list[Path], tmp_path: P
         group_studies([Store(three[1]), Store(tmp_path / "new")])
 
 
-@pytest.mark.parametrize("runs", [1, 12])
+@pytest.mark.parametrize("runs", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_page_stays_small(runs: int, three: list[Path]) -> None:
     """With twelve times the runs and long prompts, it has less than two megabytes, and a note tells what is left out."""
     [shown] = group_studies([Store(three[0])])

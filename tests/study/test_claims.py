@@ -232,6 +232,7 @@ studies:
 """
 
 
+@pytest.mark.slow
 def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
     """The verdict follows from the recorded points. A second call runs nothing, and without a record nothing is measured."""
     monkeypatch.setattr("hardprompt.experiments.claims.records.recipe_text", lambda name: SMALL)
@@ -265,6 +266,7 @@ def test_a_missing_folder_of_a_recipe_is_reported(tmp_path: Path) -> None:
         record_lines("wayward-sizes", Where(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_study_of_wayward_pairs_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are lines per task, kind and gamma. An incomplete line is trained again to the same results."""
     asked = WaywardPairs(

@@ -34,8 +34,8 @@ from tests.helpers.tiny import FAMILIES, save_tiny, tiny_lm, tiny_task
 Point = dict[str, Any]
 
 OF_THE_RUN = {
-    "optimizer", "seed", "weight", "objective", "dev_objective", "emitted", "lm_tokens_forward", "lm_tokens_backward",
-    "prompts_visited", "seconds", "config", "status", "curve", "front_curve",
+    "optimizer", "seed", "weight", "length_weight", "objective", "dev_objective", "emitted", "lm_tokens_forward",
+    "lm_tokens_backward", "prompts_visited", "seconds", "config", "status", "curve", "front_curve",
 }  # fmt: skip
 """Keys of a point that describe the search and not the prompt."""
 

@@ -671,7 +671,7 @@ RECIPES = {
     "override's form": Wrong("run x.yaml -o seeds", "-o 'seeds' is not of the form a.b=c", {"x.yaml": RECIPE}),
     "override's name": Wrong("run x.yaml -o seed=1", "no recipe field 'seed'; did you mean 'seeds'", {"x.yaml": RECIPE}),
     "override's value": Wrong("run x.yaml -o seeds=a", r"-o seeds=a: seeds\.0: expected .*got 'a'", {"x.yaml": RECIPE}),
-    "jobs": Wrong("run x.yaml --jobs 0", "jobs must be at least 1, got 0", {"x.yaml": RECIPE}),
+    "jobs": Wrong("run x.yaml --jobs 0", "--jobs.*greater than or equal to 1", {"x.yaml": RECIPE}),
     "timeout": Wrong("run x.yaml --timeout 0", "time limit must be more than 0 seconds, got 0", {"x.yaml": RECIPE}),
     "timeout no number": Wrong("run x.yaml --timeout nan", "time limit must be more than 0 seconds", {"x.yaml": RECIPE}),
     "folder that is a file": Wrong(
@@ -800,7 +800,14 @@ def test_wrong_requests_are_refused_in_one_line(name: str, given: Path, here: Pa
     assert contents(here) == before
 
 
-@pytest.mark.parametrize("name", ["command: not UTF-8", "task: name", "study: of another request"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "command: not UTF-8",
+        pytest.param("task: name", marks=pytest.mark.slow),
+        pytest.param("study: of another request", marks=pytest.mark.slow),
+    ],
+)
 def test_the_console_script_refuses_in_one_line(name: str, given: Path, tmp_path: Path) -> None:
     """The installed script itself."""
     row = WRONG[name]

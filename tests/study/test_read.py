@@ -27,6 +27,7 @@ def study(tmp_path: Path) -> Path:
     return Path(shutil.copytree("runs/quick", tmp_path / "quick"))
 
 
+@pytest.mark.slow
 def test_the_reading_of_a_run_is_kept_and_shown(ask: Ask, study: Path, no_plot: None) -> None:
     before = (study / "points.jsonl").read_bytes()
     status, out, _ = ask(["read", "--run", str(study), "--optimizer", "soft", "--seed", "0", *READ, "--json"])

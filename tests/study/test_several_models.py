@@ -92,6 +92,7 @@ def test_a_study_of_several_models_resumes_only_as_itself(folder: Path, study: P
     assert run_study(request(folder, "ab", limit=2)).folder == Path("hardprompt-out/mood-a+b")
 
 
+@pytest.mark.slow
 def test_tables_and_page_show_each_model(study: Path, ask: Ask) -> None:
     page = (study / "report.html").read_text(encoding="utf-8")
     for text in ("Model by model", "over the models", "a,b", "All values are those of a."):

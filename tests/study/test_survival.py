@@ -192,7 +192,8 @@ def finish(recipe: Path, out: Path) -> str:
 # Killed processes
 
 
-@pytest.mark.parametrize(("jobs", "lines", "later"), [(2, 3, 0.02), pytest.param(1, 0, 0.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "lines", "later"), [(2, 3, 0.02), (1, 0, 0.0)])
 def test_a_killed_study_resumes_to_the_same_results(
     jobs: int, lines: int, later: float, recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path
 ) -> None:
@@ -240,13 +241,14 @@ def test_files_left_by_a_killed_process_are_cleaned_up(
 # Cancellation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jobs", "how", "status"),
     [
         (2, signal.SIGINT, 130),
-        pytest.param(1, "timeout", 3, marks=pytest.mark.slow),
-        pytest.param(1, signal.SIGTERM, 130, marks=pytest.mark.slow),
-        pytest.param(2, "stop", 3, marks=pytest.mark.slow),
+        (1, "timeout", 3),
+        (1, signal.SIGTERM, 130),
+        (2, "stop", 3),
     ],
 )
 def test_a_stopped_study_leaves_a_complete_record(jobs: int, how: Any, status: int, recipe: Path, tmp_path: Path) -> None:
@@ -271,6 +273,7 @@ def test_a_stopped_study_leaves_a_complete_record(jobs: int, how: Any, status: i
     assert {file.name for file in out.iterdir()} == {FOLDER, "recipe.yaml"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plot")
 @pytest.mark.parametrize("how", ["timeout", "file"])
 def test_a_stop_interrupts_the_current_run(how: str, recipe: Path, tmp_path: Path) -> None:
@@ -332,6 +335,7 @@ def test_a_signal_does_not_interrupt_the_writing_of_a_record() -> None:
 # Locks
 
 
+@pytest.mark.slow
 def test_only_one_process_may_write_to_a_folder(recipe: Path, tmp_path: Path) -> None:
     """A second process is refused in one line with status 2 and the number of the first process, which continues."""
     out = tmp_path / "out"
@@ -390,6 +394,7 @@ def test_failed_runs_are_recorded_and_repeated_on_request(recipe: Path, tmp_path
 # Full disks
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_study_with_one_line(recipe: Path, undisturbed: dict[Any, Any], tmp_path: Path) -> None:
     """If files cannot grow, the status is 1 and one line names the file. With free space the same command resumes."""
     out = tmp_path / "out"
@@ -500,6 +505,7 @@ def recorded(kind: str, out: Path) -> list[tuple[dict[str, Any], bytes]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plot")
 def test_every_kind_of_study_is_locked_and_survives_a_kill(
     kind: str, expected: list[tuple[dict[str, Any], bytes]], recipe: Path, tmp_path: Path

@@ -102,6 +102,7 @@ def test_exponent_of_a_power_law() -> None:
     assert bench.exponent(sizes, [7.0] * 3 + [3 * size**2 for size in sizes[3:]]) == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_json_has_the_documented_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -269,6 +269,7 @@ def test_published_splits_and_other_label_words(given: Path, here: Path, ask: As
     assert status == 2 and "the task data have changed" in err
 
 
+@pytest.mark.slow
 def test_report_restores_the_files_that_follow_from_the_points(given: Path, here: Path, ask: Ask) -> None:
     """`report` writes a deleted frontier, plot and page again with the same bytes, and adds tables and figures."""
     ask(filled(GOOD, given))
@@ -299,6 +300,7 @@ def test_a_failed_run_gives_status_one(given: Path, here: Path, ask: Ask) -> Non
     assert status == 1 and sorted(p["status"] for p in json.loads(out)) == ["failed", "ok", "ok", "ok"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_runs(given: Path, tmp_path: Path) -> None:
     """After an interruption, the status is 130, the message is one line, finished runs are recorded and the plot is drawn."""
     endless = ["-o", "pez.steps=100000000", "--lm-tokens", "1000000000000"]

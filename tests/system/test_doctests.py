@@ -17,8 +17,11 @@ RUNS = Path(__file__).parents[2] / "runs"
 
 SKIPPED = {
     "hardprompt.experiments.geometry.run.geometry",  # trains for minutes
+    "hardprompt.experiments.transfer.run.transfer",  # loads models
     "hardprompt.lm.encoder_decoder.EncoderDecoderLM",  # needs an encoder-decoder model
     "hardprompt.lm.masked.MaskedLM",  # needs a masked language model
+    "hardprompt.progress.notebook_display.NotebookProgress",  # needs a notebook
+    "hardprompt.study.estimate.estimate",  # runs optimizers for ten seconds
     "hardprompt.study.runner.run",  # runs a study
 }
 """Docstrings whose examples may hold `# doctest: +SKIP`: they take minutes or need what the project does not contain."""

@@ -73,6 +73,7 @@ def test_other_encodings_get_escape_sequences(variables: dict[str, str], folder:
     assert (as_json.returncode, as_json.stderr) == (0, b"") and json.loads(as_json.stdout) == whole
 
 
+@pytest.mark.slow
 def test_a_study_is_recorded_when_its_prompts_cannot_be_printed(folder: Path, tmp_path: Path) -> None:
     done = hardprompt(COMPARE, linked(folder, tmp_path), {"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr, recorded(tmp_path)) == (0, b"", 4)
@@ -100,6 +101,7 @@ def test_closed_standard_files_lose_nothing(folder: Path, tmp_path: Path) -> Non
     assert len(points.read_bytes().splitlines()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_output_that_cannot_be_written_is_a_failure_in_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
@@ -109,7 +111,9 @@ def test_output_that_cannot_be_written_is_a_failure_in_one_line(tmp_path: Path) 
     assert b"the output could not be written: No space left" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("ls", "--help"), ("inspect", "--text", "good", *TINY)])
+@pytest.mark.parametrize(
+    "arguments", [("ls", "--help"), pytest.param(("inspect", "--text", "good", *TINY), marks=pytest.mark.slow)]
+)
 def test_narrow_columns_cut_nothing_off(arguments: tuple[str, ...], folder: Path) -> None:
     """Help and tables are as wide as they need, piped and on a terminal."""
     piped = hardprompt(arguments, folder, {"COLUMNS": "20"}).stdout.decode()

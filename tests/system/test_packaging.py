@@ -59,7 +59,7 @@ def test_all_lists_what_a_package_offers(module: str) -> None:
     listed = loaded.__all__
     assert len(set(listed)) == len(listed)
     assert all(hasattr(loaded, name) for name in listed)
-    if module == "hardprompt":
+    if module in ("hardprompt", "hardprompt.cli"):  # they import some names only when these are used
         return
     offered = set()
     for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
@@ -133,6 +133,7 @@ def test_the_wheel_contains_exactly_the_files_of_the_packages(wheel: Path) -> No
     assert {name.split("/", 1)[1] for name in of_metadata} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}
 
 
+@pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """Installed into an empty folder and used from another one, it lists its tasks and loads its model from that folder."""
     if importlib.util.find_spec("pip") is None:

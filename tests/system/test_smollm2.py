@@ -104,6 +104,7 @@ def test_a_chat_is_what_its_template_gives(smollm2: FrozenLM, turn: Literal["use
     assert smollm2.decode(scorer.label_ids.tolist()) == "negativepositive"
 
 
+@pytest.mark.slow
 def test_a_chat_about_reviews_is_better_than_chance(smollm2: FrozenLM, shared: Path) -> None:
     """On 60 of SST-2, 0.7 is three standard errors above chance."""
     task = load_task("sst2", "13", shared / "data" / "fewshot" / "sst-2")

@@ -312,10 +312,10 @@ class Problem:
         return Objective(scores.mean_loss, self.prompt_nll(ids), scores.accuracy, self.weight, self.length_cost(ids))
 
     def _add_candidate(self, prompt: HardPrompt | SoftPrompt, objective: Objective, i: int, penalty: float = 0.0) -> None:
-        [length_cost] = self.length_cost([prompt.ids if isinstance(prompt, HardPrompt) else prompt.embeds]).tolist()
         total = float(objective.total[i]) + penalty
         if total != total:
             raise RunError(f"the objective of prompt {len(self.candidates) + 1} on dev is not a number")
+        [length_cost] = self.length_cost([prompt.ids if isinstance(prompt, HardPrompt) else prompt.embeds]).tolist()
         candidate = Candidate(
             prompt,
             total,

@@ -15,12 +15,12 @@ from hardprompt import __version__
 from hardprompt.adapter import write_adapter
 from hardprompt.data.task import Task, Template
 from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.escaping import printable
 from hardprompt.export_tasks import lm_eval_command, plain_task, write_lm_eval, write_script
 from hardprompt.lm.chat import template_of
 from hardprompt.lm.packaged import PACKAGED
 from hardprompt.lm.sources import named_path
 from hardprompt.records.prompt_ref import PromptRef
-from hardprompt.report.escaping import printable
 from hardprompt.scoring.truncation import fit_to_context
 from hardprompt.study.loading import load_model, load_tasks
 

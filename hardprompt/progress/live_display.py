@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.escaping import printable
 from hardprompt.progress.eta import Eta
 from hardprompt.records.request import model_names
-from hardprompt.report.escaping import printable
 from hardprompt.study.engine import Job
 from hardprompt.study.loaded_study import Progress
 

@@ -17,7 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from hardprompt.report.escaping import printable
+from hardprompt.escaping import printable
 from hardprompt.report.tables import cell, write_csv
 
 TEXT_LENGTH = 5000

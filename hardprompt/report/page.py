@@ -15,12 +15,12 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
+from hardprompt.escaping import printable
 from hardprompt.metrics.copying import copying_lines
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import RunRecord
 from hardprompt.report import chart
 from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
-from hardprompt.report.escaping import printable
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, hypervolumes_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs, data_lines

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hardprompt.escaping import printable
 from hardprompt.records.schema import RunRecord, at_weights
-from hardprompt.report.escaping import printable
 from hardprompt.report.tradeoff import BEST_SO_FAR, Curve, Tradeoff, repeats, test_examples, tradeoff
 
 ABOVE, BELOW = (5, 6), (-12, -15)

@@ -5,9 +5,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.escaping import printable
 from hardprompt.metrics.copying import copying_lines
 from hardprompt.projection import SIMILARITY_MEASURES
-from hardprompt.report.escaping import printable
 from hardprompt.report.listing import list_metrics
 
 SHOWN_APART = ("task", "lm", "prompt_text", "test_correct", "tokens", "overlap")

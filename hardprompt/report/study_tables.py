@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from hardprompt.data.task import data_warnings
+from hardprompt.escaping import printable
 from hardprompt.metrics.copying import copying_lines
 from hardprompt.metrics.faithfulness import FAITHFULNESS, IN_RECORDS
 from hardprompt.records.schema import AnyRun, EmittedRecord, RunRecord, at_weights, heading, one_per_run
-from hardprompt.report.escaping import printable
 from hardprompt.report.tables import Column, TableData
 from hardprompt.report.tradeoff import differs_in_place, test_examples
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from hardprompt.escaping import printable
 from hardprompt.notebook import NONE, html_table, html_text
 from hardprompt.records.atomic import replacing
-from hardprompt.report.escaping import printable
 
 FORMULA = ("=", "+", "-", "@")
 """Characters that begin a formula in a spreadsheet."""

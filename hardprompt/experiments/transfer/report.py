@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from hardprompt.escaping import printable
 from hardprompt.experiments.transfer.request import TransferRecord
 from hardprompt.experiments.transfer.table import COMPARED, Cell, Transfer
 from hardprompt.records.atomic import replacing
-from hardprompt.report.escaping import printable
 from hardprompt.report.page import Detail, page_template
 from hardprompt.report.tables import Column, TableData, write_csv
 

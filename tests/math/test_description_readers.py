@@ -267,6 +267,7 @@ def test_a_model_without_batches_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         run_reader(load_reader("self-description"), problem_of(lm))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_real_model_repeats_the_text_of_which_it_reads_the_vectors() -> None:
     lm, task = load_lm("smollm2", device="cpu"), tiny_task("generation")

@@ -170,6 +170,7 @@ def test_total_fluency_prefers_the_shorter_of_two_prompts() -> None:
         assert float(search._fluency([ids[:length]])) == pytest.approx(of_mean * length / 6, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_search_ends_when_no_new_prompt_is_left() -> None:
     lm = load_lm("microworld")
     for kept in (1, 2):

@@ -452,6 +452,7 @@ def test_a_failed_prompt_is_recorded_and_trained_again(tiny_study: GeometryReque
     assert len(train_prompts(tiny_study, here / "out").prompts()) == 6
 
 
+@pytest.mark.slow
 def test_the_geometry_command_writes_its_files(tiny_study: GeometryRequest, here: Path, ask: Ask) -> None:
     """All files are written, a second call trains nothing and prints the same, and soft prompts from other files are added."""
     np.save(here / "mine.npy", np.zeros((2, 3, 16), np.float32) + [[0.1] * 16] * 3)

@@ -164,6 +164,7 @@ def test_loading_restores_the_settings_of_transformers(bars: bool, broken: bool,
         (settings.enable_progress_bar if before[1] else settings.disable_progress_bar)()
 
 
+@pytest.mark.slow
 def test_importing_and_loading_change_no_logging_settings() -> None:
     """In a fresh process, where nothing has configured logging, only a NullHandler is added."""
     code = """

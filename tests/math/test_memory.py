@@ -137,6 +137,7 @@ def test_invalid_sizes_are_refused(text: str) -> None:
         memory_bytes(text)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize("gradient", [False, True])
 def test_the_measured_peak_stays_within_the_budget(gradient: bool) -> None:

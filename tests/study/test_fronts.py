@@ -125,6 +125,7 @@ def test_a_table_has_a_row_for_each_member(folder: Path) -> None:
     assert (table.optimizer == "front").sum() == len([p for p in Store(folder).points() if p["optimizer"] == "front"])
 
 
+@pytest.mark.slow
 def test_a_rerun_finds_nothing_left_and_a_lost_line_is_found_again(folder: Path, tmp_path: Path) -> None:
     before = Store(folder).runs()
     copy = tmp_path / "copy"

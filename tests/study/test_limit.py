@@ -48,6 +48,7 @@ def test_all_splits_and_seeds_have_the_same_test_examples(shared: Path) -> None:
     assert (a.train, a.dev) == (whole.train, whole.dev)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plot")
 def test_every_table_says_how_many_examples(here: Path, ask: Ask) -> None:
     """The record has the number, the terminal and the page show it, and `evaluate` measures on the same examples."""

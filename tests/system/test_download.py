@@ -240,6 +240,7 @@ def test_an_interrupted_download_leaves_nothing(index: Path, monkeypatch: pytest
     assert download("tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_pip_too(index: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """A slow pip is a module of this name in the environment."""

@@ -186,6 +186,7 @@ def test_a_circle_is_found_however_the_import_is_written(line: str) -> None:
     assert "hardprompt.data" in circle(folder_graph(sources))
 
 
+@pytest.mark.slow
 def test_folders_that_import_each_other_are_found_without_a_circle_of_files() -> None:
     there = ("hardprompt.data.splits", "from hardprompt.stats import pareto")
     back = ("hardprompt.stats.summaries", "from hardprompt.data import rows")

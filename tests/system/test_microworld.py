@@ -248,6 +248,7 @@ def test_random_search_solves_nothing(microworld: FrozenLM) -> None:
     assert len(accuracies) == len(world.REPORT) and mean(accuracies) <= 0.60 and max(accuracies) < 0.8
 
 
+@pytest.mark.slow
 def test_known_fronts_match_the_model(microworld: FrozenLM) -> None:
     assert len(PRICED) >= 4
     for name in EMBEDDED_TASKS:
@@ -284,6 +285,7 @@ def test_unseen_paraphrases_read_better_than_the_same_words_shuffled(reader: Fro
     assert median(natural) + 1 <= median(salad)
 
 
+@pytest.mark.slow
 def test_most_unseen_paraphrases_work(microworld: FrozenLM) -> None:
     accuracies = []
     for name in sorted(set(EMBEDDED_TASKS) - set(PRICED)):

@@ -35,7 +35,8 @@ def transfer(
 
     Every prompt of a finished run is measured by its text, which each model tokenizes afresh. A soft prompt is measured by the
     text of its projection, and also by its vectors on models with the embedding width and the vocabulary of its own model. The
-    model of each study is one of the models, and the empty prompt one of the prompts.
+    models of each study are among the models, and the empty prompt is one of the prompts. Of several models that a prompt was
+    searched for, the first one is the model of the study.
 
     The folder holds `cells.jsonl`, `transfer.json`, tables as CSV and Markdown, `matrix.png`, `matrix.svg` and `report.html`.
     The same request in the same folder resumes. A cell that cannot be measured is recorded with the reason, and is tried again
@@ -74,7 +75,7 @@ def transfer(
         memory=memory,
     )
     parts = load_parts(request.studies, limit)
-    models = request.models(tuple(dict.fromkeys(part.request.lm for part in parts)))
+    models = request.models(tuple(dict.fromkeys(lm for part in parts for lm in part.request.lms)))
     log_warnings(dict.fromkeys(line for part in parts if part.task for line in part.task.warnings))
     name = f"transfer-{Path(request.studies[0]).resolve().name}" if len(request.studies) == 1 else "transfer"
     folder = ROOT / name if out is None else Path(out)

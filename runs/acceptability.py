@@ -232,7 +232,7 @@ def order_gain(lm: FrozenLM, own: Sequence[str]) -> list[float]:
 
 
 def as_sentence(text: str) -> str:
-    """The text with a capital at its beginning and a point at its end, which a checker would only demand."""
+    """The text with an initial capital letter and a final full stop, which a grammar checker would otherwise ask for."""
     text = text[:1].upper() + text[1:]
     return text if text[-1:] in ".!?" else f"{text}."
 

@@ -96,7 +96,9 @@ def _checked_length_weight(weight: float) -> float:
     return weight
 
 
-def _check_names(lms: Sequence[FrozenLM]) -> None:
+def _check_models(lms: Sequence[FrozenLM]) -> None:
+    if not lms:
+        raise RequestError("there is no model; give at least one")
     for one, other in combinations(lms, 2):
         if one.name == other.name:
             raise RequestError(f"two of the models are called {one.name!r}; give each model once, or change its `name`")
@@ -121,8 +123,8 @@ class Problem:
         over: the task loss over several models: the "mean" of their losses, or the "worst".
 
     Raises:
-        RequestError: two models have the same name; the weight is not 0, and the first model is an encoder-decoder one, under
-            which a prompt has no NLL; or the length weight is negative or not finite.
+        RequestError: there is no model; two models have the same name; the weight is not 0, and the first model is an
+            encoder-decoder one, under which a prompt has no NLL; or the length weight is negative or not finite.
         TaskError: a label word is not a single token of a model, or a model of this kind cannot solve the task.
         ContextExceeded: an example with a prompt of this length is longer than the model's context.
 
@@ -156,10 +158,10 @@ class Problem:
         over: Over = "mean",
     ) -> None:
         self.lms = (lm,) if isinstance(lm, FrozenLM) else tuple(lm)
+        _check_models(self.lms)
         self.lm = lm = self.lms[0]
         self.over = over
         self.embeddings = JointEmbeddings(self.lms)
-        _check_names(self.lms)
         check_weight(lm, weight)
         self.task = task = fit_to_contexts(task, self.lms, prompt_length)
         self.weight = weight

@@ -1,7 +1,7 @@
 """Trackers: programs and files that show the curves and results of runs, such as TensorBoard or MLflow.
 
-A tracker is told of each run when it starts (`Tracker.start`), of its curves while it runs and of its results at its end
-(`TrackedRun`), and of the pages of the studies. All of them write below a folder and need no network.
+A tracker receives the settings of each run when it starts (`Tracker.start`), its curves while it runs and its results when it
+ends (`TrackedRun`), and the pages of the studies (`Tracker.page`). All trackers write below a folder and need no network.
 """
 
 import csv

@@ -5,6 +5,8 @@ The contract of every optimizer is checked on them. Whether an optimizer learns 
 
 import io
 import json
+import subprocess
+import time
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -271,3 +273,13 @@ def sentencepiece_tokenizer() -> Any:
         Path(folder, "tokenizer.model").write_bytes(model.getvalue())
         Path(folder, "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "legacy": false}')
         return AutoTokenizer.from_pretrained(folder)
+
+
+def wait_for_lines(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a process has recorded this number of runs in the folder of a study."""
+    file = folder / "points.jsonl"
+    end = time.monotonic() + 300
+    while not file.is_file() or file.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)

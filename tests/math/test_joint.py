@@ -164,7 +164,7 @@ def test_what_has_no_gradient_over_the_models_is_refused_before_the_search(
 
 
 def test_vectors_of_one_of_several_models_are_refused() -> None:
-    """An optimizer that takes the embeddings of the first model alone is told so."""
+    """Embeddings of the first model alone do not fit the joint scorer, and the error says why."""
     problem = Problem(tiny_task(), [tiny_lm("gpt2"), wide_lm()])
     with pytest.raises(RequestError, match="needs embeddings of one width"):
         problem.train.score_embeds(problem.lm.vocab_embeds[[5, 6]])
@@ -176,6 +176,8 @@ def test_every_model_must_be_able_to_solve_the_task() -> None:
         Problem(tiny_task(label_words={"positive": "good", "negative": "terrible"}), [lms[0], tiny_lm("llama")])
     with pytest.raises(RequestError, match="a masked model cannot generate text"):
         Problem(tiny_task("generation"), lms)
+    with pytest.raises(RequestError, match="there is no model; give at least one"):
+        Problem(tiny_task(), [])
     with pytest.raises(RequestError, match="two of the models are called 'tiny-gpt2'"):
         Problem(tiny_task(), [lms[0], lms[0]])
     with pytest.raises(ContextExceeded, match="the context of wide is 12"):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sysconfig
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from hardprompt.study.loaded_study import StudyInfo
 from hardprompt.study.planner import planned_studies
 from hardprompt.study.recipe import read_recipe
 from hardprompt.study.remote import ATTEMPTS, IncompatibleMachine, carry_out, configure, inputs, open_study
-from tests.helpers.tiny import write_recipe
+from tests.helpers.tiny import wait_for_lines, write_recipe
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "hardprompt")
 QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -140,23 +139,13 @@ def started(cluster: Any, recipe: Path, out: Path, *more: str, **environment: st
     )
 
 
-def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until this number of runs is recorded."""
-    file = out / FOLDER / "points.jsonl"
-    end = time.monotonic() + 120
-    while not file.is_file() or file.read_bytes().count(b"\n") < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     """A node dies during a run, and the points are still equal bit for bit to those of one process."""
     large = [*LONGER, "-o", "memory=3GB"]  # more than the other nodes have
     doomed = add_node(cluster, 4 << 30)
     process = started(cluster, recipe, tmp_path / "many", *large)
-    wait_for_lines(tmp_path / "many", 4, process)
+    wait_for_lines(tmp_path / "many" / FOLDER, 4, process)
     cluster.remove_node(doomed, allow_graceful=False)
     other = add_node(cluster, 4 << 30)
     said, errors = process.communicate(timeout=240)
@@ -172,7 +161,7 @@ def test_a_study_survives_the_loss_of_a_machine(cluster: Any, recipe: Path, tmp_
 def test_an_interrupted_study_on_a_cluster_resumes(cluster: Any, recipe: Path, tmp_path: Path) -> None:
     """Ctrl-C keeps the recorded runs and frees the cluster, so that the same command can resume."""
     process = started(cluster, recipe, tmp_path / "out", *LONGER)
-    wait_for_lines(tmp_path / "out", 2, process)
+    wait_for_lines(tmp_path / "out" / FOLDER, 2, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors

@@ -17,7 +17,7 @@ from hardprompt.records.store import Store
 from hardprompt.study.recipe import read_recipe
 from hardprompt.study.remote import ATTEMPTS
 from hardprompt.study.slurm import MINUTES, Slurm, _options
-from tests.helpers.tiny import write_recipe
+from tests.helpers.tiny import wait_for_lines, write_recipe
 
 pytest.importorskip("submitit")
 
@@ -71,16 +71,6 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
-def wait_for_lines(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until this number of runs is recorded."""
-    file = out / FOLDER / "points.jsonl"
-    end = time.monotonic() + 300
-    while not file.is_file() or file.read_bytes().count(b"\n") < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 def test_the_record_equals_that_of_one_process(recipe: Path, tmp_path: Path) -> None:
     """Bit for bit, and the folder of the jobs is removed."""
@@ -98,13 +88,13 @@ def test_a_killed_job_is_repeated_and_an_interrupted_study_resumes(recipe: Path,
     longer = [*SMALL, "lm_tokens=20000"]
     words = [word for option in longer for word in ("-o", option)]
     process = started(recipe, tmp_path / "many", *words)
-    wait_for_lines(tmp_path / "many", 1, process)
+    wait_for_lines(tmp_path / "many" / FOLDER, 1, process)
     end = time.monotonic() + 120
     while not (jobs := [task for controller in children(process.pid) for task in children(controller)]):
         assert time.monotonic() < end
         time.sleep(0.05)
     os.kill(jobs[0], signal.SIGKILL)
-    wait_for_lines(tmp_path / "many", 2, process)
+    wait_for_lines(tmp_path / "many" / FOLDER, 2, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "the same command resumes it" in errors, errors

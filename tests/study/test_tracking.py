@@ -1,4 +1,4 @@
-"""Trackers: what they are told, several processes, failures, bad input, and the real packages where they are installed."""
+"""Trackers: the values that they receive, several processes, failures, bad input, and the real packages if installed."""
 
 import csv
 import io

@@ -98,8 +98,10 @@ def with_statistics(lines: Iterable[Line]) -> list[Cell]:
     - `accuracy_interval`: the 95 % bootstrap interval over the test examples, [low, high].
     - `minus_empty`: the accuracy minus that of the empty prompt of the study on the same model, an object with `value`, `low`
       and `high`; the interval is paired: the differences of the examples are redrawn.
-    - `minus_source`: the accuracy minus that of the same prompt, in the same form, on the model of the study; likewise.
-    - `minus_optimized`: the accuracy minus that of the prompt as it was optimized (ids or vectors) in its study; likewise.
+    - `minus_source`: the accuracy minus the accuracy of the same prompt (its text or its vectors) on the model of the study,
+      with a paired interval as for `minus_empty`.
+    - `minus_optimized`: the accuracy minus the accuracy that the study recorded for the optimized token ids or vectors, with a
+      paired interval as for `minus_empty`.
     - `rank`: the place of the text among the distinct texts of its study and data split on this model, 1 for the most accurate;
       equal accuracies have their mean place.
 

@@ -17,6 +17,9 @@ class SearchConfig(Config):
     rollout: Annotated[int, Field(ge=2)] = 64
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
+    scored: PositiveInt = 4
+    """Number of prompts of each rollout, those with the highest rewards, that are scored on dev."""
+
     examples: PositiveInt | None = 4
     """Number of train examples that are drawn for each rollout, the same for all its prompts. With null all are used."""
 

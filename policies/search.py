@@ -95,7 +95,7 @@ def greedy(model: BaseAlgorithm, space: PromptSpace) -> list[int]:
 
 
 class SearchCallback(BaseCallback):
-    """Computes the rewards of rollouts, scores the best prompt of each on dev, records the learning curve and stops the search.
+    """Computes rewards, scores the best prompts of each rollout on dev, records the learning curve and stops the search.
 
     The values of the learning curve, for each rollout: `reward` and `reward_std` (mean and standard deviation before any
     normalization), `train_accuracy`, `prompt_nll` (nats per token), `nll_share` (`Reward.nll_share`), `entropy` (of the policy,
@@ -135,9 +135,9 @@ class SearchCallback(BaseCallback):
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
         raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
         self.prompts.extend(prompts)
-        best = int(raw.value.argmax())
+        highest = np.argsort(-raw.value, kind="stable")[: self._config.scored]
         known = self._problem.best
-        self._problem.score_on_dev([prompts[best]])
+        self._problem.score_on_dev([prompts[i] for i in highest])
         self._rollouts_without_gain = 0 if self._problem.best is not known else self._rollouts_without_gain + 1
         self._pending = prompts, raw
         learned = normalized(raw.value) if self._config.zscore else raw.value

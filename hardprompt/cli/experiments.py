@@ -64,7 +64,7 @@ def wayward(
     "hardprompt geometry --task plural --task capital --word cat --word dog",
     "hardprompt geometry --add my-adapter --out record",
 )
-@request_options("data", "shots", "lm", "start", "device", "dtype", "memory")
+@request_options("data", "shots", "limit", "lm", "start", "device", "dtype", "memory")
 def geometry(
     fields: dict[str, Any],
     task: Annotated[
@@ -138,7 +138,7 @@ def geometry(
 )
 def reproduce(
     claim: Annotated[
-        list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims or papers.", show_default="all claims")
+        list[str] | None, typer.Argument(metavar="CLAIM", help="Names of claims, papers or models.", show_default="all claims")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records, one for each recipe.")] = Path("hardprompt-out/reproduce"),
     data: Annotated[Path | None, typer.Option(help="Folder with real data, for the recipes that need it.")] = None,

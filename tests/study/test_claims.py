@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hardprompt.errors import StudyError, UnknownName
+from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.experiments.claims import Measure, claims
 from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value_at
@@ -287,6 +287,36 @@ def test_a_study_of_wayward_pairs_resumes(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "wayward" / json.loads(first)["file"]).is_file()
     with pytest.raises(StudyError, match=r"holds another study \(other steps\)"):
         wayward_pairs(asked.model_copy(update={"steps": 3}), tmp_path / "wayward")
+
+
+@pytest.mark.slow
+def test_wayward_pairs_of_own_tasks(tmp_path: Path) -> None:
+    """A task that is given by its fields has its own name and template; its targets are its own definition and the other's."""
+    asked = []
+    for name, definition in (("colors", "give the color of the word"), ("sounds", "give the sound of the word")):
+        file = tmp_path / f"{name}.jsonl"
+        lines = [
+            {"input": f"{word} {name} {part}", "answer": "cat", "split": part}
+            for part in ("train", "dev", "test")
+            for word in "abcd"
+        ]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        asked.append(
+            {"task": str(file), "template": "{prompt} : {input} =", "reference_prompts": [definition, f"{definition} :"]}
+        )
+    request = WaywardPairs(
+        tasks=tuple(asked), kinds=("other inputs", "own definition"), gammas=(0.0, 3.0), steps=2, batch_size=4
+    )
+    wayward_pairs(request, tmp_path / "wayward")
+    lines = [json.loads(text) for text in (tmp_path / "wayward" / "wayward.jsonl").read_text().splitlines()]
+    assert [(line["task"], line["kind"], line["target"]) for line in lines] == [
+        ("colors", "other inputs", "give the sound of the word"),
+        ("sounds", "other inputs", "give the color of the word"),
+        ("colors", "own definition", "give the color of the word"),
+        ("sounds", "own definition", "give the sound of the word"),
+    ]
+    with pytest.raises(RequestError, match="colors has no target of the kind 'same inputs'; use other inputs, contradiction"):
+        wayward_pairs(request.model_copy(update={"kinds": ("same inputs",)}), tmp_path / "other")
 
 
 CROSSED = """

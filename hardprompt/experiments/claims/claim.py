@@ -19,6 +19,10 @@ PAPERS = {
     "learn-prompting": "Learn Prompting, on interpretable soft prompts",
     "pez": "Wen et al. 2023, Hard Prompts Made Easy",
     "rlprompt": "Deng et al. 2022, RLPrompt",
+    "gcg": "Zou et al. 2023, Universal and Transferable Adversarial Attacks on Aligned Language Models",
+    "beast": "Sadasivan et al. 2024, Fast Adversarial Attacks on Language Models In One GPU Minute",
+    "ape": "Zhou et al. 2023, Large Language Models Are Human-Level Prompt Engineers",
+    "morl-prompt": "Jafari et al. 2024, MORL-Prompt",
 }
 
 
@@ -57,6 +61,7 @@ class Claim(BaseModel):
         paper: a key of `PAPERS`.
         says: the statement in our words.
         published: the published figure in the unit of the measure, if one is known.
+        lm: the model that the claim is measured on.
         recipe: the study whose record decides the claim, a file in `recipes/`.
         measure: the quantity that is computed from that record.
         unit: the unit of the measure, if its key does not name it.
@@ -69,6 +74,7 @@ class Claim(BaseModel):
     paper: Literal[*PAPERS]  # type: ignore[valid-type]
     says: str
     published: float | None = None
+    lm: str = "microworld"
     recipe: str
     measure: Measure
     unit: str = ""
@@ -93,7 +99,7 @@ class JudgedClaim:
 
     def as_json(self) -> dict[str, Any]:
         """All fields in one object; the estimate is an object of its own under `found`."""
-        published = self.claim.model_dump(include={"name", "paper", "says", "published", "recipe"})
+        published = self.claim.model_dump(include={"name", "paper", "says", "published", "lm", "recipe"})
         words = {"measure": str(self.claim.measure), "unit": self.claim.unit, "holds_if": str(self.claim.holds)}
         measured = None if self.found is None else self.found.as_json()
         return published | words | {"found": measured, "verdict": self.verdict, "reason": self.reason}
@@ -108,9 +114,18 @@ def judge(claim: Claim, found: Estimate | None, reason: str = "") -> JudgedClaim
 
 @cache
 def all_claims() -> dict[str, Claim]:
-    """All claims by name, in the order of the file."""
+    """All claims by name, in the order of the file.
+
+    An entry with `again` makes one more claim for each model that is named there. It has the fields of the entry, except for
+    those that are given for the model, and the name of the model is appended to its name.
+    """
     listed = yaml.safe_load(files("hardprompt.experiments.claims").joinpath("claims.yaml").read_text(encoding="utf-8"))
-    found = [Claim.model_validate(entry) for entry in listed]
+    found = []
+    for entry in listed:
+        again = entry.pop("again", {})
+        found.append(Claim.model_validate(entry))
+        for lm, fields in again.items():
+            found.append(Claim.model_validate(entry | {"name": f"{entry['name']}-{lm}", "lm": lm} | fields))
     return {claim.name: claim for claim in found}
 
 
@@ -118,17 +133,18 @@ def claims(names: tuple[str, ...] = ()) -> list[Claim]:
     """The claims with the given names, or all claims.
 
     Args:
-        names: names of claims, or keys of `PAPERS` for all claims of a paper.
+        names: names of claims, keys of `PAPERS` for all claims of a paper, or models for all claims that are measured on them.
 
     Raises:
-        UnknownName: there is no claim or paper with a given name.
+        UnknownName: there is no claim, paper or model of a claim with a given name.
 
     Example:
         >>> [claim.name for claim in claims(("wayward-f1",))]
         ['wayward-f1']
     """
     every = all_claims()
+    lms = {claim.lm for claim in every.values()}
     for name in names:
-        if name not in every and name not in PAPERS:
-            raise UnknownName("claim", name, [*every, *PAPERS])
-    return [claim for claim in every.values() if not names or claim.name in names or claim.paper in names]
+        if name not in every and name not in PAPERS and name not in lms:
+            raise UnknownName("claim", name, [*every, *PAPERS, *sorted(lms)])
+    return [claim for claim in every.values() if not names or {claim.name, claim.paper, claim.lm} & set(names)]

@@ -6,6 +6,7 @@ studies. `$data` and `$models` in it stand for folders that the user names.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +27,7 @@ from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wa
 from hardprompt.records.atomic import replacing
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store
+from hardprompt.stats.pareto import hypervolume
 from hardprompt.study.engine import Listener
 from hardprompt.study.loading import load_optimizers
 from hardprompt.study.planner import plan
@@ -65,9 +67,10 @@ def recipe_text(name: str) -> str:
 def record_lines(recipe: str, where: Where, listener: Listener | None = None) -> list[Line]:
     """The lines of the record of a recipe; missing results are computed first, unless `where.recorded`.
 
-    A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe) and `reader_gap` (how many nats per
-    character the first reader needs more than the task LM). For wayward prompts see `wayward_lines`. A line of a geometry study
-    is a finding, and a line of a transfer matrix one of its cells (`transfer_lines`).
+    A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe), `reader_gap` (how many nats per
+    character the first reader needs more than the task LM) and `volume` (the hypervolume of the prompt alone). For wayward
+    prompts see `wayward_lines`. A line of a geometry study is a finding, and a line of a transfer matrix one of its cells
+    (`transfer_lines`).
 
     Args:
         recipe: the name of the recipe.
@@ -127,12 +130,24 @@ def study_lines(folder: Path) -> list[Line]:
     """
     lines: list[Line] = []
     for file in sorted(folder.glob("*/study.yaml")):
-        for point in Store(file.parent).points():
+        store = Store(file.parent)
+        for point in store.points():
             if point["status"] == "ok":
                 own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]
                 gap = None if own is None or read is None else read - own
-                lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"]), "reader_gap": gap})
+                derived = {"reader_gap": gap, "volume": _volume(point, math.log(store.study["vocabulary_size"]))}
+                lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"])} | derived)
     return lines
+
+
+def _volume(point: Mapping[str, Any], worst_nll: float) -> float | None:
+    """The hypervolume of the prompt of a point alone; None if it has no log-perplexity.
+
+    >>> _volume({"deployed_test_accuracy": 0.5, "log_perplexity": 2.0}, 8.0)
+    0.375
+    """
+    accuracy, nll = point["deployed_test_accuracy"], point["log_perplexity"]
+    return None if accuracy is None or nll is None else hypervolume([accuracy], [nll], worst_nll)
 
 
 def _variant(folder: Path, task: str, lm: str) -> str:

@@ -1,10 +1,12 @@
 """The request of a geometry study: soft prompts for tasks x initial words on one model."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError, field_validator
 
 from hardprompt.data.catalogue import load_task, needs_data
+from hardprompt.data.splits import draw_by_label
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError
 from hardprompt.field_problems import field_problems
@@ -38,6 +40,7 @@ class GeometryRequest(BaseModel):
             published one is 0.001 on GPT-2 XL.
         seed: the seed of all batches, and of the tokens drawn for comparison.
         split, data, shots: the data of the tasks, as in `StudyRequest`; `data` and `shots` apply to the tasks on real data.
+        limit: the largest number of test examples of a task, as in `StudyRequest`.
         start, device, dtype, memory: as in `StudyRequest`.
     """
 
@@ -56,6 +59,7 @@ class GeometryRequest(BaseModel):
     split: str = "default"
     data: str | None = None
     shots: PositiveInt | None = None
+    limit: PositiveInt | None = None
     device: str | None = None
     dtype: str = "float32"
     memory: str = BUDGET
@@ -106,7 +110,9 @@ class GeometryRequest(BaseModel):
         ]
         if len({task.name for task in tasks}) < len(tasks):
             raise RequestError(f"two of the tasks have the same name: {', '.join(task.name for task in tasks)}")
-        return tasks
+        if self.limit is None:
+            return tasks
+        return [replace(task, test=draw_by_label(task.test, self.limit, task.labels)) for task in tasks]
 
     def load_model(self) -> FrozenLM:
         """Load the frozen model with the device, precision and memory of the request."""

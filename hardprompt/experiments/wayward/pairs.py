@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
 
 from hardprompt.data.catalogue import all_tasks, load_task
 from hardprompt.data.datasets import DataTask
+from hardprompt.data.task import Task
+from hardprompt.errors import RequestError
 from hardprompt.experiments.wayward.grid import WaywardGrid
 from hardprompt.experiments.wayward.run import wayward
 from hardprompt.experiments.wayward.targets import wayward_targets
@@ -15,33 +17,45 @@ from hardprompt.lm import load_lm
 from hardprompt.metrics.interpretation import TaskJudge
 from hardprompt.optimizers.base import Config
 from hardprompt.records.folder import RecordFolder, as_safetensors, check_form
-from hardprompt.records.request import Seed, model_names
+from hardprompt.records.request import Seed, StudyRequest, model_names
 from hardprompt.study.cancellation import stoppable
+from hardprompt.study.loading import load_tasks
 
 OWN = "own definition"
-READER = "microworld-reader"
 
 
 class WaywardPairs(Config):
     """A request for wayward prompts for every combination of a task, a kind of target and a model.
 
     Attributes:
-        tasks: names of embedded tasks.
+        tasks: names of embedded tasks; or, for tasks on real data, the fields of a `StudyRequest` that belong to a task, with
+            `task` as its name.
         kinds: keys of `wayward_targets`, or "own definition" for the first reference prompt of the task.
         lms: names of models.
+        reader: the model that decides whether a text is readable.
+        dtype: the data type of the models' weights.
         gammas, steps, batch_size, learning_rate, evaluate_every: the schedule of the training, as in `WaywardGrid`.
         seed: the seed of every prompt.
     """
 
-    tasks: tuple[str, ...]
+    tasks: tuple[str | dict[str, Any], ...]
     kinds: tuple[str, ...]
     lms: tuple[str, ...] = ("microworld",)
+    reader: str = "microworld-reader"
+    dtype: str = "float32"
     gammas: tuple[NonNegativeFloat, ...] = WaywardGrid().gammas
     steps: PositiveInt = WaywardGrid().steps
     batch_size: PositiveInt = WaywardGrid().batch_size
     learning_rate: NonNegativeFloat | None = None
     evaluate_every: PositiveInt = WaywardGrid().evaluate_every
     seed: Seed = 0
+
+    def load_tasks(self) -> list[Task]:
+        """The tasks, each in the first of its data splits."""
+        return [
+            load_task(each) if isinstance(each, str) else next(iter(load_tasks(StudyRequest.make(**each)).values()))
+            for each in self.tasks
+        ]
 
 
 class _Line(BaseModel):
@@ -82,7 +96,7 @@ def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
     """Train the prompts that are not in the folder yet: one line per prompt in `wayward.jsonl`, and its vectors in `soft/`.
 
     A line holds the keys that `wayward` describes, and the `kind` of the target. For each task, the definitions of other tasks
-    are taken from a different task.
+    are taken from a different task: from all embedded tasks if the tasks of the request are embedded, else from those.
 
     Args:
         request: what to train.
@@ -97,21 +111,33 @@ def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
     with WaywardRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
         done = {(line["lm"], line["task"], line["kind"]) for line in record.lines()}
         config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
-        embedded = [load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask)]
-        embedded = [task for task in embedded if task.embedded]
-        reader, names = load_lm(READER), model_names(request.lms)
+        tasks = request.load_tasks()
+        known = _embedded_tasks() if all(task.embedded for task in tasks) else tasks
+        reader, names = load_lm(request.reader), model_names(request.lms)
         for name in request.lms:
-            lm = load_lm(name)
+            lm = load_lm(name, dtype=request.dtype)
             lm.name = names[name]
-            judge = TaskJudge(lm, embedded, reader)
-            for kind, (number, task_name) in product(request.kinds, enumerate(request.tasks)):
-                if (lm.name, task_name, kind) in done:
+            judge = TaskJudge(lm, known, reader)
+            for kind, (number, task) in product(request.kinds, enumerate(tasks)):
+                if (lm.name, task.name, kind) in done:
                     continue
                 with cancellation.interruptible():
-                    task = load_task(task_name)
-                    others = embedded[5 * number :] + embedded[: 5 * number]
-                    text = task.reference_prompts[0] if kind == OWN else wayward_targets(task, others)[kind]
+                    turn = 5 * number % len(known)
+                    others = known[turn:] + known[:turn]
+                    text = _target(task, kind, others)
                     found = wayward(task, lm, text, judge=judge, config=config, seed=request.seed)
-                parts = [part.replace("/", "--").replace(" ", "-") for part in (lm.name, task_name, kind)]
+                parts = [part.replace("/", "--").replace(" ", "-") for part in (lm.name, task.name, kind)]
                 file = record.save_vectors(parts, as_safetensors(found.prompt.embeds))
                 record.append(found.described | {"kind": kind, "file": file})
+
+
+def _target(task: Task, kind: str, others: list[Task]) -> str:
+    texts = wayward_targets(task, others) | ({OWN: task.reference_prompts[0]} if task.reference_prompts else {})
+    if kind not in texts:
+        raise RequestError(f"task {task.name} has no target of the kind {kind!r}; use {', '.join(texts)}")
+    return texts[kind]
+
+
+def _embedded_tasks() -> list[Task]:
+    loaded = (load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask))
+    return [task for task in loaded if task.embedded]

@@ -17,8 +17,9 @@ class SearchConfig(Config):
     rollout: Annotated[int, Field(ge=2)] = 64
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
-    scored: PositiveInt = 4
-    """Number of prompts of each rollout, those with the highest rewards, that are scored on dev."""
+    scored: PositiveInt | None = None
+    """Number of prompts of each rollout, those with the highest rewards, that are scored on dev. By default 1, or 4 in a
+    search of fewer than 15 rollouts, from which a policy learns too little to choose its prompts itself."""
 
     examples: PositiveInt | None = 4
     """Number of train examples that are drawn for each rollout, the same for all its prompts. With null all are used."""

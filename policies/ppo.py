@@ -1,7 +1,7 @@
 """The optimizer `rl`: PPO of stable-baselines3 for a policy that writes the prompt token by token.
 
 A rollout is a batch of prompts, one episode each, that are scored in one call. By default the reward is minus the objective,
-z-scored within the rollout as in RLPrompt. The best prompt of each rollout is scored on dev.
+z-scored within the rollout as in RLPrompt. The best prompts of each rollout are scored on dev.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

@@ -28,6 +28,9 @@ class RlpromptConfig(SearchConfig):
     rollout: Annotated[int, Field(ge=2)] = 16
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
+    scored: PositiveInt | None = 1
+    """Number of prompts of each rollout, those with the highest rewards, that are scored on dev."""
+
     examples: PositiveInt | None = None
     """Number of train examples that are drawn for each rollout, the same for all its prompts. With null all are used."""
 

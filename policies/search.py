@@ -1,5 +1,6 @@
 """The search that the RL optimizers share: a stable-baselines3 algorithm, the learning curve, and the stopping rules."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,11 @@ FINAL_SHARE = 0.1
 """The share of all prompts, the last ones, that a search returns as its final prompts."""
 
 
+FEW_ROLLOUTS, SCORED_OF_FEW = 15, 4
+"""In a search of fewer rollouts, so many prompts of each are scored on dev. Both numbers were chosen on tasks whose results are
+not reported (`runs/log.md`)."""
+
+
 def search(
     problem: Problem,
     config: SearchConfig,
@@ -40,7 +46,7 @@ def search(
     shape: Callable[[np.ndarray], np.ndarray] = lambda rewards: rewards,
     callbacks: Callable[["SearchCallback"], list[BaseCallback]] = lambda monitor: [],
 ) -> FinalPrompts:
-    """Train an algorithm on a problem, and score the best prompt of each rollout on dev.
+    """Train an algorithm on a problem, and score the best prompts of each rollout on dev.
 
     Args:
         problem: the problem.
@@ -121,6 +127,8 @@ class SearchCallback(BaseCallback):
         self.prompts: list[list[int]] = []
         self.limit = config.episodes or (DEFAULT_EPISODES if problem.lm_tokens is None else None)
         self._problem, self._config, self._space, self._shape = problem, config, space, shape
+        self._scored = config.scored
+        self._begun = problem.spent
         self._pending: tuple[list[list[int]], Reward] | None = None
         self._rollouts_without_gain = 0
         self._deadline = time.monotonic() + config.timeout if config.timeout else None
@@ -135,13 +143,23 @@ class SearchCallback(BaseCallback):
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
         raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
         self.prompts.extend(prompts)
-        highest = np.argsort(-raw.value, kind="stable")[: self._config.scored]
+        if self._scored is None:
+            self._scored = SCORED_OF_FEW if self._expected_rollouts < FEW_ROLLOUTS else 1
+            self._problem.resolved_options["scored"] = self._scored
+        highest = np.argsort(-raw.value, kind="stable")[: self._scored]
         known = self._problem.best
         self._problem.score_on_dev([prompts[i] for i in highest])
         self._rollouts_without_gain = 0 if self._problem.best is not known else self._rollouts_without_gain + 1
         self._pending = prompts, raw
         learned = normalized(raw.value) if self._config.zscore else raw.value
         return Reward(self._shape(learned).astype(np.float32), raw.parts)
+
+    @property
+    def _expected_rollouts(self) -> float:
+        """The number of rollouts of the search, as known in the first of them: by the prompts, or by what this one has cost."""
+        by_prompts = self.limit / self._config.rollout if self.limit else math.inf
+        budget = self._problem.lm_tokens
+        return min(by_prompts, budget / max(1, self._problem.spent - self._begun) if budget else math.inf)
 
     def _on_step(self) -> bool:
         if self._pending is not None:

@@ -3,8 +3,8 @@
     python runs/smollm2_tables.py OUT [--task TASK]
 
 OUT is the folder of the recipe `smollm2`. Values are means over splits and seeds. The 95 % bootstrap intervals redraw the runs
-(split x seed), and the test examples of each redrawn run. Without a task, a last table has the means over all tasks, whose intervals
-redraw tasks, and the runs of each redrawn task.
+(split x seed), and the test examples of each redrawn run. Without a task, a last table has the means over all tasks; its
+intervals redraw tasks, and the runs of each redrawn task.
 """
 
 import argparse

@@ -154,14 +154,19 @@ def reproduce(
     Studies without a record are run first.
     """
     from hardprompt.experiments.claims import claims
-    from hardprompt.experiments.claims.records import Where
+    from hardprompt.experiments.claims.records import Where, recipe_minutes
     from hardprompt.experiments.claims.report import claims_table
     from hardprompt.experiments.claims.reproduce import reproduce as measure
 
     chosen, screen = claims(tuple(claim or ())), console(stderr=as_json)
     with progress_display(as_json) as display:
         where = Where(out, data, models, jobs, recorded)
-        found = measure(chosen, where, display, lambda recipe: screen.print(f"recipe {recipe}", markup=False))
+        found = measure(
+            chosen,
+            where,
+            display,
+            lambda recipe: screen.print(f"recipe {recipe}, about {recipe_minutes(recipe)} minutes", markup=False),
+        )
     if as_json:
         print_json([each.as_json() for each in found])
     else:

@@ -64,6 +64,15 @@ def recipe_text(name: str) -> str:
     return files("hardprompt.experiments.claims").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def recipe_minutes(name: str) -> int:
+    """The expected minutes of a recipe on two cores.
+
+    >>> recipe_minutes("geometry")
+    3
+    """
+    return int(yaml.safe_load(recipe_text(name))["minutes"])
+
+
 def record_lines(recipe: str, where: Where, listener: Listener | None = None) -> list[Line]:
     """The lines of the record of a recipe; missing results are computed first, unless `where.recorded`.
 

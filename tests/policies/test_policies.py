@@ -318,6 +318,27 @@ CURVE = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "budget", "scored"),
+    [
+        ({"episodes": 56}, None, 4),
+        ({"episodes": 60}, None, 1),
+        ({}, 1_500, 4),
+        ({}, 20_000, 1),
+        ({"episodes": 8, "scored": 2}, None, 2),
+    ],
+)
+def test_a_short_search_scores_more_prompts_of_each_rollout(options: dict[str, int], budget: int | None, scored: int) -> None:
+    """Fewer than 15 rollouts of four prompts, by their number or by what the first one costs, are few."""
+    rl, problem = load_optimizer("rl"), _problem(lm_tokens=budget)
+    result = run_optimizer(rl, problem, rl.configure({"rollout": 4} | options))
+    assert result.config["scored"] == scored
+    visited = len(result.candidates) - 1
+    assert visited == scored * len(result.curve)
+    if budget:
+        assert (len(result.curve) < 15) == (scored == 4)
+
+
 @pytest.mark.parametrize("name", ["rl", "rlprompt"])
 @pytest.mark.parametrize("end", [False, True])
 def test_the_learning_curve_is_recorded_and_written(name: str, end: bool, tmp_path: Path) -> None:
@@ -325,7 +346,8 @@ def test_the_learning_curve_is_recorded_and_written(name: str, end: bool, tmp_pa
     options = {"episodes": 12, "rollout": 4, "end": end, "log": str(tmp_path)}
     result = run_optimizer(found, problem, found.configure(options))
     assert len(result.curve) == 3 and all(set(entry) == CURVE for entry in result.curve)
-    assert result.curve[-1]["best"] == min(candidate.dev_objective for candidate in result.candidates[:3])
+    scored = result.candidates[: 3 * result.config["scored"]]
+    assert result.curve[-1]["best"] == min(candidate.dev_objective for candidate in scored)
     assert result.curve[0]["entropy"] == pytest.approx(np.log(len(problem.allowed) + end), rel=0.05), "uniform at the start"
     written = (tmp_path / "tiny-classification-default-w0.1-0" / "progress.csv").read_text().splitlines()
     assert set(written[0].split(",")) >= {f"prompt/{key}" for key in CURVE} and len(written) > 2

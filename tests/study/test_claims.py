@@ -17,6 +17,7 @@ from hardprompt.experiments.claims import Measure, claims
 from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value_at
 from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
+from hardprompt.experiments.claims.report import FARTHEST, _distances, draw_claims
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.stats.bootstrap import bootstrap
@@ -105,6 +106,30 @@ def test_a_rule_is_the_bound_of_the_verdict() -> None:
     assert Rule(below=0.2).verdict(found) == "undecided"
     with pytest.raises(ValidationError, match="exactly one of above and below"):
         Rule(above=0, below=1)
+
+
+def test_the_picture_shows_distances_from_the_bound_in_half_widths(tmp_path: Path) -> None:
+    """The right side is where a claim holds, for bounds from above and from below; far values are drawn at the edge."""
+    above, below = (claims((name,))[0] for name in ("soft-is-unfaithful", "wayward-at-two-percent"))
+    found = [
+        judge(above, Estimate(0.2, 0.1, 0.3, 3, 9)),
+        judge(below, Estimate(0.01, 0.005, 0.015, 3, 9)),
+        judge(above, Estimate(0.5, 0.5, 0.5, 3, 9)),
+        judge(above, None, "no record"),
+    ]
+    assert _distances(found[0]) == pytest.approx([2, 1, 3]) and _distances(found[1]) == pytest.approx([2, 3, 1])
+    assert _distances(found[2]) == [FARTHEST] * 3
+    draw_claims(found, tmp_path / "claims.svg")
+    drawn = (tmp_path / "claims.svg").read_text()
+    assert drawn.count('id="ytick_') == 3, "a claim that is not measured has no row"
+
+
+def test_a_claim_is_measured_again_on_another_model() -> None:
+    """The second claim has the fields of the first, except for its name, its model and those that are given for the model."""
+    first, again = claims(("gcg-beats-pez", "gcg-beats-pez-smollm2"))
+    assert (first.lm, again.lm, again.recipe) == ("microworld", "smollm2", "smollm2-fronts")
+    assert (again.says, again.paper, again.published, again.holds) == (first.says, first.paper, first.published, first.holds)
+    assert {claim.lm for claim in claims(("smollm2",))} == {"smollm2"} and again in claims(("smollm2",))
 
 
 def test_a_claim_that_is_not_measured_has_a_reason() -> None:
@@ -210,7 +235,7 @@ def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
 
 
 def test_claims_are_named_by_their_name_or_paper() -> None:
-    assert [claim.paper for claim in claims(("wayward-f1", "bakalova"))] == ["khashabi"] + ["bakalova"] * 7
+    assert [claim.paper for claim in claims(("wayward-f1", "bakalova"))] == ["khashabi"] + ["bakalova"] * 13
     with pytest.raises(UnknownName, match="no claim 'wayward-f2'; did you mean 'wayward-f1'"):
         claims(("wayward-f2",))
 
@@ -254,6 +279,7 @@ def test_a_recipe_is_run_once_and_judged(tmp_path: Path, monkeypatch: pytest.Mon
     assert "not complete" not in said
     assert json.loads(out) == [found] and before == {file: file.stat().st_mtime_ns for file in before}
     assert "PEZ is not worse than AutoPrompt_SGD" in (tmp_path / "claims.md").read_text()
+    assert (tmp_path / "claims-pez.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "claims.json").read_text()) == [found]
     cut = folder / "category-microworld-pez" / "points.jsonl"
     cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:2]))

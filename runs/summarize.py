@@ -71,6 +71,7 @@ def draw(points: pd.DataFrame, file: Path) -> None:
     means = points.groupby(["optimizer", "weight", "split", "seed"], sort=False)[values].mean().reset_index()
     means = means.astype(object).where(means.notna(), None)
     shared = {"task": f"mean of {points.task.nunique()} tasks", "lm": points.lm.iloc[0], "prompt_text": ""}
+    shared |= {"status": "ok", "test_correct": ""}
     runs = [RunRecord.model_construct(**point, **shared) for point in means.to_dict("records")]
     draw_tradeoff(runs, {"overall": None, "known": None}, [0.0], file)
 

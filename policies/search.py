@@ -143,12 +143,14 @@ class SearchCallback(BaseCallback):
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
         raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
         self.prompts.extend(prompts)
+        highest = np.argsort(-raw.value, kind="stable")
+        known = self._problem.best
+        self._problem.score_on_dev([prompts[highest[0]]])
         if self._scored is None:
             self._scored = SCORED_OF_FEW if self._expected_rollouts < FEW_ROLLOUTS else 1
             self._problem.resolved_options["scored"] = self._scored
-        highest = np.argsort(-raw.value, kind="stable")[: self._scored]
-        known = self._problem.best
-        self._problem.score_on_dev([prompts[i] for i in highest])
+        if more := highest[1 : self._scored].tolist():
+            self._problem.score_on_dev([prompts[i] for i in more])
         self._rollouts_without_gain = 0 if self._problem.best is not known else self._rollouts_without_gain + 1
         self._pending = prompts, raw
         learned = normalized(raw.value) if self._config.zscore else raw.value
@@ -156,7 +158,10 @@ class SearchCallback(BaseCallback):
 
     @property
     def _expected_rollouts(self) -> float:
-        """The number of rollouts of the search, as known in the first of them: by the prompts, or by what this one has cost."""
+        """The number of rollouts of the search, as known in the first of them: by the prompts, or by what this one has cost.
+
+        The cost includes the score of its best prompt on dev.
+        """
         by_prompts = self.limit / self._config.rollout if self.limit else math.inf
         budget = self._problem.lm_tokens
         return min(by_prompts, budget / max(1, self._problem.spent - self._begun) if budget else math.inf)

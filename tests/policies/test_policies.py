@@ -324,7 +324,7 @@ CURVE = {
         ({"episodes": 56}, None, 4),
         ({"episodes": 60}, None, 1),
         ({}, 1_500, 4),
-        ({}, 20_000, 1),
+        ({}, 8_000, 1),
         ({"episodes": 8, "scored": 2}, None, 2),
     ],
 )

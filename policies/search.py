@@ -34,7 +34,7 @@ FINAL_SHARE = 0.1
 
 
 FEW_ROLLOUTS, SCORED_OF_FEW = 15, 4
-"""In a search of fewer rollouts than the first number, the second number of prompts of each is scored on dev (`runs/log.md`)."""
+"""In a search of fewer rollouts than the first number, so many prompts of each are scored on dev (`runs/log.md`)."""
 
 
 def search(

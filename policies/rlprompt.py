@@ -28,7 +28,7 @@ class RlpromptConfig(SearchConfig):
     rollout: Annotated[int, Field(ge=2)] = 16
     """Prompts in each rollout. They are scored in one call and followed by one update of the policy."""
 
-    scored: PositiveInt | None = 1
+    scored: PositiveInt = 1
     """Number of prompts of each rollout, those with the highest rewards, that are scored on dev."""
 
     examples: PositiveInt | None = None

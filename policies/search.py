@@ -33,8 +33,11 @@ FINAL_SHARE = 0.1
 """The share of all prompts, the last ones, that a search returns as its final prompts."""
 
 
-FEW_ROLLOUTS, SCORED_OF_FEW = 15, 4
-"""In a search of fewer rollouts than the first number, so many prompts of each are scored on dev (`runs/log.md`)."""
+FEW_ROLLOUTS = 15
+"""A search with fewer rollouts than this is short (`runs/log.md` says how the number was set)."""
+
+SCORED_IN_SHORT_SEARCH = 4
+"""Number of prompts of each rollout that a short search scores on dev by default. A longer search scores one."""
 
 
 def search(
@@ -146,7 +149,7 @@ class SearchCallback(BaseCallback):
         known = self._problem.best
         self._problem.score_on_dev([prompts[highest[0]]])
         if self._scored is None:
-            self._scored = SCORED_OF_FEW if self._expected_rollouts < FEW_ROLLOUTS else 1
+            self._scored = SCORED_IN_SHORT_SEARCH if self._expected_rollouts < FEW_ROLLOUTS else 1
             self._problem.resolved_options["scored"] = self._scored
         if more := highest[1 : self._scored].tolist():
             self._problem.score_on_dev([prompts[i] for i in more])

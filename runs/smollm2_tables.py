@@ -37,7 +37,7 @@ UNIT = ["task", "split", "seed"]
 
 
 def runs(folder: Path) -> pd.DataFrame:
-    """The successful runs of all studies of the recipe, with the name of the variant in front of the optimizer."""
+    """The successful runs of all studies of the recipe, with the name of the variant behind that of the optimizer."""
     rows = []
     for file in sorted(folder.glob("*/study.yaml")):
         for point in Store(file.parent).points():

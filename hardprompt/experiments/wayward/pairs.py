@@ -6,12 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
 
-from hardprompt.data.catalogue import all_tasks, load_task
-from hardprompt.data.datasets import DataTask
+from hardprompt.data.catalogue import load_task
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError
 from hardprompt.experiments.wayward.grid import WaywardGrid
-from hardprompt.experiments.wayward.run import wayward
+from hardprompt.experiments.wayward.run import embedded_tasks, wayward
 from hardprompt.experiments.wayward.targets import wayward_targets
 from hardprompt.lm import load_lm
 from hardprompt.metrics.interpretation import TaskJudge
@@ -112,7 +111,7 @@ def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
         done = {(line["lm"], line["task"], line["kind"]) for line in record.lines()}
         config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
         tasks = request.load_tasks()
-        known = _embedded_tasks() if all(task.embedded for task in tasks) else tasks
+        known = embedded_tasks() if all(task.embedded for task in tasks) else tasks
         reader, names = load_lm(request.reader), model_names(request.lms)
         for name in request.lms:
             lm = load_lm(name, dtype=request.dtype)
@@ -136,8 +135,3 @@ def _target(task: Task, kind: str, others: list[Task]) -> str:
     if kind not in texts:
         raise RequestError(f"task {task.name} has no target of the kind {kind!r}; use {', '.join(texts)}")
     return texts[kind]
-
-
-def _embedded_tasks() -> list[Task]:
-    loaded = (load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask))
-    return [task for task in loaded if task.embedded]

@@ -142,8 +142,18 @@ def candidates(task: Task) -> list[Task]:
     """
     if not task.embedded:
         return [task]
-    others = (load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask) and name != task.name)
-    return [task, *(each for each in others if each.embedded)]
+    return [task, *(each for each in embedded_tasks() if each.name != task.name)]
+
+
+def embedded_tasks() -> list[Task]:
+    """All embedded tasks, in the order of the catalogue.
+
+    Example:
+        >>> len(embedded_tasks())
+        32
+    """
+    loaded = (load_task(name) for name, loader in all_tasks().items() if not isinstance(loader, DataTask))
+    return [task for task in loaded if task.embedded]
 
 
 def margin(embeds: torch.Tensor, vocab: torch.Tensor, measure: str) -> float:

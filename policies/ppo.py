@@ -48,7 +48,7 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from .networks import HeadActorCriticPolicy
+    from .networks import HeadActorCriticPolicy, TokenActorCriticPolicy
     from .search import search
 
     length = problem.prompt_length
@@ -57,7 +57,7 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
         light = {"net_arch": {"pi": [config.hidden or 64], "vf": [config.hidden or 64]}}
         kwargs: dict[str, Any] = light if env.head is None else {"head": env.head, "hidden": config.hidden}
         model = PPO(
-            "MlpPolicy" if env.head is None else HeadActorCriticPolicy,
+            TokenActorCriticPolicy if env.head is None else HeadActorCriticPolicy,
             env,
             learning_rate=config.learning_rate,
             n_steps=length,

@@ -18,6 +18,7 @@ from stable_baselines3.common.logger import configure
 from hardprompt.lm import load_lm
 from hardprompt.optimizers.base import FinalPrompts, Problem
 
+from .networks import log_prob_and_entropy
 from .options import SearchConfig
 from .reward import Reward, normalized, prompt_reward
 from .space import Observation, PromptSpace
@@ -209,7 +210,8 @@ class SearchCallback(BaseCallback):
         policy = self.model.policy
         with torch.no_grad():
             seen = torch.from_numpy(observed[is_step]).to(policy.device)
-            return float(policy.get_distribution(seen).entropy().mean())
+            logits = policy.get_distribution(seen).distribution.logits
+            return float(log_prob_and_entropy(logits, logits.argmax(-1))[1].mean())
 
 
 def _mean(values: np.ndarray) -> float:

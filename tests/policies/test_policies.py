@@ -19,7 +19,7 @@ from hardprompt.objective import gap_reward
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.policies.actions import action_ids
 from hardprompt.policies.env import PromptEnv
-from hardprompt.policies.networks import HeadActorCriticPolicy
+from hardprompt.policies.networks import HeadActorCriticPolicy, log_prob_and_entropy
 from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
@@ -142,8 +142,29 @@ def test_the_fluent_option_keeps_only_fluent_actions() -> None:
     space = PromptSpace(problem, observation="state", fluent=9)
     assert space.head is not None and space.size == len(problem.allowed)
     state = torch.from_numpy(space.observe(np.zeros((1, 0), dtype=np.int64)))
-    left = space.head.masked(torch.zeros(1, space.size), state)[0].isfinite().nonzero()[:, 0]
+    outputs = torch.randn(1, state.shape[-1], generator=torch.Generator().manual_seed(0))
+    values = space.head.masked(outputs, state, bias=2.0)[0]
+    left = values.isfinite().nonzero()[:, 0]
     assert set(problem.allowed[left].tolist()) == best
+    torch.testing.assert_close(values[left], space.head(outputs)[0, left] + 2.0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_log_probabilities_and_entropy_are_those_of_torch(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardprompt.policies.networks.BLOCK", 40)  # three blocks of rows, the last of one row
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(5, 20, generator=generator, dtype=torch.float64)
+    if masked:
+        logits[:, ::3] = -torch.inf
+    actions = torch.tensor([1, 4, 10, 7, 19])
+    found, expected = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    plain = torch.distributions.Categorical(logits=expected, validate_args=False)
+    values = [log_prob_and_entropy(found, actions), (plain.log_prob(actions), plain.entropy())]
+    torch.testing.assert_close(*values)
+    for log_probs, entropies in values:
+        (log_probs @ torch.arange(1.0, 6, dtype=torch.float64) - 0.3 * entropies.square().sum()).backward()
+    assert found.grad is not None and expected.grad is not None
+    torch.testing.assert_close(found.grad, expected.grad)
 
 
 def test_label_words_can_be_excluded_from_the_actions() -> None:

@@ -19,6 +19,7 @@ from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value
 from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
 from hardprompt.experiments.claims.report import FARTHEST, _distances, draw_claims
 from hardprompt.experiments.geometry.request import GeometryRequest
+from hardprompt.experiments.reading.evaluate import BenchmarkRequest
 from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.estimate import Estimate
@@ -145,7 +146,7 @@ def test_a_claim_that_is_not_measured_has_a_reason() -> None:
 def planned_lines(recipe: str) -> tuple[dict[str, Any], ...]:
     """For each run of a recipe's studies, the values of the keys that claims select by; empty for other kinds of recipes."""
     text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
-    if {"wayward", "geometry", "transfer"} & yaml.safe_load(text).keys():
+    if {"wayward", "geometry", "transfer", "readings"} & yaml.safe_load(text).keys():
         return ()
     with TemporaryDirectory() as folder:
         file = Path(folder, "recipe.yaml")
@@ -168,6 +169,9 @@ def wrong_filters(measure: Measure, recipe: str) -> list[str]:
                 named = wanted.get(key, [])
                 missing = set(named if isinstance(named, list) else [named]) - set(offered)
                 wrong += [f"no {key} {value}" for value in missing]
+        elif "readings" in fields:
+            known = {"kind": fields["readings"]["kinds"], "reader": [*fields["readings"]["readers"], "truth"]}
+            wrong += [f"no {key} {value}" for key, value in wanted.items() if value not in known[key]]
         elif "transfer" in fields:
             variants = fields["transfer"]["recipe"]["studies"]
             known = {
@@ -211,6 +215,7 @@ def test_a_claim_is_about_runs_that_its_recipe_makes(claim: Claim) -> None:
         ("wayward", {"gamma": 7.5}, "no gamma 7.5"),
         ("transfer", {"study": "slow"}, "no study slow"),
         ("transfer", {"lm": "microworld-huge"}, "no lm microworld-huge"),
+        ("readings", {"reader": "epo"}, "no reader epo"),
     ],
 )
 def test_a_filter_without_its_runs_is_reported(recipe: str, wanted: dict[str, Any], problem: str) -> None:
@@ -227,6 +232,8 @@ def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
         assert WaywardPairs(**fields["wayward"]).tasks
     elif "geometry" in fields:
         assert GeometryRequest.make(**fields["geometry"]).epochs
+    elif "readings" in fields:
+        assert BenchmarkRequest(**fields["readings"]).readers
     else:
         if "transfer" in fields:
             text = yaml.safe_dump(fields["transfer"]["recipe"])
@@ -377,3 +384,29 @@ def test_a_transfer_matrix_is_made_and_judged(tmp_path: Path, monkeypatch: pytes
     expected = sum(side * cell["accuracy"] for side, cell in zip(sign, moved, strict=True)) / 3
     assert len(moved) == 6 and found["found"]["value"] == pytest.approx(expected) and found["found"]["n"] == 3
     assert json.loads(ask([*command, "--recorded"])[1]) == [found]
+
+
+READ = """
+about: small
+minutes: 1
+readings: {divisions: [report], kinds: [planted], readers: [nearest, samples], lm_tokens: 1000}
+"""
+
+
+@pytest.mark.slow
+def test_readings_are_made_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    """The nearest tokens of planted vectors are the text that the vectors come from."""
+    monkeypatch.setattr("hardprompt.experiments.claims.records.recipe_text", lambda name: READ)
+    command = ["reproduce", "soda", "--out", str(tmp_path), "--json"]
+    status, out, _ = ask([*command, "--recorded"])
+    assert status == 0 and json.loads(out)[0]["verdict"] == "not measured"
+    status, out, _ = ask(command)
+    assert status == 0 and "no line of the record matches" in json.loads(out)[0]["reason"], "gradient-search was not asked"
+    lines = record_lines("readings", Where(tmp_path, recorded=True))
+    nearest = [line for line in lines if line["reader"] == "nearest"]
+    assert len(nearest) == 10 and all(line["is_truth"] and line["is_faithful"] for line in nearest)
+    assert Measure(mean="is_truth", of={"kind": "planted", "reader": "nearest"}).estimate(lines) == Estimate(1, 1, 1, 10, 10)
+    truths = {line["name"]: line for line in lines if line["reader"] == "truth"}
+    assert {name: line["kl"] for name, line in truths.items()} == {line["name"]: line["kl"] for line in nearest}
+    own = Measure(difference="kl", of={"reader": "samples"}, minus={"reader": "truth"}).estimate(lines)
+    assert own is not None and own.value > 0

@@ -1,8 +1,8 @@
 """The records that claims are measured on: the recipe of a claim creates its record, which is then read as lines.
 
-A recipe in `recipes/` is one of four: a recipe of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; `geometry:`
-with the fields of a `GeometryRequest`; or `transfer:` with the models (`lms`) of a transfer matrix and the `recipe` of its
-studies. `$data` and `$models` in it stand for folders that the user names.
+A recipe in `recipes/` is one of five: a recipe of `hardprompt run`; `wayward:` with the fields of `WaywardPairs`; `geometry:`
+with the fields of a `GeometryRequest`; `readings:` with the fields of a `BenchmarkRequest`; or `transfer:` with the models
+(`lms`) of a transfer matrix and the `recipe` of its studies. `$data` and `$models` in it stand for folders that the user names.
 """
 
 import json
@@ -20,6 +20,8 @@ from hardprompt.errors import RequestError, RunError
 from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
+from hardprompt.experiments.reading.evaluate import BenchmarkRecord, BenchmarkRequest, read_benchmark
+from hardprompt.experiments.reading.table import best_of
 from hardprompt.experiments.transfer.request import TransferRecord
 from hardprompt.experiments.transfer.run import transfer
 from hardprompt.experiments.transfer.table import transfer_of
@@ -78,8 +80,8 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
 
     A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe), `reader_gap` (how many nats per
     character the first reader needs more than the task LM) and `volume` (the hypervolume of the prompt alone). For wayward
-    prompts see `wayward_lines`. A line of a geometry study is a finding, and a line of a transfer matrix one of its cells
-    (`transfer_lines`).
+    prompts see `wayward_lines`. A line of a geometry study is a finding, a line of a transfer matrix one of its cells
+    (`transfer_lines`), and a line of readings the best text of a reader for a prompt (`reading_lines`).
 
     Args:
         recipe: the name of the recipe.
@@ -108,6 +110,10 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
         if not where.recorded:
             geometry(GeometryRequest.make(**fields["geometry"]), folder)
         return _geometry_lines(folder)
+    if "readings" in fields:
+        if not where.recorded:
+            read_benchmark(BenchmarkRequest(**fields["readings"]), folder)
+        return reading_lines(folder)
     if "transfer" in fields:
         if not where.recorded:
             asked, studies = fields["transfer"], folder / "studies"
@@ -214,6 +220,31 @@ def transfer_lines(folder: Path) -> list[Line]:
         for cell in transfer_of(TransferRecord(folder)).cells
         if cell["status"] == "ok" and cell["prompt_as"] == "text" and cell["number"] is not None
     ]
+
+
+def reading_lines(folder: Path) -> list[Line]:
+    """The best text of each reader for each prompt of the benchmark in a folder, with the keys of a reading.
+
+    Beside those of searching readers there is the text that the prompt was made from, if it was measured (`reader` is
+    "truth"). Each line has `task`, `kind` and `name` of the prompt, and 0 or 1 for `is_faithful` and `is_truth` (whether the
+    text is the one that the prompt was made from).
+
+    Raises:
+        NotMeasured: if there are none.
+    """
+    found = BenchmarkRecord(folder).lines() if (folder / BenchmarkRecord.request_file).is_file() else []
+    if not found:
+        raise NotMeasured(f"no record in {folder}")
+    lines: list[Line] = []
+    for line in found:
+        truth = (line["text"] or "").strip()
+        texts = {name: best_of(line, name) for reading in line["readings"] for name in reading["found_by"]}
+        texts["truth"] = next((reading for reading in line["readings"] if reading["text"] == truth), None)
+        for name, reading in texts.items():
+            if reading is not None:
+                judged = {"is_faithful": reading["verdict"] == "faithful", "is_truth": reading["text"] == truth}
+                lines.append({key: line[key] for key in ("task", "kind", "name")} | reading | {"reader": name} | judged)
+    return lines
 
 
 def _geometry_lines(folder: Path) -> list[Line]:

@@ -4,14 +4,15 @@ The plot has the means, stairs, bands and marks that `hardprompt.report.plot` dr
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
 from hardprompt.records.schema import RunRecord
-from hardprompt.report.tradeoff import BEST_SO_FAR, Axis, Curve, Mean, Tradeoff
+from hardprompt.report.tradeoff import BEST_SO_FAR, COSTS, GAINS, Axis, Curve, Mean, Tradeoff
 
 WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
@@ -259,6 +260,43 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]], la
             spots.add(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: {label}", None, figures))
     spent = "LM tokens spent, forward and backward"
     return Chart(x.ticks(), y.ticks(), spent, label, "", series, [], [], None, spots.all, joined=False)
+
+
+def attainment_chart(found: Mapping[str, Any], marks: dict[str, tuple[str, str]]) -> Chart | None:
+    """The chart of the accuracy that the fronts of half of the runs attain at each cost, with a band for other shares.
+
+    Args:
+        found: the result of `frontier`.
+        marks: (color, marker) of each optimizer.
+
+    Returns:
+        The chart; None if no optimizer has the fronts of several runs.
+    """
+    bands: dict[str, np.ndarray] = {}
+    for name, own in found["optimizers"].items():
+        low, middle, high = (own["attainment"]["deployed_test_accuracy"][f"{level:g}"] for level in (0.75, 0.5, 0.25))
+        if own["hypervolume"]["n"] > 1 and middle:
+            bands[name] = np.array([own["attainment"]["log_perplexity"], middle, low, high])
+    if not bands:
+        return None
+    cost, gain = COSTS[0], GAINS[0]
+    x = _Scale([float(place) for curve in bands.values() for place in curve[0]], (LEFT, RIGHT), reverse=True)
+    y = _Scale((0.0, 1.0), (BOTTOM, TOP))
+    ends = {name: (x(curve[0, -1]), y(curve[1, -1])) for name, curve in bands.items()}
+    writing = _Labels(ends.values(), ())
+    series, spots = [], _Spots()
+    for number, (name, (_, marker)) in enumerate(marks.items()):
+        if name not in bands:
+            continue
+        curve = bands[name]
+        written = writing.place(ends[name], name)
+        mark = Mark(*ends[name], (ends[name][0],) * 2, (y(curve[3, -1]), y(curve[2, -1])), None, written, None)
+        line, area = _stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT)
+        series.append(Series(name, number, outline(marker), [mark], "", line, area))
+        for place, middle, low, high in curve.T:
+            figures = f"{middle:.3f} for half of the runs, {high:.3f} for a quarter and {low:.3f} for three quarters"
+            spots.add(x(place), y(middle), Entry(f"{name}: accuracy up to {place:.2f} {cost.unit}", None, figures))
+    return Chart(x.ticks(), y.ticks(), cost.label, gain.label, cost.better, series, [], [], None, spots.all, joined=False)
 
 
 class _Labels:

@@ -20,7 +20,7 @@ from hardprompt.metrics.copying import copying_lines
 from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import RunRecord
 from hardprompt.report import chart
-from hardprompt.report.chart import Chart, curves_chart, outline, tradeoff_chart
+from hardprompt.report.chart import Chart, attainment_chart, curves_chart, outline, tradeoff_chart
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns, comparisons_sheet, hypervolumes_sheet, means_sheet
 from hardprompt.report.study_tables import best_runs, data_lines
@@ -87,13 +87,14 @@ class View:
 class Section:
     """The part of the page on one task and model; `sheets` are the tables that are not shown in another form.
 
-    `curves` and `growth` are the charts of `budget_curves` and `hypervolume_curves`, if there are any.
+    `curves`, `growth` and `attained` are the charts of `budget_curves`, `hypervolume_curves` and attainment, if there are any.
     """
 
     shown: StudyRuns
     views: list[View]
     curves: Chart | None
     growth: Chart | None
+    attained: Chart | None
     best: list[RunRecord]
     request: list[tuple[str, str]]
     warnings: list[str]
@@ -200,6 +201,7 @@ def _section(
         shown,
         views,
         *_progress([shown.done] if shown.placed else [], marks),
+        attainment_chart(shown.found, marks) if shown.placed else None,
         best_runs(shown.compared),
         _request(shown.requests, shown.done),
         data_lines(shown.points),

@@ -19,7 +19,7 @@ from hardprompt.records.request import StudyRequest
 from hardprompt.records.schema import CurveStep, FrontStep, RunRecord, run_records
 from hardprompt.records.store import Store
 from hardprompt.report import chart
-from hardprompt.report.chart import tradeoff_chart
+from hardprompt.report.chart import attainment_chart, tradeoff_chart
 from hardprompt.report.page import _in_the_dark, report_page
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns
@@ -420,6 +420,26 @@ def test_the_page_shows_the_growth_of_the_fronts(quick: tuple[dict[str, Any], li
         tips = [text for text in read.within("b") if "hypervolume on dev" in text]
         assert tips and {tip.split(",")[0] for tip in tips} == {"pez", "rl"}
     assert "hypervolume on dev" not in page_of(study, points)
+
+
+def test_the_page_draws_the_attainment_of_several_runs(quick: tuple[dict[str, Any], list[Point]]) -> None:
+    """The three levels are at their places: the line is that of half of the runs. One run has no attainment to show."""
+    levels = {"0.25": [0.5, 1.0], "0.5": [0.25, 0.75], "0.75": [0.0, 0.5]}
+    attained = {"attainment": {"log_perplexity": [2.0, 4.0], "deployed_test_accuracy": levels}, "hypervolume": {"n": 4}}
+    chart = attainment_chart({"optimizers": {"pez": attained}}, {"pez": ("#0072b2", "o")})
+    assert chart is not None and [spot.entries[0].figures for spot in chart.spots] == [
+        "0.250 for half of the runs, 0.500 for a quarter and 0.000 for three quarters",
+        "0.750 for half of the runs, 1.000 for a quarter and 0.500 for three quarters",
+    ]
+    [series] = chart.series
+    (low, high), tall = (spot.x for spot in chart.spots), {label: y for y, label in chart.y_ticks}
+    assert high < low, "the more readable prompts are on the right"
+    assert series.marks[0].along == (tall["1"], round((tall["0.4"] + tall["0.6"]) / 2, 1))
+    assert attainment_chart({"optimizers": {"pez": attained | {"hypervolume": {"n": 1}}}}, {"pez": ("#0072b2", "o")}) is None
+    study, points = quick
+    title = "How the fronts of the runs differ"
+    assert title in page_of(study, points)
+    assert title not in page_of(study, [point for point in points if point["seed"] == 0])
 
 
 def test_the_table_of_hypervolumes_shows_what_a_choice_on_dev_costs(quick: tuple[dict[str, Any], list[Point]]) -> None:

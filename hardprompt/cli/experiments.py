@@ -154,7 +154,7 @@ def reproduce(
     Studies without a record are run first.
     """
     from hardprompt.experiments.claims import claims
-    from hardprompt.experiments.claims.records import Where, recipe_minutes
+    from hardprompt.experiments.claims.records import Where, recipe_cost
     from hardprompt.experiments.claims.report import claims_table
     from hardprompt.experiments.claims.reproduce import reproduce as measure
 
@@ -165,7 +165,7 @@ def reproduce(
             chosen,
             where,
             display,
-            lambda recipe: screen.print(f"recipe {recipe}, about {recipe_minutes(recipe)} minutes", markup=False),
+            lambda recipe: screen.print(f"recipe {recipe}, {recipe_cost(recipe)}", markup=False),
         )
     if as_json:
         print_json([each.as_json() for each in found])

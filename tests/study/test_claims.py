@@ -1,6 +1,7 @@
 """Published claims: measures by hand, completeness of the data, and a recipe that is run and judged."""
 
 import json
+import re
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.experiments.claims import Measure, claims
 from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value_at
-from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_text, record_lines
+from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_cost, recipe_text, record_lines
 from hardprompt.experiments.claims.report import FARTHEST, _distances, draw_claims
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.reading.evaluate import BenchmarkRequest
@@ -227,7 +228,7 @@ def test_a_filter_without_its_runs_is_reported(recipe: str, wanted: dict[str, An
 def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
     text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
     fields = yaml.safe_load(text)
-    assert fields["about"] and fields["minutes"] > 0
+    assert fields["about"] and re.fullmatch(r"about \d+ minutes and \d+\.\d million LM tokens", recipe_cost(recipe))
     if "wayward" in fields:
         assert WaywardPairs(**fields["wayward"]).tasks
     elif "geometry" in fields:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -20,19 +21,20 @@ from hardprompt.errors import RequestError, RunError
 from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
-from hardprompt.experiments.reading.evaluate import BenchmarkRecord, BenchmarkRequest, read_benchmark
+from hardprompt.experiments.reading.evaluate import BenchmarkRecord, BenchmarkRequest, chosen_prompts, read_benchmark
 from hardprompt.experiments.reading.table import best_of
 from hardprompt.experiments.transfer.request import TransferRecord
 from hardprompt.experiments.transfer.run import transfer
 from hardprompt.experiments.transfer.table import transfer_of
 from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wayward_pairs
 from hardprompt.records.atomic import replacing
+from hardprompt.records.frontier import BASELINES
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store
 from hardprompt.stats.pareto import hypervolume
 from hardprompt.study.engine import Listener
 from hardprompt.study.loading import load_optimizers
-from hardprompt.study.planner import plan
+from hardprompt.study.planner import plan, planned_studies
 from hardprompt.study.recipe import read_recipe
 from hardprompt.study.runner import run
 
@@ -66,13 +68,33 @@ def recipe_text(name: str) -> str:
     return files("hardprompt.experiments.claims").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def recipe_minutes(name: str) -> int:
-    """The expected minutes of a recipe on two cores.
+def recipe_cost(name: str) -> str:
+    """What a recipe costs, in words: minutes on two cores, and the LM tokens that its searches can spend.
 
-    >>> recipe_minutes("geometry")
-    3
+    >>> recipe_cost("rl-ablations")
+    'about 8 minutes and 5.6 million LM tokens'
     """
-    return int(yaml.safe_load(recipe_text(name))["minutes"])
+    fields: dict[str, Any] = yaml.safe_load(recipe_text(name))
+    return f"about {fields['minutes']} minutes and {_lm_tokens(fields) / 1e6:.1f} million LM tokens"
+
+
+def _lm_tokens(fields: dict[str, Any]) -> int:
+    """The budgets of all searches of a recipe; for recipes without budgets their top-level `lm_tokens`."""
+    if "readings" in fields:
+        request = BenchmarkRequest(**fields["readings"])
+        return len(chosen_prompts(request)) * len(request.readers) * request.lm_tokens
+    if "wayward" in fields or "geometry" in fields:
+        return int(fields["lm_tokens"])
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "recipe.yaml")
+        file.write_text(yaml.safe_dump(fields["transfer"]["recipe"] if "transfer" in fields else fields), encoding="utf-8")
+        requests = [study.request for study in planned_studies(read_recipe(file))]
+    return sum(
+        request.lm_tokens or 0
+        for request in requests
+        for run in plan(request, load_optimizers(request))
+        if run.optimizer not in BASELINES
+    )
 
 
 def record_lines(recipe: str, where: Where, listener: Listener | None = None) -> list[Line]:

@@ -101,19 +101,9 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
         StudyError: the folder holds other readings or other files, or another process writes to it.
         RunError: a file `stop` in the folder stopped the reading.
     """
-    prompts = load_benchmark(request.lm)
+    prompts, chosen = load_benchmark(request.lm), chosen_prompts(request)
     for name in request.readers:
         load_reader(name)
-    kinds = list(dict.fromkeys(prompt.kind for prompt in prompts))
-    for kind in request.kinds:
-        if kind not in kinds:
-            raise UnknownName("kind of prompts", kind, kinds)
-    for division in request.divisions:
-        if division not in DIVISIONS:
-            raise UnknownName("division of the benchmark", division, DIVISIONS)
-    chosen = [each for each in prompts if each.division in request.divisions and each.kind in (request.kinds or kinds)]
-    if not chosen:
-        raise RequestError("the benchmark has no prompt of these kinds in these divisions; choose others, or leave them out")
     with BenchmarkRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
         done = {line["name"] for line in record.lines()}
         lm = load_lm(request.lm, dtype=request.dtype)
@@ -135,6 +125,27 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
                     )
                 record.append({**_described(prompt), **found.as_json()})
         return record.lines()
+
+
+def chosen_prompts(request: BenchmarkRequest) -> list[BenchmarkPrompt]:
+    """The prompts that a request reads.
+
+    Raises:
+        UnknownName: a model, division or kind does not exist.
+        RequestError: no prompt is chosen.
+    """
+    prompts = load_benchmark(request.lm)
+    kinds = list(dict.fromkeys(prompt.kind for prompt in prompts))
+    for kind in request.kinds:
+        if kind not in kinds:
+            raise UnknownName("kind of prompts", kind, kinds)
+    for division in request.divisions:
+        if division not in DIVISIONS:
+            raise UnknownName("division of the benchmark", division, DIVISIONS)
+    chosen = [each for each in prompts if each.division in request.divisions and each.kind in (request.kinds or kinds)]
+    if not chosen:
+        raise RequestError("the benchmark has no prompt of these kinds in these divisions; choose others, or leave them out")
+    return chosen
 
 
 def _described(prompt: BenchmarkPrompt) -> Line:

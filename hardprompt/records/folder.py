@@ -13,7 +13,6 @@ atomically. So a study that ends for any reason leaves a complete record, except
 
 import json
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +34,10 @@ SOFT = "soft"
 Line = dict[str, Any]
 
 
-class RecordFolder(ABC):
+class RecordFolder:
     """The folder of an existing study; `writing` creates a new one.
 
-    A subclass sets the class attributes and checks the contents of the files.
+    A subclass sets the class attributes. One whose files have several forms overrides `check_study` or `check_line`.
 
     Args:
         folder: the folder, which holds the file `request_file`.
@@ -48,6 +47,8 @@ class RecordFolder(ABC):
         lines_file: the name of the JSONL file with the results.
         kind: the name of such a study in messages.
         request_key: the key of the request in the YAML file; None if the request is the whole file.
+        study_form: the form of the YAML file.
+        line_form: the form of a line.
         study: the contents of the YAML file.
         lines_path: the path of the JSONL file.
         torn: the incomplete last line that `writing` has set aside; empty if there was none.
@@ -60,6 +61,8 @@ class RecordFolder(ABC):
     lines_file: ClassVar[str]
     kind: ClassVar[str]
     request_key: ClassVar[str | None] = "request"
+    study_form: ClassVar[type[BaseModel]]
+    line_form: ClassVar[type[BaseModel]]
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -67,13 +70,13 @@ class RecordFolder(ABC):
         self.torn = ""
         self.study: dict[str, Any] = self._read_study()
 
-    @abstractmethod
     def check_study(self, study: object, what: str) -> None:
         """Raise a StudyError that begins with `what` if the YAML file holds something else than a study of this kind."""
+        check_form(self.study_form, study, what)
 
-    @abstractmethod
     def check_line(self, line: object, what: str) -> None:
         """Raise a StudyError that begins with `what` if a line is not a result of a study of this kind."""
+        check_form(self.line_form, line, what)
 
     @classmethod
     @contextmanager

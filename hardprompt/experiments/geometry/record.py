@@ -72,14 +72,11 @@ class GeometryRecord(RecordFolder):
     request_file = "geometry.yaml"
     lines_file = "prompts.jsonl"
     kind = "geometry study"
+    study_form = _Study
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder)
         self.request = GeometryRequest.model_validate(self.study["request"])
-
-    def check_study(self, study: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(_Study, study, what)
 
     def check_line(self, line: object, what: str) -> None:
         """As `RecordFolder` describes it."""

@@ -11,7 +11,7 @@ from hardprompt.lm import load_lm
 from hardprompt.optimizers.base import Config
 from hardprompt.readings.base import load_reader
 from hardprompt.readings.read import DEFAULT_READERS, LM_TOKENS, MAX_LENGTH, WEIGHT, read
-from hardprompt.records.folder import RecordFolder, check_form
+from hardprompt.records.folder import RecordFolder
 from hardprompt.records.request import Seed
 from hardprompt.study.cancellation import stoppable
 
@@ -74,14 +74,8 @@ class BenchmarkRecord(RecordFolder):
     lines_file = "readings.jsonl"
     kind = "benchmark of readings"
     request_key = None
-
-    def check_study(self, study: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(BenchmarkRequest, study, what)
-
-    def check_line(self, line: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(_Line, line, what)
+    study_form = BenchmarkRequest
+    line_form = _Line
 
 
 def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:

@@ -127,10 +127,7 @@ class TransferRecord(RecordFolder):
     lines_file = "cells.jsonl"
     kind = "transfer matrix"
     request_key = None
-
-    def check_study(self, study: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(TransferRequest, study, what)
+    study_form = TransferRequest
 
     def check_line(self, line: object, what: str) -> None:
         """As `RecordFolder` describes it."""

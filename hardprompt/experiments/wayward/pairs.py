@@ -15,7 +15,7 @@ from hardprompt.experiments.wayward.targets import wayward_targets
 from hardprompt.lm import load_lm
 from hardprompt.metrics.interpretation import TaskJudge
 from hardprompt.optimizers.base import Config
-from hardprompt.records.folder import RecordFolder, as_safetensors, check_form
+from hardprompt.records.folder import RecordFolder, as_safetensors
 from hardprompt.records.request import Seed, StudyRequest, model_names
 from hardprompt.study.cancellation import stoppable
 from hardprompt.study.loading import load_tasks
@@ -81,14 +81,8 @@ class WaywardRecord(RecordFolder):
     lines_file = "wayward.jsonl"
     kind = "study of wayward prompts"
     request_key = None
-
-    def check_study(self, study: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(WaywardPairs, study, what)
-
-    def check_line(self, line: object, what: str) -> None:
-        """As `RecordFolder` describes it."""
-        check_form(_Line, line, what)
+    study_form = WaywardPairs
+    line_form = _Line
 
 
 def wayward_pairs(request: WaywardPairs, folder: Path) -> None:

@@ -33,7 +33,7 @@ class FrozenHead:
     Args:
         lm: the policy LM.
         columns: token ids of the actions, (A,).
-        fluent: the number of actions that `masked` keeps at each step; None keeps all.
+        fluent: the number of actions that are kept at each step; None keeps all.
         end_bias: a constant that is added to the logit of the last action.
     """
 
@@ -47,23 +47,26 @@ class FrozenHead:
             self._bias = torch.zeros(len(columns), device=self._weight.device) if self._bias is None else self._bias
             self._bias[-1] += end_bias
 
+    @property
+    def size(self) -> int:
+        """The number of actions."""
+        return len(self._weight)
+
     def __call__(self, states: Tensor) -> Tensor:
         """The LM's logits after hidden states, (..., A)."""
         weight, bias = self._weight.to(states), None if self._bias is None else self._bias.to(states)
         return nn.functional.linear(states, weight, bias)
 
-    def masked(self, outputs: Tensor, states: Tensor, bias: float = 0.0) -> Tensor:
-        """The LM's logits after the network's `outputs` (..., d), plus a constant; -inf for all but the `fluent` actions.
+    def kept(self, outputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The LM's logits after the network's `outputs` (B, d) of the `fluent` actions, (B, K), and their indices (B, K).
 
-        These are the actions that the LM finds most probable after `states` (..., d).
+        These are the actions that the LM finds most probable after `states` (B, d). None if all actions are kept.
         """
-        if self.fluent is None or self.fluent >= len(self._weight):
-            return self(outputs) + bias
+        if self.fluent is None or self.fluent >= self.size:
+            return None
         kept = self(states).topk(self.fluent, -1).indices
-        values = torch.einsum("...kd,...d->...k", self._weight.to(outputs)[kept], outputs) + bias
-        if self._bias is not None:
-            values = values + self._bias.to(outputs)[kept]
-        return _all_actions(values, kept, len(self._weight))
+        values = torch.einsum("bkd,bd->bk", self._weight.to(outputs)[kept], outputs)
+        return values if self._bias is None else values + self._bias.to(outputs)[kept], kept
 
 
 class HeadNet(nn.Module):
@@ -87,8 +90,14 @@ class HeadNet(nn.Module):
         self.head, self.bias = head, bias
 
     def forward(self, states: Tensor) -> Tensor:
-        """Values (B, A); -inf for masked actions."""
-        return self.head.masked(self.mlp(states), states, self.bias)
+        """Values (B, A); -inf for all but the fluent actions."""
+        found = self.kept(states)
+        return self.head(self.mlp(states)) + self.bias if found is None else _all_actions(*found, self.head.size)
+
+    def kept(self, states: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The values of the fluent actions (B, K) and their indices (B, K); None if all actions are kept."""
+        found = self.head.kept(self.mlp(states), states)
+        return None if found is None else (found[0] + self.bias, found[1])
 
 
 class SoftQPolicy(BasePolicy):
@@ -156,8 +165,10 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values (B, 1), log-probabilities of the actions (B,) and entropies (B,)."""
         actor, critic = self.mlp_extractor(self.extract_features(obs))
-        log_probs, entropies = log_prob_and_entropy(self.action_net(actor), actions.long().flatten())
-        return self.value_net(critic), log_probs, entropies
+        return self.value_net(critic), *self._log_prob_and_entropy(actor, actions.long().flatten())
+
+    def _log_prob_and_entropy(self, actor: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        return log_prob_and_entropy(self.action_net(actor), actions)
 
 
 class HeadActorCriticPolicy(TokenActorCriticPolicy):
@@ -180,9 +191,26 @@ class HeadActorCriticPolicy(TokenActorCriticPolicy):
         super().__init__(*args, **{"net_arch": {"pi": [], "vf": [64]}, **kwargs})
 
     def _build(self, lr_schedule: Any) -> None:
+        self.action_dist = _WithoutNet(self._head.size)
         super()._build(lr_schedule)
         self.action_net = HeadNet(self.features_dim, self._head, self._hidden).to(self.device)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _log_prob_and_entropy(self, actor: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """As for all actions; an action that is not among the fluent ones has the log-probability -inf."""
+        if (found := self.action_net.kept(actor)) is None:
+            return super()._log_prob_and_entropy(actor, actions)
+        values, kept = found
+        is_action = kept == actions[:, None]
+        log_probs, entropies = log_prob_and_entropy(values, is_action.int().argmax(-1))
+        return log_probs.where(is_action.any(-1), -torch.inf), entropies
+
+
+class _WithoutNet(CategoricalDistribution):
+    """A distribution whose policy brings its own network, so that no layer over all actions is created and initialized."""
+
+    def proba_distribution_net(self, latent_dim: int) -> nn.Module:
+        return nn.Identity()
 
 
 def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:

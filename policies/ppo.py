@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from .vec_env import PromptVecEnv
 
 
+MANY_TOKENS = 10_000
+"""If more tokens than this are allowed, the policy writes only likely ones by default."""
+
+LIKELY = 50
+"""The default of `fluent` then (`runs/log.md` says how it was chosen)."""
+
+
 class PpoConfig(SearchConfig):
     """Options of PPO."""
 
-    observation: Literal["light", "state"] = "light"
+    observation: Literal["light", "state"] | None = None
     """What the policy observes: the position and the last token ("light"), or the last hidden state of the policy LM ("state").
-    With "state" the policy is RLPrompt's network."""
+    With "state" the policy is RLPrompt's network. By default "light"; if more than 10,000 tokens are allowed and the task LM
+    predicts the next token, the default is "state" with fluent=50, since no search can try so many tokens."""
 
     learning_rate: NonNegativeFloat = 0.01
     """Learning rate of Adam, constant over the run."""
@@ -51,6 +59,7 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
     from .networks import HeadActorCriticPolicy, TokenActorCriticPolicy
     from .search import search
 
+    config = _resolved(problem, config)
     length = problem.prompt_length
 
     def make(env: "PromptVecEnv") -> PPO:
@@ -88,4 +97,16 @@ def rl(problem: Problem, config: PpoConfig) -> FinalPrompts:
         def _on_step(self) -> bool:
             return True
 
+    assert config.observation is not None
     return search(problem, config, make, config.observation, callbacks=lambda monitor: [Anneal(monitor)])
+
+
+def _resolved(problem: Problem, config: PpoConfig) -> PpoConfig:
+    """The options with what the policy observes and may write."""
+    if config.observation is not None:
+        return config
+    writes = problem.lm.kind == "causal" and config.policy_lm is None
+    many = len(problem.allowed) > MANY_TOKENS and writes
+    chosen = {"observation": "state", "fluent": config.fluent or LIKELY} if many else {"observation": "light"}
+    problem.resolved_options |= chosen
+    return config.model_copy(update=chosen)

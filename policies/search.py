@@ -18,7 +18,7 @@ from stable_baselines3.common.logger import configure
 from hardprompt.lm import load_lm
 from hardprompt.optimizers.base import FinalPrompts, Problem
 
-from .networks import log_prob_and_entropy
+from .networks import TokenActorCriticPolicy
 from .options import SearchConfig
 from .reward import Reward, normalized, prompt_reward
 from .space import Observation, PromptSpace
@@ -210,8 +210,9 @@ class SearchCallback(BaseCallback):
         policy = self.model.policy
         with torch.no_grad():
             seen = torch.from_numpy(observed[is_step]).to(policy.device)
-            logits = policy.get_distribution(seen).distribution.logits
-            return float(log_prob_and_entropy(logits, logits.argmax(-1))[1].mean())
+            if isinstance(policy, TokenActorCriticPolicy):
+                return float(policy.evaluate_actions(seen, torch.zeros(len(seen)))[2].mean())
+            return float(policy.get_distribution(seen).entropy().mean())
 
 
 def _mean(values: np.ndarray) -> float:

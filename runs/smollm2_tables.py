@@ -2,9 +2,10 @@
 
     python runs/smollm2_tables.py OUT [--task TASK] [--plot FILE.png]
 
-OUT is the folder of the recipe `smollm2`. Values are means over splits and seeds. The 95 % bootstrap intervals redraw the runs
-(split x seed), and the test examples of each redrawn run. Without a task, a last table has the means over all tasks; its
-intervals redraw tasks, and the runs of each redrawn task. The plot has the means over the classification tasks.
+OUT is the folder of the recipe `smollm2`, or of one in `runs/smollm2/`. Values are means over splits and seeds. The 95 %
+bootstrap intervals redraw the runs (split x seed), and the test examples of each redrawn run. Without a task, a last table has
+the means over all tasks; its intervals redraw tasks, and the runs of each redrawn task. The plot has the means over the
+classification tasks.
 """
 
 import argparse
@@ -42,8 +43,8 @@ def runs(folder: Path) -> pd.DataFrame:
     for file in sorted(folder.glob("*/study.yaml")):
         for point in Store(file.parent).points():
             if point["status"] == "ok":
-                variant = file.parent.name.removeprefix(f"{point['task']}-{point['lm']}-")
-                name = point["optimizer"] if variant == "main" else f"{point['optimizer']} ({variant})"
+                variant = file.parent.name.removeprefix(f"{point['task']}-{point['lm']}").removeprefix("-")
+                name = point["optimizer"] if variant in ("", "main") else f"{point['optimizer']} ({variant})"
                 emitted = (point["emitted"] or {}).get("mean_test_accuracy")
                 correct = np.array([digit == "1" for digit in point["test_correct"]], dtype=float)
                 rows.append(point | {"optimizer": name, "last": emitted, "correct": correct})

@@ -143,10 +143,23 @@ def test_the_fluent_option_keeps_only_fluent_actions() -> None:
     assert space.head is not None and space.size == len(problem.allowed)
     state = torch.from_numpy(space.observe(np.zeros((1, 0), dtype=np.int64)))
     outputs = torch.randn(1, state.shape[-1], generator=torch.Generator().manual_seed(0))
-    values = space.head.masked(outputs, state, bias=2.0)[0]
-    left = values.isfinite().nonzero()[:, 0]
-    assert set(problem.allowed[left].tolist()) == best
-    torch.testing.assert_close(values[left], space.head(outputs)[0, left] + 2.0)
+    found = space.head.kept(outputs, state)
+    assert found is not None and set(problem.allowed[found[1][0]].tolist()) == best
+    torch.testing.assert_close(found[0][0], space.head(outputs)[0, found[1][0]])
+
+
+def test_a_fluent_policy_evaluates_actions_as_a_distribution_over_all_of_them() -> None:
+    space = PromptSpace(_problem(), observation="state", fluent=9)
+    env = PromptVecEnv(space, lambda prompts: Reward(np.zeros(len(prompts), dtype=np.float32), {}), 4)
+    policy = PPO(HeadActorCriticPolicy, env, n_steps=2, batch_size=8, seed=0, policy_kwargs={"head": space.head}).policy
+    seen = torch.from_numpy(np.concatenate([space.observe(rows) for rows in (np.zeros((1, 0), int), np.array([[3]]))]))
+    plain = policy.get_distribution(seen)
+    actions = plain.get_actions()
+    _, log_probs, entropies = policy.evaluate_actions(seen, actions)
+    torch.testing.assert_close(log_probs, plain.log_prob(actions))
+    torch.testing.assert_close(entropies, plain.distribution.entropy())
+    other = plain.distribution.logits.argmin(-1)  # an action that is not fluent
+    assert policy.evaluate_actions(seen, other)[1].tolist() == [-np.inf] * 2
 
 
 @pytest.mark.parametrize("masked", [False, True])

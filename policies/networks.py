@@ -91,8 +91,10 @@ class HeadNet(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Values (B, A); -inf for all but the fluent actions."""
-        found = self.kept(states)
-        return self.head(self.mlp(states)) + self.bias if found is None else _all_actions(*found, self.head.size)
+        if (found := self.kept(states)) is None:
+            return self.head(self.mlp(states)) + self.bias
+        values, kept = found
+        return _all_actions(values, kept, self.head.size)
 
     def kept(self, states: Tensor) -> tuple[Tensor, Tensor] | None:
         """The values of the fluent actions (B, K) and their indices (B, K); None if all actions are kept."""
@@ -145,7 +147,8 @@ class SoftQPolicy(BasePolicy):
         """The distribution of actions: the softmax of Q over the top k actions."""
         values = self.q_net(obs)
         if self.top_k is not None and self.top_k < values.shape[-1]:
-            values = _all_actions(*values.topk(self.top_k, -1), values.shape[-1])
+            highest = values.topk(self.top_k, -1)
+            values = _all_actions(highest.values, highest.indices, values.shape[-1])
         return CategoricalDistribution(values.shape[-1]).proba_distribution(values)
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> Tensor:

@@ -265,7 +265,8 @@ def reading_lines(folder: Path) -> list[Line]:
         for name, reading in texts.items():
             if reading is not None:
                 judged = {"is_faithful": reading["verdict"] == "faithful", "is_truth": reading["text"] == truth}
-                lines.append({key: line[key] for key in ("task", "kind", "name")} | reading | {"reader": name} | judged)
+                described = {key: line[key] for key in ("task", "kind", "name")}
+                lines.append({**described, **reading, "reader": name, **judged})
     return lines
 
 

@@ -71,7 +71,10 @@ def test_the_axes_of_the_chart_can_be_chosen(pages: dict[str, Path], browser: Br
     for cost in range(5):
         for gain in range(2):
             browser.run(f"document.querySelector('#cost-{cost}').click(), document.querySelector('#gain-{gain}').click()")
-            [of_tradeoff, of_curves] = browser.run(label)
+            [of_tradeoff, of_curves, of_attained] = browser.run(label)
+            assert of_attained.startswith(
+                "test accuracy of the deployed text against log-perplexity of the prompt under the task"
+            )
             assert of_curves.startswith("dev accuracy of the best prompt so far against LM tokens")
             seen.append(of_tradeoff)
     assert len(set(seen)) == 10 and seen[3] == (

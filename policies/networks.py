@@ -24,6 +24,9 @@ TINY = 1e-4
 BLOCK = 2**18
 """The number of logits that the gradient of a policy handles at once: 1 MB in float32."""
 
+MAX_STATES = 2**14
+"""The likely actions are kept for about this many states."""
+
 
 class FrozenHead:
     """A frozen LM's output layer over the actions: states (..., d) to logits (..., A).
@@ -41,6 +44,7 @@ class FrozenHead:
         output = lm.model.get_output_embeddings()
         bias = getattr(output, "bias", None)
         self.fluent = fluent
+        self._likely: dict[bytes, Tensor] = {}
         self._weight: Tensor = output.weight.detach()[columns].float()
         self._bias: Tensor | None = None if bias is None else bias.detach()[columns].float()
         if end_bias:
@@ -64,9 +68,22 @@ class FrozenHead:
         """
         if self.fluent is None or self.fluent >= self.size:
             return None
-        kept = self(states).topk(self.fluent, -1).indices
+        kept = self._likely_after(states, self.fluent)
         values = torch.einsum("bkd,bd->bk", self._weight.to(outputs)[kept], outputs)
         return values if self._bias is None else values + self._bias.to(outputs)[kept], kept
+
+    def _likely_after(self, states: Tensor, count: int) -> Tensor:
+        """The most probable actions after each state, (B, count). Those of a state that was seen before are not computed again.
+
+        So the update of a policy sees the same actions for a state as the rollout, whatever the rounding.
+        """
+        keys = [row.tobytes() for row in states.detach().cpu().numpy()]
+        if len(self._likely) > MAX_STATES:
+            self._likely.clear()
+        if new := [place for place, key in enumerate(keys) if key not in self._likely]:
+            found = self(states[new]).topk(count, -1).indices
+            self._likely |= {keys[place]: actions for place, actions in zip(new, found, strict=True)}
+        return torch.stack([self._likely[key] for key in keys])
 
 
 class HeadNet(nn.Module):

@@ -22,7 +22,7 @@ TINY = 1e-4
 """RLPrompt's initialization: Xavier with this gain for weights, minus this value for biases, so that Q is nearly 0 at first."""
 
 BLOCK = 2**18
-"""The number of logits that the gradient of a policy handles at once: 1 MB in float32."""
+"""The number of logits that are handled at once, 1 MB in float32, which fits into the cache of a processor."""
 
 MAX_STATES = 2**14
 """The likely actions are kept for about this many states."""

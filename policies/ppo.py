@@ -22,7 +22,7 @@ MANY_TOKENS = 10_000
 """If more tokens than this are allowed, the policy writes only likely ones by default."""
 
 LIKELY = 50
-"""The default of `fluent` then (`runs/log.md` says how it was chosen)."""
+"""The default of `fluent` then (`runs/log.md` has the runs behind it)."""
 
 
 class PpoConfig(SearchConfig):
@@ -106,7 +106,8 @@ def _resolved(problem: Problem, config: PpoConfig) -> PpoConfig:
     if config.observation is not None:
         return config
     writes = problem.lm.kind == "causal" and config.policy_lm is None
-    many = len(problem.allowed) > MANY_TOKENS and writes
+    ends = not (config.end or problem.length_weight) or problem.lm.eos_id is not None
+    many = len(problem.allowed) > MANY_TOKENS and writes and ends
     chosen = {"observation": "state", "fluent": config.fluent or LIKELY} if many else {"observation": "light"}
     problem.resolved_options |= chosen
     return config.model_copy(update=chosen)

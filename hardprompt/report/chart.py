@@ -241,24 +241,17 @@ def curves_chart(curves: dict[str, Curve], marks: dict[str, tuple[str, str]], la
         marks: (color, marker) of each optimizer.
         label: the quantity.
     """
-    x = _Scale([float(each) for curve in curves.values() for each in curve.band[0]], (LEFT, RIGHT), log=True)
+    bands = {name: curves[name].band for name in marks if name in curves}
+    x = _Scale([float(each) for band in bands.values() for each in band[0]], (LEFT, RIGHT), log=True)
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
-    ends = {name: (x(curve.band[0, -1]), y(curve.band[1, -1])) for name, curve in curves.items()}
-    writing = _Labels(ends.values(), ())
-    series, spots = [], _Spots()
-    for number, (name, (_, marker)) in enumerate(marks.items()):
-        if name not in curves:
-            continue
+    spots = _Spots()
+    for name, (tokens, mean, low, high) in bands.items():
         curve = curves[name]
-        tokens, mean, low, high = curve.band
-        written = writing.place(ends[name], name)
-        mark = Mark(*ends[name], (ends[name][0],) * 2, (y(high[-1]), y(low[-1])), None, written, None)
-        line, area = _stairs(tokens, mean, x, y), _area(curve.band, x, y)
-        series.append(Series(name, number, outline(marker), [mark], "", line, area))
         for i in sorted({0, *range(len(tokens) // 4, len(tokens), max(1, len(tokens) // 4)), len(tokens) - 1}):
             figures = f"{mean[i]:.3f} ({low[i]:.3f} to {high[i]:.3f}) after {tokens[i]:,.0f} LM tokens · {curve.counts}"
             spots.add(x(tokens[i]), y(mean[i]), Entry(f"{name}, w={curve.weight:g}: {label}", None, figures))
     spent = "LM tokens spent, forward and backward"
+    series = _band_series(bands, marks, x, y)
     return Chart(x.ticks(), y.ticks(), spent, label, "", series, [], [], None, spots.all, joined=False)
 
 
@@ -273,30 +266,40 @@ def attainment_chart(found: Mapping[str, Any], marks: dict[str, tuple[str, str]]
         The chart; None if no optimizer has the fronts of several runs.
     """
     bands: dict[str, np.ndarray] = {}
-    for name, own in found["optimizers"].items():
+    for name in marks:
+        if (own := found["optimizers"].get(name)) is None:
+            continue
         low, middle, high = (own["attainment"]["deployed_test_accuracy"][f"{level:g}"] for level in (0.75, 0.5, 0.25))
         if own["hypervolume"]["n"] > 1 and middle:
             bands[name] = np.array([own["attainment"]["log_perplexity"], middle, low, high])
     if not bands:
         return None
     cost, gain = COSTS[0], GAINS[0]
-    x = _Scale([float(place) for curve in bands.values() for place in curve[0]], (LEFT, RIGHT), reverse=True)
+    x = _Scale([float(place) for band in bands.values() for place in band[0]], (LEFT, RIGHT), reverse=True)
     y = _Scale((0.0, 1.0), (BOTTOM, TOP))
-    ends = {name: (x(curve[0, -1]), y(curve[1, -1])) for name, curve in bands.items()}
-    writing = _Labels(ends.values(), ())
-    series, spots = [], _Spots()
-    for number, (name, (_, marker)) in enumerate(marks.items()):
-        if name not in bands:
-            continue
-        curve = bands[name]
-        written = writing.place(ends[name], name)
-        mark = Mark(*ends[name], (ends[name][0],) * 2, (y(curve[3, -1]), y(curve[2, -1])), None, written, None)
-        line, area = _stairs(curve[0], curve[1], x, y, end=LEFT), _area(curve, x, y, end=LEFT)
-        series.append(Series(name, number, outline(marker), [mark], "", line, area))
-        for place, middle, low, high in curve.T:
+    spots = _Spots()
+    for name, band in bands.items():
+        for place, middle, low, high in band.T:
             figures = f"{middle:.3f} for half of the runs, {high:.3f} for a quarter and {low:.3f} for three quarters"
             spots.add(x(place), y(middle), Entry(f"{name}: accuracy up to {place:.2f} {cost.unit}", None, figures))
+    series = _band_series(bands, marks, x, y, end=LEFT)
     return Chart(x.ticks(), y.ticks(), cost.label, gain.label, cost.better, series, [], [], None, spots.all, joined=False)
+
+
+def _band_series(
+    bands: Mapping[str, np.ndarray], marks: dict[str, tuple[str, str]], x: _Scale, y: _Scale, end: float | None = None
+) -> list[Series]:
+    """A line with a band and a mark at its last place for each optimizer; the last value extends to `end`."""
+    ends = {name: (x(band[0, -1]), y(band[1, -1])) for name, band in bands.items()}
+    writing = _Labels(ends.values(), ())
+    series = []
+    for number, (name, (_, marker)) in enumerate(marks.items()):
+        if (band := bands.get(name)) is not None:
+            at = ends[name]
+            mark = Mark(*at, (at[0], at[0]), (y(band[3, -1]), y(band[2, -1])), None, writing.place(at, name), None)
+            line, area = _stairs(band[0], band[1], x, y, end), _area(band, x, y, end)
+            series.append(Series(name, number, outline(marker), [mark], "", line, area))
+    return series
 
 
 class _Labels:

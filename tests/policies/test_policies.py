@@ -180,6 +180,25 @@ def test_log_probabilities_and_entropy_are_those_of_torch(masked: bool, monkeypa
     torch.testing.assert_close(found.grad, expected.grad)
 
 
+@pytest.mark.parametrize(
+    ("most", "options", "expected"),
+    [
+        (10, {}, ("state", 50)),
+        (10, {"fluent": 7}, ("state", 7)),
+        (10, {"observation": "light"}, ("light", None)),
+        (10**6, {}, ("light", None)),
+    ],
+    ids=["many", "a number", "all", "few"],
+)
+def test_of_many_tokens_a_policy_writes_likely_ones(
+    most: int, options: dict[str, Any], expected: tuple[str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hardprompt.policies.ppo.MANY_TOKENS", most)
+    rl = load_optimizer("rl")
+    result = run_optimizer(rl, _problem(), rl.configure({"rollout": 2, "episodes": 2, **options}))
+    assert (result.config["observation"], result.config["fluent"]) == expected
+
+
 def test_label_words_can_be_excluded_from_the_actions() -> None:
     problem = _problem()
     lm = problem.lm

@@ -30,8 +30,9 @@ class PpoConfig(SearchConfig):
 
     observation: Literal["light", "state"] | None = None
     """What the policy observes: the position and the last token ("light"), or the last hidden state of the policy LM ("state").
-    With "state" the policy is RLPrompt's network. By default "light"; if more than 10,000 tokens are allowed and the task LM
-    predicts the next token, the default is "state" with fluent=50, since no search can try so many tokens."""
+    With "state" the policy is RLPrompt's network. The default is "light" for up to 10,000 allowed tokens. For more tokens it is
+    "state", and `fluent` is then 50 by default, because a search is too short to try them all. "light" remains the default if
+    the task LM cannot predict the next token, if `policy_lm` is given, or if the model has no token to end a prompt with."""
 
     learning_rate: NonNegativeFloat = 0.01
     """Learning rate of Adam, constant over the run."""

@@ -165,7 +165,7 @@ def reproduce(
             chosen,
             where,
             display,
-            lambda recipe: screen.print(f"recipe {recipe}, {recipe_cost(recipe)}", markup=False),
+            lambda recipe: screen.print(f"recipe {recipe}{'' if recorded else f', {recipe_cost(recipe)}'}", markup=False),
         )
     if as_json:
         print_json([each.as_json() for each in found])

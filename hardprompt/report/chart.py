@@ -13,6 +13,7 @@ import numpy as np
 
 from hardprompt.records.schema import RunRecord
 from hardprompt.report.tradeoff import BEST_SO_FAR, COSTS, GAINS, Axis, Curve, Mean, Tradeoff
+from hardprompt.stats.pareto import ATTAINMENT_LEVELS
 
 WIDTH, HEIGHT = 880, 494
 LEFT, RIGHT, TOP, BOTTOM = 46, 866, 30, 440
@@ -269,7 +270,8 @@ def attainment_chart(found: Mapping[str, Any], marks: dict[str, tuple[str, str]]
     for name in marks:
         if (own := found["optimizers"].get(name)) is None:
             continue
-        low, middle, high = (own["attainment"]["deployed_test_accuracy"][f"{level:g}"] for level in (0.75, 0.5, 0.25))
+        attained = own["attainment"]["deployed_test_accuracy"]
+        high, middle, low = (attained[f"{level:g}"] for level in ATTAINMENT_LEVELS)
         if own["hypervolume"]["n"] > 1 and middle:
             bands[name] = np.array([own["attainment"]["log_perplexity"], middle, low, high])
     if not bands:

@@ -22,12 +22,14 @@ from hardprompt.experiments.claims.measurement import Line
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.geometry.run import geometry
 from hardprompt.experiments.reading.evaluate import BenchmarkRecord, BenchmarkRequest, chosen_prompts, read_benchmark
+from hardprompt.experiments.reading.prompts import load_benchmark
 from hardprompt.experiments.reading.table import best_of
 from hardprompt.experiments.transfer.request import TransferRecord
 from hardprompt.experiments.transfer.run import transfer
 from hardprompt.experiments.transfer.table import transfer_of
 from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wayward_pairs
 from hardprompt.records.atomic import replacing
+from hardprompt.records.folder import RecordFolder
 from hardprompt.records.frontier import BASELINES
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.store import Store
@@ -82,7 +84,7 @@ def _lm_tokens(fields: dict[str, Any]) -> int:
     """The budgets of all searches of a recipe; for recipes without budgets their top-level `lm_tokens`."""
     if "readings" in fields:
         request = BenchmarkRequest(**fields["readings"])
-        return len(chosen_prompts(request)) * len(request.readers) * request.lm_tokens
+        return len(chosen_prompts(request, load_benchmark(request.lm))) * len(request.readers) * request.lm_tokens
     if "wayward" in fields or "geometry" in fields:
         return int(fields["lm_tokens"])
     with TemporaryDirectory() as folder:
@@ -212,11 +214,8 @@ def wayward_lines(folder: Path) -> list[Line]:
     Raises:
         NotMeasured: if there are none.
     """
-    rows = WaywardRecord(folder).lines() if (folder / WaywardRecord.request_file).is_file() else []
-    if not rows:
-        raise NotMeasured(f"no record in {folder}")
     lines: list[Line] = []
-    for row in rows:
+    for row in _recorded(WaywardRecord, folder):
         shared = {name: row[name] for name in ("task", "kind", "lm", "seed")}
         lines.append(row | {"row": "chosen"})
         lines += [shared | line | {"row": "gamma"} for line in row["grid"]]
@@ -254,11 +253,8 @@ def reading_lines(folder: Path) -> list[Line]:
     Raises:
         NotMeasured: if there are none.
     """
-    found = BenchmarkRecord(folder).lines() if (folder / BenchmarkRecord.request_file).is_file() else []
-    if not found:
-        raise NotMeasured(f"no record in {folder}")
     lines: list[Line] = []
-    for line in found:
+    for line in _recorded(BenchmarkRecord, folder):
         truth = (line["text"] or "").strip()
         texts = {name: best_of(line, name) for reading in line["readings"] for name in reading["found_by"]}
         texts["truth"] = next((reading for reading in line["readings"] if reading["text"] == truth), None)
@@ -268,6 +264,14 @@ def reading_lines(folder: Path) -> list[Line]:
                 described = {key: line[key] for key in ("task", "kind", "name")}
                 lines.append({**described, **reading, "reader": name, **judged})
     return lines
+
+
+def _recorded(kind: type[RecordFolder], folder: Path) -> list[dict[str, Any]]:
+    """The lines of a record, of which there is at least one."""
+    found = kind(folder).lines() if (folder / kind.request_file).is_file() else []
+    if not found:
+        raise NotMeasured(f"no record in {folder}")
+    return found
 
 
 def _geometry_lines(folder: Path) -> list[Line]:

@@ -1,5 +1,6 @@
 """Reading the prompts of the benchmark with any readers, one line per prompt in a folder that can be resumed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
         StudyError: the folder holds other readings or other files, or another process writes to it.
         RunError: a file `stop` in the folder stopped the reading.
     """
-    prompts, chosen = load_benchmark(request.lm), chosen_prompts(request)
+    prompts = load_benchmark(request.lm)
+    chosen = chosen_prompts(request, prompts)
     for name in request.readers:
         load_reader(name)
     with BenchmarkRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
@@ -121,14 +123,13 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
         return record.lines()
 
 
-def chosen_prompts(request: BenchmarkRequest) -> list[BenchmarkPrompt]:
-    """The prompts that a request reads.
+def chosen_prompts(request: BenchmarkRequest, prompts: Sequence[BenchmarkPrompt]) -> list[BenchmarkPrompt]:
+    """The prompts that a request reads, of all prompts of its model.
 
     Raises:
-        UnknownName: a model, division or kind does not exist.
+        UnknownName: a division or kind does not exist.
         RequestError: no prompt is chosen.
     """
-    prompts = load_benchmark(request.lm)
     kinds = list(dict.fromkeys(prompt.kind for prompt in prompts))
     for kind in request.kinds:
         if kind not in kinds:

@@ -29,7 +29,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
-from hardprompt.optimizers.proposals import Proposals, kept_by_text, shortest_length
+from hardprompt.optimizers.proposals import Proposals, drawn_prompts, kept_by_text, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, check_tokens, swap_predictions
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
@@ -101,6 +101,11 @@ class FrontConfig(Config):
     """Prediction of the change of the prompt NLL by a swap: through the tokens behind it alone ("one-sided"), or also with the
     surprisal of the new token ("exact")."""
 
+    halving: bool = False
+    random_seeds: int = 16
+    examples: int = 32
+    first: int = 4
+    keep: float = 0.5
     fluency: Literal["mean", "total"] = "mean"
     """Fluency in the objectives of the ladder: the mean NLL per token ("mean"), which rewards padding with likely tokens, or
     the total NLL divided by the maximal length ("total"), which does not."""
@@ -153,7 +158,7 @@ class _Search:
     def seeds(self) -> list[list[int]]:
         """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
         drawn = self._samples(self._proposals, SEED_SAMPLES // 2) + self._samples(self._sharp, SEED_SAMPLES // 2)
-        return drawn + [ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist()]
+        return drawn + [ids[: self._length()] for ids in self.problem.random_ids(self.config.random_seeds).tolist()]
 
     def children(self) -> list[list[int]]:
         """The children of one generation, and new samples of the model."""
@@ -182,6 +187,9 @@ class _Search:
             pool, nll, length = [pool[i] for i in kept], nll[kept], length[kept]
         if not pool:
             return
+        if self.config.halving:
+            self._halve(pool, nll, length, leaders, ladder)
+            return
         examples = problem.batch(self.config.screen + self.config.confirm)
         first, more = examples[: self.config.screen], examples[self.config.screen :]
         screened = problem.train.score_ids(pool, first).loss.cpu()
@@ -196,6 +204,46 @@ class _Search:
         fluency = torch.cat([nll[chosen], torch.tensor([leader.nll for leader in leaders])])
         winners = (losses.mean(-1) + problem.length_cost(ids).cpu() + ladder * fluency).argmin(-1).unique().tolist()
         self._admit([rivals[i] for i in winners if i < len(rivals)])
+
+    def _halve(self, pool, nll, length, leaders, ladder):
+        problem = self.problem
+        examples = problem.batch(self.config.examples)
+        alive = torch.arange(len(pool))
+        total = torch.zeros(len(pool))
+        seen, until = 0, min(self.config.first, len(examples))
+        while True:
+            total[alive] += problem.train.score_ids([pool[i] for i in alive.tolist()], examples[seen:until]).loss.cpu().sum(1)
+            seen = until
+            obj = total[alive] / seen + length[alive] + ladder * nll[alive]
+            if seen == len(examples) or problem.exhausted:
+                break
+            ranked = obj.argsort(dim=1, stable=True).argsort(dim=1)
+            want = max(int(len(alive) * self.config.keep + 0.999), 1)
+            if len(alive) > len(ladder):
+                alive = alive[ranked.amin(0).argsort(stable=True)[:want]]
+            until = min(2 * seen, len(examples))
+        best = obj.argmin(1)
+        wins = [int(alive[b]) for b in best]
+        if leaders:
+            lead = self._train_losses(leaders, examples[:seen])
+            lo = (
+                lead[None]
+                + ladder * torch.tensor([m.nll for m in leaders])
+                + problem.length_cost([m.ids for m in leaders]).cpu()
+            )
+            wins = [w for k, w in enumerate(wins) if obj[k].min() < lo[k].min()]
+        self._admit([pool[i] for i in dict.fromkeys(wins)])
+
+    def _train_losses(self, members, examples):
+        if not hasattr(self, "_kept"):
+            self._kept = {}
+        for m in members:
+            known = self._kept.setdefault(m.ids, {})
+            missing = [e for e in examples if e not in known]
+            if missing:
+                for e, x in zip(missing, self.problem.train.score_ids([m.ids], missing).loss[0].tolist()):
+                    known[e] = x
+        return torch.tensor([sum(self._kept[m.ids][e] for e in examples) / len(examples) for m in members])
 
     def report(self, done: float) -> None:
         """Report the progress and the size of the archive."""
@@ -231,9 +279,12 @@ class _Search:
             made = [made[i] for i in self._fluency(made).argsort().tolist()]
         return made[:wanted]
 
-    def _samples(self, proposals: Proposals, count: int) -> list[list[int]]:
-        contexts = [self._context([]) for _ in range(count)]
-        return proposals.continued(contexts, [self._length() for _ in contexts])
+    def _samples(self, proposals: Proposals, count: int) -> list[tuple[int, ...]]:
+        def draw(missing: int) -> list[list[int]]:
+            contexts = [self._context([]) for _ in range(missing)]
+            return proposals.continued(contexts, [self._length() for _ in contexts])
+
+        return drawn_prompts(self.problem, count, draw)
 
     def _swapped(self, ids: Sequence[int], weight: float) -> list[list[int]]:
         """Copies of a prompt that differ in one token, one of the best predicted ones at a random place."""

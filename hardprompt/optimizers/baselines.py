@@ -119,7 +119,7 @@ def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], list[
         last = drawn_prompts(problem, count, draw)
         if problem.length_weight:
             shortest, longest = shortest_length(problem), problem.prompt_length
-            lengths = torch.randint(shortest, longest + 1, (count,), generator=problem.generator).tolist()
+            lengths = torch.randint(shortest, longest + 1, (len(last),), generator=problem.generator).tolist()
             last = kept_by_text(problem, [ids[:length] for ids, length in zip(last, lengths, strict=True)])
         problem.score_on_dev(last)
         drawn += count

@@ -94,7 +94,8 @@ def epo(problem: Problem, config: EpoConfig) -> FinalPrompts:
     """Evolutionary prompt optimization: token swaps by gradient in a population with one fluency weight per slot."""
     limit = config.iterations or (300 if problem.lm_tokens is None else None)
     weights = slot_weights(config)
-    slots = random_prompts(problem, config.slots)
+    first = random_prompts(problem, config.slots)
+    slots = [first[i % len(first)] for i in range(config.slots)]
     evaluated: set[Ids] = set()
     for iteration in count(1):
         indices = problem.batch(config.batch_size)

@@ -78,9 +78,9 @@ class FrontConfig(Config):
     moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("replace", "insert", "tail", "delete", "cross")
     """Moves that make children, picked uniformly."""
 
-    in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
+    in_place: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
-    proposed at the start of a document."""
+    proposed at the start of a document, as the prompt NLL reads them."""
 
     likely: PositiveInt = 64
     """Number of most probable tokens from which the model's proposals are drawn."""
@@ -101,11 +101,6 @@ class FrontConfig(Config):
     """Prediction of the change of the prompt NLL by a swap: through the tokens behind it alone ("one-sided"), or also with the
     surprisal of the new token ("exact")."""
 
-    halving: bool = False
-    random_seeds: int = 16
-    examples: int = 32
-    first: int = 4
-    keep: float = 0.5
     fluency: Literal["mean", "total"] = "mean"
     """Fluency in the objectives of the ladder: the mean NLL per token ("mean"), which rewards padding with likely tokens, or
     the total NLL divided by the maximal length ("total"), which does not."""
@@ -155,14 +150,14 @@ class _Search:
         self._sharp = Proposals(problem, config.likely, 0.7 * config.temperature)
         self._shortest = shortest_length(problem)
 
-    def seeds(self) -> list[list[int]]:
+    def seeds(self) -> list[Sequence[int]]:
         """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
         drawn = self._samples(self._proposals, SEED_SAMPLES // 2) + self._samples(self._sharp, SEED_SAMPLES // 2)
-        return drawn + [ids[: self._length()] for ids in self.problem.random_ids(self.config.random_seeds).tolist()]
+        return [*drawn, *(ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist())]
 
-    def children(self) -> list[list[int]]:
+    def children(self) -> list[Sequence[int]]:
         """The children of one generation, and new samples of the model."""
-        found = self._samples(self._proposals, self.config.samples)
+        found: list[Sequence[int]] = [*self._samples(self._proposals, self.config.samples)]
         for _ in range(PARENTS):
             weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
             parent = self._parent(weight)
@@ -187,9 +182,6 @@ class _Search:
             pool, nll, length = [pool[i] for i in kept], nll[kept], length[kept]
         if not pool:
             return
-        if self.config.halving:
-            self._halve(pool, nll, length, leaders, ladder)
-            return
         examples = problem.batch(self.config.screen + self.config.confirm)
         first, more = examples[: self.config.screen], examples[self.config.screen :]
         screened = problem.train.score_ids(pool, first).loss.cpu()
@@ -204,46 +196,6 @@ class _Search:
         fluency = torch.cat([nll[chosen], torch.tensor([leader.nll for leader in leaders])])
         winners = (losses.mean(-1) + problem.length_cost(ids).cpu() + ladder * fluency).argmin(-1).unique().tolist()
         self._admit([rivals[i] for i in winners if i < len(rivals)])
-
-    def _halve(self, pool, nll, length, leaders, ladder):
-        problem = self.problem
-        examples = problem.batch(self.config.examples)
-        alive = torch.arange(len(pool))
-        total = torch.zeros(len(pool))
-        seen, until = 0, min(self.config.first, len(examples))
-        while True:
-            total[alive] += problem.train.score_ids([pool[i] for i in alive.tolist()], examples[seen:until]).loss.cpu().sum(1)
-            seen = until
-            obj = total[alive] / seen + length[alive] + ladder * nll[alive]
-            if seen == len(examples) or problem.exhausted:
-                break
-            ranked = obj.argsort(dim=1, stable=True).argsort(dim=1)
-            want = max(int(len(alive) * self.config.keep + 0.999), 1)
-            if len(alive) > len(ladder):
-                alive = alive[ranked.amin(0).argsort(stable=True)[:want]]
-            until = min(2 * seen, len(examples))
-        best = obj.argmin(1)
-        wins = [int(alive[b]) for b in best]
-        if leaders:
-            lead = self._train_losses(leaders, examples[:seen])
-            lo = (
-                lead[None]
-                + ladder * torch.tensor([m.nll for m in leaders])
-                + problem.length_cost([m.ids for m in leaders]).cpu()
-            )
-            wins = [w for k, w in enumerate(wins) if obj[k].min() < lo[k].min()]
-        self._admit([pool[i] for i in dict.fromkeys(wins)])
-
-    def _train_losses(self, members, examples):
-        if not hasattr(self, "_kept"):
-            self._kept = {}
-        for m in members:
-            known = self._kept.setdefault(m.ids, {})
-            missing = [e for e in examples if e not in known]
-            if missing:
-                for e, x in zip(missing, self.problem.train.score_ids([m.ids], missing).loss[0].tolist()):
-                    known[e] = x
-        return torch.tensor([sum(self._kept[m.ids][e] for e in examples) / len(examples) for m in members])
 
     def report(self, done: float) -> None:
         """Report the progress and the size of the archive."""

@@ -1,7 +1,6 @@
 """Tokens that the language model itself proposes for a prompt: its next tokens after the tokens before them."""
 
 from collections.abc import Callable, Sequence
-from itertools import compress
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Problem
 from hardprompt.prompt import HardPrompt
 
-DRAWS = 16
+DRAWS = 4
 """The number of rounds in which `drawn_prompts` replaces prompts whose text has other tokens."""
 
 
@@ -96,13 +95,15 @@ def kept_by_text(problem: Problem, prompts: Sequence[tuple[int, ...]]) -> list[t
 def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[Sequence[int]]]) -> list[tuple[int, ...]]:
     """Draw prompts whose text has the same tokens (`keeps_tokens`).
 
-    Prompts whose text has other tokens are replaced by new draws, in at most `DRAWS` rounds. What is missing then is taken from
-    the last draw.
+    Prompts whose text has other tokens are replaced by new draws, in at most `DRAWS` rounds.
 
     Args:
         problem: the problem.
         count: the number of prompts.
         draw: returns a given number of prompts.
+
+    Returns:
+        At most `count` prompts; if no text has the same tokens, those of the last draw.
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -111,15 +112,12 @@ def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[S
         [5, 5]
     """
     found: list[tuple[int, ...]] = []
-    others: list[tuple[int, ...]] = []
     for _ in range(DRAWS):
         drawn = [tuple(ids) for ids in draw(count - len(found))]
-        kept = [keeps_tokens(problem, ids) for ids in drawn]
-        found += compress(drawn, kept)
-        others = [ids for ids, keeps in zip(drawn, kept, strict=True) if not keeps]
-        if not others:
+        found += [ids for ids in drawn if keeps_tokens(problem, ids)]
+        if len(found) == count:
             break
-    return found + others
+    return found or drawn
 
 
 def random_prompts(problem: Problem, count: int) -> list[tuple[int, ...]]:

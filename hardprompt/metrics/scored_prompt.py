@@ -159,9 +159,17 @@ class ScoredPrompt:
         return self.test.survives(self.hard.ids, self.hard.text)
 
     @cached_property
+    def deployed(self) -> HardPrompt:
+        """The text with the token ids that it has in its place in the template: those of `hard` if `roundtrip_ok`."""
+        return self.hard if self.roundtrip_ok else HardPrompt.in_place(self.lm, self.test.template, self.hard.text)
+
+    @cached_property
     def surprisal(self) -> Tensor:
-        """Surprisal of each token of the text under the task's model in nats, (L,), nan without context."""
-        return surprisals(self.lm, [self.hard.ids])[0]
+        """Surprisal of each token of the deployed text under the task's model in nats, (T,), NaN without context.
+
+        The tokens are those of `deployed`, so that readability and the accuracy of the text are about the same tokens.
+        """
+        return surprisals(self.lm, [self.deployed.ids])[0]
 
     @cached_property
     def token_worth(self) -> list[dict[str, float]]:

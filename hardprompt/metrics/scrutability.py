@@ -195,7 +195,7 @@ def log_perplexity(scored: ScoredPrompt) -> float | None:
 @_scrutability("log_perplexity_in_place", "nats per token", "lower", _reversed_words)
 def in_place(scored: ScoredPrompt) -> float | None:
     """Mean surprisal of the tokens of the text in its place in the template, over at most 100 test inputs, evenly spread."""
-    return log_perplexity_in_place(scored.test, scored.hard.ids)
+    return log_perplexity_in_place(scored.test, scored.deployed.ids)
 
 
 @_scrutability("nats_per_character", "nats per character", "lower", _reversed_words)

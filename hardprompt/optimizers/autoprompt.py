@@ -8,7 +8,8 @@ In each step, with the current prompt x, the objective f, a random place i and t
     x <- x with v at place i, if that lowers f on the second minibatch
 
 The paper maximizes the log-probability of the labels; f is the objective of the problem here, with the weighted prompt NLL.
-With a length weight, v can also be inserted before or behind place i, and the deletions of one token are tried as well.
+With a length weight, v can also be inserted before or behind place i, and the deletions of one token are tried as well. Prompts
+whose text has other tokens are left out.
 """
 
 from itertools import count
@@ -18,6 +19,7 @@ from pydantic import PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import deletions, replaced_part
+from hardprompt.optimizers.proposals import kept_by_text, random_prompts
 from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 
@@ -44,15 +46,16 @@ class AutoPromptConfig(Config):
 def autoprompt(problem: Problem, config: AutoPromptConfig) -> FinalPrompts:
     """AutoPrompt: one token at a time is replaced by the best of those that the gradient predicts to be best."""
     limit = config.steps or (300 if problem.lm_tokens is None else None)
-    current = problem.random_ids(1)[0].tolist()
+    current = [*random_prompts(problem, 1)[0]]
     evaluated: list[int] = []
     for number in count(1):
         place = int(torch.randint(len(current), (), generator=problem.generator))
         predictions = swap_predictions(problem, current, problem.batch(config.batch_size))[place]
         columns = predictions.topk(min(config.candidates, len(predictions)), largest=False).indices
         part = replaced_part(problem, current, place)
-        changed = [[*current[: part.start], token, *current[part.stop :]] for token in problem.allowed[columns].tolist()]
-        scored = [current, *changed, *map(list, deletions(problem, current))]
+        tokens = problem.allowed[columns].tolist()
+        changed = [(*current[: part.start], token, *current[part.stop :]) for token in tokens]
+        scored = [current, *map(list, kept_by_text(problem, [*changed, *deletions(problem, current)]))]
         losses = problem.objective(scored, problem.batch(config.batch_size)).total
         best = int(losses.argmin())
         current = scored[best]

@@ -4,13 +4,18 @@ from collections.abc import Callable
 
 import torch
 from pydantic import PositiveInt
-from torch import Tensor
 
 from hardprompt.data.given_prompts import GivenPrompt
 from hardprompt.errors import ContextExceeded, RequestError, about
 from hardprompt.lm.chat import marker_in
 from hardprompt.optimizers.base import Config, FinalPrompts, Optimizer, Problem, optimizer
-from hardprompt.optimizers.proposals import next_token_logits, predicts_next_token, shortest_length
+from hardprompt.optimizers.proposals import (
+    drawn_prompts,
+    kept_by_text,
+    next_token_logits,
+    predicts_next_token,
+    shortest_length,
+)
 from hardprompt.prompt import HardPrompt
 
 
@@ -96,7 +101,7 @@ def given(prompt: GivenPrompt) -> Optimizer[BaselineConfig]:
 @optimizer("random", config=RandomConfig, uses_weight=False)
 def random(problem: Problem, config: RandomConfig) -> FinalPrompts:
     """Random search: prompts of allowed tokens drawn uniformly; the best on dev is kept."""
-    return _best_of(problem, config, problem.random_ids)
+    return _best_of(problem, config, lambda count: problem.random_ids(count).tolist())
 
 
 @optimizer("random-likely", config=RandomLikelyConfig, uses_weight=False, check=predicts_next_token)
@@ -105,25 +110,25 @@ def random_likely(problem: Problem, config: RandomLikelyConfig) -> FinalPrompts:
     return _best_of(problem, config, lambda count: _likely_ids(problem, count, config.fluent))
 
 
-def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], Tensor]) -> FinalPrompts:
+def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], list[list[int]]]) -> FinalPrompts:
     """Score drawn prompts on dev, with a length weight cut to lengths drawn uniformly; return the last ones."""
     wanted = config.prompts or (256 if problem.lm_tokens is None else None)
     drawn = 0
     while not (drawn and problem.exhausted) and (wanted is None or drawn < wanted):
         count = config.batch_size if wanted is None else min(config.batch_size, wanted - drawn)
-        last = draw(count).tolist()
+        last = drawn_prompts(problem, count, draw)
         if problem.length_weight:
             shortest, longest = shortest_length(problem), problem.prompt_length
-            lengths = torch.randint(shortest, longest + 1, (count,), generator=problem.generator).tolist()
-            last = [ids[:length] for ids, length in zip(last, lengths, strict=True)]
+            lengths = torch.randint(shortest, longest + 1, (len(last),), generator=problem.generator).tolist()
+            last = kept_by_text(problem, [ids[:length] for ids, length in zip(last, lengths, strict=True)])
         problem.score_on_dev(last)
         drawn += count
         problem.note(drawn / wanted if wanted else 0.0)
     return last
 
 
-def _likely_ids(problem: Problem, count: int, fluent: int) -> Tensor:
-    """Draw prompts of likely allowed tokens, (count, L). The first token is any allowed one if nothing precedes it."""
+def _likely_ids(problem: Problem, count: int, fluent: int) -> list[list[int]]:
+    """Draw prompts of likely allowed tokens. The first token is any allowed one if nothing precedes it."""
     nothing = torch.empty(count, 0, dtype=torch.long, device=problem.lm.device)
     prompts = nothing if problem.lm.prefix_ids else problem.random_ids(count)[:, :1]
     while prompts.shape[1] < problem.prompt_length:
@@ -131,4 +136,4 @@ def _likely_ids(problem: Problem, count: int, fluent: int) -> Tensor:
         likely = logits.topk(min(fluent, logits.shape[1])).indices
         drawn = torch.randint(likely.shape[1], (count, 1), generator=problem.generator).to(likely.device)
         prompts = torch.cat([prompts, problem.allowed[likely.gather(1, drawn)]], 1)
-    return prompts
+    return prompts.tolist()

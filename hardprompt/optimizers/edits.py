@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.optimizers.base import Problem
-from hardprompt.optimizers.proposals import shortest_length
+from hardprompt.optimizers.proposals import kept_by_text, shortest_length
 
 Ids = tuple[int, ...]
 
@@ -22,7 +22,8 @@ def draw_edits(problem: Problem, ids: Sequence[int], predictions: Tensor, width:
     """Draw candidates that differ from a prompt in one token: a uniform place, and a uniform one of the best tokens there.
 
     The token is swapped for the one at the place. With a length weight it can also be inserted (`replaced_part`), and all
-    `deletions` are further candidates.
+    `deletions` are further candidates. Those whose text has other tokens are left out, as in the published code of GCG
+    (`kept_by_text`).
 
     Args:
         problem: the problem, whose random number generator is used.
@@ -37,7 +38,7 @@ def draw_edits(problem: Problem, ids: Sequence[int], predictions: Tensor, width:
     tokens = problem.allowed[best[places, ranks]].tolist()
     parts = [replaced_part(problem, ids, place) for place in places]
     drawn = [(*ids[: part.start], token, *ids[part.stop :]) for part, token in zip(parts, tokens, strict=True)]
-    return [*drawn, *deletions(problem, ids)]
+    return kept_by_text(problem, [*drawn, *deletions(problem, ids)])
 
 
 def replaced_part(problem: Problem, ids: Sequence[int], place: int) -> slice:

@@ -23,6 +23,7 @@ from hardprompt.errors import RequestError
 from hardprompt.objective import Objective
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
+from hardprompt.optimizers.proposals import random_prompts
 from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 Ids = tuple[int, ...]
@@ -93,7 +94,8 @@ def epo(problem: Problem, config: EpoConfig) -> FinalPrompts:
     """Evolutionary prompt optimization: token swaps by gradient in a population with one fluency weight per slot."""
     limit = config.iterations or (300 if problem.lm_tokens is None else None)
     weights = slot_weights(config)
-    slots: list[Ids] = [tuple(ids) for ids in problem.random_ids(config.slots).tolist()]
+    first = random_prompts(problem, config.slots)
+    slots = [first[i % len(first)] for i in range(config.slots)]
     evaluated: set[Ids] = set()
     for iteration in count(1):
         indices = problem.batch(config.batch_size)

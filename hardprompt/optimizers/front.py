@@ -29,7 +29,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from hardprompt.optimizers.archive import Archive, Member
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
-from hardprompt.optimizers.proposals import Proposals, kept_by_text, shortest_length
+from hardprompt.optimizers.proposals import Proposals, drawn_prompts, kept_by_text, shortest_length
 from hardprompt.optimizers.token_gradients import FluencyGradient, check_tokens, swap_predictions
 
 Move = Literal["replace", "insert", "tail", "delete", "cross"]
@@ -78,9 +78,9 @@ class FrontConfig(Config):
     moves: Annotated[tuple[Move, ...], Field(min_length=1)] = ("replace", "insert", "tail", "delete", "cross")
     """Moves that make children, picked uniformly."""
 
-    in_place: Annotated[float, Field(ge=0, le=1)] = 0.5
+    in_place: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the tokens that the model proposes behind a train input, where one stands before the prompt. The others are
-    proposed at the start of a document."""
+    proposed at the start of a document, as the prompt NLL reads them."""
 
     likely: PositiveInt = 64
     """Number of most probable tokens from which the model's proposals are drawn."""
@@ -150,14 +150,14 @@ class _Search:
         self._sharp = Proposals(problem, config.likely, 0.7 * config.temperature)
         self._shortest = shortest_length(problem)
 
-    def seeds(self) -> list[list[int]]:
+    def seeds(self) -> list[Sequence[int]]:
         """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
         drawn = self._samples(self._proposals, SEED_SAMPLES // 2) + self._samples(self._sharp, SEED_SAMPLES // 2)
-        return drawn + [ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist()]
+        return [*drawn, *(ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist())]
 
-    def children(self) -> list[list[int]]:
+    def children(self) -> list[Sequence[int]]:
         """The children of one generation, and new samples of the model."""
-        found = self._samples(self._proposals, self.config.samples)
+        found: list[Sequence[int]] = [*self._samples(self._proposals, self.config.samples)]
         for _ in range(PARENTS):
             weight = self.config.ladder[self._draw([1.0] * len(self.config.ladder))]
             parent = self._parent(weight)
@@ -231,9 +231,12 @@ class _Search:
             made = [made[i] for i in self._fluency(made).argsort().tolist()]
         return made[:wanted]
 
-    def _samples(self, proposals: Proposals, count: int) -> list[list[int]]:
-        contexts = [self._context([]) for _ in range(count)]
-        return proposals.continued(contexts, [self._length() for _ in contexts])
+    def _samples(self, proposals: Proposals, count: int) -> list[tuple[int, ...]]:
+        def draw(missing: int) -> list[list[int]]:
+            contexts = [self._context([]) for _ in range(missing)]
+            return proposals.continued(contexts, [self._length() for _ in contexts])
+
+        return drawn_prompts(self.problem, count, draw)
 
     def _swapped(self, ids: Sequence[int], weight: float) -> list[list[int]]:
         """Copies of a prompt that differ in one token, one of the best predicted ones at a random place."""

@@ -8,7 +8,8 @@ In each step, with the current prompt x and the objective f on one minibatch of 
     x  <- x^b*,  b* = argmin_b f(x^b)
 
 The paper minimizes the loss of a target text; f is the objective of the problem here, with the weighted prompt NLL. With a
-length weight, the candidates are also insertions, and all deletions of one token (`draw_edits`).
+length weight, the candidates are also insertions, and all deletions of one token (`draw_edits`). As in the published code,
+candidates whose text has other tokens are left out.
 
 The buffer of Hayase et al. (2024, Query-Based Adversarial Prompt Generation) keeps the best prompts that were found; each step
 starts at the best one. Values of f on different minibatches are not comparable, so every step scores the prompts in the buffer
@@ -21,6 +22,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import draw_edits
+from hardprompt.optimizers.proposals import random_prompts
 from hardprompt.optimizers.token_gradients import check_tokens, swap_predictions
 
 
@@ -54,7 +56,7 @@ class GcgConfig(Config):
 def gcg(problem: Problem, config: GcgConfig) -> FinalPrompts:
     """GCG: the best of many random swaps of one token, drawn from those that the gradient predicts to be best."""
     limit = config.steps or (300 if problem.lm_tokens is None else None)
-    current = tuple(problem.random_ids(1)[0].tolist())
+    [current] = random_prompts(problem, 1)
     buffer = [current][: config.buffer]
     evaluated: tuple[int, ...] = ()
     for number in count(1):

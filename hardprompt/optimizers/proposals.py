@@ -1,6 +1,6 @@
 """Tokens that the language model itself proposes for a prompt: its next tokens after the tokens before them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from transformers import DynamicCache
 from hardprompt.errors import RequestError
 from hardprompt.optimizers.base import Problem
 from hardprompt.prompt import HardPrompt
+
+DRAWS = 4
+"""The number of rounds in which `drawn_prompts` replaces prompts whose text has other tokens."""
 
 
 def predicts_next_token(problem: Problem, config: Any) -> None:
@@ -74,11 +77,52 @@ def draw_tokens(logits: Tensor, count: int, generator: torch.Generator) -> Tenso
     return (logits.float() + noise.to(logits.device)).topk(min(count, logits.shape[1])).indices
 
 
+def keeps_tokens(problem: Problem, ids: Sequence[int]) -> bool:
+    """Whether the text of a prompt has the same tokens in its place in the template.
+
+    A prompt is deployed as text. A text with other tokens may be neither as accurate nor as probable as the prompt that was
+    scored.
+    """
+    text = HardPrompt.from_ids(problem.lm, ids, problem.template).text
+    return HardPrompt.in_place(problem.lm, problem.template, text).ids == tuple(ids)
+
+
 def kept_by_text(problem: Problem, prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The prompts that keep their tokens when their text is tokenized, or all of them if none does."""
-    texts = [HardPrompt.from_ids(problem.lm, ids, problem.template).text for ids in prompts]
-    alike = [HardPrompt.from_text(problem.lm, text, problem.template).ids for text in texts]
-    return [ids for ids, again in zip(prompts, alike, strict=True) if ids == again] or list(prompts)
+    """The prompts whose text has the same tokens (`keeps_tokens`), or all of them if no text has."""
+    return [ids for ids in prompts if keeps_tokens(problem, ids)] or list(prompts)
+
+
+def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[Sequence[int]]]) -> list[tuple[int, ...]]:
+    """Draw prompts whose text has the same tokens (`keeps_tokens`).
+
+    Prompts whose text has other tokens are replaced by new draws, in at most `DRAWS` rounds.
+
+    Args:
+        problem: the problem.
+        count: the number of prompts.
+        draw: returns a given number of prompts.
+
+    Returns:
+        At most `count` prompts; if no text has the same tokens, those of the last draw.
+
+    Example:
+        >>> from hardprompt import load_lm, load_task
+        >>> problem = Problem(load_task("plural"), load_lm("microworld"))
+        >>> [len(ids) for ids in drawn_prompts(problem, 2, lambda count: problem.random_ids(count).tolist())]
+        [5, 5]
+    """
+    found: list[tuple[int, ...]] = []
+    for _ in range(DRAWS):
+        drawn = [tuple(ids) for ids in draw(count - len(found))]
+        found += [ids for ids in drawn if keeps_tokens(problem, ids)]
+        if len(found) == count:
+            break
+    return found or drawn
+
+
+def random_prompts(problem: Problem, count: int) -> list[tuple[int, ...]]:
+    """Draw prompts of allowed tokens uniformly (`drawn_prompts`)."""
+    return drawn_prompts(problem, count, lambda missing: problem.random_ids(missing).tolist())
 
 
 class Proposals:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hardprompt.objective import combine
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
-from hardprompt.optimizers.proposals import draw_tokens, next_token_logits, predicts_next_token, shortest_length
+from hardprompt.optimizers.proposals import draw_tokens, drawn_prompts, next_token_logits, predicts_next_token, shortest_length
 
 
 class RaceConfig(Config):
@@ -50,17 +50,20 @@ class RaceConfig(Config):
 
 def sample_prompts(problem: Problem, config: RaceConfig) -> list[tuple[int, ...]]:
     """Draw prompts from the model, with lengths drawn uniformly from the shortest one to L. Repeated ones are left out."""
+    return list(dict.fromkeys(drawn_prompts(problem, config.samples, lambda count: _samples(problem, config, count))))
+
+
+def _samples(problem: Problem, config: RaceConfig, count: int) -> list[list[int]]:
     shortest, longest = shortest_length(problem), problem.prompt_length
-    lengths = torch.randint(shortest, longest + 1, (config.samples,), generator=problem.generator)
-    ids = torch.zeros(config.samples, problem.prompt_length, dtype=torch.long, device=problem.lm.device)
+    lengths = torch.randint(shortest, longest + 1, (count,), generator=problem.generator)
+    ids = torch.zeros(count, problem.prompt_length, dtype=torch.long, device=problem.lm.device)
     for place in range(int(lengths.max())):
         grow = (lengths > place).nonzero()[:, 0].to(ids.device)
         logits = next_token_logits(problem, ids[grow, :place]) / config.temperature
         likely = logits.topk(min(config.fluent, logits.shape[1]))
         drawn = draw_tokens(likely.values, 1, problem.generator)
         ids[grow, place] = problem.allowed[likely.indices.gather(1, drawn)[:, 0]]
-    drawn_ids = (tuple(row[:length]) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True))
-    return list(dict.fromkeys(drawn_ids))
+    return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
 
 
 def ranks(task_loss: Tensor, nll: Tensor, weights: Sequence[float]) -> Tensor:

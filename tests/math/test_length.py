@@ -87,19 +87,20 @@ def test_soft_prompts_keep_their_length_and_pay_a_constant() -> None:
 
 
 def test_edits_of_one_token() -> None:
-    problem, ids = problem_of(), (7, 7, 9)
-    assert deletions(problem, ids) == [(7, 9), (7, 7)]
-    assert deletions(problem, (7,)) == [] == deletions(problem_of(length_weight=0.0), ids)
+    problem = problem_of()
+    one, other, token = problem.allowed[[1, 2, 5]].tolist()
+    ids = (one, one, other)
+    assert deletions(problem, ids) == [(one, other), (one, one)]
+    assert deletions(problem, (one,)) == [] == deletions(problem_of(length_weight=0.0), ids)
     parts = {(part.start, part.stop) for part in (replaced_part(problem, ids, 1) for _ in range(60))}
     assert parts == {(1, 1), (1, 2), (2, 2)}
-    assert replaced_part(problem, (7, 7, 9, 9), 1) == slice(1, 2), "no room"
+    assert replaced_part(problem, (*ids, other), 1) == slice(1, 2), "no room"
     predictions = torch.zeros(3, len(problem.allowed))
     predictions[:, 5] = -1.0
     drawn = draw_edits(problem, ids, predictions, 200, 1)
-    token = int(problem.allowed[5])
     assert {len(each) for each in drawn} == {2, 3, 4}
     assert {each for each in drawn if len(each) == 4} == {
-        (token, 7, 7, 9), (7, token, 7, 9), (7, 7, token, 9), (7, 7, 9, token),
+        (token, one, one, other), (one, token, one, other), (one, one, token, other), (one, one, other, token),
     }  # fmt: skip
     assert {len(each) for each in draw_edits(problem_of(length_weight=0.0), ids, predictions, 50, 1)} == {3}
 

@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from hardprompt.lm import log_perplexity, surprisals
 from hardprompt.lm.memory import OVERHEAD, Memory
 from hardprompt.metrics import ScoredPrompt, faithfulness, projection_ids, repetition, scrutability, whole_word_share
 from hardprompt.metrics.faithfulness import agreement, distance_gap, mean_kl, output_gap
-from hardprompt.prompt import SoftPrompt
+from hardprompt.metrics.scrutability import log_perplexity_in_place
+from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
+from hardprompt.study.measure import measure_prompt
 from tests.helpers.tiny import CAUSAL, FAMILIES, pieces, tiny_lm, tiny_task
 
 
@@ -52,6 +55,22 @@ def test_projection_ids_stay_in_the_allowed_vocabulary() -> None:
     allowed = torch.tensor([30, 31, 32])
     assert set(projection_ids(SoftPrompt(lm.vocab_embeds[[40, 31]]), lm.vocab_embeds, allowed)) <= {30, 31, 32}
     assert projection_ids(SoftPrompt(lm.vocab_embeds[[31]]), lm.vocab_embeds, allowed) == [31]
+
+
+def test_readability_is_that_of_the_deployed_text() -> None:
+    """Letters that spell a word are deployed as the tokens of the word, so its log-perplexity is theirs."""
+    lm, task = tiny_lm("gpt2"), tiny_task()
+    letters, scorer = pieces(lm), Scorer(lm, task, task.test)
+    scored = ScoredPrompt(HardPrompt.from_ids(lm, letters, scorer.template), scorer)
+    word = HardPrompt.in_place(lm, scorer.template, "good").ids
+    assert not scored.roundtrip_ok and scored.hard.ids == tuple(letters) and scored.deployed.ids == word != tuple(letters)
+    assert scored.surprisal.tolist() == surprisals(lm, [word])[0].tolist()
+    point = measure_prompt(scored)
+    assert point["log_perplexity"] == pytest.approx(log_perplexity(lm, word)) != pytest.approx(log_perplexity(lm, letters))
+    assert point["log_perplexity_in_place"] == log_perplexity_in_place(scorer, word)
+    assert [row["surprisal"] for row in point["tokens"]] == surprisals(lm, [letters])[0].tolist()
+    kept = ScoredPrompt(HardPrompt.from_ids(lm, word, scorer.template), scorer)
+    assert kept.roundtrip_ok and kept.deployed is kept.hard
 
 
 def test_repetition_and_whole_words() -> None:

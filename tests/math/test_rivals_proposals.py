@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hardprompt.errors import RequestError
-from hardprompt.lm import log_perplexity
+from hardprompt.lm import allowed_vocabulary, log_perplexity
 from hardprompt.optimizers import (
     BeamConfig,
     EpoConfig,
@@ -19,12 +19,12 @@ from hardprompt.optimizers import (
 )
 from hardprompt.optimizers.beam import beam_lengths
 from hardprompt.optimizers.epo import children, slot_weights
-from hardprompt.optimizers.proposals import draw_tokens, next_token_logits
+from hardprompt.optimizers.proposals import draw_tokens, keeps_tokens, next_token_logits
 from hardprompt.optimizers.race import ranks, run_race, sample_prompts
 from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.prompt import HardPrompt
 from tests.helpers.plain import plain_score
-from tests.helpers.tiny import tiny_lm, tiny_task
+from tests.helpers.tiny import pieces, tiny_lm, tiny_task
 
 FEW: dict[str, dict[str, Any]] = {
     "epo": {"slots": 3, "children": 2, "batch_size": 2, "iterations": 3, "evaluate_every": 1},
@@ -53,6 +53,18 @@ def candidates(result: PromptResult) -> list[tuple[int, ...]]:
 def plain_loss(problem: Problem, ids: tuple[int, ...], indices: list[int]) -> float:
     losses = [plain_score(problem.lm, problem.task, problem.task.train[i], list(ids))[0] for i in indices]
     return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("name", ["random", "random-likely", "race", "front", "beam", "gcg", "autoprompt", "epo"])
+def test_all_prompts_that_are_scored_keep_their_tokens_as_text(name: str) -> None:
+    """A prompt that begins with a letter is deployed with a blank before it, and so has other tokens."""
+    lm = tiny_lm("gpt2")
+    words = allowed_vocabulary(lm, "words", tiny_task())
+    problem = problem_of(vocabulary=torch.cat([words, torch.tensor(pieces(lm))]), lm_tokens=20_000)
+    drawn = problem.random_ids(100).tolist()
+    assert 0 < sum(keeps_tokens(problem, ids) for ids in drawn) < len(drawn)
+    result = run_optimizer(load_optimizer(name), problem)
+    assert all(keeps_tokens(problem, ids) for ids in candidates(result))
 
 
 def test_next_token_logits_are_those_of_the_model() -> None:

@@ -1,12 +1,14 @@
 """Mean hypervolume of the front of each optimizer over the studies of a recipe, and the comparisons with one of them.
 
     python runs/front/volumes.py out/front-microworld
+    python runs/front/volumes.py out/front-microworld-larger --budget 600k
     python runs/front/volumes.py out/front-ablation --first default
 
 A study is named TASK-MODEL or TASK-MODEL-VARIANT. In a recipe whose variants run the same optimizer, the rows are variants
 (`--first default`); otherwise they are optimizers, and an optimizer that runs in two variants has the name of the second behind
-it. The intervals are over tasks and seeds, with tasks resampled too; p-values are those of the paired permutation test over
-whole tasks, after Holm's correction.
+it. With `--budget`, only the variants with that ending count. The intervals are over tasks and seeds, with tasks resampled too;
+p-values are those of the paired permutation test over whole tasks, after Holm's correction. If the front of the tasks is known,
+a last table has the share of its hypervolume.
 """
 
 import argparse
@@ -25,24 +27,28 @@ Volumes = dict[str, dict[tuple[str, str, int], float]]
 """By row, the hypervolume of each task, split and seed."""
 
 
-def volumes(folder: Path, by_variant: bool) -> tuple[Volumes, dict[str, dict[str, float]]]:
-    """The hypervolumes, and by row the mean LM tokens and seconds of a task, split and seed."""
+def volumes(folder: Path, by_variant: bool, budget: str) -> tuple[Volumes, dict[str, dict[str, float]], dict[str, float]]:
+    """The hypervolumes, by row the mean LM tokens and seconds of a task, split and seed, and the known hypervolumes by task."""
     found: Volumes = {}
     spent: dict[str, list[tuple[float, float]]] = {}
+    known: dict[str, float] = {}
+    variants: dict[str, str] = {}
     for file in sorted(folder.glob("*/study.yaml"), key=lambda file: file.stat().st_mtime):
         store = Store(file.parent)
-        if not store.points():
+        if not file.parent.name.endswith(budget) or not store.points():
             continue
         shown = StudyRuns((store.study,), tuple(run_records(store.points())))
-        variant = file.parent.name.removeprefix(f"{shown.task}-{shown.lm}").removeprefix("-")
+        variant = file.parent.name.removeprefix(f"{shown.task}-{shown.lm}").removesuffix(budget).strip("-")
+        if shown.found["known"]:
+            known[shown.task] = shown.found["known"]["hypervolume"]
         for name, own in shown.hypervolumes.items():
-            row = variant if by_variant else f"{name} ({variant})" if variant == "matched" else name
+            row = variant if by_variant else name if variants.setdefault(name, variant) == variant else f"{name} ({variant})"
             found.setdefault(row, {}).update({(shown.task, *unit): value for unit, value in own.items()})
             runs = [p for p in shown.runs if p.optimizer == name and p.status == "ok"]
             tokens = sum(p.lm_tokens_forward + p.lm_tokens_backward for p in runs) / len(own)
             spent.setdefault(row, []).append((tokens, sum(p.seconds for p in runs) / len(own)))
     costs = {row: dict(zip(("tokens", "seconds"), np.mean(each, 0).tolist(), strict=True)) for row, each in spent.items()}
-    return found, costs
+    return found, costs, known
 
 
 def matrix(own: dict[tuple[str, str, int], float], units: list[tuple[str, str, int]]) -> np.ndarray:
@@ -53,12 +59,13 @@ def matrix(own: dict[tuple[str, str, int], float], units: list[tuple[str, str, i
 
 
 def main() -> None:
-    """Print the two tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--first", default="front", help="the row that the others are compared with")
+    parser.add_argument("--budget", default="", help="the ending of the variants that count, such as 600k; all by default")
     given = parser.parse_args()
-    found, costs = volumes(given.folder, by_variant=given.first != "front")
+    found, costs, known = volumes(given.folder, given.first != "front", given.budget)
     print("| | hypervolume | tasks x seeds | LM tokens | seconds | " + given.first + " minus it | p after Holm |")
     print("|---|---|---|---|---|---|---|")
     shared = {row: sorted(set(own) & set(found[given.first])) for row, own in found.items()}
@@ -81,6 +88,11 @@ def main() -> None:
         else:
             line += " | |"
         print(line)
+    if known:
+        print("\n| share of the known front | " + " | ".join(known) + " |\n" + "|---" * (len(known) + 1) + "|")
+        for row, own in found.items():
+            means = {task: np.mean([value for unit, value in own.items() if unit[0] == task] or [np.nan]) for task in known}
+            print(f"| {row} | " + " | ".join(f"{means[task] / known[task]:.2f}" for task in known) + " |")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 - `vocabulary.py`: the tokens that a hard prompt may use.
 - `perplexity.py`: the surprisal of a prompt under a model.
 - `memory.py`, `prefix_cache.py`, `last_layer.py`: how forward passes save memory and time.
+- `growing.py`: sequences that grow token by token.
 - `microworld/`: the embedded models and the scripts that train them.
 """
 

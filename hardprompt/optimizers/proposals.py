@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache
 
 from hardprompt.errors import RequestError
+from hardprompt.lm.growing import GrowingSequences
 from hardprompt.optimizers.base import Problem
 from hardprompt.prompt import HardPrompt
 
@@ -188,31 +188,21 @@ class Proposals:
                 for i, [token] in zip(rows, self.next_tokens([[*contexts[i], *drawn[i]] for i in rows], 1), strict=True):
                     drawn[i].append(token)
             return drawn
-        rows, cache = [i for i, count in enumerate(counts) if count], DynamicCache()
+        rows = [i for i, count in enumerate(counts) if count]
         if not rows:
             return drawn
         read = [contexts[i] for i in rows]
         self._problem.counter.forward += sum(len(contexts[i]) - len(self._start) + counts[i] for i in rows)
-        width, lengths = max(map(len, read)), torch.tensor([len(context) for context in read], device=lm.device)
-        features = lm.grown(self._embeds(read), cache)[torch.arange(len(rows)), lengths - 1]
-        for step in range(max(counts)):
-            for i, [token] in zip(rows, self._drawn(features, 1).tolist(), strict=True):
+        grown = GrowingSequences(lm, self._embeds(read), [len(context) for context in read])
+        while True:
+            for i, [token] in zip(rows, self._drawn(grown.features, 1).tolist(), strict=True):
                 drawn[i].append(token)
-            left = [place for place, i in enumerate(rows) if step + 1 < counts[i]]
+            left = [place for place, i in enumerate(rows) if len(drawn[i]) < counts[i]]
             if not left:
-                break
-            if len(left) < len(rows):
-                kept = torch.tensor(left, device=lm.device)
-                cache.batch_select_indices(kept)
-                rows, lengths = [rows[place] for place in left], lengths[kept]
-            columns = torch.arange(width + step + 1, device=lm.device)
-            arguments = {
-                "attention_mask": ((columns < lengths[:, None]) | (columns >= width)).long(),
-                "position_ids": (lengths + step)[:, None],
-            }
-            last = torch.tensor([[drawn[i][-1]] for i in rows], device=lm.device)
-            features = lm.grown(lm.embed(last), cache, **arguments)[:, -1]
-        return drawn
+                return drawn
+            grown.keep(left)
+            rows = [rows[place] for place in left]
+            grown.append([drawn[i][-1] for i in rows])
 
     def context(self, left: Sequence[int], place: int | None = None) -> list[int]:
         """The context of the token behind `left`: at the start of a document, or behind a train input."""

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from hardprompt.escaping import printable
 from hardprompt.records.schema import RunRecord, at_weights
-from hardprompt.report.tradeoff import BEST_SO_FAR, Curve, Tradeoff, repeats, test_examples, tradeoff
+from hardprompt.report.tradeoff import BEST_SO_FAR, Curve, Mean, Tradeoff, repeats, test_examples, tradeoff
 
 ABOVE, BELOW = (5, 6), (-12, -15)
 """Offset in points of the weight labels, alternating between optimizers, so that labels of close lines stay legible."""
+LABEL_SIZE = (0.06, 0.05)
+"""Width and height of a weight label, as shares of the axes."""
 _STYLE: Any = {"svg.hashsalt": "hardprompt", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -56,8 +58,8 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
             axes.fill_between(xs, low, high, step="post", color=color, alpha=0.1, linewidth=0, zorder=0)
             axes.step(xs, middle, where="post", color=color, alpha=0.6, linewidth=1, zorder=1)
         _draw_known(axes, shown.known)
-        for place, name in enumerate(shown.marks):
-            _draw_optimizer(axes, name, shown, ABOVE if place % 2 else BELOW)
+        for name in shown.marks:
+            _draw_optimizer(axes, name, shown)
         if shown.empty is not None:
             axes.axhline(shown.empty, color="#222222", linestyle="--", linewidth=0.9, label=f"empty prompt ({shown.empty:.2f})")
         if cost.log:
@@ -67,6 +69,8 @@ def draw(shown: Tradeoff, title: str, file: Path, below: str = "") -> None:
             axes.set_ylim(-0.03, 1.05)
         else:
             axes.invert_yaxis()
+        for place, name in enumerate(shown.marks):
+            _label_weights(axes, shown.means[name], shown.marks[name][0], ABOVE if place % 2 else BELOW)
         axes.set_xlabel(f"{cost.label}      {cost.better} →")
         axes.set_ylabel(gain.label)
         _finish(figure, axes, title, below, file)
@@ -105,7 +109,7 @@ def _finish(figure: Figure, axes: Axes, title: str, below: str, file: Path) -> N
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff, label_at: tuple[int, int]) -> None:
+def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff) -> None:
     means, (color, marker) = shown.means[name], shown.marks[name]
     if not means:
         return
@@ -132,10 +136,21 @@ def _draw_optimizer(axes: Axes, name: str, shown: Tradeoff, label_at: tuple[int,
         zorder=3,
         label=_drawable(name),
     )
-    if len(means) > 1:
-        for mean in means:
-            at = (mean.cost["mean"], mean.gain["mean"])
-            axes.annotate(f"w={mean.weight:g}", at, label_at, textcoords="offset points", color=color, fontsize=8)
+
+
+def _label_weights(axes: Axes, means: Sequence[Mean], color: str, label_at: tuple[int, int]) -> None:
+    """Write the weights of an optimizer next to its means. Consecutive means that are close to each other have one label."""
+    if len(means) < 2:
+        return
+    places = axes.transAxes.inverted().transform(axes.transData.transform([(m.cost["mean"], m.gain["mean"]) for m in means]))
+    first = 0
+    for end in range(1, len(means) + 1):
+        if end < len(means) and (np.abs(places[end] - places[first]) < LABEL_SIZE).all():
+            continue
+        label = "w=" + ", ".join(f"{mean.weight:g}" for mean in means[first:end])
+        at = (means[first].cost["mean"], means[first].gain["mean"])
+        axes.annotate(label, at, label_at, textcoords="offset points", color=color, fontsize=8)
+        first = end
 
 
 def _draw_gap(axes: Axes, x: float, y: float, own: float, color: str) -> None:

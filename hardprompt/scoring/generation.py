@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.growing import GrowingSequences
 from hardprompt.scoring.packing import packed
 from hardprompt.scoring.passes import TOKENS_PER_PASS, ForwardPasses
 from hardprompt.scoring.rows import Row
@@ -105,29 +105,13 @@ class GreedyDecoder:
         self, batch: list[int], rows: Sequence[Row], room: Sequence[int], soft: Tensor | None, answers: list[list[int]]
     ) -> None:
         """Decode some of the rows token by token behind the keys and values of the tokens before."""
-        lm, device = self._lm, self._lm.device
         some = [rows[i] for i in batch]
-        embeds = self._passes.embeds(some, [0] * len(some), [row.length for row in some], soft)
-        cache, width = DynamicCache(), embeds.shape[1]
-        lengths = torch.tensor([row.length for row in some], device=device)
-        features = lm.grown(embeds, cache)[torch.arange(len(some), device=device), lengths - 1]
-        fed = 0
-        while batch:
-            left = self._append(batch, lm.output_logits(features).argmax(-1).tolist(), room, answers)
-            if not left:
-                return
-            if len(left) < len(batch):
-                kept = torch.tensor(left, device=device)
-                cache.batch_select_indices(kept)
-                batch, lengths = [batch[i] for i in left], lengths[kept]
-            columns = torch.arange(width + fed + 1, device=device)
-            arguments = {
-                "attention_mask": ((columns < lengths[:, None]) | (columns >= width)).long(),
-                "position_ids": (lengths + fed)[:, None],
-            }
-            last = torch.tensor([[answers[i][-1]] for i in batch], device=device)
-            features = lm.grown(lm.embed(last), cache, **arguments)[:, -1]
-            fed += 1
+        lengths = [row.length for row in some]
+        grown = GrowingSequences(self._lm, self._passes.embeds(some, [0] * len(some), lengths, soft), lengths)
+        while left := self._append(batch, self._lm.output_logits(grown.features).argmax(-1).tolist(), room, answers):
+            grown.keep(left)
+            batch = [batch[place] for place in left]
+            grown.append([answers[i][-1] for i in batch])
 
     def _with_whole_passes(
         self, batch: list[int], rows: Sequence[Row], room: Sequence[int], soft: Tensor | None, answers: list[list[int]]

@@ -406,7 +406,8 @@ def test_readings_are_made_and_judged(tmp_path: Path, monkeypatch: pytest.Monkey
     lines = record_lines("readings", Where(tmp_path, recorded=True))
     nearest = [line for line in lines if line["reader"] == "nearest"]
     assert len(nearest) == 10 and all(line["is_truth"] and line["is_faithful"] for line in nearest)
-    assert Measure(mean="is_truth", of={"kind": "planted", "reader": "nearest"}).estimate(lines) == Estimate(1.0, 1.0, 1.0, 10, 10)
+    planted = Measure(mean="is_truth", of={"kind": "planted", "reader": "nearest"})
+    assert planted.estimate(lines) == Estimate(1.0, 1.0, 1.0, 10, 10)
     truths = {line["name"]: line for line in lines if line["reader"] == "truth"}
     assert {name: line["kl"] for name, line in truths.items()} == {line["name"]: line["kl"] for line in nearest}
     own = Measure(difference="kl", of={"reader": "samples"}, minus={"reader": "truth"}).estimate(lines)

@@ -53,7 +53,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace `<!-- generated: NAME -->` by what the function of that name returns, and `<!-- file: PATH -->` by the file."""
+    """Replace `<!-- generated: NAME -->` by what the function of that name returns, and `<!-- file: PATH -->` by the file.
+
+    Links to `runs/` and to notebooks, which work in the repository, become links to their pages.
+    """
+    markdown = re.sub(r"\]\(\.\./((?:\.\./)*)runs/", r"](\1results/", markdown)
+    markdown = re.sub(r"\]\(([\w-]+)\.ipynb\)(?!\{)", r"](\1.md)", markdown)
     markdown = re.sub(r"<!-- file: (\S+) -->", lambda found: python_file(found.group(1)), markdown)
     return re.sub(r"<!-- generated: (\w+) -->", lambda found: GENERATED[found.group(1)](), markdown)
 

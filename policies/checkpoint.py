@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError
 
-from .networks import HeadActorCriticPolicy, TokenActorCriticPolicy
+from .networks import HeadActorCriticPolicy
 
 _NOT_RECORDED = {"policy", "policy_kwargs", "env", "device", "tensorboard_log"}
 _PROGRESS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate")
@@ -123,7 +123,7 @@ def load_checkpoint(algorithm: type[BaseAlgorithm], path: str | Path, env: Any, 
                 f"checkpoint {file} was trained with another {key}: {trained.get(key, 'none')}; "
                 f"this environment has {given.get(key, 'none')}"
             )
-    known = *algorithm.policy_aliases.values(), TokenActorCriticPolicy, HeadActorCriticPolicy
+    known = *algorithm.policy_aliases.values(), HeadActorCriticPolicy
     policies = {policy.__name__: policy for policy in known}
     if settings.policy in policies:
         arguments.setdefault("policy", policies[settings.policy])

@@ -24,8 +24,8 @@ TINY = 1e-4
 BLOCK = 2**18
 """The number of logits that are handled at once, 1 MB in float32, which fits into the cache of a processor."""
 
-MAX_STATES = 2**14
-"""The likely actions are kept for about this many states."""
+MAX_STATES = 2**12
+"""The likely actions are kept for about this many states, which need 9 MB for a width of 576."""
 
 
 class FrozenHead:
@@ -37,13 +37,16 @@ class FrozenHead:
         lm: the policy LM.
         columns: token ids of the actions, (A,).
         fluent: the number of actions that are kept at each step; None keeps all.
+        ends: whether the last action ends a prompt. It is then one of those that are kept at each step.
         end_bias: a constant that is added to the logit of the last action.
     """
 
-    def __init__(self, lm: FrozenLM, columns: Tensor, fluent: int | None = None, end_bias: float = 0.0) -> None:
+    def __init__(
+        self, lm: FrozenLM, columns: Tensor, fluent: int | None = None, ends: bool = False, end_bias: float = 0.0
+    ) -> None:
         output = lm.model.get_output_embeddings()
         bias = getattr(output, "bias", None)
-        self.fluent = fluent
+        self.fluent, self._ends = fluent, ends
         self._likely: dict[bytes, Tensor] = {}
         self._weight: Tensor = output.weight.detach()[columns].float()
         self._bias: Tensor | None = None if bias is None else bias.detach()[columns].float()
@@ -58,22 +61,23 @@ class FrozenHead:
 
     def __call__(self, states: Tensor) -> Tensor:
         """The LM's logits after hidden states, (..., A)."""
-        weight, bias = self._weight.to(states), None if self._bias is None else self._bias.to(states)
-        return nn.functional.linear(states, weight, bias)
+        self._move_to(states.device)
+        return nn.functional.linear(states, self._weight, self._bias)
 
     def kept(self, outputs: Tensor, states: Tensor) -> tuple[Tensor, Tensor] | None:
         """The LM's logits after the network's `outputs` (B, d) of the `fluent` actions, (B, K), and their indices (B, K).
 
-        These are the actions that the LM finds most probable after `states` (B, d). None if all actions are kept.
+        These are the actions that the LM finds most probable after `states` (B, d), and the end action if there is one. None if
+        all actions are kept.
         """
         if self.fluent is None or self.fluent >= self.size:
             return None
         kept = self._likely_after(states, self.fluent)
-        values = torch.einsum("bkd,bd->bk", self._weight.to(outputs)[kept], outputs)
-        return values if self._bias is None else values + self._bias.to(outputs)[kept], kept
+        values = torch.einsum("bkd,bd->bk", self._weight[kept], outputs)
+        return values if self._bias is None else values + self._bias[kept], kept
 
     def _likely_after(self, states: Tensor, count: int) -> Tensor:
-        """The most probable actions after each state, (B, count). Those of a state that was seen before are not computed again.
+        """The kept actions after each state, (B, count). Those of a state that was seen before are not computed again.
 
         So the update of a policy sees the same actions for a state as the rollout, whatever the rounding.
         """
@@ -81,9 +85,19 @@ class FrozenHead:
         if len(self._likely) > MAX_STATES:
             self._likely.clear()
         if new := [place for place, key in enumerate(keys) if key not in self._likely]:
-            found = self(states[new]).topk(count, -1).indices
+            logits = self(states[new])
+            if self._ends:
+                words = logits[:, :-1].topk(count - 1, -1).indices
+                found = torch.cat([words, words.new_full((len(new), 1), self.size - 1)], -1)
+            else:
+                found = logits.topk(count, -1).indices
             self._likely |= {keys[place]: actions for place, actions in zip(new, found, strict=True)}
         return torch.stack([self._likely[key] for key in keys])
+
+    def _move_to(self, device: torch.device) -> None:
+        if self._weight.device != device:
+            self._weight = self._weight.to(device)
+            self._bias = None if self._bias is None else self._bias.to(device)
 
 
 class HeadNet(nn.Module):
@@ -237,7 +251,7 @@ def log_prob_and_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tenso
     """log p(a) and the entropy -sum_a p(a) log p(a) of p = softmax(logits), in nats.
 
     Args:
-        logits: (B, A); -inf for an action that cannot be taken.
+        logits: (B, A), finite.
         actions: indices (B,).
 
     Returns:
@@ -255,7 +269,7 @@ class _LogProbAndEntropy(torch.autograd.Function):
         log_probs = logits.gather(-1, actions[:, None])[:, 0] - normalizers
         entropies = torch.empty_like(log_probs)
         for rows in _blocks(logits):
-            log_p = _finite(logits[rows] - normalizers[rows, None])
+            log_p = logits[rows] - normalizers[rows, None]
             entropies[rows] = -torch.linalg.vecdot(log_p.exp(), log_p)
         ctx.save_for_backward(logits, actions, normalizers, entropies)
         return log_probs, entropies
@@ -266,7 +280,7 @@ class _LogProbAndEntropy(torch.autograd.Function):
         logits, actions, normalizers, entropies = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for rows in _blocks(logits):
-            log_p = _finite(logits[rows] - normalizers[rows, None])
+            log_p = logits[rows] - normalizers[rows, None]
             constant = by_log_prob[rows] + by_entropy[rows] * entropies[rows]
             slope = torch.addcmul(constant[:, None], log_p, by_entropy[rows, None])
             gradient[rows] = log_p.exp_().mul_(slope).neg_()
@@ -277,11 +291,6 @@ class _LogProbAndEntropy(torch.autograd.Function):
 def _blocks(logits: Tensor) -> list[slice]:
     count = max(1, BLOCK // logits.shape[-1])
     return [slice(start, start + count) for start in range(0, len(logits), count)]
-
-
-def _finite(log_probs: Tensor) -> Tensor:
-    """Replace -inf by the lowest finite number, so that its product with a probability of zero is zero."""
-    return log_probs.clamp_(min=torch.finfo(log_probs.dtype).min)
 
 
 def _all_actions(values: Tensor, kept: Tensor, count: int) -> Tensor:

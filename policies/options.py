@@ -39,7 +39,7 @@ class SearchConfig(Config):
     fluent: PositiveInt | None = None
     """Number of actions: only the tokens that the policy LM finds most probable. With observation="state" they are the most
     probable next tokens at each step; with "light" they are the most probable first tokens, at all steps. By default all
-    allowed tokens are actions."""
+    allowed tokens are actions, except in `rl` with more than 10,000 allowed tokens (see `observation`)."""
 
     label_words: bool = True
     """Whether prompts may contain the label words of the task."""

@@ -32,7 +32,8 @@ class PpoConfig(SearchConfig):
     """What the policy observes: the position and the last token ("light"), or the last hidden state of the policy LM ("state").
     With "state" the policy is RLPrompt's network. The default is "light" for up to 10,000 allowed tokens. For more tokens it is
     "state", and `fluent` is then 50 by default, because a search is too short to try them all. "light" remains the default if
-    the task LM cannot predict the next token, if `policy_lm` is given, or if the model has no token to end a prompt with."""
+    the task LM cannot predict the next token, if `policy_lm` is given, or if a prompt can end early (`end`, or a length weight)
+    and the model has no token for it."""
 
     learning_rate: NonNegativeFloat = 0.01
     """Learning rate of Adam, constant over the run."""

@@ -93,4 +93,11 @@ def rlprompt(problem: Problem, config: RlpromptConfig) -> FinalPrompts:
             device=problem.lm.device if env.head is not None else "cpu",
         )
 
-    return search(problem, config, make, config.observation, shape=lambda values: shaped(values, *config.shape))
+    return search(
+        problem,
+        config,
+        make,
+        config.observation,
+        shape=lambda values: shaped(values, *config.shape),
+        sampled=config.top_k,
+    )

@@ -48,6 +48,7 @@ def search(
     observation: Observation,
     shape: Callable[[np.ndarray], np.ndarray] = lambda rewards: rewards,
     callbacks: Callable[["SearchCallback"], list[BaseCallback]] = lambda monitor: [],
+    sampled: int | None = None,
 ) -> FinalPrompts:
     """Train an algorithm on a problem, and score the best prompts of each rollout on dev.
 
@@ -58,11 +59,12 @@ def search(
         observation: what the policy observes.
         shape: a function of the rewards of a rollout, applied after the z-score.
         callbacks: creates further callbacks.
+        sampled: as in `PromptSpace`.
 
     Returns:
         The last tenth of the prompts that were written, and at the end the greedy prompt.
     """
-    space = prompt_space(problem, config, observation)
+    space = prompt_space(problem, config, observation, sampled)
     with _isolated_randomness(problem.lm.device):
         monitor = SearchCallback(problem, config, space, shape)
         model = make(PromptVecEnv(space, monitor.reward, config.rollout))
@@ -79,7 +81,7 @@ def search(
     return [*monitor.prompts[-last:], final]
 
 
-def prompt_space(problem: Problem, config: SearchConfig, observation: Observation) -> PromptSpace:
+def prompt_space(problem: Problem, config: SearchConfig, observation: Observation, sampled: int | None = None) -> PromptSpace:
     """The prompts that the policy can write; a RequestError if there are none."""
     if problem.length_weight:
         problem.resolved_options["end"] = True
@@ -90,6 +92,7 @@ def prompt_space(problem: Problem, config: SearchConfig, observation: Observatio
         observation=observation,
         fluent=config.fluent,
         label_words=config.label_words,
+        sampled=sampled,
         end=config.end,
     )
 

@@ -39,8 +39,9 @@ class PromptSpace:
         observation: "light" (the position and the embedding of the last token) or "state" (the last hidden state of the policy
             LM).
         fluent: the number of actions, those that the policy LM finds most probable: as the first token with "light", at each
-            step with "state"; None for all.
+            step with "state"; None for all. With "state", the end action is one of them.
         label_words: whether label words can be chosen.
+        sampled: the number of actions, those with the highest values, that the policy samples from at each step; None for all.
         end: whether there is an action that ends the prompt. Otherwise the length is fixed. With a length weight there always
             is.
         inputs: whether the policy LM reads an input of the task before the prompt, which is then for this input alone
@@ -56,8 +57,9 @@ class PromptSpace:
         head: the output layer of the policy LM over the actions; None with "light".
         length: the maximal length of a prompt, in tokens.
         shortest: the length from which on the end action ends a prompt: 0, or with a length weight `shortest_length`.
-        end_bias: with a length weight log(A / L), which a policy adds to the initial logit of the end action. A policy that is
-            uniform otherwise ends a prompt at each step with probability 1 / (L + 1); without it, it would hardly ever do so.
+        end_bias: with a length weight log(K / L) for K tokens that can be chosen at a step, which a policy adds to the initial
+            logit of the end action. A policy that is uniform otherwise ends a prompt at each step with probability 1 / (L + 1);
+            without it, it would hardly ever do so.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class PromptSpace:
         observation: Observation = "light",
         fluent: int | None = None,
         label_words: bool = True,
+        sampled: int | None = None,
         end: bool = False,
         inputs: bool = False,
     ) -> None:
@@ -81,12 +84,13 @@ class PromptSpace:
         static = fluent if observation == "light" else None
         self.actions = action_ids(problem, lm, fluent=static, label_words=label_words)
         self.size = len(self.actions) + end
-        self.end_bias = math.log(len(self.actions) / self.length) if problem.length_weight else 0.0
+        chosen_from = min(self.size, sampled or self.size, (fluent or self.size) if observation == "state" else self.size)
+        self.end_bias = math.log(max(chosen_from - 1, 1) / self.length) if problem.length_weight else 0.0
         self.head: FrozenHead | None = None
         self.observe: Observer = LightObserver(lm, self.actions, self.length)
         if observation == "state":
             columns = torch.cat([self.actions, torch.tensor([lm.eos_id], device=lm.device)]) if end else self.actions
-            self.head = FrozenHead(lm, columns, fluent, self.end_bias)
+            self.head = FrozenHead(lm, columns, fluent, end, self.end_bias)
             self.observe = StateObserver(lm, self.actions, self.length, problem.counter)
         self._observation, self._fluent = observation, fluent
         self._same = same_vocabulary(lm, problem.lm)

@@ -15,6 +15,7 @@ from typing import Any
 
 from hardprompt import SoftPrompt, load_lm, read
 from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord
+from hardprompt.records.request import model_names
 
 READERS = ("nearest", "self-description", "samples", "wide-beam")
 
@@ -24,11 +25,11 @@ def read_prompts(folder: Path, out: Path, kinds: list[str], lm_tokens: int) -> N
     record = WaywardRecord(folder)
     request = WaywardPairs(**record.study)
     tasks = {task.name: task for task in request.load_tasks()}
-    done = {(line["task"], line["kind"]) for line in lines(out)}
-    for name in request.lms:
+    done = {(line["lm"], line["task"], line["kind"]) for line in lines(out)}
+    for name, known_as in model_names(request.lms).items():
         lm = load_lm(name, dtype=request.dtype)
         for line in record.lines():
-            if (line["task"], line["kind"]) in done or line["lm"] != lm.name or line["kind"] not in kinds:
+            if (known_as, line["task"], line["kind"]) in done or line["lm"] != known_as or line["kind"] not in kinds:
                 continue
             task = tasks[line["task"]]
             found = read(
@@ -40,7 +41,7 @@ def read_prompts(folder: Path, out: Path, kinds: list[str], lm_tokens: int) -> N
                 texts=task.reference_prompts,
                 lm_tokens=lm_tokens,
             )
-            known = {"task": line["task"], "kind": line["kind"], "projection": line["projection"]}
+            known = {"lm": known_as, "task": line["task"], "kind": line["kind"], "projection": line["projection"]}
             with out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(known | found.as_json()) + "\n")
 

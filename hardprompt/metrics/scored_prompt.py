@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hardprompt.data.task import Task
+from hardprompt.lm.chat import marker_in
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.sensitivity import deletion_map
@@ -160,8 +161,14 @@ class ScoredPrompt:
 
     @cached_property
     def deployed(self) -> HardPrompt:
-        """The text with the token ids that it has in its place in the template: those of `hard` if `roundtrip_ok`."""
-        return self.hard if self.roundtrip_ok else HardPrompt.in_place(self.lm, self.test.template, self.hard.text)
+        """The text with the token ids that it has in its place in the template: those of `hard` if `roundtrip_ok`.
+
+        A text with a marker of the turns of a chat cannot stand in the template, and keeps the ids of `hard`.
+        """
+        template, text = self.test.template, self.hard.text
+        if self.roundtrip_ok or (template.chat and marker_in(self.lm, template, text)):
+            return self.hard
+        return HardPrompt.in_place(self.lm, template, text)
 
     @cached_property
     def surprisal(self) -> Tensor:

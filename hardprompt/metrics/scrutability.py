@@ -219,19 +219,19 @@ def max_surprisal_position(scored: ScoredPrompt) -> int | None:
 @_scrutability("repetition", "fraction", "lower", _repeated_word)
 def repetition_share(scored: ScoredPrompt) -> float | None:
     """Share of the tokens that occurred earlier in the prompt."""
-    return repetition(scored.hard.ids)
+    return repetition(scored.deployed.ids)
 
 
 @_scrutability("distinct_tokens", "tokens", "none", _distinct_words)
 def distinct_tokens(scored: ScoredPrompt) -> int | None:
     """Number of different tokens of the prompt."""
-    return len(set(scored.hard.ids)) or None
+    return len(set(scored.deployed.ids)) or None
 
 
 @_scrutability("whole_word_share", "fraction", "higher", _words_and_punctuation)
 def whole_words(scored: ScoredPrompt) -> float | None:
     """Share of the tokens that are complete words."""
-    return whole_word_share(*_decoded_in_context(scored.lm, scored.hard.ids))
+    return whole_word_share(*_decoded_in_context(scored.lm, scored.deployed.ids))
 
 
 SCRUTABILITY = (

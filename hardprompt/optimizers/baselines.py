@@ -120,9 +120,10 @@ def _best_of(problem: Problem, config: RandomConfig, draw: Callable[[int], list[
         if problem.length_weight:
             shortest, longest = shortest_length(problem), problem.prompt_length
             lengths = torch.randint(shortest, longest + 1, (len(last),), generator=problem.generator).tolist()
-            last = kept_by_text(problem, [ids[:length] for ids, length in zip(last, lengths, strict=True)])
+            cut = [ids[:length] for ids, length in zip(last, lengths, strict=True)]
+            last = kept_by_text(problem, cut) or cut[:1]
         problem.score_on_dev(last)
-        drawn += count
+        drawn += len(last)
         problem.note(drawn / wanted if wanted else 0.0)
     return last
 

@@ -5,7 +5,8 @@ each of the k1 beams, and of the k1 k2 candidates those k1 with the lowest objec
 BEAST attacks one model with a suffix of fixed length. Here the objective is that of the problem, with its weight, tokens are
 drawn among the allowed ones, and since a prefix of a prompt is a prompt too, the best beam of every length is scored on dev
 (from length 2 for a model without a start token, `shortest_length`), where a length weight decides between lengths. Searches
-are repeated with new draws until the budget ends. Candidates whose text has other tokens are left out (`kept_by_text`).
+are repeated with new draws until the budget ends. Candidates whose text has other tokens are left out (`kept_by_text`), as
+long as others are left.
 """
 
 from collections.abc import Iterator
@@ -43,8 +44,8 @@ def beam_lengths(problem: Problem, config: BeamConfig) -> Iterator[Tensor]:
         columns = draw_tokens(next_token_logits(problem, candidates), drawn, problem.generator)
         parents = candidates.repeat_interleave(columns.shape[1], 0)
         candidates = torch.cat([parents, problem.allowed[columns].reshape(-1, 1)], 1)
-        kept = kept_by_text(problem, [tuple(ids) for ids in candidates.tolist()])
-        candidates = torch.tensor(kept, device=candidates.device)
+        if kept := kept_by_text(problem, [tuple(ids) for ids in candidates.tolist()]):
+            candidates = torch.tensor(kept, device=candidates.device)
         objective = problem.objective(candidates, problem.batch(config.batch_size))
         candidates = candidates[objective.total.argsort(stable=True)[: config.beams]]
         drawn = config.continuations

@@ -23,7 +23,7 @@ def draw_edits(problem: Problem, ids: Sequence[int], predictions: Tensor, width:
 
     The token is swapped for the one at the place. With a length weight it can also be inserted (`replaced_part`), and all
     `deletions` are further candidates. Those whose text has other tokens are left out, as in the published code of GCG
-    (`kept_by_text`).
+    (`kept_by_text`). If none is left, the prompt itself is the only candidate.
 
     Args:
         problem: the problem, whose random number generator is used.
@@ -38,7 +38,7 @@ def draw_edits(problem: Problem, ids: Sequence[int], predictions: Tensor, width:
     tokens = problem.allowed[best[places, ranks]].tolist()
     parts = [replaced_part(problem, ids, place) for place in places]
     drawn = [(*ids[: part.start], token, *ids[part.stop :]) for part, token in zip(parts, tokens, strict=True)]
-    return kept_by_text(problem, [*drawn, *deletions(problem, ids)])
+    return kept_by_text(problem, [*drawn, *deletions(problem, ids)]) or [tuple(ids)]
 
 
 def replaced_part(problem: Problem, ids: Sequence[int], place: int) -> slice:

@@ -151,7 +151,7 @@ class _Search:
         self._shortest = shortest_length(problem)
 
     def seeds(self) -> list[Sequence[int]]:
-        """Samples of the model, at the start of a document or behind inputs, and random prompts, of any length."""
+        """Samples of the model and random prompts, of any length."""
         drawn = self._samples(self._proposals, SEED_SAMPLES // 2) + self._samples(self._sharp, SEED_SAMPLES // 2)
         return [*drawn, *(ids[: self._length()] for ids in self.problem.random_ids(SEED_RANDOM).tolist())]
 
@@ -256,10 +256,14 @@ class _Search:
         return ids[:start] + ids[start + 1 + self._below(2) :]
 
     def _new(self, drawn: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-        """The prompts that are new, have an allowed length and, if any do, keep their tokens when their text is tokenized."""
+        """The prompts that are new, have an allowed length, and keep their tokens when their text is tokenized.
+
+        If no prompt keeps its tokens, they are all taken into an empty archive, so that the search has a parent.
+        """
         unique = dict.fromkeys(tuple(ids) for ids in drawn)
         fitting = [ids for ids in unique if self._shortest <= len(ids) <= self.problem.prompt_length]
-        return kept_by_text(self.problem, [ids for ids in fitting if ids not in self.archive.seen])
+        new = [ids for ids in fitting if ids not in self.archive.seen]
+        return kept_by_text(self.problem, new) or ([] if self.archive.members else new)
 
     def _fluency(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """The NLL of prompts in the objectives of the ladder, (P,); 0 where the model assigns no probability to a prompt."""

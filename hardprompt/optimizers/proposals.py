@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.errors import RequestError
+from hardprompt.lm.chat import marker_in
 from hardprompt.lm.growing import GrowingSequences
 from hardprompt.optimizers.base import Problem
 from hardprompt.prompt import HardPrompt
@@ -84,12 +85,14 @@ def keeps_tokens(problem: Problem, ids: Sequence[int]) -> bool:
     scored.
     """
     text = HardPrompt.from_ids(problem.lm, ids, problem.template).text
+    if problem.template.chat and marker_in(problem.lm, problem.template, text):
+        return False
     return HardPrompt.in_place(problem.lm, problem.template, text).ids == tuple(ids)
 
 
 def kept_by_text(problem: Problem, prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The prompts whose text has the same tokens (`keeps_tokens`), or all of them if no text has."""
-    return [ids for ids in prompts if keeps_tokens(problem, ids)] or list(prompts)
+    """The prompts whose text has the same tokens (`keeps_tokens`)."""
+    return [ids for ids in prompts if keeps_tokens(problem, ids)]
 
 
 def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[Sequence[int]]]) -> list[tuple[int, ...]]:
@@ -103,7 +106,7 @@ def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[S
         draw: returns a given number of prompts.
 
     Returns:
-        At most `count` prompts; if no text has the same tokens, those of the last draw.
+        At most `count` prompts, and at least one: if no text has the same tokens, the first prompt of the last draw.
 
     Example:
         >>> from hardprompt import load_lm, load_task
@@ -114,10 +117,10 @@ def drawn_prompts(problem: Problem, count: int, draw: Callable[[int], Sequence[S
     found: list[tuple[int, ...]] = []
     for _ in range(DRAWS):
         drawn = [tuple(ids) for ids in draw(count - len(found))]
-        found += [ids for ids in drawn if keeps_tokens(problem, ids)]
+        found += kept_by_text(problem, drawn)
         if len(found) == count:
             break
-    return found or drawn
+    return found or drawn[:1]
 
 
 def random_prompts(problem: Problem, count: int) -> list[tuple[int, ...]]:

@@ -200,7 +200,8 @@ class _Search:
             The texts that took part: those that keep their tokens when they are tokenized, or all if none does.
         """
         problem = self.problem
-        alive = kept_by_text(problem, [ids for ids in dict.fromkeys(candidates) if ids not in self.totals])
+        new = [ids for ids in dict.fromkeys(candidates) if ids not in self.totals]
+        alive = kept_by_text(problem, new) or new
         entered = {*alive}
         if not alive:
             return entered

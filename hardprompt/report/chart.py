@@ -261,7 +261,7 @@ def attainment_chart(found: Mapping[str, Any], marks: dict[str, tuple[str, str]]
 
     Args:
         found: the result of `frontier`.
-        marks: (color, marker) of each optimizer.
+        marks: (color, marker) of each optimizer. Prompts of the caller, which are not drawn by chance, have no band.
 
     Returns:
         The chart; None if no optimizer has the fronts of several runs.

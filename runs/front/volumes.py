@@ -5,10 +5,10 @@
     python runs/front/volumes.py out/front-ablation --first default
 
 A study is named TASK-MODEL or TASK-MODEL-VARIANT. In a recipe whose variants run the same optimizer, the rows are variants
-(`--first default`); otherwise they are optimizers, and an optimizer that runs in two variants has the name of the second behind
-it. With `--budget`, only the variants with that ending count. The intervals are over tasks and seeds, with tasks resampled too;
-p-values are those of the paired permutation test over whole tasks, after Holm's correction. If the front of the tasks is known,
-a last table has the share of its hypervolume.
+(`--first default`); otherwise they are optimizers, and the variants `fluent` and `matched` have rows of their own. With
+`--budget`, only the variants with that ending count. The intervals are over tasks and seeds, with tasks resampled too;
+p-values are those of the paired permutation test over whole tasks, after Holm's correction. If the front of the tasks is
+known, a last table has the share of its hypervolume.
 """
 
 import argparse
@@ -23,6 +23,9 @@ from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.comparison import Pair, comparisons
 from hardprompt.stats.summaries import mean
 
+OWN_ROW = ("fluent", "matched")
+"""Variants whose optimizers also run in another variant of the recipe."""
+
 Volumes = dict[str, dict[tuple[str, str, int], float]]
 """By row, the hypervolume of each task, split and seed."""
 
@@ -32,7 +35,6 @@ def volumes(folder: Path, by_variant: bool, budget: str) -> tuple[Volumes, dict[
     found: Volumes = {}
     spent: dict[str, list[tuple[float, float]]] = {}
     known: dict[str, float] = {}
-    variants: dict[str, str] = {}
     for file in sorted(folder.glob("*/study.yaml"), key=lambda file: file.stat().st_mtime):
         store = Store(file.parent)
         if not file.parent.name.endswith(budget) or not store.points():
@@ -42,7 +44,7 @@ def volumes(folder: Path, by_variant: bool, budget: str) -> tuple[Volumes, dict[
         if shown.found["known"]:
             known[shown.task] = shown.found["known"]["hypervolume"]
         for name, own in shown.hypervolumes.items():
-            row = variant if by_variant else name if variants.setdefault(name, variant) == variant else f"{name} ({variant})"
+            row = variant if by_variant else f"{name} ({variant})" if variant in OWN_ROW else name
             found.setdefault(row, {}).update({(shown.task, *unit): value for unit, value in own.items()})
             runs = [p for p in shown.runs if p.optimizer == name and p.status == "ok"]
             tokens = sum(p.lm_tokens_forward + p.lm_tokens_backward for p in runs) / len(own)

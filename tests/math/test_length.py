@@ -130,12 +130,20 @@ def test_the_end_action_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "observation"), [("rl", "light"), ("rl", "state"), ("rlprompt", "light"), ("rlprompt", "state")]
+    ("name", "options"),
+    [
+        ("rl", {"observation": "light"}),
+        ("rl", {"observation": "state"}),
+        ("rl", {"observation": "state", "fluent": 8}),
+        ("rlprompt", {"observation": "light"}),
+        ("rlprompt", {"observation": "light", "top_k": 8}),
+        ("rlprompt", {"observation": "state"}),
+        ("rlprompt", {"observation": "state", "fluent": 20, "top_k": 8}),
+    ],
 )
-def test_a_new_policy_writes_prompts_of_every_length(name: str, observation: str) -> None:
+def test_a_new_policy_writes_prompts_of_every_length(name: str, options: dict[str, Any]) -> None:
     """It ends a prompt at each step with probability 1 / (L + 1): the mean length of the first rollout is that by hand."""
-    episodes = {"episodes": 300, "rollout": 300, "observation": observation}
-    result = run(name, problem_of(), **episodes, **({"top_k": 10_000} if name == "rlprompt" else {}))
+    result = run(name, problem_of(), episodes=300, rollout=300, **options)
     assert result.config["end"] is True
     goes_on = 4 / 5
     assert result.curve[0]["prompt_tokens"] == pytest.approx(1 + goes_on + goes_on**2 + goes_on**3, abs=0.2)

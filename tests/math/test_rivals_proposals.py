@@ -67,6 +67,23 @@ def test_all_prompts_that_are_scored_keep_their_tokens_as_text(name: str) -> Non
     assert all(keeps_tokens(problem, ids) for ids in candidates(result))
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("autoprompt", {"candidates": 3}),
+        ("gcg", {"search_width": 1}),
+        ("epo", {"children": 1}),
+        ("front", {}),
+    ],
+)
+def test_a_step_without_a_prompt_that_keeps_its_tokens_changes_nothing(name: str, options: dict[str, Any]) -> None:
+    """Of all tokens few prompts keep theirs, so many steps find none. At most the first prompts have other tokens."""
+    problem = problem_of(vocabulary="all", lm_tokens=6_000)
+    found = candidates(run_optimizer(load_optimizer(name), problem, load_optimizer(name).configure(options)))
+    kept = [keeps_tokens(problem, ids) for ids in found]
+    assert any(kept) and all(kept[kept.index(True) :])
+
+
 def test_next_token_logits_are_those_of_the_model() -> None:
     problem = problem_of()
     before = problem.spent

@@ -19,7 +19,7 @@ from hardprompt.objective import gap_reward
 from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.policies.actions import action_ids
 from hardprompt.policies.env import PromptEnv
-from hardprompt.policies.networks import HeadActorCriticPolicy, log_prob_and_entropy
+from hardprompt.policies.networks import FrozenHead, HeadActorCriticPolicy, log_prob_and_entropy
 from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
@@ -148,6 +148,36 @@ def test_the_fluent_option_keeps_only_fluent_actions() -> None:
     torch.testing.assert_close(found[0][0], space.head(outputs)[0, found[1][0]])
 
 
+def test_the_end_action_is_always_one_of_the_fluent_actions() -> None:
+    space = PromptSpace(_problem(), observation="state", fluent=4, end=True)
+    assert space.head is not None
+    states = torch.from_numpy(space.observe(np.arange(12)[:, None]))
+    found = space.head.kept(states, states)
+    assert found is not None and found[1].shape == (12, 4)
+    likely = space.head(states)[:, :-1].topk(3).indices
+    for kept, words in zip(found[1].tolist(), likely.tolist(), strict=True):
+        assert kept == [*words, space.size - 1]
+
+
+def test_the_fluent_actions_of_a_state_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head forgets its states when there are more than two of them here."""
+    monkeypatch.setattr("hardprompt.policies.networks.MAX_STATES", 2)
+    space = PromptSpace(_problem(), observation="state", fluent=9)
+    head, states = space.head, torch.from_numpy(space.observe(np.arange(3)[:, None]))
+    assert head is not None
+    plain, read = FrozenHead.__call__, []
+
+    def counted(self: FrozenHead, seen: torch.Tensor) -> torch.Tensor:
+        read.append(len(seen))
+        return plain(self, seen)
+
+    monkeypatch.setattr(FrozenHead, "__call__", counted)
+    kept = [head.kept(states[rows], states[rows]) for rows in ([0, 1], [1, 0], [2], [0])]
+    assert read == [2, 1, 1]
+    assert kept[0] is not None and kept[1] is not None
+    assert torch.equal(kept[0][1], kept[1][1].flip(0))
+
+
 def test_a_fluent_policy_evaluates_actions_as_a_distribution_over_all_of_them() -> None:
     space = PromptSpace(_problem(), observation="state", fluent=9)
     env = PromptVecEnv(space, lambda prompts: Reward(np.zeros(len(prompts), dtype=np.float32), {}), 4)
@@ -162,13 +192,10 @@ def test_a_fluent_policy_evaluates_actions_as_a_distribution_over_all_of_them() 
     assert policy.evaluate_actions(seen, other)[1].tolist() == [-np.inf] * 2
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_log_probabilities_and_entropy_are_those_of_torch(masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_probabilities_and_entropy_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardprompt.policies.networks.BLOCK", 40)  # three blocks of rows, the last of one row
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(5, 20, generator=generator, dtype=torch.float64)
-    if masked:
-        logits[:, ::3] = -torch.inf
     actions = torch.tensor([1, 4, 10, 7, 19])
     found, expected = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     plain = torch.distributions.Categorical(logits=expected, validate_args=False)
@@ -187,15 +214,20 @@ def test_log_probabilities_and_entropy_are_those_of_torch(masked: bool, monkeypa
         (10, {"fluent": 7}, ("state", 7)),
         (10, {"observation": "light"}, ("light", None)),
         (10**6, {}, ("light", None)),
+        (10, {"lm": "roberta"}, ("light", None)),
+        (10, {"policy_lm": "microworld"}, ("light", None)),
+        (10, {"end": True}, ("state", 50)),
     ],
-    ids=["many", "a number", "all", "few"],
+    ids=["many", "a number", "all", "few", "a masked model", "another writer", "an end"],
 )
 def test_of_many_tokens_a_policy_writes_likely_ones(
     most: int, options: dict[str, Any], expected: tuple[str, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hardprompt.policies.ppo.MANY_TOKENS", most)
-    rl = load_optimizer("rl")
-    result = run_optimizer(rl, _problem(), rl.configure({"rollout": 2, "episodes": 2, **options}))
+    rl, lm = load_optimizer("rl"), tiny_lm(options.pop("lm", "gpt2"))
+    result = run_optimizer(
+        rl, Problem(tiny_task(), lm, prompt_length=3), rl.configure({"rollout": 2, "episodes": 2, **options})
+    )
     assert (result.config["observation"], result.config["fluent"]) == expected
 
 

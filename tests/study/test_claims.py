@@ -17,11 +17,12 @@ from hardprompt.errors import RequestError, StudyError, UnknownName
 from hardprompt.experiments.claims import Measure, claims
 from hardprompt.experiments.claims.claim import PAPERS, Claim, Rule, judge
 from hardprompt.experiments.claims.measurement import RESAMPLES, estimate, value_at
-from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_cost, recipe_text, record_lines
+from hardprompt.experiments.claims.records import NotMeasured, Where, recipe_cost, recipe_text, record_lines, study_lines
 from hardprompt.experiments.claims.report import FARTHEST, _distances, draw_claims
 from hardprompt.experiments.geometry.request import GeometryRequest
 from hardprompt.experiments.reading.evaluate import BenchmarkRequest
 from hardprompt.experiments.wayward.pairs import WaywardPairs, wayward_pairs
+from hardprompt.records.store import Store
 from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.estimate import Estimate
 from hardprompt.stats.summaries import mean
@@ -29,6 +30,7 @@ from hardprompt.study.loading import load_optimizers
 from hardprompt.study.planner import plan, planned_studies
 from hardprompt.study.recipe import read_recipe
 from tests.helpers import Ask
+from tests.helpers.pages import QUICK
 
 # Measures
 
@@ -224,11 +226,20 @@ def test_a_filter_without_its_runs_is_reported(recipe: str, wanted: dict[str, An
     assert found.startswith(problem)
 
 
+def test_a_front_has_one_line_for_each_weight() -> None:
+    """The member that is best on dev there, and not every member."""
+    points = Store(QUICK).points()
+    assert sum(point["optimizer"] == "front" for point in points) != 6
+    found = [(line["seed"], line["weight"]) for line in study_lines(QUICK.parent) if line["optimizer"] == "front"]
+    assert sorted(found) == [(seed, weight) for seed in (0, 1) for weight in (0.0, 0.1, 0.3)]
+
+
 @pytest.mark.parametrize("recipe", sorted({claim.recipe for claim in claims()}))
 def test_a_recipe_can_be_planned(recipe: str, tmp_path: Path) -> None:
     text = recipe_text(recipe).replace("$models", "models").replace("$data", "data")
     fields = yaml.safe_load(text)
-    assert fields["about"] and re.fullmatch(r"about \d+ minutes and \d+\.\d million LM tokens", recipe_cost(recipe))
+    cost = re.fullmatch(r"about \d+ minutes and (\d+\.\d) million LM tokens", recipe_cost(recipe))
+    assert fields["about"] and cost and float(cost[1]) > 0
     if "wayward" in fields:
         assert WaywardPairs(**fields["wayward"]).tasks
     elif "geometry" in fields:

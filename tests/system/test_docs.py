@@ -80,10 +80,10 @@ def test_every_option_in_the_docs_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"runs/{each.name}" for each in ROOT.glob("runs/*.md"))]
+    "page", [*TEXTS, *(page.relative_to(ROOT).as_posix() for page in (*ROOT.glob("[A-Z]*.md"), *ROOT.glob("runs/*.md")))]
 )
 def test_every_link_leads_to_a_file(page: str) -> None:
-    """Of the pages outside `docs/`; mkdocs checks those inside."""
+    """In the repository; mkdocs checks the links of the built site."""
     file = ROOT / page
     links = re.findall(r"\]\(([^)#\s]+)", file.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []

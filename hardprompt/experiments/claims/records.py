@@ -32,6 +32,7 @@ from hardprompt.records.atomic import replacing
 from hardprompt.records.folder import RecordFolder
 from hardprompt.records.frontier import BASELINES
 from hardprompt.records.request import Run, StudyRequest
+from hardprompt.records.schema import at_weights, run_records
 from hardprompt.records.store import Store
 from hardprompt.stats.pareto import hypervolume
 from hardprompt.study.engine import Listener
@@ -162,7 +163,7 @@ def _run_studies(text: str, recipe: str, folder: Path, where: Where, listener: L
 
 
 def study_lines(folder: Path) -> list[Line]:
-    """The successful runs of all studies in a folder.
+    """The successful runs of all studies in a folder; of the members of a front, the one that is best on dev at each weight.
 
     Args:
         folder: the folder with a folder for each study.
@@ -170,8 +171,9 @@ def study_lines(folder: Path) -> list[Line]:
     lines: list[Line] = []
     for file in sorted(folder.glob("*/study.yaml")):
         store = Store(file.parent)
-        for point in store.points():
-            if point["status"] == "ok":
+        for record in at_weights(run_records(store.points()), store.study["request"]["weights"]):
+            if record.status == "ok":
+                point = record.model_dump()
                 own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]
                 gap = None if own is None or read is None else read - own
                 derived = {"reader_gap": gap, "volume": _volume(point, math.log(store.study["vocabulary_size"]))}
@@ -246,9 +248,10 @@ def transfer_lines(folder: Path) -> list[Line]:
 def reading_lines(folder: Path) -> list[Line]:
     """The best text of each reader for each prompt of the benchmark in a folder, with the keys of a reading.
 
-    Beside those of searching readers there is the text that the prompt was made from, if it was measured (`reader` is
-    "truth"). Each line has `task`, `kind` and `name` of the prompt, and 0 or 1 for `is_faithful` and `is_truth` (whether the
-    text is the one that the prompt was made from).
+    Beside those of the readers there is the text that the prompt was made from, if it was measured (`reader` is "truth").
+    Each line has `task`, `kind` and `name` of the prompt, and 0 or 1 for `is_faithful` and `is_truth` (whether the
+    text is the one that the prompt was made from). Both are 0 for a reader that has no text for the prompt, and its line has no
+    other values.
 
     Raises:
         NotMeasured: if there are none.
@@ -256,13 +259,16 @@ def reading_lines(folder: Path) -> list[Line]:
     lines: list[Line] = []
     for line in _recorded(BenchmarkRecord, folder):
         truth = (line["text"] or "").strip()
-        texts = {name: best_of(line, name) for reading in line["readings"] for name in reading["found_by"]}
-        texts["truth"] = next((reading for reading in line["readings"] if reading["text"] == truth), None)
+        texts = {name: best_of(line, name) or {} for name in BenchmarkRecord(folder).study["readers"]}
+        if made_from := next((reading for reading in line["readings"] if reading["text"] == truth), None):
+            texts["truth"] = made_from
         for name, reading in texts.items():
-            if reading is not None:
-                judged = {"is_faithful": reading["verdict"] == "faithful", "is_truth": reading["text"] == truth}
-                described = {key: line[key] for key in ("task", "kind", "name")}
-                lines.append({**described, **reading, "reader": name, **judged})
+            judged = {
+                "is_faithful": reading.get("verdict") == "faithful",
+                "is_truth": bool(reading) and reading["text"] == truth,
+            }
+            described = {key: line[key] for key in ("task", "kind", "name")}
+            lines.append({**described, **reading, "reader": name, **judged})
     return lines
 
 

@@ -39,7 +39,7 @@ def compare(
     fields: dict[str, Any],
     preset: Annotated[
         str,
-        typer.Option(help="quick (2 seeds, 100000 LM tokens per run, two to three minutes) or default (3 seeds, 600000 LM tokens)."),
+        typer.Option(help="quick (2 seeds, 100000 LM tokens per run, 3 minutes) or default (3 seeds, 600000 LM tokens)."),
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder of the record.", show_default="hardprompt-out/TASK-LM")] = None,
     retry_failed: RetryFailed = False,

@@ -5,8 +5,8 @@
     python runs/front/volumes.py out/front-ablation --first default
 
 A study is named TASK-MODEL or TASK-MODEL-VARIANT. In a recipe whose variants run the same optimizer, the rows are variants
-(`--first default`); otherwise they are optimizers, and the variants `fluent` and `matched` have rows of their own. With
-`--budget`, only the variants with that ending count. The intervals are over tasks and seeds, with tasks resampled too;
+(`--first default`); otherwise they are optimizers, and the variants `fluent`, `long` and `matched` have rows of their own.
+With `--budget`, only the variants with that ending count. The intervals are over tasks and seeds, with tasks resampled too;
 p-values are those of the paired permutation test over whole tasks, after Holm's correction. If the front of the tasks is
 known, a last table has the share of its hypervolume.
 """
@@ -23,7 +23,7 @@ from hardprompt.stats.bootstrap import bootstrap
 from hardprompt.stats.comparison import Pair, comparisons
 from hardprompt.stats.summaries import mean
 
-OWN_ROW = ("fluent", "matched")
+OWN_ROW = ("fluent", "long", "matched")
 """Variants whose optimizers also run in another variant of the recipe."""
 
 Volumes = dict[str, dict[tuple[str, str, int], float]]

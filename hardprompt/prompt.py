@@ -80,7 +80,7 @@ class HardPrompt:
             return cls((), text)
         if template.prompt_first:
             return cls(tuple(lm.encode(text)), text)
-        if template.chat and (marker := marker_in(lm, template, text)):
+        if marker := turn_marker_in(lm, template, text):
             raise RequestError(
                 f"the prompt {text!r:.60} contains {marker!r}, which marks the turns of a chat with {lm.name}; leave it out"
             )
@@ -90,6 +90,11 @@ class HardPrompt:
         before, whole = lm.encode_many([context, context + template.blank_before(text) + text])
         follows = whole[: len(before)] == before
         return cls(tuple(whole[len(before) :] if follows else lm.encode_after([template.blank_before(text) + text])[0]), text)
+
+
+def turn_marker_in(lm: FrozenLM, template: Template, text: str) -> str | None:
+    """What keeps a text from standing in a chat: the first special token or marker of turns in it. None outside of a chat."""
+    return marker_in(lm, template, text) if template.chat else None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

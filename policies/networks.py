@@ -87,10 +87,8 @@ class FrozenHead:
         if new := [place for place, key in enumerate(keys) if key not in self._likely]:
             logits = self(states[new])
             if self._ends:
-                words = logits[:, :-1].topk(count - 1, -1).indices
-                found = torch.cat([words, words.new_full((len(new), 1), self.size - 1)], -1)
-            else:
-                found = logits.topk(count, -1).indices
+                logits[:, -1] = torch.inf
+            found = logits.topk(count, -1).indices
             self._likely |= {keys[place]: actions for place, actions in zip(new, found, strict=True)}
         return torch.stack([self._likely[key] for key in keys])
 

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from hardprompt.data.task import Task
-from hardprompt.lm.chat import marker_in
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.sensitivity import deletion_map
 from hardprompt.projection import nearest
-from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt
+from hardprompt.prompt import HardPrompt, SoftPrompt, as_prompt, turn_marker_in
 from hardprompt.scoring import Scorer, Scores
 
 
@@ -166,7 +165,7 @@ class ScoredPrompt:
         A text with a marker of the turns of a chat cannot stand in the template, and keeps the ids of `hard`.
         """
         template, text = self.test.template, self.hard.text
-        if self.roundtrip_ok or (template.chat and marker_in(self.lm, template, text)):
+        if self.roundtrip_ok or turn_marker_in(self.lm, template, text):
             return self.hard
         return HardPrompt.in_place(self.lm, template, text)
 

@@ -139,7 +139,7 @@ def token_map(scored: ScoredPrompt) -> list[dict[str, Any]]:
     marked = None
     if isinstance(prompt, SoftPrompt):
         marked = stability(prompt.embeds, lm.vocab_embeds[scored.allowed], scored.projection)["marked"]
-    surprisal = surprisals(lm, [scored.hard.ids])[0].tolist()
+    surprisal = (scored.surprisal if scored.deployed is scored.hard else surprisals(lm, [scored.hard.ids])[0]).tolist()
     return [
         {
             "token": token_text(lm, scored.hard.ids[t]),

@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from hardprompt.errors import RequestError
-from hardprompt.lm.chat import marker_in
 from hardprompt.lm.growing import GrowingSequences
 from hardprompt.optimizers.base import Problem
-from hardprompt.prompt import HardPrompt
+from hardprompt.prompt import HardPrompt, turn_marker_in
 
 DRAWS = 4
 """The number of rounds in which `drawn_prompts` replaces prompts whose text has other tokens."""
@@ -85,7 +84,7 @@ def keeps_tokens(problem: Problem, ids: Sequence[int]) -> bool:
     scored.
     """
     text = HardPrompt.from_ids(problem.lm, ids, problem.template).text
-    if problem.template.chat and marker_in(problem.lm, problem.template, text):
+    if turn_marker_in(problem.lm, problem.template, text):
         return False
     return HardPrompt.in_place(problem.lm, problem.template, text).ids == tuple(ids)
 

@@ -77,7 +77,10 @@ def test_all_prompts_that_are_scored_keep_their_tokens_as_text(name: str) -> Non
     ],
 )
 def test_a_step_without_a_prompt_that_keeps_its_tokens_changes_nothing(name: str, options: dict[str, Any]) -> None:
-    """Of all tokens few prompts keep theirs, so many steps find none. At most the first prompts have other tokens."""
+    """Here most prompts change their tokens when their text is tokenized again, so many steps find no prompt to move to.
+
+    The search may have to begin with such a prompt. Once it has scored one that keeps its tokens, it scores no other kind.
+    """
     problem = problem_of(vocabulary="all", lm_tokens=6_000)
     found = candidates(run_optimizer(load_optimizer(name), problem, load_optimizer(name).configure(options)))
     kept = [keeps_tokens(problem, ids) for ids in found]

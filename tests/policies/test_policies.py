@@ -156,7 +156,7 @@ def test_the_end_action_is_always_one_of_the_fluent_actions() -> None:
     assert found is not None and found[1].shape == (12, 4)
     likely = space.head(states)[:, :-1].topk(3).indices
     for kept, words in zip(found[1].tolist(), likely.tolist(), strict=True):
-        assert kept == [*words, space.size - 1]
+        assert kept == [space.size - 1, *words]
 
 
 def test_the_fluent_actions_of_a_state_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:

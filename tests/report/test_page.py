@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from hardprompt import cli
@@ -21,6 +22,7 @@ from hardprompt.records.store import Store
 from hardprompt.report import chart
 from hardprompt.report.chart import attainment_chart, tradeoff_chart
 from hardprompt.report.page import _in_the_dark, report_page
+from hardprompt.report.plot import _label_weights
 from hardprompt.report.rerun_command import rerun_command
 from hardprompt.report.studies import StudyRuns
 from hardprompt.report.study_tables import GAPS, best_runs, coverage_sheet, prompts_sheet, results_sheet
@@ -29,6 +31,7 @@ from hardprompt.report.tradeoff import (
     GAINS,
     LENGTH,
     Axis,
+    Mean,
     available_axes,
     band,
     budget_curves,
@@ -336,6 +339,15 @@ def test_the_front_of_frontier_json_is_drawn(quick: tuple[dict[str, Any], list[P
     members = [(p["log_perplexity"], p["deployed_test_accuracy"]) for p in found["overall"]["front"]]
     stairs = front_stairs(runs, worst=7.74)
     assert stairs[0] == members[0] and set(stairs[:-1]) <= set(members) and stairs[-1] == (7.74, max(a for _, a in members))
+
+
+def test_means_that_are_close_have_one_label() -> None:
+    """Three means at 2, 5 and 5.1 nats per token on axes from 0 to 10."""
+    axes = Figure().add_subplot()
+    axes.set_xlim(0, 10)
+    means = [Mean(weight, {"mean": cost}, {"mean": 0.5}, None, (), "") for weight, cost in ((0.0, 2.0), (0.1, 5.0), (0.3, 5.1))]
+    _label_weights(axes, means, "black", (0, 0))
+    assert [label.get_text() for label in axes.texts] == ["w=0", "w=0.1, 0.3"]
 
 
 def test_a_band_is_the_mean_of_the_fronts() -> None:

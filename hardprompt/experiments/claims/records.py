@@ -7,7 +7,7 @@ with the fields of a `GeometryRequest`; `readings:` with the fields of a `Benchm
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -256,20 +256,32 @@ def reading_lines(folder: Path) -> list[Line]:
     Raises:
         NotMeasured: if there are none.
     """
-    lines: list[Line] = []
-    for line in _recorded(BenchmarkRecord, folder):
-        truth = (line["text"] or "").strip()
-        texts = {name: best_of(line, name) or {} for name in BenchmarkRecord(folder).study["readers"]}
-        if made_from := next((reading for reading in line["readings"] if reading["text"] == truth), None):
-            texts["truth"] = made_from
-        for name, reading in texts.items():
-            judged = {
-                "is_faithful": reading.get("verdict") == "faithful",
-                "is_truth": bool(reading) and reading["text"] == truth,
-            }
-            described = {key: line[key] for key in ("task", "kind", "name")}
-            lines.append({**described, **reading, "reader": name, **judged})
-    return lines
+    recorded = _recorded(BenchmarkRecord, folder)
+    readers = BenchmarkRecord(folder).study["readers"]
+    return [judged for line in recorded for judged in judged_texts(line, readers)]
+
+
+def judged_texts(line: Line, readers: Sequence[str]) -> list[Line]:
+    """The lines of `reading_lines` for one prompt of the benchmark.
+
+    >>> judged_texts({"task": "plural", "kind": "planted", "name": "a", "text": None, "readings": []}, ["samples"])
+    [{'task': 'plural', 'kind': 'planted', 'name': 'a', 'reader': 'samples', 'is_faithful': False, 'is_truth': False}]
+    """
+    truth = (line["text"] or "").strip()
+    texts = {name: best_of(line, name) or {} for name in readers}
+    if made_from := next((reading for reading in line["readings"] if reading["text"] == truth), None):
+        texts["truth"] = made_from
+    described = {key: line[key] for key in ("task", "kind", "name")}
+    return [
+        {
+            **described,
+            **reading,
+            "reader": name,
+            "is_faithful": reading.get("verdict") == "faithful",
+            "is_truth": bool(reading) and reading["text"] == truth,
+        }
+        for name, reading in texts.items()
+    ]
 
 
 def _recorded(kind: type[RecordFolder], folder: Path) -> list[dict[str, Any]]:

@@ -60,7 +60,8 @@ def export(named: PromptRef, to: str, out: str | Path | None = None) -> Path:
         raise UnknownName("form of export", to, FORMS)
     if named.run is None or named.point is None:
         raise RequestError("only the prompt of a run can be exported; give the folder of its study with --run")
-    point, folder = named.point, Path(out or f"{named.run}-{to}")
+    named_run = named.run if named.run.name not in ("", "..") else named.run.resolve()
+    point, folder = named.point, Path(out or f"{named_run}-{to}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"{folder} already exists and is not empty; choose another --out")
     request = named.request({})

@@ -45,7 +45,7 @@ def soft_q_loss(
         1.0
     """
     is_step = torch.ones_like(actions, dtype=torch.bool) if is_step is None else is_step
-    chosen = values.gather(-1, actions[..., None])[..., 0]
+    chosen = values.gather(-1, actions[..., None])[..., 0].where(is_step, 0.0)  # -inf where an action cannot be taken
     advantage = (chosen - values.logsumexp(-1)) * is_step
     slow = target_values.detach().logsumexp(-1) * is_step
     rewards = rewards * is_step

@@ -28,9 +28,9 @@ def wayward(
     target: Annotated[str, typer.Option(help="Text that the soft prompt projects to.")],
     preset: Annotated[str, typer.Option(help="default, or khashabi (the published schedule).")] = "default",
     gammas: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="NUMBER,...", help="Weights of the distance to the target.", show_default="set by --preset"),
-    ] = "",
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps for each gamma.", show_default="set by --preset")] = None,
     as_json: Json = False,
 ) -> None:

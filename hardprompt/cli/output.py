@@ -127,8 +127,10 @@ def print_studies(ended: Any, as_json: bool, of_recipe: bool = False) -> None:
     Raises:
         typer.Exit: with status 3 if the studies were stopped, 1 if a run failed.
     """
+    from hardprompt.records.store import recorded_request
+
     recorded = {store.folder: store.points() for store in ended.stores}
-    weights = {store.folder: store.study["request"]["weights"] for store in ended.stores}
+    weights = {store.folder: recorded_request(store.study).weights for store in ended.stores}
     if as_json:
         listed = [{"folder": str(folder), "points": points} for folder, points in recorded.items()]
         print_json({"studies": listed, "left": ended.left, "stopped": ended.stopped} if of_recipe else listed[0]["points"])
@@ -179,7 +181,7 @@ def print_estimate(found: Any) -> None:
         )
 
 
-def print_points(points: list[dict[str, Any]], weights: list[float] | None = None) -> None:
+def print_points(points: list[dict[str, Any]], weights: Sequence[float] | None = None) -> None:
     """Print the table of runs, and warnings about their data.
 
     Args:

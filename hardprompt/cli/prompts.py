@@ -9,6 +9,7 @@ from hardprompt.cli.help import PROMPT
 from hardprompt.cli.options import Json, Number, RunOptimizer, RunSeed, RunWeight, prompt_options, request_options
 from hardprompt.cli.output import print_json, print_line, print_table, share_display
 from hardprompt.cli.verbs import verb
+from hardprompt.errors import RequestError
 
 
 @verb(
@@ -96,7 +97,8 @@ def read(
     """Read a prompt as text by what it makes the model answer.
 
     Texts are searched whose answers are closest to those under the prompt, and compared with it on inputs that the search did
-    not see. Ctrl-C shows the best texts so far. With --run, the study's folder keeps the answer.
+    not see. Ctrl-C shows the best texts so far. With --run, the study's folder keeps the answer, unless another task or model
+    is given.
 
     Give the prompt by one of --text, --ids, --run and --soft.
     """
@@ -128,12 +130,12 @@ def read(
         )
     log_warnings(task.warnings)
     described = found.as_json()
-    named.save_reading(described)
+    saved = named.save_reading(described, request)
     if as_json:
         print_json(described)
     else:
         print_table(texts_table(described, model.name))
-        if named.run:
+        if saved:
             print_line(f"{named.run} holds this reading; hardprompt report {named.run} puts it on the page")
 
 
@@ -171,8 +173,12 @@ def inspect_prompt(
     from hardprompt.scoring import Scorer
     from hardprompt.study.loading import load_model, load_readers, load_tasks
 
+    ignored = [name for name in ("data", "skip_unusable", "chat", "prompt_turn") if name in fields]
+    if ignored and "task" not in fields:
+        raise RequestError(f"--{ignored[0].replace('_', '-')} is about a task; give --task as well")
     request = named.request(fields)
     model = load_model(request)
+    readers = load_readers(request) if "readers" in fields else ()
     scorer, place = None, {}
     if "task" in fields:
         [task] = load_tasks(request).values()
@@ -183,7 +189,7 @@ def inspect_prompt(
     if scorer and scorer.template.chat:
         found["chat"] = scorer.template.fill("{input}", found["prompt_text"] or "{prompt}")
     if scorer and isinstance(prompt, SoftPrompt):
-        readers = load_readers(request) if "readers" in fields or task.embedded else ()
+        readers = readers or (load_readers(request) if task.embedded else ())
         judge = default_judge(task, model, next(iter(readers), None))
         found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary, task))
     if saved := named.saved_reading:
@@ -192,8 +198,8 @@ def inspect_prompt(
         print_json(found)
         return
     print_table(inspection_table(found))
-    if saved:
-        print_table(texts_table(saved, model.name))
+    if saved and named.point:
+        print_table(texts_table(saved, named.point["lm"]))
     if "readings" in found:
         print_table(readings_table(found["readings"]))
 

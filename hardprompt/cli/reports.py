@@ -30,7 +30,7 @@ def report(
     The page, figures and tables come from the recorded runs; nothing is run again.
     """
     from hardprompt.experiments.geometry.run import measure_again
-    from hardprompt.records.store import Store
+    from hardprompt.records.store import Store, recorded_request
     from hardprompt.report.studies import comparisons_sheet, group_studies, hypervolumes_sheet, means_sheet, statistics
     from hardprompt.report.write import write_combined_report, write_figures_and_tables, write_report
     from hardprompt.study.runner import ROOT
@@ -57,5 +57,5 @@ def report(
     write_figures_and_tables(shown, store.folder)
     if as_json:
         return print_json(store.points())
-    print_points(store.points(), store.study["request"]["weights"])
+    print_points(store.points(), recorded_request(store.study).weights)
     print_frontier(store.folder, store.points())

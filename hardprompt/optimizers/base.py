@@ -51,8 +51,10 @@ class Config(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _values(cls, value: Any, field: ValidationInfo) -> Any:
-        """The values of an option with several values, which the command line separates by commas."""
+        """The values of an option with several values, which the command line separates by commas; "null" as text is None."""
         of_field = cls.model_fields[str(field.field_name)].annotation
+        if value == "null" and type(None) in get_args(of_field) and str not in get_args(of_field):
+            return None
         several = any(get_origin(each) is tuple for each in (of_field, *get_args(of_field)))
         return tuple(part.strip() for part in value.split(",")) if several and isinstance(value, str) else value
 

@@ -124,8 +124,11 @@ def front(problem: Problem, config: FrontConfig) -> FinalPrompts:
     search = _Search(problem, config)
     batches = range(SEED_BATCHES) if problem.lm_tokens is None else count()
     for _ in batches:
+        spent = problem.spent
         search.race(search.seeds())
         search.report(0.0)
+        if problem.spent == spent:  # no new prompt is left
+            break
         if problem.lm_tokens is not None and problem.spent >= config.seed_share * problem.lm_tokens:
             break
     limit = config.generations or (60 if problem.lm_tokens is None else None)

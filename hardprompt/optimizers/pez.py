@@ -25,9 +25,10 @@ from hardprompt.optimizers.soft_training import check_init, initial_embeds, make
 from hardprompt.optimizers.token_gradients import check_tokens
 from hardprompt.projection import SimilarityMeasure, nearest, row_norms
 
-RELATIVE_LEARNING_RATE = 0.25
-"""The default learning rate, relative to the standard deviation of the vocabulary embeddings. It was chosen on dev, on tasks
-whose results are not reported (`runs/log.md`)."""
+RELATIVE_LEARNING_RATE = {"pez": 0.25, "projected-sgd": 32.0}
+"""The default learning rate of each variant, relative to the standard deviation of the vocabulary embeddings. They were chosen
+on dev, on tasks whose results are not reported (`runs/log.md`). Projected SGD keeps nothing between two steps, so that one step
+has to reach another token."""
 
 FINAL_PROMPTS = 20
 """Number of the last projections that PEZ returns. They differ where the search oscillates."""
@@ -44,7 +45,7 @@ class PezConfig(Config):
 
     learning_rate: NonNegativeFloat | None = None
     """Learning rate, constant over the search, in embedding units per step for AdamW. By default a quarter of the standard
-    deviation of the vocabulary embeddings."""
+    deviation of the vocabulary embeddings, and 32 times it for "projected-sgd"."""
 
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of the update rule."""
@@ -132,7 +133,7 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
     vocab = problem.token_embeds(problem.allowed)
     every = problem.token_embeds(torch.arange(len(problem.lm.vocab_embeds), device=vocab.device))
     embeds = initial_embeds(problem, config.init, config.init_text, every).requires_grad_()
-    learning_rate = resolved_rate(problem, config.learning_rate, RELATIVE_LEARNING_RATE)
+    learning_rate = resolved_rate(problem, config.learning_rate, RELATIVE_LEARNING_RATE[config.variant])
     updater = make_updater(config.update, embeds, learning_rate, config.weight_decay)
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:

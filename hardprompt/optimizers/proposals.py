@@ -158,10 +158,8 @@ class Proposals:
         """Draw `count` tokens after each context, with replacement. After an empty context, all allowed tokens are alike."""
         if not self._reads:
             return self._any(len(contexts), count).tolist()
-        drawn = self._drawn(self._features(contexts), count)
-        empty = [i for i, context in enumerate(contexts) if not len(context)]
-        drawn[empty] = self._any(len(empty), count)
-        return drawn.tolist()
+        self._count(contexts)
+        return self._next(contexts, count).tolist()
 
     @torch.no_grad()
     def log_probs(self, contexts: Sequence[Sequence[int]]) -> Tensor:
@@ -175,26 +173,29 @@ class Proposals:
             >>> proposals.log_probs([proposals.context([])]).exp().sum().round(decimals=3).item()
             1.0
         """
+        self._count(contexts)
         logits = self._problem.lm.output_logits(self._features(contexts), self._problem.allowed)
         return logits.float().log_softmax(-1)
 
     @torch.no_grad()
     def continued(self, contexts: Sequence[Sequence[int]], counts: Sequence[int]) -> list[list[int]]:
         """Draw a continuation of each context, `counts` tokens long, behind the keys and values of the tokens before."""
+        if not self._reads:
+            return [self._any(1, count)[0].tolist() for count in counts]
         lm = self._problem.lm
         drawn: list[list[int]] = [[] for _ in contexts]
+        rows = [i for i, count in enumerate(counts) if count]
+        self._count([contexts[i] for i in rows], [counts[i] for i in rows])
         longest = max((len(context) + count for context, count in zip(contexts, counts, strict=True)), default=0)
-        if not (self._reads and all(map(len, contexts)) and lm.shares_prefixes and longest <= lm.rules.shared):
+        if not (all(map(len, contexts)) and lm.shares_prefixes and longest <= lm.rules.shared):
             for step in range(max(counts, default=0)):
-                rows = [i for i, count in enumerate(counts) if step < count]
-                for i, [token] in zip(rows, self.next_tokens([[*contexts[i], *drawn[i]] for i in rows], 1), strict=True):
+                rows = [i for i in rows if step < counts[i]]
+                for i, [token] in zip(rows, self._next([[*contexts[i], *drawn[i]] for i in rows], 1).tolist(), strict=True):
                     drawn[i].append(token)
             return drawn
-        rows = [i for i, count in enumerate(counts) if count]
         if not rows:
             return drawn
         read = [contexts[i] for i in rows]
-        self._problem.counter.forward += sum(len(contexts[i]) - len(self._start) + counts[i] for i in rows)
         grown = GrowingSequences(lm, self._embeds(read), [len(context) for context in read])
         while True:
             for i, [token] in zip(rows, self._drawn(grown.features, 1).tolist(), strict=True):
@@ -210,10 +211,21 @@ class Proposals:
         """The context of the token behind `left`: at the start of a document, or behind a train input."""
         return [*(self._start if place is None else self.places[place]), *left]
 
+    def _count(self, contexts: Sequence[Sequence[int]], counts: Sequence[int] | None = None) -> None:
+        """Count the LM tokens of contexts and of `counts` tokens behind each, or of one."""
+        self._problem.counter.forward += sum(len(context) - len(self._start) for context in contexts)
+        self._problem.counter.forward += len(contexts) if counts is None else sum(counts)
+
+    def _next(self, contexts: Sequence[Sequence[int]], count: int) -> Tensor:
+        """`count` tokens after each context, (B, count)."""
+        drawn = self._drawn(self._features(contexts), count)
+        empty = [i for i, context in enumerate(contexts) if not len(context)]
+        drawn[empty] = self._any(len(empty), count)
+        return drawn
+
     def _features(self, contexts: Sequence[Sequence[int]]) -> Tensor:
         """The features (P, d) at the last token of each context, which predict the token after it."""
         lengths = [max(len(context), 1) for context in contexts]
-        self._problem.counter.forward += sum(len(context) - len(self._start) + 1 for context in contexts)
         last = torch.tensor(lengths, device=self._problem.lm.device)[:, None] - 1
         states = self._problem.lm.hidden(self._embeds(contexts), lengths=lengths, positions=last)
         return states[torch.arange(len(contexts)), last[:, 0]]

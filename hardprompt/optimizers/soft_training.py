@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardprompt.errors import RequestError, RunError
 from hardprompt.lm.perplexity import nll_tokens, projected_nll
-from hardprompt.optimizers.base import Config, Problem
+from hardprompt.optimizers.base import Config, Problem, check_weight
 from hardprompt.projection import SimilarityMeasure, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt
 
@@ -92,7 +92,7 @@ def train_soft_prompt(
         if config.schedule == "linear":
             updater.param_groups[0]["lr"] = learning_rate * (1 - problem.share_done(step / config.steps))
         loss = problem.train.score_embeds(embeds, problem.batch(config.batch_size)).loss.mean()
-        if config.nll_weight:
+        if config.nll_weight and (len(embeds) > 1 or problem.lm.prefix_ids):
             loss = loss + config.nll_weight * _straight_through_nll(problem, embeds, config.projection)
         loss = loss + penalty(embeds)
         if not loss.isfinite():
@@ -144,8 +144,9 @@ def initial_embeds(
 
 
 def check_soft(problem: Problem, config: Config) -> None:
-    """The check of an optimizer of soft prompts: several models must have embeddings of one width."""
+    """The check of an optimizer of soft prompts: several models must have embeddings of one width, and an NLL must exist."""
     problem.embeddings.check_vectors()
+    check_weight(problem.lm, getattr(config, "nll_weight", 0.0))
 
 
 def check_init(init: str, text: str) -> None:

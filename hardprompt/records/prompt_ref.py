@@ -79,10 +79,24 @@ class PromptRef:
         """The distance measure with which the run projects soft prompts."""
         return str(self.point["config"].get("projection", "cosine")) if self.point else "cosine"
 
-    def save_reading(self, reading: dict[str, Any]) -> None:
-        """Save what the prompt of a run was read as in the folder of its study; other prompts are left alone."""
-        if self._store is not None and self.point is not None:
-            self._store.save_reading(self.point, reading)
+    def save_reading(self, reading: dict[str, Any], request: StudyRequest) -> bool:
+        """Save what the prompt of a run was read as in the folder of its study, and say whether it was saved.
+
+        A reading with another task or model than the study's is not saved, and neither is that of another prompt. The number of
+        test examples may differ.
+
+        Args:
+            reading: what `hardprompt read --json` prints.
+            request: the request that the prompt was read with.
+        """
+        if self._store is None or self.point is None:
+            return False
+        own = recorded_request(self._store.study)
+        same = all(getattr(own, name) == getattr(request, name) for name in {"task", *TASK_FIELDS} - {"splits", "limit"})
+        if not same or not same_model(request.lm, own.lm):
+            return False
+        self._store.save_reading(self.point, reading)
+        return True
 
     @property
     def saved_reading(self) -> dict[str, Any] | None:

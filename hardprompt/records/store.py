@@ -95,7 +95,10 @@ class Store(RecordFolder):
         found = []
         for file in sorted((self.folder / READINGS).glob("[!.]*.json")):
             try:
-                found.append(dict(json.loads(file.read_text(encoding="utf-8"))))
+                reading = dict(json.loads(file.read_text(encoding="utf-8")))
+                if missing := sorted({"optimizer", "weight", "split", "seed", "verdict", "readings"} - reading.keys()):
+                    raise ValueError(f"no {missing[0]}")
+                found.append(reading)
             except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise StudyError(f"{file}: not a reading ({error}); remove the file") from error
         return found

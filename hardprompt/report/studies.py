@@ -367,10 +367,24 @@ def _counts(shown: Sequence[StudyRuns]) -> str:
 
 def _measured_on(shown: Sequence[StudyRuns]) -> str:
     """The sentence of a caption about the test examples of each task."""
-    counts = {each.task: test_examples(each.points) for each in shown if each.done}
+    done = [each for each in shown if each.done]
+    counts = {(each.task, each.lm, each.name): test_examples(each.points) for each in done}
     same = len(set(counts.values())) == 1
-    listed = next(iter(counts.values())) if same else ", ".join(f"{task}: {n}" for task, n in counts.items())
+    listed = (
+        next(iter(counts.values())) if same else ", ".join(f"{_distinct(key, list(counts))}: {n}" for key, n in counts.items())
+    )
     return f"Test examples{' of each task' if same and len(shown) > 1 else ''}: {listed}." if any(counts.values()) else ""
+
+
+def _distinct(key: tuple[str, ...], keys: Sequence[tuple[str, ...]]) -> str:
+    """The task of a study, with its model and name if other studies are about the same task.
+
+    >>> _distinct(("plural", "a", ""), [("plural", "a", ""), ("plural", "b", "")])
+    'plural on a'
+    """
+    task, lm, name = key
+    alone = sum(other[0] == task for other in keys) == 1
+    return task if alone else f"{task} on {lm}" + (f", {name}" if name else "")
 
 
 def statistics(shown: Sequence[StudyRuns]) -> dict[str, Any]:

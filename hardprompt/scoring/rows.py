@@ -142,10 +142,15 @@ class RowBuilder:
         """The prompt or the example whose rows share their prefix with this one."""
         return row.prompt if self.prompt_first else row.example
 
-    def count_tokens(self, rows: list[Row]) -> int:
-        """Logical LM tokens of rows: all but the special tokens around each, and for long answers their maximal length."""
+    def count_tokens(self, rows: list[Row], decode: bool = True) -> int:
+        """Logical LM tokens of rows: all but the special tokens around each, and the maximal length of decoded answers.
+
+        Args:
+            rows: the rows.
+            decode: whether answers of `match="number"` are decoded.
+        """
         around = len(self._start) + len(self._lm.suffix_ids)
-        decoded = self._task.max_answer_tokens if self._task.match == "number" else 0
+        decoded = self._task.max_answer_tokens if decode and self._task.match == "number" else 0
         return sum(row.length - around + decoded for row in rows)
 
     def checked(self, row: Row) -> Row:

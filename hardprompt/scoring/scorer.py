@@ -153,9 +153,10 @@ class Scorer:
         """
         chosen = self._indices(indices)
         rows = [self._rows.build(0, n, [0] * embeds.shape[0]) for n in chosen]
-        tokens = self._rows.count_tokens(rows)
+        with_gradient = embeds.requires_grad and torch.is_grad_enabled()
+        tokens = self._rows.count_tokens(rows, decode=not with_gradient)
         self.counter.forward += tokens
-        if not (embeds.requires_grad and torch.is_grad_enabled()):
+        if not with_gradient:
             return self._score(rows, 1, chosen, embeds.detach())
         self.counter.backward += tokens
 

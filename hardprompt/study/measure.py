@@ -336,7 +336,7 @@ def _reading(reading: Reading, text: str, own: float | None) -> dict[str, Any]:
 def _interleaved(test: Scorer, prompts: Sequence[HardPrompt]) -> list[Tensor]:
     """Which answers of each hard prompt are correct on its share of the test examples.
 
-    The shares of consecutive prompts differ, so that all of them together cover the examples.
+    The shares of consecutive prompts differ. All of them together cover the examples if there are enough prompts.
     """
     stride = math.ceil(len(test.examples) * len(prompts) / EMITTED_PAIRS)
     if stride == 1:

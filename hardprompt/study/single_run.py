@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, UnknownName
-from hardprompt.lm import FrozenLM, MaskedLM
+from hardprompt.lm import FrozenLM
+from hardprompt.lm.kinds import LM_CLASSES
 from hardprompt.optimizers import Optimizer, Problem, PromptResult, load_optimizer, run_optimizer
-from hardprompt.records.request import StudyRequest
+from hardprompt.records.request import StudyRequest, model_names
 from hardprompt.scoring.joint import Over
 from hardprompt.study.loading import load_model, load_tasks, log_warnings
 
@@ -106,6 +107,9 @@ def optimize(
     [loaded_task] = [task] if isinstance(task, Task) else load_tasks(request).values()
     with ExitStack() as stack:
         loaded = [stack.enter_context(_loaded_model(each, of_model)) for each, of_model in zip(lms, of_models, strict=True)]
+        by_name = {str(each): lm for each, lm in zip(lms, loaded, strict=True) if isinstance(each, str | Path)}
+        for name, short in model_names(list(by_name)).items():
+            by_name[name].name = short
         problem = Problem(
             loaded_task,
             loaded,
@@ -139,6 +143,13 @@ def _given(kind: str, value: object, is_loaded: bool, **fields: object) -> dict[
     return {kind: str(value)} | given
 
 
+def _class_for(model: Any) -> type[FrozenLM]:
+    """The class that runs a model of transformers."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return LM_CLASSES["encoder-decoder"]
+    return LM_CLASSES["masked" if type(model).__name__.endswith("ForMaskedLM") else "causal"]
+
+
 @contextmanager
 def _loaded_model(lm: Model, fields: dict[str, Any]) -> Iterator[FrozenLM]:
     if isinstance(lm, FrozenLM):
@@ -149,9 +160,8 @@ def _loaded_model(lm: Model, fields: dict[str, Any]) -> Iterator[FrozenLM]:
         model, tokenizer = lm
         gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         modes = [(module, module.training) for module in model.modules()]
-        kind = MaskedLM if type(model).__name__.endswith("ForMaskedLM") else FrozenLM
         try:
-            yield kind(model, tokenizer, model.name_or_path or type(model).__name__)
+            yield _class_for(model)(model, tokenizer, model.name_or_path or type(model).__name__)
         finally:
             for parameter, requires_grad in gradients:
                 parameter.requires_grad_(requires_grad)

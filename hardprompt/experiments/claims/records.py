@@ -33,7 +33,7 @@ from hardprompt.records.folder import RecordFolder
 from hardprompt.records.frontier import BASELINES
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.schema import at_weights, run_records
-from hardprompt.records.store import Store
+from hardprompt.records.store import Store, recorded_request
 from hardprompt.stats.pareto import hypervolume
 from hardprompt.study.engine import Listener
 from hardprompt.study.loading import load_optimizers
@@ -171,7 +171,7 @@ def study_lines(folder: Path) -> list[Line]:
     lines: list[Line] = []
     for file in sorted(folder.glob("*/study.yaml")):
         store = Store(file.parent)
-        for record in at_weights(run_records(store.points()), store.study["request"]["weights"]):
+        for record in at_weights(run_records(store.points()), recorded_request(store.study).weights):
             if record.status == "ok":
                 point = record.model_dump()
                 own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]

@@ -237,7 +237,7 @@ def draw_distances(found: Found, file: Path) -> None:
                 between = "between random tokens" if name == "random_tokens" else "soft vectors to random tokens"
                 axes.axvline(own[name], color="#222222", linestyle=style, linewidth=1, label=f"{between} ({own[name]:.3f})")
         axes.invert_yaxis()
-        axes.set_xlim(0, max(1.05, *groups.values()))
+        axes.set_xlim(0, max([1.05, *groups.values()]))
         axes.set_xlabel("mean cosine distance of soft vectors that share this")
         axes.set_title(
             _plain(f"{found['lm']}: {len(found['tasks'])} tasks, {len(found['words'])} initial words"),
@@ -323,6 +323,9 @@ def _request(request: GeometryRequest) -> list[tuple[str, str]]:
         ("weight decay", f"{request.weight_decay:g}"),
         ("seed", str(request.seed)),
         ("data split", request.split),
+        ("data", request.data or ""),
+        ("examples per label", str(request.shots or "")),
+        ("largest number of test examples", str(request.limit or "")),
         ("precision", request.dtype),
     ]
     return [(name, value) for name, value in fields if value]
@@ -350,6 +353,7 @@ def geometry_command(request: GeometryRequest) -> list[str]:
         "split",
         "data",
         "shots",
+        "limit",
         "device",
     )
     for name in (*names, "dtype", "memory"):

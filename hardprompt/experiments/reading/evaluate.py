@@ -100,14 +100,14 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
     chosen = chosen_prompts(request, prompts)
     for name in request.readers:
         load_reader(name)
+    tasks = [prompt.load_task(None if request.data is None else Path(request.data)) for prompt in chosen]
+    lm = load_lm(request.lm, dtype=request.dtype)
     with BenchmarkRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
         done = {line["name"] for line in record.lines()}
-        lm = load_lm(request.lm, dtype=request.dtype)
-        for prompt in chosen:
+        for prompt, task in zip(chosen, tasks, strict=True):
             if prompt.name not in done:
                 with cancellation.interruptible():
                     others = {text for each in prompts if each.task != prompt.task for text in each.instructions[:1]}
-                    task = prompt.load_task(None if request.data is None else Path(request.data))
                     found = read(
                         prompt.prompt,
                         task,
@@ -119,6 +119,8 @@ def read_benchmark(request: BenchmarkRequest, folder: Path) -> list[Line]:
                         weight=request.weight,
                         seed=request.seed,
                     )
+                if found.interrupted:
+                    raise KeyboardInterrupt
                 record.append({**_described(prompt), **found.as_json()})
         return record.lines()
 

@@ -132,15 +132,14 @@ class _Matrix:
         self._embeddings[lm.name] = embeddings_of(lm)
         for part, task, missing in batches:
             if missing:
-                self._measure(lm, part, task, missing, start)
+                own = part.request.start if same_model(name, part.request.lm) else None
+                lm.prefix_ids = start if own is None else lm.start_ids_of(own)
+                self._measure(lm, part, task, missing)
 
-    def _measure(self, lm: FrozenLM, part: StudyPart, task: Task | None, missing: Sequence[Wanted], start: list[int]) -> None:
+    def _measure(self, lm: FrozenLM, part: StudyPart, task: Task | None, missing: Sequence[Wanted]) -> None:
         if task is None:
             self._append([each.failed(part.problem) for each in missing])
             return
-        lm.prefix_ids = start
-        if part.request.start is not None and missing[0].line["source_lm"] == lm.name:
-            lm.prefix_ids = lm.start_ids_of(part.request.start)
         lines = measure(lm, task, part.request.prompt_length, missing, self._embeddings)
         while True:
             with self._cancellation.interruptible():

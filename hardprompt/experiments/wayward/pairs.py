@@ -101,23 +101,26 @@ def wayward_pairs(request: WaywardPairs, folder: Path) -> None:
         RecordError: if the record cannot be written.
         RunError: if a file `stop` in the folder stopped the training.
     """
+    config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
+    tasks = request.load_tasks()
+    known = embedded_tasks() if all(task.embedded for task in tasks) else tasks
+    turns = [5 * number % len(known) for number in range(len(tasks))]
+    targets = [
+        _target(task, kind, known[turn:] + known[:turn])
+        for kind in request.kinds
+        for task, turn in zip(tasks, turns, strict=True)
+    ]
+    reader, names = load_lm(request.reader), model_names(request.lms)
     with WaywardRecord.writing(folder, request.model_dump(mode="json")) as record, stoppable(folder) as cancellation:
         done = {(line["lm"], line["task"], line["kind"]) for line in record.lines()}
-        config = WaywardGrid(**request.model_dump(include=set(WaywardGrid.model_fields)))
-        tasks = request.load_tasks()
-        known = embedded_tasks() if all(task.embedded for task in tasks) else tasks
-        reader, names = load_lm(request.reader), model_names(request.lms)
         for name in request.lms:
             lm = load_lm(name, dtype=request.dtype)
             lm.name = names[name]
             judge = TaskJudge(lm, known, reader)
-            for kind, (number, task) in product(request.kinds, enumerate(tasks)):
+            for (kind, task), text in zip(product(request.kinds, tasks), targets, strict=True):
                 if (lm.name, task.name, kind) in done:
                     continue
                 with cancellation.interruptible():
-                    turn = 5 * number % len(known)
-                    others = known[turn:] + known[:turn]
-                    text = _target(task, kind, others)
                     found = wayward(task, lm, text, judge=judge, config=config, seed=request.seed)
                 parts = [part.replace("/", "--").replace(" ", "-") for part in (lm.name, task.name, kind)]
                 file = record.save_vectors(parts, as_safetensors(found.prompt.embeds))

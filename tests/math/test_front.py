@@ -16,6 +16,7 @@ from hardprompt.optimizers.proposals import Proposals
 from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.stats.pareto import hypervolume, non_dominated
+from tests.helpers.tiny import tiny_lm, tiny_task
 
 
 def _problem(task: str = "past-tense", **given: Any) -> Problem:
@@ -159,6 +160,21 @@ def test_one_run_is_better_than_random_search() -> None:
         accuracy = problem._test.score_ids([_ids(c.prompt) for c in kept]).accuracy.tolist()
         volumes[name] = hypervolume(accuracy, [c.prompt_nll for c in kept], math.log(problem.lm.vocab_embeds.shape[0]))
     assert volumes["front"] > 2 * volumes["random"]
+
+
+def test_a_search_with_a_budget_ends_when_no_new_prompt_is_left() -> None:
+    """A masked model reads nothing to propose a prompt, so that a prompt that is known costs nothing."""
+    lm = tiny_lm("roberta")
+    problem = Problem(tiny_task(), lm, prompt_length=1, vocabulary=torch.tensor(lm.encode("good"))[:1], lm_tokens=20_000)
+    assert len(run_optimizer(load_optimizer("front"), problem).candidates) == 1
+
+
+@pytest.mark.parametrize("family", ["gpt2", "no-bos"])
+def test_a_continuation_counts_its_tokens_once(family: str) -> None:
+    problem = Problem(tiny_task(), tiny_lm(family), prompt_length=5)
+    proposals = Proposals(problem, likely=3)
+    proposals.continued([proposals.context([])] * 10, [5] * 10)
+    assert problem.spent == 50
 
 
 def test_total_fluency_prefers_the_shorter_of_two_prompts() -> None:

@@ -151,6 +151,7 @@ def test_the_score_of_a_number_counts_the_decoded_tokens_and_has_a_gradient() ->
     assert with_reasoning.tokens(3) == without.tokens(3) + 12 * len(QUESTIONS)
     soft = lm.embed(torch.tensor(lm.encode("good food"))).clone().requires_grad_()
     scores = with_reasoning.score_embeds(soft)
+    assert with_reasoning.counter.forward == with_reasoning.counter.backward == without.tokens(len(soft)), "nothing is decoded"
     scores.loss.sum().backward()
     assert soft.grad is not None and soft.grad.abs().sum() > 0
     assert with_reasoning.score_embeds(soft.detach()).correct.dtype == torch.bool

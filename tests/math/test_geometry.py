@@ -534,6 +534,13 @@ def test_formulas_are_escaped_in_csv_files(tmp_path: Path) -> None:
     assert text.splitlines() == ["token,value", "'=1+1,-2.5", "' @SUM(A1),", "'-x,1", '"plain, text",0']
 
 
+def test_one_vector_has_a_page(tiny_study: GeometryRequest, here: Path, ask: Ask) -> None:
+    asked = ["geometry", "--task", tiny_study.tasks[0], "--word", tiny_study.words[0], "--lm", "tiny", "--tokens", "1"]
+    assert ask([*asked, "--epochs", "1", "--device", "cpu", "--limit", "2", "--out", "out"])[0] == 0
+    page = (here / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<pre>hardprompt geometry \\\n    --task" in page and "    --limit 2 \\\n" in page
+
+
 def test_the_page_shows_the_command_to_rerun_it() -> None:
     request = GeometryRequest.make(tasks=("plural", "my task"), words=("cat",), epochs=50, learning_rate=0.001)
     said = " ".join(line.removesuffix("\\").strip() for line in geometry_command(request))

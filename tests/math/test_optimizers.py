@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from hardprompt import FrozenLM, load_task
 from hardprompt.errors import RequestError, RunError, UnknownName
 from hardprompt.optimizers import Config, Problem, load_optimizer, optimizer, run_optimizer
 from hardprompt.optimizers.soft_training import initial_embeds
@@ -65,6 +66,15 @@ def test_pez_with_a_learning_rate_of_zero_does_not_move(variant: str, projection
     _, result = _run("pez", options={"learning_rate": 0, "variant": variant, "projection": projection})
     assert len({candidate.prompt.ids for candidate in result.candidates}) == 1
     assert len({prompt.ids for prompt in result.final_prompts}) == 1
+
+
+@pytest.mark.parametrize("variant", ["pez", "projected-sgd"])
+def test_pez_moves_with_its_default_learning_rate(variant: str, microworld: FrozenLM) -> None:
+    problem = Problem(load_task("plural"), microworld, lm_tokens=20_000)
+    pez = load_optimizer("pez")
+    found = run_optimizer(pez, problem, pez.configure({"variant": variant}))
+    assert len({candidate.prompt.ids for candidate in found.candidates}) > 3
+    assert found.best.dev_accuracy > 0.8
 
 
 def test_soft_with_a_learning_rate_of_zero_does_not_move() -> None:

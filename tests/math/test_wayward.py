@@ -338,6 +338,7 @@ def test_the_json_answer_of_the_wayward_command(here: Path, ask: Ask) -> None:
     assert found["target"] == "good film" and {row["gamma"] for row in found["grid"]} == {0.0, 1.0}
     status, out, _ = ask(asked)
     assert status == 0 and "good film" in out and "relative_accuracy_drop" in out
+    assert ask([*asked[: asked.index("--gammas")], "--steps", "1"])[0] == 0, "with the gammas of the preset"
     for wrong, line in {
         ("--target", " "): "the target text is empty",
         ("--preset", "kashabi"): "did you mean 'khashabi'",

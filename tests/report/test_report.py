@@ -173,6 +173,7 @@ def test_report_puts_several_studies_on_one_page(
     page = (here / "side" / "report.html").read_text(encoding="utf-8")
     read = Reader(page)
     assert read.open == [] and "".join(read.within("h1")) == "3 tasks on microworld"
+    assert page.count("<h2>Means over the tasks</h2>") == page.count("<h2>Comparison of the fronts</h2>") == 1
     assert ["".join(piece.split()) for piece in read.within("summary", "h2")][::2] == ["one", "two", "three"]
     ids = [a["id"] for _, a in read.elements if "id" in a]
     assert len(ids) == len(set(ids))

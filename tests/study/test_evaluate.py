@@ -296,6 +296,14 @@ def test_inspect_shows_the_surprisal_of_each_token(family: str) -> None:
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"), [(("--chat",), "--chat is about a task; give --task as well"), (("--reader", "nosuch"), "nosuch")]
+)
+def test_options_of_inspect_that_cannot_be_used_cost_one_line(given: tuple[str, ...], message: str, ask: Ask) -> None:
+    status, _, err = ask(["inspect", "--text", "give", *given])
+    assert status == 2 and message in err and err.count("\n") == 1
+
+
 def test_inspect_shows_the_vectors_of_a_run(base: Path) -> None:
     """A soft prompt has no tokens; norms, neighbours and distances are those of its vectors."""
     lm = load_lm(str(base / "tiny"), "cpu")

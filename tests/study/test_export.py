@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,15 @@ def peft_logits(lm: FrozenLM, folder: Path, texts: list[str]) -> list[Tensor]:
             logits = model(input_ids=padded, attention_mask=mask).logits
     virtual = logits.shape[1] - width
     return [logits[i, virtual + len(row) - 1] for i, row in enumerate(ids)]
+
+
+def test_a_study_that_is_the_current_folder_is_exported_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = shutil.copytree("runs/quick", tmp_path / "study")
+    monkeypatch.chdir(study)
+    for run in (".", "../study"):
+        folder = export(PromptRef(run=Path(run), number=2), "text")
+        assert folder.resolve() == (tmp_path / "study-text").resolve()
+        shutil.rmtree(folder)
 
 
 def soft_prompt(lm: FrozenLM, length: int = 3) -> SoftPrompt:

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hardprompt.errors import RequestError, StudyError, UnknownName
+from hardprompt.errors import HardpromptError, RequestError, StudyError, UnknownName
 from hardprompt.experiments.reading.evaluate import BenchmarkRequest, read_benchmark
 from hardprompt.experiments.reading.prompts import load_benchmark
 from hardprompt.experiments.reading.table import area_under_curve, best_of, readers_table, scores_of_given
 from hardprompt.lm import FrozenLM
+from hardprompt.readings.read import read as read_prompt
+from hardprompt.records.prompt_ref import PromptRef
 from hardprompt.records.store import Store
 from tests.helpers import Ask
 
@@ -97,6 +100,35 @@ def test_a_damaged_reading_is_named(study: Path) -> None:
     (study / "readings" / "soft.json").write_text("{", encoding="utf-8")
     with pytest.raises(StudyError, match=r"soft.json: not a reading .*; remove the file"):
         Store(study).readings()
+
+
+def test_a_reading_without_its_keys_is_named(study: Path) -> None:
+    (study / "readings").mkdir()
+    (study / "readings" / "soft.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"soft.json: not a reading \(no optimizer\)"):
+        Store(study).readings()
+
+
+def test_a_reading_with_another_task_or_model_is_not_kept(study: Path) -> None:
+    named = PromptRef(run=study, optimizer="soft", seed=0)
+    found = {"verdict": "none", "readings": []}
+    for other in ({"task": "plural"}, {"lm": "microworld-reader"}, {"template": "{prompt} : {input}"}):
+        assert not named.save_reading(found, named.request(other))
+    assert Store(study).readings() == []
+    assert named.save_reading(found, named.request({"limit": 5})) and named.saved_reading
+
+
+def test_an_interrupted_reading_of_the_benchmark_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [prompt for prompt in load_benchmark("microworld") if prompt.task == "plural"]
+    monkeypatch.setattr("hardprompt.experiments.reading.evaluate.load_benchmark", lambda lm: few)
+    request = BenchmarkRequest(readers=("nearest",), kinds=("untrained",), divisions=("tune",))
+    with pytest.raises(RequestError, match="no dtype"):
+        read_benchmark(request.model_copy(update={"dtype": "int8"}), tmp_path / "out")
+    read = lambda *given, **fields: replace(read_prompt(*given, **fields), interrupted=True)  # noqa: E731
+    monkeypatch.setattr("hardprompt.experiments.reading.evaluate.read", read)
+    with pytest.raises((KeyboardInterrupt, HardpromptError)):
+        read_benchmark(request, tmp_path / "out")
+    assert not (tmp_path / "out" / "readings.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import hardprompt as hp
 from hardprompt.errors import RequestError, UnknownName
@@ -31,7 +31,13 @@ def test_the_result_agrees_with_the_single_steps(microworld: hp.FrozenLM) -> Non
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [("gpt2", AutoModelForCausalLM), ("llama", AutoModelForCausalLM), ("roberta", AutoModelForMaskedLM)]
+    ("family", "kind"),
+    [
+        ("gpt2", AutoModelForCausalLM),
+        ("llama", AutoModelForCausalLM),
+        ("roberta", AutoModelForMaskedLM),
+        ("t5", AutoModelForSeq2SeqLM),
+    ],
 )
 def test_a_given_model_is_unchanged_after_the_run(tmp_path: Path, family: str, kind: Any) -> None:
     """The result equals that from the model's folder. Training mode and gradients are restored, also after an error."""
@@ -42,12 +48,24 @@ def test_a_given_model_is_unchanged_after_the_run(tmp_path: Path, family: str, k
     model.base_model.eval()
     before = [module.training for module in model.modules()], [p.requires_grad for p in model.parameters()]
     weights = [parameter.clone() for parameter in model.parameters()]
-    live = hp.optimize(tiny_task(), (model, tokenizer), "pez", steps=4, prompt_length=3)
-    assert ids_of(live) == ids_of(hp.optimize(tiny_task(), folder, "pez", steps=4, prompt_length=3, device="cpu"))
+    of_task = "generation" if family == "t5" else "classification"
+    live = hp.optimize(tiny_task(of_task), (model, tokenizer), "pez", steps=4, prompt_length=3)
+    assert ids_of(live) == ids_of(hp.optimize(tiny_task(of_task), folder, "pez", steps=4, prompt_length=3, device="cpu"))
     with pytest.raises(RequestError, match="has no reference prompts"):
-        hp.optimize(tiny_task(reference_prompts=[]), (model, tokenizer), "manual")
+        hp.optimize(tiny_task(of_task, reference_prompts=[]), (model, tokenizer), "manual")
     assert ([module.training for module in model.modules()], [p.requires_grad for p in model.parameters()]) == before
     assert all(torch.equal(*pair) for pair in zip(weights, model.parameters(), strict=True))
+
+
+def test_folders_with_one_name_have_names_of_their_own(tmp_path: Path) -> None:
+    folders = [save_tiny(tmp_path / parent / "model", family) for parent, family in (("a", "gpt2"), ("b", "llama"))]
+    result = hp.optimize(tiny_task(), [str(folder) for folder in folders], "random", prompts=2, prompt_length=2)
+    assert len(result.candidates) == 2
+
+
+def test_null_as_text_is_none() -> None:
+    """Recipes and the command line give values as text."""
+    assert load_optimizer("rl").configure({"examples": "null"}).examples is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import hardprompt as hp
 from hardprompt.data.task import Task
@@ -137,6 +138,27 @@ def test_the_empty_prompt_is_there_even_if_the_study_lacks_it(tmp_path: Path) ->
     empty, manual = cell(found, None, "microworld"), cell(found, 1, "microworld")
     assert (empty["optimizer"], empty["prompt_text"], empty["rank"]) == ("empty", "", None)
     assert manual["minus_empty"]["value"] == manual["accuracy"] - empty["accuracy"]
+
+
+def test_a_resumed_matrix_measures_each_study_with_its_own_start(tmp_path: Path) -> None:
+    """The start tokens of a study are those of its own model only, also if only its cells are recorded."""
+    for name in ("a", "b"):
+        shutil.copytree(QUICK, tmp_path / name)
+    file = tmp_path / "a" / "study.yaml"
+    study = yaml.safe_load(file.read_text(encoding="utf-8"))
+    study["request"] |= {"lm": "microworld-reader", "readers": [], "start": "none"}
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
+    asked: dict[str, Any] = {"lms": ["microworld"], "limit": LIMIT, "out": tmp_path / "out", "device": "cpu"}
+
+    def losses() -> list[tuple[Any, ...]]:
+        found = hp.transfer([tmp_path / "a", tmp_path / "b"], **asked).cells
+        return [(c["study"], c["number"], c["lm"], c["loss"]) for c in found if c["prompt_as"] == "text"]
+
+    before = losses()
+    cells = tmp_path / "out" / "cells.jsonl"
+    kept = [text for text in cells.read_text(encoding="utf-8").splitlines() if json.loads(text)["study"].endswith("/a")]
+    cells.write_text("".join(text + "\n" for text in kept), encoding="utf-8")
+    assert losses() == before
 
 
 # Statistics, by hand

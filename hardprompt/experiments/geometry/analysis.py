@@ -386,14 +386,14 @@ def findings(soft: PromptVectors, around: Neighbours, tasks: Sequence[Task] = ()
             "a soft vector has more soft vectors than tokens as neighbours",
             f"number of other soft vectors within cosine distance {EPSILONS[0]}, minus number of tokens within it",
             70.80 - 1 - 15.68,
-            contrast(count.double()),
+            contrast(count.double()) if len(between) > 1 else NOTHING,
         ),
         _finding(
             "closer to soft",
             "soft vectors are closer to each other than to the vocabulary",
             "cosine distance to the closest token, minus that to the closest other soft vector",
             None,
-            contrast(around.distances[:, 0] - nearest_soft),
+            contrast(around.distances[:, 0] - nearest_soft) if len(between) > 1 else NOTHING,
         ),
         _unrelated(soft, around, tasks, seed),
     ]

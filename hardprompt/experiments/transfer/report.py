@@ -1,9 +1,11 @@
 """The output of a transfer matrix: tables as Markdown and CSV, a figure, a page, and `transfer.json`."""
 
 import json
+import os
 import warnings
 from base64 import b64encode
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,12 @@ def matrix_sheet(found: Transfer, intervals: bool = True) -> TableData:
     names = (*study, "number", "optimizer", "weight", "seed", "prompt_as", "prompt_text")
     columns = [_COLUMNS[name] for name in names]
     columns += [Column(printable(lm), "interval" if intervals else "number") for lm in found.lms]
+    short = study_names(found)
     rows = [
-        (*(first[name] for name in names), *(_accuracy(cells.get(lm), intervals) for lm in found.lms))
+        (
+            *(short[first[name]] if name == "study" else first[name] for name in names),
+            *(_accuracy(cells.get(lm), intervals) for lm in found.lms),
+        )
         for first, cells in found.rows()
     ]
     sizes = sorted({cell["n"] for cell in found.cells if cell["status"] == "ok"})
@@ -83,7 +89,8 @@ def matrix_sheet(found: Transfer, intervals: bool = True) -> TableData:
 def correlations_sheet(found: Transfer) -> TableData:
     """A row per study and other model: the rank correlation, and how many texts are better than no prompt."""
     names = ("study", "task", "source_lm", "lm", "spearman", "above_empty", "n")
-    rows = [tuple(row[name] for name in names) for row in found.correlations]
+    short = study_names(found)
+    rows = [(short[row["study"]], *(row[name] for name in names[1:])) for row in found.correlations]
     caption = (
         "Rank correlation of the accuracies of the distinct texts of a study on its own model and on another, and the number "
         "of texts that are better than the empty prompt there (95 % interval of the paired difference above zero)."
@@ -96,8 +103,19 @@ def reasons_sheet(found: Transfer) -> TableData:
     """A row per reason why cells have no value."""
     counts = Counter((cell["study"], cell["lm"], cell["reason"]) for cell in found.cells if cell["status"] != "ok")
     columns = (_COLUMNS["study"], _COLUMNS["lm"], Column("cells", digits=0), Column("reason", "text"))
-    rows = [(study, lm, count, reason) for (study, lm, reason), count in counts.items()]
+    short = study_names(found)
+    rows = [(short[study], lm, count, reason) for (study, lm, reason), count in counts.items()]
     return TableData("reasons", 'why cells are "-"', "Cells without a value, and the reasons.", columns, rows)
+
+
+def study_names(found: Transfer) -> dict[str, str]:
+    """The folder of each study as the tables show it: without the folder that all of them are in."""
+    studies = list(dict.fromkeys(cell["study"] for cell in found.cells))
+    if len(studies) < 2:
+        return {study: study for study in studies}
+    whole = {study: os.path.abspath(study) for study in studies}
+    shared = os.path.commonpath([os.path.dirname(path) for path in whole.values()])
+    return {study: os.path.relpath(path, shared) for study, path in whole.items()}
 
 
 def draw_matrix(found: Transfer, file: Path) -> None:
@@ -107,7 +125,7 @@ def draw_matrix(found: Transfer, file: Path) -> None:
     from matplotlib.patches import Rectangle
 
     rows, lms = found.rows(), found.lms
-    shown = rows[:ROWS_DRAWN]
+    shown, several = rows[:ROWS_DRAWN], len({cell["task"] for cell in found.cells}) > 1
     values = [[_accuracy(cells.get(lm), False) for lm in lms] for _, cells in shown]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.2 + 0.95 * len(lms), 1.6 + 0.24 * len(shown)), layout="constrained")
@@ -122,7 +140,10 @@ def draw_matrix(found: Transfer, file: Path) -> None:
                     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#d62728", linewidth=1.4))
         axes.set_xticks(range(len(lms)), [_drawable(lm) for lm in lms], rotation=30, ha="left", rotation_mode="anchor")
         axes.xaxis.tick_top()
-        axes.set_yticks(range(len(shown)), [_drawable(_label(first)) for first, _ in shown], fontsize=8)
+        axes.set_yticks(range(len(shown)), [_drawable(_label(first, several)) for first, _ in shown], fontsize=8)
+        for y, ((first, _), (following, _)) in enumerate(pairwise(shown)):
+            if first["study"] != following["study"]:
+                axes.axhline(y + 0.5, color="white", linewidth=2)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         left_out = f"; the first {len(shown)} of {len(rows)} rows" if len(rows) > len(shown) else ""
@@ -155,11 +176,12 @@ def _accuracy(cell: Cell | None, interval: bool) -> Any:
     return (cell["accuracy"], *cell["accuracy_interval"]) if interval else cell["accuracy"]
 
 
-def _label(first: Cell) -> str:
+def _label(first: Cell, with_task: bool) -> str:
+    task = f"{first['task']}, " if with_task else ""
     run = first["optimizer"] if first["number"] is None else f"{first['number']} {first['optimizer']}"
     weight = f" w={first['weight']:.2g}" if first["weight"] else ""
     text = first["prompt_text"].strip() if first["prompt_as"] == "text" else "(vectors)"
-    return f"{run}{weight}: {text if len(text) <= TEXT_DRAWN else text[: TEXT_DRAWN - 1] + '…'}"
+    return f"{task}{run}{weight}: {text if len(text) <= TEXT_DRAWN else text[: TEXT_DRAWN - 1] + '…'}"
 
 
 def _drawable(text: str) -> str:

@@ -178,7 +178,6 @@ def inspect_prompt(
         raise RequestError(f"--{ignored[0].replace('_', '-')} is about a task; give --task as well")
     request = named.request(fields)
     model = load_model(request)
-    readers = load_readers(request) if "readers" in fields else ()
     scorer, place = None, {}
     if "task" in fields:
         [task] = load_tasks(request).values()
@@ -189,9 +188,11 @@ def inspect_prompt(
     if scorer and scorer.template.chat:
         found["chat"] = scorer.template.fill("{input}", found["prompt_text"] or "{prompt}")
     if scorer and isinstance(prompt, SoftPrompt):
-        readers = readers or (load_readers(request) if task.embedded else ())
+        readers = load_readers(request) if "readers" in fields or task.embedded else ()
         judge = default_judge(task, model, next(iter(readers), None))
         found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary, task))
+    elif "readers" in fields:
+        raise RequestError("--reader judges the texts of a soft prompt on a task; leave it out")
     if saved := named.saved_reading:
         found["read_as"] = saved
     if as_json:

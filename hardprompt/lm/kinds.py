@@ -16,10 +16,14 @@ AUTO_CLASSES: dict[Kind, str] = {
 """The names of the classes of transformers that load a checkpoint."""
 
 
-def kind_of(config: Any) -> Kind:
+def kind_of(config: Any, architecture: str | None = None) -> Kind:
     """The kind of model that a Hugging Face configuration belongs to.
 
     The class that the configuration names decides. If it names no class of a language model, its type decides.
+
+    Args:
+        config: the configuration.
+        architecture: the name of the class of a loaded model, whose configuration may name none.
 
     Example:
         >>> from transformers import RobertaConfig, T5Config
@@ -33,7 +37,7 @@ def kind_of(config: Any) -> Kind:
         "masked": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     }
-    named = config.architectures or []
+    named = [architecture] if architecture else config.architectures or []
     kinds = [kind for kind, classes in mappings.items() if classes.get(config.model_type) in named]
     if "causal" in kinds and getattr(config, "causal", False):  # XLM has one class for both kinds
         return "causal"

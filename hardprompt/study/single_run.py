@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hardprompt.data.task import Task
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM
-from hardprompt.lm.kinds import LM_CLASSES
+from hardprompt.lm.kinds import LM_CLASSES, kind_of
 from hardprompt.optimizers import Optimizer, Problem, PromptResult, load_optimizer, run_optimizer
 from hardprompt.records.request import StudyRequest, model_names
 from hardprompt.scoring.joint import Over
@@ -143,13 +143,6 @@ def _given(kind: str, value: object, is_loaded: bool, **fields: object) -> dict[
     return {kind: str(value)} | given
 
 
-def _class_for(model: Any) -> type[FrozenLM]:
-    """The class that runs a model of transformers."""
-    if getattr(model.config, "is_encoder_decoder", False):
-        return LM_CLASSES["encoder-decoder"]
-    return LM_CLASSES["masked" if type(model).__name__.endswith("ForMaskedLM") else "causal"]
-
-
 @contextmanager
 def _loaded_model(lm: Model, fields: dict[str, Any]) -> Iterator[FrozenLM]:
     if isinstance(lm, FrozenLM):
@@ -160,8 +153,9 @@ def _loaded_model(lm: Model, fields: dict[str, Any]) -> Iterator[FrozenLM]:
         model, tokenizer = lm
         gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         modes = [(module, module.training) for module in model.modules()]
+        lm_class = LM_CLASSES[kind_of(model.config, type(model).__name__)]
         try:
-            yield _class_for(model)(model, tokenizer, model.name_or_path or type(model).__name__)
+            yield lm_class(model, tokenizer, model.name_or_path or type(model).__name__)
         finally:
             for parameter, requires_grad in gradients:
                 parameter.requires_grad_(requires_grad)

@@ -297,7 +297,8 @@ def test_inspect_shows_the_surprisal_of_each_token(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(("--chat",), "--chat is about a task; give --task as well"), (("--reader", "nosuch"), "nosuch")]
+    ("given", "message"),
+    [(("--chat",), "--chat is about a task; give --task as well"), (("--reader", "microworld-reader"), "leave it out")],
 )
 def test_options_of_inspect_that_cannot_be_used_cost_one_line(given: tuple[str, ...], message: str, ask: Ask) -> None:
     status, _, err = ask(["inspect", "--text", "give", *given])

@@ -174,6 +174,19 @@ def expected_nll(
     return -(probabilities[len(embeds) - len(states) :] * log_probs).sum(-1).mean()
 
 
+def has_nll(lm: FrozenLM, length: int) -> bool:
+    """Whether a prompt of this many tokens has an NLL.
+
+    An encoder-decoder model assigns no probability to a prompt, and nothing predicts the first token without a start token.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> has_nll(load_lm("microworld"), 1)
+        True
+    """
+    return lm.kind != "encoder-decoder" and (length > 1 or bool(lm.prefix_ids))
+
+
 def nll_tokens(lm: FrozenLM, length: int) -> int:
     """Logical LM tokens for the NLL of a prompt of L tokens: L, or L^2 for a masked model, which reads the prompt L times."""
     return {"causal": length, "masked": length**2, "encoder-decoder": 0}[lm.kind]

@@ -21,7 +21,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from hardprompt.errors import RunError
-from hardprompt.lm.perplexity import expected_nll, nll_tokens
+from hardprompt.lm.perplexity import expected_nll, has_nll, nll_tokens
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import with_shortened
 from hardprompt.optimizers.token_gradients import check_tokens
@@ -94,7 +94,7 @@ def gbda(problem: Problem, config: GbdaConfig) -> FinalPrompts:
         probabilities = gumbel_softmax(theta, config.temperature, problem.generator)
         embeds = probabilities @ vocab
         loss = problem.train.score_embeds(embeds, indices).loss.mean()
-        if problem.weight and (len(embeds) > 1 or lm.prefix_ids):
+        if problem.weight and has_nll(lm, len(embeds)):
             problem.counter.forward += nll_tokens(lm, len(embeds))
             problem.counter.backward += nll_tokens(lm, len(embeds))
             loss = loss + problem.weight * expected_nll(lm, problem.own_embeds(embeds), probabilities, problem.allowed)

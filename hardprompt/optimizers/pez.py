@@ -18,7 +18,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RunError
-from hardprompt.lm.perplexity import nll_tokens, projected_nll
+from hardprompt.lm.perplexity import has_nll, nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, FinalPrompts, Problem, optimizer
 from hardprompt.optimizers.edits import with_shortened
 from hardprompt.optimizers.soft_training import check_init, initial_embeds, make_updater, resolved_rate
@@ -138,7 +138,7 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
 
     def loss_at(hard: Tensor, rows: Tensor) -> Tensor:
         loss = problem.train.score_embeds(hard, problem.batch(config.batch_size)).loss.mean()
-        if problem.weight and (len(rows) > 1 or problem.lm.prefix_ids):
+        if problem.weight and has_nll(problem.lm, len(rows)):
             nll = projected_nll(
                 problem.lm, problem.own_embeds(hard), problem.allowed[rows], config.fluency_gradient == "two-sided"
             )

@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from hardprompt.errors import RequestError, RunError
-from hardprompt.lm.perplexity import nll_tokens, projected_nll
+from hardprompt.lm.perplexity import has_nll, nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Problem, check_weight
 from hardprompt.projection import SimilarityMeasure, nearest
 from hardprompt.prompt import HardPrompt, SoftPrompt
@@ -92,7 +92,7 @@ def train_soft_prompt(
         if config.schedule == "linear":
             updater.param_groups[0]["lr"] = learning_rate * (1 - problem.share_done(step / config.steps))
         loss = problem.train.score_embeds(embeds, problem.batch(config.batch_size)).loss.mean()
-        if config.nll_weight and (len(embeds) > 1 or problem.lm.prefix_ids):
+        if config.nll_weight and has_nll(problem.lm, len(embeds)):
             loss = loss + config.nll_weight * _straight_through_nll(problem, embeds, config.projection)
         loss = loss + penalty(embeds)
         if not loss.isfinite():

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardprompt.lm.perplexity import nll_tokens, projected_nll
+from hardprompt.lm.perplexity import has_nll, nll_tokens, projected_nll
 from hardprompt.optimizers.base import Config, Problem
 
 FluencyGradient = Literal["one-sided", "exact"]
@@ -56,7 +56,7 @@ def swap_predictions(
     embeds = problem.token_embeds(tokens).requires_grad_()
     loss = problem.train.score_embeds(embeds, indices).loss.mean()
     (gradient,) = torch.autograd.grad(loss, embeds)
-    if weight and lm.kind != "encoder-decoder" and len(ids) > (not lm.prefix_ids):
+    if weight and has_nll(lm, len(ids)):
         problem.counter.forward += nll_tokens(lm, len(ids))
         problem.counter.backward += nll_tokens(lm, len(ids))
         nll = projected_nll(lm, problem.own_embeds(embeds), tokens, two_sided=lm.masked and fluency_gradient == "exact")

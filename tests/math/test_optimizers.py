@@ -77,6 +77,13 @@ def test_pez_moves_with_its_default_learning_rate(variant: str, microworld: Froz
     assert found.best.dev_accuracy > 0.8
 
 
+def test_a_fluency_term_of_soft_prompts_needs_a_model_that_reads_the_prompt() -> None:
+    soft = load_optimizer("soft")
+    problem, config = Problem(tiny_task("generation"), tiny_lm("t5")), soft.configure({"nll_weight": 1.0})
+    with pytest.raises(RequestError, match="assigns no probability to a prompt"):
+        soft.check(problem, config)
+
+
 def test_soft_with_a_learning_rate_of_zero_does_not_move() -> None:
     problem, result = _run("soft", options={"learning_rate": 0})
     fresh = Problem(problem.task, problem.lm, prompt_length=3)

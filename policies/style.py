@@ -11,9 +11,10 @@ To use a `StyleReward`, define `reward = StyleReward(...)` in a file and set the
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from hardprompt.lm import FrozenLM
 
 TEMPLATE = '{prompt} "{input}" "'
 """The template of RLPrompt. The output ends at the closing quote."""
+
+ROWS_AT_ONCE = 256
+"""Number of outputs that are written together, where their prompts and inputs have equally many tokens."""
 
 
 class ContentSimilarity(Protocol):
@@ -183,7 +187,7 @@ class StyleReward:
         bootstraps: the number of bootstraps (published: 4).
         top_k: the number of tokens that can be sampled at each position, the most probable ones.
         lower: whether outputs are converted to lower case before they are scored, as for Yelp.
-        seed: seed of the samples. The same prompts and examples have the same samples.
+        seed: seed of the samples. A prompt has the same samples on an example in every call.
 
     Example:
         >>> from hardprompt import Example, load_lm
@@ -230,32 +234,45 @@ class StyleReward:
 
     @torch.no_grad()
     def rewrite(self, pairs: Sequence[tuple[str, str]], count: int) -> list[str]:
-        """`count` outputs for each pair of a prompt and an input.
+        """`count` outputs for each pair of a prompt and an input, in the order of the pairs.
 
-        An output has at most 1.5 times as many tokens as the input, or 10 more if that is larger.
+        An output has at most 1.5 times as many tokens as the input, or 10 more if that is larger. Pairs with equally many
+        tokens are continued together. The random numbers of a pair depend on the input and not on the prompt or on the other
+        pairs, so that prompts are compared on the same ones.
         """
-        outputs: list[str] = []
-        generator = torch.Generator().manual_seed(self.seed)
-        for prompt, source in pairs:
-            filled = self.template.replace("{prompt}", prompt).replace("{input}", source)
-            ids = torch.tensor([self.lm.prefix_ids + self.lm.encode(filled)], device=self.lm.device)
-            length = len(self.lm.encode(source))
-            fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - ids.shape[1])
-            if fresh < 1:
-                raise RequestError(f"the input {source[:40]!r} with its prompt leaves {self.lm.name} no room to answer")
-            drawn = self._sampled(ids.expand(count, -1), fresh, generator)
-            outputs += [self._cut(self.lm.decode(row)) for row in drawn.tolist()]
+        rows = [self._row(prompt, source) for prompt, source in pairs]
+        outputs = [""] * (len(rows) * count)
+        for chosen in _of_equal_length([ids for ids, _ in rows], max(1, ROWS_AT_ONCE // count)):
+            ids = torch.tensor([rows[i][0] for i in chosen], device=self.lm.device).repeat_interleave(count, 0)
+            generators = [torch.Generator().manual_seed(self.seed + crc32(pairs[i][1].encode())) for i in chosen]
+            drawn = self._sampled(ids, max(rows[i][1] for i in chosen), generators).unflatten(0, (-1, count))
+            for i, continuations in zip(chosen, drawn, strict=True):
+                texts = [self._cut(self.lm.decode(row[: rows[i][1]])) for row in continuations.tolist()]
+                outputs[i * count : (i + 1) * count] = texts
         return outputs
 
-    def _sampled(self, ids: torch.Tensor, fresh: int, generator: torch.Generator) -> torch.Tensor:
-        """Continue rows of equal length by `fresh` tokens, drawn from the most probable ones, (B, fresh)."""
+    def _row(self, prompt: str, source: str) -> tuple[list[int], int]:
+        """The token ids of the filled template, and how many tokens follow at most."""
+        ids = self.lm.prefix_ids + self.lm.encode(self.template.replace("{prompt}", prompt).replace("{input}", source))
+        length = len(self.lm.encode(source))
+        fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - len(ids))
+        if fresh < 1:
+            raise RequestError(f"the input {source[:40]!r} with its prompt leaves {self.lm.name} no room to answer")
+        return ids, fresh
+
+    def _sampled(self, ids: torch.Tensor, fresh: int, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """Continue rows of equal length by `fresh` tokens, drawn from the most probable ones, (B, fresh).
+
+        Each generator serves as many of the rows, in order.
+        """
         past: Any = None
         read, out = ids, []
         for _ in range(fresh):
             found = self.lm.model(input_ids=read, use_cache=True, logits_to_keep=1, **{self.lm.cache_argument: past})
             top = found.logits[:, -1].float().topk(min(self.top_k, found.logits.shape[-1]))
-            chosen = torch.multinomial(top.values.softmax(-1).cpu(), 1, generator=generator).to(read.device)
-            read, past = top.indices.gather(-1, chosen), found[self.lm.cache_argument]
+            parts = zip(top.values.softmax(-1).cpu().chunk(len(generators)), generators, strict=True)
+            chosen = torch.cat([torch.multinomial(part, 1, generator=generator) for part, generator in parts])
+            read, past = top.indices.gather(-1, chosen.to(read.device)), found[self.lm.cache_argument]
             out.append(read)
         return torch.cat(out, 1)
 
@@ -265,6 +282,15 @@ class StyleReward:
         stops = [place + 1 for mark in ".!?" if (place := output.find(mark)) >= 0]
         output = (output[: min(stops)] if stops else output).strip()
         return output.lower() if self.lower else output
+
+
+def _of_equal_length(rows: Sequence[Sequence[int]], at_most: int) -> Iterator[list[int]]:
+    """The indices of rows of equal length, in groups of `at_most`."""
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_length.setdefault(len(row), []).append(index)
+    for indices in by_length.values():
+        yield from (indices[start : start + at_most] for start in range(0, len(indices), at_most))
 
 
 def bootstrap_maxima(values: np.ndarray, bootstraps: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from hardprompt.readings.problem import ReadingProblem
 from hardprompt.stats.bootstrap import bootstrap_mean
 from hardprompt.stats.estimate import Estimate
 
-Verdict = Literal["faithful", "misleading", "says nothing"]
+Verdict = Literal["faithful", "partly faithful", "misleading", "says nothing"]
 
 UNRELATED = 32
 """Number of texts that the model writes without knowledge of the prompt."""
@@ -40,8 +40,12 @@ FAITHFUL, AGREES = 0.75, 0.75
 """A text is faithful if its score and its agreement are at least these values, which were chosen on tune tasks
 (runs/readings.md)."""
 
+PARTLY = 0.4
+"""A text is partly faithful if its score and its agreement are at least this. On tune tasks, 2 % of the descriptions of other
+tasks reach it (runs/readings.md)."""
+
 STRENGTH = 0.5
-"""A text that is not faithful is misleading if it changes the answers at least this share as much as the prompt does."""
+"""Any other text is misleading if it changes the answers at least this share as much as the prompt does."""
 
 LITTLE = 0.1
 """A prompt has little to read if KL(P || empty) is below this, in nats per answer: the answers are those without a prompt."""
@@ -58,8 +62,8 @@ class Evidence:
             first token of the answer.
         strength: KL(q || empty) / KL(P || empty) on the answers under the prompt: how much the text changes the answers, where
             1 is as much as the prompt.
-        verdict: "faithful" if score and agreement are at least 0.75; otherwise "misleading" if the strength is at least 0.5,
-            and "says nothing" if it is not.
+        verdict: "faithful" if score and agreement are at least 0.75, and "partly faithful" if both are at least 0.4; otherwise
+            "misleading" if the strength is at least 0.5, and "says nothing" if it is not.
     """
 
     kl: Estimate
@@ -72,6 +76,8 @@ class Evidence:
         """The verdict on the text as a reading of the prompt."""
         if self.score >= FAITHFUL and self.agreement >= AGREES:
             return "faithful"
+        if self.score >= PARTLY and self.agreement >= PARTLY:
+            return "partly faithful"
         return "misleading" if self.strength >= STRENGTH else "says nothing"
 
 

@@ -73,7 +73,7 @@ class TextReading:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the text is faithful to the prompt, misleading, or says nothing."""
+        """Whether the text is faithful to the prompt, partly faithful, misleading, or says nothing."""
         return self.evidence.verdict
 
     def as_json(self) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM
 from hardprompt.metrics.continuation_kl import stepwise_kl
 from hardprompt.readings import Examiner, ReadingProblem, all_readers, load_reader, reader, run_reader
-from hardprompt.readings.evidence import FAITHFUL
+from hardprompt.readings.evidence import FAITHFUL, Evidence
 from hardprompt.readings.known_instructions import catalogue_texts
 from hardprompt.readings.read import split_inputs
 from hardprompt.scoring.imitation import ImitationScorer
+from hardprompt.stats.estimate import Estimate
 from tests.helpers.tiny import CAUSAL, ENCODER_DECODER, MASKED, tiny_lm, tiny_task
 
 KINDS = (*CAUSAL, *MASKED, *ENCODER_DECODER)
@@ -120,6 +121,21 @@ def test_texts_of_the_caller_are_judged_beside_those_that_are_found(microworld: 
     line = found.as_json()["readings"][0]
     low, high = line["kl_interval"]
     assert low <= line["kl"] <= high and line["verdict"] == "faithful" and line["score"] >= FAITHFUL
+
+
+@pytest.mark.parametrize(
+    ("score", "agreement", "strength", "verdict"),
+    [
+        (0.75, 0.75, 1.0, "faithful"),
+        (0.74, 0.9, 1.0, "partly faithful"),
+        (0.9, 0.4, 0.1, "partly faithful"),
+        (0.9, 0.39, 1.0, "misleading"),
+        (0.39, 1.0, 0.5, "misleading"),
+        (-2.0, 0.0, 0.49, "says nothing"),
+    ],
+)
+def test_a_verdict_needs_a_score_and_an_agreement(score: float, agreement: float, strength: float, verdict: str) -> None:
+    assert Evidence(Estimate(0.1, 0.1, 0.1, 1, 1), score, agreement, strength).verdict == verdict
 
 
 @pytest.mark.slow

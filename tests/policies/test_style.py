@@ -69,9 +69,18 @@ def test_samples_follow_the_models_own_distribution(microworld: FrozenLM) -> Non
     """With one candidate per position it is greedy decoding, as in Hugging Face."""
     reward = StyleReward(microworld, LMStyle(microworld, *JUDGE), top_k=1, lower=False)
     ids = torch.tensor([microworld.prefix_ids + microworld.encode('make it good "the soup was awful." "')])
-    drawn = reward._sampled(ids, 6, torch.Generator())
+    drawn = reward._sampled(ids, 6, [torch.Generator()])
     expected = microworld.model.generate(ids, do_sample=False, max_new_tokens=6, min_new_tokens=6, pad_token_id=0)
     assert drawn.tolist() == expected[:, ids.shape[1] :].tolist()
+
+
+def test_the_outputs_of_a_pair_do_not_depend_on_the_other_pairs(microworld: FrozenLM) -> None:
+    reward = StyleReward(microworld, LMStyle(microworld, *JUDGE))
+    inputs = ("the soup was awful.", "the hotel was bad.", "the film, which we saw at the old house, was bad.")
+    pairs = [(prompt, source) for prompt in ("make it good", "x", "") for source in inputs]
+    together = reward.rewrite(pairs, 4)
+    assert together == [output for pair in pairs for output in reward.rewrite([pair], 4)]
+    assert len(set(together)) > len(pairs)
 
 
 def test_an_empty_output_has_a_reward_of_zero(microworld: FrozenLM) -> None:

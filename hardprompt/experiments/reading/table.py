@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, median
-from typing import Any
+from typing import Any, get_args
 
 from hardprompt.metrics.token_f1 import token_f1
+from hardprompt.readings.evidence import Verdict
 from hardprompt.readings.read import GIVEN
 
 Line = Mapping[str, Any]
@@ -26,10 +27,10 @@ def readers_table(lines: Sequence[Line]) -> list[dict[str, Any]]:
         lines: lines of `readings.jsonl`.
 
     Returns:
-        Rows with `kind`, `reader`, `n` (prompts), the shares `little_to_read`, `faithful`, `misleading`, `says_nothing`,
-        `as_accurate` (of all prompts; a prompt with little to read has no text), `repeats` (share of texts that repeat the text
-        that the prompt was made from), and the medians of the texts: `kl` (nats per answer), `score`, `accuracy_difference`
-        (text minus prompt) and `log_perplexity` (nats per token). A median is None if there is no text.
+        Rows with `kind`, `reader`, `n` (prompts), the shares `little_to_read`, `faithful`, `partly_faithful`, `misleading`,
+        `says_nothing`, `as_accurate` (of all prompts; a prompt with little to read has no text), `repeats` (share of texts that
+        repeat the text that the prompt was made from), and the medians of the texts: `kl` (nats per answer), `score`,
+        `accuracy_difference` (text minus prompt) and `log_perplexity` (nats per token). A median is None if there is no text.
     """
     rows = []
     for kind in dict.fromkeys(line["kind"] for line in lines):
@@ -44,10 +45,7 @@ def readers_table(lines: Sequence[Line]) -> list[dict[str, Any]]:
                     "reader": reader,
                     "n": len(of_kind),
                     "little_to_read": mean(line["verdict"] == "little to read" for line in of_kind),
-                    **{
-                        name.replace(" ", "_"): verdicts.count(name) / len(of_kind)
-                        for name in ("faithful", "misleading", "says nothing")
-                    },
+                    **{name.replace(" ", "_"): verdicts.count(name) / len(of_kind) for name in get_args(Verdict)},
                     "as_accurate": sum(_difference(*each) >= -AS_ACCURATE for each in texts) / len(of_kind),
                     "repeats": sum(_repeats(*each) for each in texts) / len(of_kind),
                     "kl": _median(text["kl"] for _, text in texts),

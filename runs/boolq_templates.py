@@ -66,10 +66,10 @@ def area(margin: np.ndarray, yes: np.ndarray) -> float:
     return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
 
-def interval(values: Sequence[float]) -> str:
-    """The 95 % interval of resampled values."""
+def interval(values: Sequence[float], form: str) -> str:
+    """The 95 % interval of resampled values, in a format such as ".3f"."""
     low, high = np.quantile(values, (0.025, 0.975))
-    return f"({low:+.3f} to {high:+.3f})"
+    return f"({low:{form}} to {high:{form}})"
 
 
 def main() -> None:
@@ -103,8 +103,8 @@ def main() -> None:
             f"*{best}*",
             "/".join(way.words),
             f"{(margin > 0).mean():.2f}",
-            f"{correct.mean() - frequent:+.3f} {interval(gains)}",
-            f"{area(margin, right):.3f} {interval(areas)}",
+            f"{correct.mean() - frequent:+.3f} {interval(gains, '+.3f')}",
+            f"{area(margin, right):.3f} {interval(areas, '.3f')}",
         )
         print("| " + " | ".join(cells) + " |", flush=True)
 

@@ -17,6 +17,9 @@ from hardprompt.records.request import MODEL_FIELDS, TASK_FIELDS, StudyRequest
 TASK, MODEL, SEARCH, TRAINING, PROMPT = "Task", "Language model", "Search", "Training", "Prompt"
 """Headings of groups of options."""
 
+ONE_LM = "Name from `hardprompt ls lms`, a local folder or GGUF file, or an id on the Hugging Face hub."
+"""Description of `--lm` where it names a single model."""
+
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the answer as JSON.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", metavar="", help="Repeat runs that are recorded as failed.")]
 Track = Annotated[
@@ -48,7 +51,11 @@ SoftFile = Annotated[
 ]
 Number = Annotated[
     int | None,
-    typer.Option("--number", help="Select the run by its line in points.jsonl, counted from 1.", rich_help_panel=PROMPT),
+    typer.Option(
+        "--number",
+        help="Select the prompt by its number: those of points.jsonl in order, counted from 1; each member of a front counts.",
+        rich_help_panel=PROMPT,
+    ),
 ]
 RunOptimizer = Annotated[
     str | None, typer.Option("--optimizer", help="Select the run by its optimizer.", rich_help_panel=PROMPT)
@@ -196,6 +203,7 @@ def request_options(
         help: descriptions that replace those of the fields, by name.
     """
     forms = {name: _FORMS.get(name) or _plain(name) for name in names}
+    help = help if "over" in names else {"lm": ONE_LM, **help}
     flags = {form.field: form.flags[-1] for form in forms.values()}
 
     def parameter(name: str, form: _Form) -> inspect.Parameter:

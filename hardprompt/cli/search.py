@@ -48,7 +48,7 @@ def compare(
 ) -> None:
     """Compare prompt optimizers on a task, and draw the trade-off.
 
-    Each optimizer runs with each fluency weight, data split and random seed. Rerun the same command to resume.
+    Each optimizer runs for each data split and seed, and for each weight if it uses one. Rerun the same command to resume.
     """
     from hardprompt.study.runner import run_study
 

@@ -10,7 +10,7 @@ from hardprompt.data.task import Task
 from hardprompt.lm import FrozenLM, load_lm
 from hardprompt.optimizers.base import Problem
 
-from .reward import UserReward, check_reward, prompt_reward
+from .reward import UserReward, check_reward, loaded_reward, prompt_reward
 from .space import Observation, PromptSpace
 
 
@@ -104,7 +104,7 @@ class PromptEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.render_mode = render_mode
         self.action_space = self.space.action_space
         self.observation_space = self.space.observation_space
-        self._reward = reward
+        self._reward = loaded_reward(reward)
         self._example: int | None = None
         self._rows = np.zeros((1, 0), dtype=np.int64)
 

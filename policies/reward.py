@@ -137,7 +137,13 @@ def hypervolume_reward(right: Tensor, fluency: Tensor, answers: int = HYPERVOLUM
         >>> hypervolume_reward(torch.tensor([[0.5, 1.0]]), torch.tensor([0.5])).tolist()
         [0.4375]
     """
-    return fluency * -torch.expm1(answers * torch.log1p(-right)).mean(-1)  # exact for small p_n, too
+    wrong = torch.log1p(-right.clamp(max=1.0))  # exact for small p_n, and a p_n above 1 is a rounding error
+    return fluency * -torch.expm1(answers * wrong).mean(-1)
+
+
+def loaded_reward(reward: str | UserReward) -> str | UserReward:
+    """The function that `path.py:name` names, or the reward itself; a search loads it once."""
+    return load_attribute(reward) if isinstance(reward, str) and is_file_reference(reward) else reward
 
 
 def prompt_reward(
@@ -220,7 +226,7 @@ def normalized(values: np.ndarray) -> np.ndarray:
 
 
 def _of_user(problem: Problem, ids: list[list[int]], reward: str | UserReward, indices: Sequence[int] | None) -> Tensor:
-    call: UserReward = load_attribute(reward) if isinstance(reward, str) else reward
+    call: Any = loaded_reward(reward)
     name = reward if isinstance(reward, str) else getattr(reward, "__name__", type(reward).__name__)
     if not callable(call):
         raise RequestError(f"reward {name} is not a function; expected a function of (prompts, examples)")

@@ -20,7 +20,7 @@ from hardprompt.optimizers.base import FinalPrompts, Problem
 
 from .networks import TokenActorCriticPolicy
 from .options import SearchConfig
-from .reward import Reward, normalized, prompt_reward
+from .reward import Reward, loaded_reward, normalized, prompt_reward
 from .space import Observation, PromptSpace
 from .vec_env import PromptVecEnv
 
@@ -134,6 +134,7 @@ class SearchCallback(BaseCallback):
         self.limit = config.episodes or (DEFAULT_EPISODES if problem.lm_tokens is None else None)
         self._problem, self._config, self._space, self._shape = problem, config, space, shape
         self._scored = config.scored
+        self._reward = loaded_reward(config.reward)
         self._begun = problem.spent
         self._pending: tuple[list[list[int]], Reward] | None = None
         self._rollouts_without_gain = 0
@@ -147,7 +148,7 @@ class SearchCallback(BaseCallback):
     def reward(self, prompts: list[list[int]]) -> Reward:
         """The rewards that the algorithm learns from: with z-scores and shaping, as configured."""
         chosen = self._problem.batch(self._config.examples) if self._config.examples else None
-        raw = prompt_reward(self._problem, prompts, self._config.reward, chosen)
+        raw = prompt_reward(self._problem, prompts, self._reward, chosen)
         self.prompts.extend(prompts)
         highest = np.argsort(-raw.value, kind="stable")
         known = self._problem.best

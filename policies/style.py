@@ -19,10 +19,11 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from hardprompt.data.task import Example
+from hardprompt.data.task import Example, Template
 from hardprompt.errors import LMError, RequestError
 from hardprompt.hub import hub_answers
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.chat import ChatTemplate, start_ids
 
 TEMPLATE = '{prompt} "{input}" "'
 """The template of RLPrompt. The output ends at the closing quote."""
@@ -182,7 +183,10 @@ class StyleReward:
         lm: the task LM, which rewrites the inputs.
         style: the probability of the target style.
         content: how much of the input is kept.
-        template: text with `{prompt}` and `{input}`. An output ends at a quote, a line break or the end of a sentence.
+        template: text with `{prompt}` and `{input}`. An output ends at a quote, a line break, the end of a sentence or the
+            end-of-sequence token.
+        chat: whether the template is the user's turn in a chat, as in `Task`. The blanks, line breaks and quotes that the model
+            writes before an output are then left out.
         samples: the number of outputs in each bootstrap (published: 32).
         bootstraps: the number of bootstraps (published: 4).
         top_k: the number of tokens that can be sampled at each position, the most probable ones.
@@ -204,13 +208,15 @@ class StyleReward:
         content: ContentSimilarity = chrf,
         *,
         template: str = TEMPLATE,
+        chat: bool = False,
         samples: int = 8,
         bootstraps: int = 4,
         top_k: int = 10,
         lower: bool = True,
         seed: int = 0,
     ) -> None:
-        self.lm, self.style, self.content, self.template = lm, style, content, template
+        self.lm, self.style, self.content = lm, style, content
+        self.template = ChatTemplate(template, lm) if chat else Template(template)
         self.samples, self.bootstraps, self.top_k, self.lower, self.seed = samples, bootstraps, top_k, lower, seed
 
     def __call__(self, prompts: list[str], examples: list[Example]) -> np.ndarray:
@@ -228,8 +234,10 @@ class StyleReward:
     def judge(self, outputs: Sequence[str], sources: Sequence[str]) -> dict[str, np.ndarray]:
         """Content, style and their mean (`sum`, as published) of each output, in points. For an empty output they are 0."""
         full = np.array([bool(output.strip()) for output in outputs])
-        content = 100 * np.asarray(self.content(outputs, sources)) * full
-        style = 100 * np.asarray(self.style([output or " " for output in outputs])) * full
+        parts = range(0, len(outputs), ROWS_AT_ONCE)
+        kept = [self.content(outputs[at : at + ROWS_AT_ONCE], sources[at : at + ROWS_AT_ONCE]) for at in parts]
+        found = [self.style([output or " " for output in outputs[at : at + ROWS_AT_ONCE]]) for at in parts]
+        content, style = (100 * np.concatenate([np.zeros(0), *each]) * full for each in (kept, found))
         return {"content": content, "style": style, "sum": (content + style) / 2}
 
     @torch.no_grad()
@@ -247,13 +255,13 @@ class StyleReward:
             generators = [torch.Generator().manual_seed(self.seed + crc32(pairs[i][1].encode())) for i in chosen]
             drawn = self._sampled(ids, max(rows[i][1] for i in chosen), generators).unflatten(0, (-1, count))
             for i, continuations in zip(chosen, drawn, strict=True):
-                texts = [self._cut(self.lm.decode(row[: rows[i][1]])) for row in continuations.tolist()]
+                texts = [self._text(row[: rows[i][1]]) for row in continuations.tolist()]
                 outputs[i * count : (i + 1) * count] = texts
         return outputs
 
     def _row(self, prompt: str, source: str) -> tuple[list[int], int]:
         """The token ids of the filled template, and how many tokens follow at most."""
-        ids = self.lm.prefix_ids + self.lm.encode(self.template.replace("{prompt}", prompt).replace("{input}", source))
+        ids = [*start_ids(self.lm, self.template), *self.lm.encode(self.template.fill(source, prompt))]
         length = len(self.lm.encode(source))
         fresh = min(max(math.ceil(1.5 * length), length + 10), self.lm.max_length - len(ids))
         if fresh < 1:
@@ -276,7 +284,11 @@ class StyleReward:
             out.append(read)
         return torch.cat(out, 1)
 
-    def _cut(self, output: str) -> str:
+    def _text(self, row: list[int]) -> str:
+        """The output whose tokens are the beginning of a row."""
+        output = self.lm.decode(row[: row.index(self.lm.eos_id)] if self.lm.eos_id in row else row)
+        if self.template.chat:
+            output = output.lstrip(' \n"')
         ends = [place for mark in ('"', "\n") if (place := output.find(mark)) >= 0]
         output = output[: min(ends)] if ends else output
         stops = [place + 1 for mark in ".!?" if (place := output.find(mark)) >= 0]

@@ -166,11 +166,13 @@ def inspect_prompt(
     """
     from hardprompt.experiments.wayward.run import default_judge
     from hardprompt.lm import allowed_vocabulary
+    from hardprompt.lm.chat import template_of
     from hardprompt.metrics import inspect
     from hardprompt.metrics.soft_prompt_readings import soft_prompt_readings
     from hardprompt.prompt import SoftPrompt
     from hardprompt.report.prompt_tables import inspection_table, readings_table, texts_table
     from hardprompt.scoring import Scorer
+    from hardprompt.scoring.truncation import fit_to_context
     from hardprompt.study.loading import load_model, load_readers, load_tasks
 
     ignored = [name for name in ("data", "skip_unusable", "chat", "prompt_turn") if name in fields]
@@ -181,9 +183,11 @@ def inspect_prompt(
     scorer, place = None, {}
     if "task" in fields:
         [task] = load_tasks(request).values()
-        scorer = Scorer(model, task, task.dev)
-        place = {"template": scorer.template}
+        place = {"template": template_of(model, task)}
     prompt = named.prompt(model, **place)
+    if "task" in fields:
+        task = fit_to_context(task, model, len(prompt.embeds if isinstance(prompt, SoftPrompt) else prompt.ids))
+        scorer = Scorer(model, task, task.dev)
     found = inspect(prompt, model, scorer=scorer)
     if scorer and scorer.template.chat:
         found["chat"] = scorer.template.fill("{input}", found["prompt_text"] or "{prompt}")

@@ -67,7 +67,7 @@ def label_words(task: Task, lm: FrozenLM, lined: YamlLines) -> Iterator[TaskProb
 
 
 def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:
-    """Find examples that do not fit into the model's context.
+    """Find examples that do not fit into the model's context: errors, or warnings if the task cuts such inputs.
 
     An example is counted with its answer and a prompt, which has the length of the longest reference prompt, but at least the
     default length of searched prompts.
@@ -85,7 +85,11 @@ def lengths(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterato
         size = len(start_ids(lm, template)) + len(lm.suffix_ids) + len(text) + max(prompts) + answer
         if size > lm.max_length:
             message = f"{_beginning(read.example)} is {size} tokens with a prompt of {max(prompts)}"
-            yield TaskProblem("error", read.file, read.line, f"{message}, but the context of {lm.name} is {lm.max_length}")
+            message += f", but the context of {lm.name} is {lm.max_length}"
+            if task.truncate_to:
+                yield TaskProblem("warning", read.file, read.line, f"{message}; its {task.truncate_to} is kept")
+            else:
+                yield TaskProblem("error", read.file, read.line, message)
 
 
 def special_tokens(task: Task, lm: FrozenLM, reads: Sequence[SourceExample]) -> Iterator[TaskProblem]:

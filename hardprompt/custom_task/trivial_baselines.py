@@ -6,6 +6,7 @@ from typing import Any
 from hardprompt.data.task import Example, Task
 from hardprompt.lm import FrozenLM
 from hardprompt.scoring import Scorer
+from hardprompt.scoring.truncation import fit_to_context
 
 CONTENT_FREE = "N/A"
 """An input without content (Zhao et al. 2021, Calibrate Before Use, equation 1 and section 4)."""
@@ -32,6 +33,7 @@ def baselines(task: Task, lm: FrozenLM) -> dict[str, Any]:
         >>> baselines(load_task("review-sentiment"), load_lm("microworld"))["majority"]["answer"]
         'bad'
     """
+    task = fit_to_context(task, lm, 0)
     empty = Scorer(lm, task, task.dev).score_ids([()])
     common, _ = Counter(example.answer for example in task.train).most_common(1)[0]
     return {

@@ -174,6 +174,19 @@ def expected_nll(
     return -(probabilities[len(embeds) - len(states) :] * log_probs).sum(-1).mean()
 
 
+def scored_tokens(lm: FrozenLM, length: int) -> int:
+    """The number of tokens that the NLL of a prompt of this many tokens sums.
+
+    Example:
+        >>> from hardprompt import load_lm
+        >>> scored_tokens(load_lm("microworld"), 3)
+        3
+    """
+    if lm.kind == "encoder-decoder" or not length:
+        return 0
+    return length if lm.masked or lm.prefix_ids else length - 1
+
+
 def has_nll(lm: FrozenLM, length: int) -> bool:
     """Whether a prompt of this many tokens has an NLL.
 
@@ -184,7 +197,7 @@ def has_nll(lm: FrozenLM, length: int) -> bool:
         >>> has_nll(load_lm("microworld"), 1)
         True
     """
-    return lm.kind != "encoder-decoder" and (length > 1 or bool(lm.prefix_ids))
+    return scored_tokens(lm, length) > 0
 
 
 def nll_tokens(lm: FrozenLM, length: int) -> int:

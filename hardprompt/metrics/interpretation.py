@@ -11,6 +11,7 @@ rule with others.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from hardprompt.errors import RequestError, TaskError
 from hardprompt.lm.frozen import FrozenLM
 from hardprompt.lm.perplexity import log_perplexity
 from hardprompt.scoring import Scorer
+from hardprompt.scoring.truncation import fit_to_context
 
 Verdict = Literal["faithful", "misleading", "says nothing"]
 
@@ -66,7 +68,7 @@ class Interpretation:
             "outcome": self.verdict(solved),
             "tasks": list(self.tasks),
             "lifts": {name: self.lifts[name] for name in shown if name in self.lifts},
-            "reader_nats_per_token": self.nats,
+            "reader_nats_per_token": self.nats if self.nats is not None and math.isfinite(self.nats) else None,
             "readable_up_to": self.limit,
         }
 
@@ -96,7 +98,8 @@ class TaskJudge:
         self.scorers: dict[str, Scorer] = {}
         for task in tasks:
             try:
-                self.scorers[task.name] = Scorer(lm, task, task.test[:inputs])
+                fitted = fit_to_context(task, lm, 0)
+                self.scorers[task.name] = Scorer(lm, fitted, fitted.test[:inputs])
             except TaskError:
                 continue
         if not self.scorers:

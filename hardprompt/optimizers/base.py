@@ -302,6 +302,15 @@ class Problem:
         self._prompt_nll |= {ids: surprisal.nanmean() for ids, surprisal in zip(missing, computed, strict=True)}
         return torch.stack([self._prompt_nll[ids] for ids in requested])
 
+    def nll_weight(self, length: int, weight: float | None = None) -> float:
+        """The weight of the mean NLL per token in the objective of prompts of this length.
+
+        Args:
+            length: the number of tokens.
+            weight: a fluency weight in the place of that of the problem.
+        """
+        return self.weight if weight is None else weight
+
     def length_cost(self, prompts: Sequence[Sequence[int] | Tensor]) -> Tensor:
         """The length weight x tokens of prompts, in nats, (P,)."""
         return torch.tensor([self.length_weight * len(prompt) for prompt in prompts], device=self.lm.device)

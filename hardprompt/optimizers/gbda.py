@@ -97,7 +97,8 @@ def gbda(problem: Problem, config: GbdaConfig) -> FinalPrompts:
         if problem.weight and has_nll(lm, len(embeds)):
             problem.counter.forward += nll_tokens(lm, len(embeds))
             problem.counter.backward += nll_tokens(lm, len(embeds))
-            loss = loss + problem.weight * expected_nll(lm, problem.own_embeds(embeds), probabilities, problem.allowed)
+            nll = expected_nll(lm, problem.own_embeds(embeds), probabilities, problem.allowed)
+            loss = loss + problem.nll_weight(len(embeds)) * nll
         return loss
 
     limit = config.steps or (100 if problem.lm_tokens is None else None)

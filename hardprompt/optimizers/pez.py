@@ -144,7 +144,7 @@ def pez(problem: Problem, config: PezConfig) -> FinalPrompts:
             )
             problem.counter.forward += nll_tokens(problem.lm, len(rows))
             problem.counter.backward += nll_tokens(problem.lm, len(rows))
-            loss = loss + problem.weight * nll
+            loss = loss + problem.nll_weight(len(rows)) * nll
         return loss
 
     limit = config.steps or (300 if problem.lm_tokens is None else None)

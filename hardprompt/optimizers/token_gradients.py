@@ -51,7 +51,7 @@ def swap_predictions(
         >>> swap_predictions(problem, problem.random_ids(1)[0].tolist(), [0, 1]).shape == (5, len(problem.allowed))
         True
     """
-    weight = problem.weight if weight is None else weight
+    weight = problem.nll_weight(len(ids), weight)
     lm, tokens = problem.lm, torch.tensor(list(ids), device=problem.lm.device)
     embeds = problem.token_embeds(tokens).requires_grad_()
     loss = problem.train.score_embeds(embeds, indices).loss.mean()

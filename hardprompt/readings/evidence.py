@@ -74,11 +74,20 @@ class Evidence:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the text as a reading of the prompt."""
-        if self.score >= FAITHFUL and self.agreement >= AGREES:
-            return "faithful"
-        if self.score >= PARTLY and self.agreement >= PARTLY:
-            return "partly faithful"
-        return "misleading" if self.strength >= STRENGTH else "says nothing"
+        return verdict_on(self.score, self.agreement, self.strength)
+
+
+def verdict_on(score: float, agreement: float, strength: float) -> Verdict:
+    """The verdict on a text with these values of `Evidence`.
+
+    >>> verdict_on(0.8, 0.9, 1.0), verdict_on(0.8, 0.5, 1.0), verdict_on(0.8, 0.1, 1.0), verdict_on(0.2, 0.9, 0.1)
+    ('faithful', 'partly faithful', 'misleading', 'says nothing')
+    """
+    if score >= FAITHFUL and agreement >= AGREES:
+        return "faithful"
+    if score >= PARTLY and agreement >= PARTLY:
+        return "partly faithful"
+    return "misleading" if strength >= STRENGTH else "says nothing"
 
 
 class Examiner:

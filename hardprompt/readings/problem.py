@@ -10,6 +10,7 @@ from torch import Tensor
 from hardprompt.data.task import Example, Task
 from hardprompt.errors import RequestError
 from hardprompt.lm.frozen import FrozenLM
+from hardprompt.lm.perplexity import scored_tokens
 from hardprompt.optimizers.base import Problem
 from hardprompt.prompt import HardPrompt, SoftPrompt
 from hardprompt.scoring import Scorer
@@ -107,8 +108,12 @@ class ReadingProblem(Problem):
 
     def prompt_nll(self, prompts: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """The NLL of whole texts in nats, (P,)."""
-        lengths = torch.tensor([len(ids) for ids in prompts], device=self.lm.device)
-        return super().prompt_nll(prompts) * lengths
+        scored = torch.tensor([scored_tokens(self.lm, len(ids)) for ids in prompts], device=self.lm.device)
+        return super().prompt_nll(prompts) * scored
+
+    def nll_weight(self, length: int, weight: float | None = None) -> float:
+        """The weight of the mean NLL per token: the weight of the whole text's NLL times the number of tokens that it sums."""
+        return super().nll_weight(length, weight) * scored_tokens(self.lm, length)
 
     @property
     def imitation(self) -> ImitationScorer:

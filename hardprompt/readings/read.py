@@ -241,7 +241,8 @@ def read(
             found.setdefault(text, {}).setdefault(method.name, objective)
         if interrupted:
             break
-    test = Scorer(lm, examiner.problem.task, task.test)
+    fitted = examiner.problem.task  # whose long inputs are cut
+    test = Scorer(lm, fitted, fitted.test)
     on_test = test.score_embeds(target.embeds) if isinstance(target, SoftPrompt) else test.score_ids([target.ids])
     readings = [_measured(text, names, examiner, test, float(on_test.accuracy), held_out_lms) for text, names in _chosen(found)]
     return Readings(
@@ -312,6 +313,11 @@ def _methods(
         else:
             found.append(method)
     found = [_given(texts)] * bool(texts) + found  # first, so that a text that does not fit costs no search
+    if not found and readers is None:
+        raise RequestError(
+            "none of the default readers fits this prompt and this model; name readers that do, such as known-instructions or "
+            "front, or give a text"
+        )
     if not found:
         raise RequestError("no reader and no text is given; give at least one")
     for name in options:
@@ -355,9 +361,16 @@ def _part(progress: Callable[[float], None] | None, number: int, of: int) -> Cal
 
 
 def _texts(problem: ReadingProblem) -> list[tuple[str, float]]:
-    """The texts that a search found, with their objectives, best first."""
-    prompts = [(each.prompt.text.strip(), each) for each in problem.candidates if isinstance(each.prompt, HardPrompt)]
-    return sorted(((text, each.dev_objective) for text, each in prompts if text), key=lambda pair: pair[1])
+    """The texts that a search found, with their objectives, best first.
+
+    A text has no blanks around it, unless it would then be tokenized into other tokens than those that were scored.
+    """
+    found: list[tuple[str, float]] = []
+    for each in problem.candidates:
+        if isinstance(each.prompt, HardPrompt) and (stripped := each.prompt.text.strip()):
+            same = HardPrompt.in_place(problem.lm, problem.template, stripped).ids == each.prompt.ids
+            found.append((stripped if same else each.prompt.text, each.dev_objective))
+    return sorted(found, key=lambda pair: pair[1])
 
 
 def _measured(

@@ -82,8 +82,8 @@ class PromptRef:
     def save_reading(self, reading: dict[str, Any], request: StudyRequest) -> bool:
         """Save what the prompt of a run was read as in the folder of its study, and say whether it was saved.
 
-        A reading with another task or model than the study's is not saved, and neither is that of another prompt. The number of
-        test examples may differ.
+        A reading with another task, data split, model or start token than those of the run is not saved, and neither is that of
+        another prompt. The number of test examples may differ.
 
         Args:
             reading: what `hardprompt read --json` prints.
@@ -92,8 +92,10 @@ class PromptRef:
         if self._store is None or self.point is None:
             return False
         own = recorded_request(self._store.study)
-        same = all(getattr(own, name) == getattr(request, name) for name in {"task", *TASK_FIELDS} - {"splits", "limit"})
-        if not same or not same_model(request.lm, own.lm):
+        same = all(
+            getattr(own, name) == getattr(request, name) for name in {"task", "start", *TASK_FIELDS} - {"splits", "limit"}
+        )
+        if not same or request.splits != (self.point["split"],) or not same_model(request.lm, own.lm):
             return False
         self._store.save_reading(self.point, reading)
         return True

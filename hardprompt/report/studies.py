@@ -304,9 +304,10 @@ def compare_hypervolumes(shown: Sequence[StudyRuns], tasks_too: bool) -> list[Co
     for a, b in combinations(dict.fromkeys(name for volumes in of_study for name in volumes), 2):
         both = [(volumes[a], volumes[b]) for volumes in of_study if a in volumes and b in volumes]
         rows = [[(one[unit], other[unit]) for unit in sorted(set(one) & set(other))] for one, other in both]
-        count = min((len(row) for row in rows if row), default=0)
+        rows = [row for row in rows if row]
+        count = min(map(len, rows), default=0)
         if count * len(rows) > 1:
-            matrix = np.array([row[:count] for row in rows if row])
+            matrix = np.array([row[:count] for row in rows])
             pairs.append((a, matrix[..., 0], b, matrix[..., 1]))
     return comparisons(pairs, tasks_too=tasks_too)
 

@@ -94,6 +94,7 @@ class ImitationScorer(Scorer):
     ) -> None:
         some_answer = task.train[0].answer
         super().__init__(lm, task, [Example(text, some_answer) for text in inputs], counter, prompt_nll)
+        self._rows.decoded_tokens = 0
         tokens = 1 if task.label_words else min(tokens, 1 + self.tokens_left(len(target)))
         answers = sample_answers(self, target, tokens - 1, generator)
         self._rows.answers = answers

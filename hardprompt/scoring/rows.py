@@ -75,6 +75,7 @@ class RowBuilder:
         answers: for each example, the token ids of the answer that a row feeds: none for classification.
         predictions: for each example, the number of positions that predict the answer. If the answer must end there, the last
             one predicts its end.
+        decoded_tokens: the number of LM tokens that count for decoding an answer: its maximal length with `match="number"`.
 
     Raises:
         TaskError: an input contains one of the model's special tokens, or the template is for the other kind of model.
@@ -99,6 +100,7 @@ class RowBuilder:
         answers = [example.answer for example in examples]
         self.answers: Sequence[Sequence[int]] = [()] * len(answers) if task.label_words else answer_tokens(lm, task, answers)
         self.predictions = [1 if task.label_words else len(answer) + task.answer_ends for answer in self.answers]
+        self.decoded_tokens = task.max_answer_tokens if task.match == "number" else 0
 
     def build(self, prompt: int, example: int, prompt_ids: list[int]) -> Row:
         """The row of a hard prompt, or of a soft one with zeros for its ids.
@@ -150,8 +152,7 @@ class RowBuilder:
             decode: whether answers of `match="number"` are decoded.
         """
         around = len(self._start) + len(self._lm.suffix_ids)
-        decoded = self._task.max_answer_tokens if decode and self._task.match == "number" else 0
-        return sum(row.length - around + decoded for row in rows)
+        return sum(row.length - around + self.decoded_tokens * decode for row in rows)
 
     def checked(self, row: Row) -> Row:
         """The row itself, if the model can read it."""

@@ -71,9 +71,8 @@ def main() -> None:
     style = EncoderStyle(encoder)
     print(f"the judge of style is right on {style.accuracy:.3f} of 2,000 other sentences\n")
     lm = load_lm("smollm2", dtype=given.dtype)
-    turn = [{"role": "user", "content": yelp_positive("default").template.text}]
-    chat = lm.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    reward = StyleReward(lm, style, encoder, template=chat, samples=given.outputs, bootstraps=1)
+    turn = yelp_positive("default").template.text
+    reward = StyleReward(lm, style, encoder, template=turn, chat=True, samples=given.outputs, bootstraps=1)
     test = yelp_positive("default").test[: given.sentences]
     sources, people = [example.input for example in test], [example.answer for example in test]
 

@@ -6,14 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from hardprompt import HardPrompt, Problem, Scorer, SoftPrompt, load_optimizer, load_task, read, run_optimizer
+from hardprompt import Example, HardPrompt, Problem, Scorer, SoftPrompt, Task, load_optimizer, load_task, read, run_optimizer
 from hardprompt.errors import RequestError, UnknownName
 from hardprompt.lm import FrozenLM
+from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.continuation_kl import stepwise_kl
+from hardprompt.metrics.interpretation import TaskJudge
+from hardprompt.optimizers import Config
+from hardprompt.optimizers.token_gradients import swap_predictions
 from hardprompt.readings import Examiner, ReadingProblem, all_readers, load_reader, reader, run_reader
 from hardprompt.readings.evidence import FAITHFUL, Evidence
 from hardprompt.readings.known_instructions import catalogue_texts
 from hardprompt.readings.read import split_inputs
+from hardprompt.scoring import TokenCount
 from hardprompt.scoring.imitation import ImitationScorer
 from hardprompt.stats.estimate import Estimate
 from tests.helpers.tiny import CAUSAL, ENCODER_DECODER, MASKED, tiny_lm, tiny_task
@@ -241,3 +246,71 @@ def test_html_of_readings_escapes_texts(microworld: FrozenLM) -> None:
 def test_every_reader_is_listed() -> None:
     assert {"nearest", "samples", "gradient-search", "known-instructions"} <= set(all_readers())
     assert all(each.summary.endswith(".") for each in all_readers().values())
+
+
+def long_task(lm: FrozenLM, **fields: Any) -> Task:
+    """A task whose inputs are all longer than the model's context."""
+    examples = [Example(" ".join([word] * lm.max_length), "positive") for word in ("red", "green", "blue", "film")]
+    return tiny_task(truncate_to="start", train=examples, dev=examples, test=examples, **fields)
+
+
+def test_long_inputs_are_cut_when_a_prompt_is_read() -> None:
+    lm = tiny_lm("gpt2")
+    found = read(planted(lm, "good food"), long_task(lm), lm, readers=["nearest"], texts=["bad"])
+    assert 0 <= found.accuracy <= 1
+    judge = TaskJudge(lm, [long_task(lm)])
+    assert list(judge.interpret("good food").lifts) == ["tiny-classification"]
+
+
+def test_answers_that_are_numbers_are_not_decoded_when_a_prompt_is_read() -> None:
+    """With `match="number"`, a search counts the longest answer; the divergence compares a few tokens and decodes nothing."""
+    lm = tiny_lm("gpt2")
+    examples = [Example("red green", "12"), Example("blue", "3")]
+    counts = []
+    for match in ("exact", "number"):
+        task = tiny_task("generation", train=examples, dev=examples, test=examples, match=match)
+        counter = TokenCount()
+        scorer = ImitationScorer(lm, task, ["red", "blue"], lm.encode("good"), 3, torch.Generator().manual_seed(0), counter)
+        scorer.score_ids([lm.encode("bad food")])
+        counts.append(counter.forward)
+    assert counts[0] == counts[1]
+
+
+def test_swaps_are_predicted_with_the_nll_of_the_whole_text(microworld: FrozenLM) -> None:
+    """The surprisal of a new last token is exact, so its prediction is the change of weight x NLL of the text."""
+    task = load_task("plural")
+    problem = ReadingProblem(planted(microworld, "give the plural"), task, microworld, inputs_of(task, 2), weight=1.0)
+    ids = problem.random_ids(1)[0].tolist()[:5]
+    of_nll = swap_predictions(problem, ids, [0]) - swap_predictions(problem, ids, [0], weight=0.0)
+    before = problem.prompt_nll([ids])
+    for column in (3, 40, 77):
+        change = problem.prompt_nll([[*ids[:-1], int(problem.allowed[column])]]) - before
+        assert float(of_nll[-1, column]) == pytest.approx(float(change), abs=1e-3)
+
+
+def test_the_nll_of_a_text_sums_the_tokens_that_are_scored() -> None:
+    """Without a start token, nothing predicts the first token, and it costs nothing."""
+    lm, task = tiny_lm("no-bos"), tiny_task()
+    problem = ReadingProblem(HardPrompt.from_text(lm, "good food"), task, lm, inputs_of(task, 2))
+    ids = lm.encode("a lovely film")
+    assert float(problem.prompt_nll([ids])) == pytest.approx(float(surprisals(lm, [ids])[0].nansum()), rel=1e-4)
+
+
+def test_a_text_keeps_the_tokens_that_were_scored() -> None:
+    """Where the prompt comes first, ` good` and `good` are other tokens; the text that was scored is reported."""
+    lm, task = tiny_lm("gpt2"), tiny_task(prompt_first=True)
+    ids = lm.encode(" good")
+    assert ids != lm.encode("good")
+
+    @reader("blank-first", Config)
+    def blank_first(problem: ReadingProblem, config: Config) -> list[list[int]]:
+        """One text that begins with a blank."""
+        return [ids]
+
+    found = read("bad food", task, lm, readers=[blank_first])
+    assert [(each.text, list(each.ids)) for each in found.readings] == [(" good", ids)]
+
+
+def test_a_model_without_a_default_reader_is_told_which_ones_fit() -> None:
+    with pytest.raises(RequestError, match="none of the default readers fits this prompt and this model; name readers that do"):
+        read("good food", tiny_task(), tiny_lm("roberta"))

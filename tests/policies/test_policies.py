@@ -20,7 +20,8 @@ from hardprompt.optimizers import Problem, load_optimizer, run_optimizer
 from hardprompt.policies.actions import action_ids
 from hardprompt.policies.env import PromptEnv
 from hardprompt.policies.networks import FrozenHead, HeadActorCriticPolicy, log_prob_and_entropy
-from hardprompt.policies.reward import Reward, normalized, prompt_reward, shaped
+from hardprompt.policies.ppo import PpoConfig
+from hardprompt.policies.reward import Reward, hypervolume_reward, normalized, prompt_reward, shaped
 from hardprompt.policies.space import PromptSpace
 from hardprompt.policies.vec_env import PromptVecEnv
 from hardprompt.study.measure import measure
@@ -550,3 +551,20 @@ def test_the_reward_is_recorded(reward: str, said: str, here: Path) -> None:
     result = run_optimizer(rl, problem, rl.configure({"episodes": 4, "rollout": 4, "reward": reward}))
     objective = measure(problem, result)["objective"]
     assert said in objective and ("learnt from" in objective) == bool(said)
+
+
+def test_the_file_of_a_reward_is_run_once_for_a_search(tmp_path: Path) -> None:
+    """Its state lasts for one search: the rewards count the calls."""
+    file, seen = tmp_path / "mine.py", tmp_path / "seen"
+    file.write_text(
+        f"with open({str(seen)!r}, 'a') as file:\n    file.write('run ')\ncalls = []\n\n"
+        "def reward(prompts, examples):\n    calls.append(1)\n    return [float(len(calls))] * len(prompts)\n"
+    )
+    problem = Problem(tiny_task(), tiny_lm("gpt2"), prompt_length=2)
+    config = PpoConfig(reward=f"{file}:reward", episodes=12, rollout=4)
+    result = run_optimizer(load_optimizer("rl"), problem, config)
+    assert seen.read_text() == "run " and [point["reward"] for point in result.curve if "reward" in point] == [1.0, 2.0, 3.0]
+
+
+def test_a_probability_above_one_is_a_rounding_error() -> None:
+    assert hypervolume_reward(torch.tensor([[1.0 + 1e-6]]), torch.tensor([0.5])).tolist() == [0.5]

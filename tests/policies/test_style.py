@@ -21,6 +21,8 @@ from hardprompt.policies.style import (
     chrf,
     zscore_by_input,
 )
+from hardprompt.scoring.rows import RowBuilder
+from tests.helpers.chat import chat_lm, chat_task
 from tests.helpers.tiny import save_tiny, tiny_lm
 
 JUDGE = ("positive", "negative"), "{text} the sentiment is"
@@ -142,3 +144,18 @@ def test_bertscore_without_its_model_is_refused_in_one_line(monkeypatch: pytest.
     monkeypatch.setattr("hardprompt.policies.style.hub_answers", lambda: False)
     with pytest.raises(LMError, match="roberta-large is not a local folder, and the hub cannot be reached"):
         BertScoreContent()
+
+
+def test_an_output_ends_at_the_end_of_the_sequence() -> None:
+    lm = tiny_lm("gpt2")
+    reward = StyleReward(lm, LMStyle(lm, ("good", "bad"), "{text}"))
+    assert lm.eos_id is not None
+    assert reward._text([*lm.encode("good food"), lm.eos_id, *lm.encode(" bad film")]) == "good food"
+
+
+def test_a_chat_is_that_of_the_task_and_may_answer_in_quotes() -> None:
+    lm, task = chat_lm("chatml"), chat_task("generation")
+    reward = StyleReward(lm, LMStyle(lm, ("a", "b"), "{text}"), template=task.template.text, chat=True)
+    [row] = RowBuilder(lm, task, task.test[:1]).build_text("be good")
+    assert row.ids[: len(reward._row("be good", task.test[0].input)[0])] == reward._row("be good", task.test[0].input)[0]
+    assert reward._text(lm.encode('\n"Good food," he said.')) == "good food,"

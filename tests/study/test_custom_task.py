@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from hardprompt.custom_task.checks import lengths
 from hardprompt.custom_task.report import checked_lines
 from hardprompt.custom_task.scaffold import START
 from hardprompt.custom_task.trivial_baselines import baselines
 from hardprompt.custom_task.validate import validate
 from hardprompt.data.catalogue import load_task
+from hardprompt.data.datasets import SourceExample
 from hardprompt.data.rows import read_rows
+from hardprompt.data.task import Example
 from hardprompt.errors import DataError, RequestError
 from hardprompt.lm import FrozenLM
 from hardprompt.records.request import StudyRequest
@@ -405,3 +408,11 @@ def test_errors_are_collected_or_raised(tmp_path: Path) -> None:
     with pytest.raises(DataError) as first:
         list(read_rows(file))
     assert str(first.value) == str(found[0]) and [error.line for error in found] == [3, 4]
+
+
+@pytest.mark.parametrize(("keep", "level"), [("", "error"), ("start", "warning")])
+def test_inputs_that_a_task_cuts_are_warnings(microworld: FrozenLM, keep: str, level: str) -> None:
+    long = Example(LONG, "positive")
+    task = tiny_task(train=[long], truncate_to=keep)
+    [problem] = lengths(task, microworld, [SourceExample("train", long, "data.csv", 2)])
+    assert problem.level == level and problem.message.endswith("; its start is kept" if keep else "is 128")

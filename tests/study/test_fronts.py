@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,3 +190,12 @@ def test_ranges_of_weights_equal_a_search_over_a_grid() -> None:
 
 def test_a_front_of_nothing_is_empty() -> None:
     assert front_of([]) == []
+
+
+def test_studies_without_a_common_unit_are_not_compared(folder: Path) -> None:
+    """A second study in which the two fronts share no split and seed does not count as another task."""
+    [shown] = group_studies([Store(folder)])
+    unit = next(iter(shown.hypervolumes["front"]))
+    one = SimpleNamespace(hypervolumes={name: {unit: 0.5} for name in ("manual", "front")})
+    apart = SimpleNamespace(hypervolumes={"manual": {(unit, 1): 0.5}, "front": {(unit, 2): 0.5}})
+    assert compare_hypervolumes([one, apart], tasks_too=False) == []  # type: ignore[list-item]

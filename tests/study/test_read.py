@@ -184,3 +184,9 @@ def test_the_prompts_of_the_benchmark_fit_their_models(microworld: FrozenLM) -> 
 def test_a_benchmark_that_does_not_exist_costs_one_line(ask: Ask, tmp_path: Path, arguments: list[str], message: str) -> None:
     status, out, err = ask(["benchmark", *arguments, "--out", str(tmp_path / "out")])
     assert status == 2 and out == "" and message in err and err.count("\n") == 1
+
+
+def test_a_reading_on_another_split_or_after_another_start_is_not_kept(study: Path) -> None:
+    named = PromptRef(run=study, optimizer="soft", seed=0)
+    for other in ({"splits": ("other",)}, {"start": "none"}):
+        assert not named.save_reading({"verdict": "none", "readings": []}, named.request(other))

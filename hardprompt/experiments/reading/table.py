@@ -5,7 +5,7 @@ from statistics import mean, median
 from typing import Any, get_args
 
 from hardprompt.metrics.token_f1 import token_f1
-from hardprompt.readings.evidence import Verdict
+from hardprompt.readings.evidence import Verdict, verdict_on
 from hardprompt.readings.read import GIVEN
 
 Line = Mapping[str, Any]
@@ -38,7 +38,7 @@ def readers_table(lines: Sequence[Line]) -> list[dict[str, Any]]:
         for reader in _readers(lines):
             best = [(line, best_of(line, reader)) for line in of_kind]
             texts = [(line, text) for line, text in best if text is not None]
-            verdicts = [text["verdict"] for _, text in texts]
+            verdicts = [verdict_on(*(text[key] for key in ("score", "agreement", "strength"))) for _, text in texts]
             rows.append(
                 {
                     "kind": kind,

@@ -19,7 +19,7 @@ CHECKED_EVERY = 8
 
 _NUMBER = r"(?:(?<![\w.)])[-\u2212])?\$?[0-9][0-9,]*(?:\.[0-9]+)?|(?:(?<![\w.)])[-\u2212])?\$?\.[0-9]+"
 _AFTER_MARK = re.compile(rf"####\s*({_NUMBER})")
-_STATED = re.compile(rf"answer(?: is)?\s*:?\s*({_NUMBER})", re.IGNORECASE)
+_STATED = re.compile(rf"answer(?: is)?\s*:?[\s*_(]*(?:\\\()?({_NUMBER})", re.IGNORECASE)
 _ANY = re.compile(_NUMBER)
 
 

@@ -108,6 +108,8 @@ def test_decoding_ends_with_the_context_and_at_the_end_of_an_answer() -> None:
         ("#### 1,080 and then 7", "1080"),
         ("the answer is 5. Then 3 more", "5"),
         ("The answer: $2.50", "2.5"),
+        ("The answer is **42**, not 7", "42"),
+        ("Answer: \\(-3\\) of 10", "-3"),
         ("first the answer is 4, no, the answer is 6 of 10", "6"),
         ("3 + 4 = 7.", "7"),
         ("16-3", "3"),

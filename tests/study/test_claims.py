@@ -184,7 +184,11 @@ def wrong_filters(measure: Measure, recipe: str) -> list[str]:
             known["lm"] = known["source_lm"] = [Path(name).name for name in fields["transfer"]["lms"]]
             wrong += [f"no {key} {value}" for key, value in wanted.items() if value not in known[key]]
         elif "geometry" not in fields:
-            chosen = [line for line in planned_lines(recipe) if wanted.items() <= line.items()]
+            of_front = wanted.get("row") == "front"  # of the runs of an optimizer with all weights
+            of_runs = {key: value for key, value in wanted.items() if key != "row"}
+            chosen = [line for line in planned_lines(recipe) if of_runs.items() <= line.items()]
+            if of_front:
+                chosen = list({(line["task"], line["split"], line["seed"], line["study"]): line for line in chosen}.values())
             units = {(line["task"], line["split"], line["seed"]) for line in chosen}
             if not chosen:
                 wrong.append(f"no run fits {wanted}")
@@ -229,8 +233,18 @@ def test_a_front_has_one_line_for_each_weight() -> None:
     """The member that is best on dev there, and not every member."""
     runs = Path(__file__).parents[2] / "runs"
     assert sum(point["optimizer"] == "front" for point in Store(runs / "quick").points()) == 5
-    found = [(line["seed"], line["weight"]) for line in study_lines(runs) if line["optimizer"] == "front"]
+    lines = [line for line in study_lines(runs) if line["optimizer"] == "front"]
+    found = [(line["seed"], line["weight"]) for line in lines if line.get("row") != "front"]
     assert sorted(found) == [(seed, weight) for seed in (0, 1) for weight in (0.0, 0.1, 0.3)]
+
+
+def test_a_front_has_its_hypervolume() -> None:
+    """It is that of `frontier.json`, for each split and seed."""
+    runs = Path(__file__).parents[2] / "runs"
+    fronts = [line for line in study_lines(runs) if line.get("row") == "front" and line["optimizer"] == "front"]
+    recorded = json.loads((runs / "quick" / "frontier.json").read_text())["optimizers"]["front"]["hypervolume"]
+    assert [line["seed"] for line in fronts] == [0, 1]
+    assert sum(line["hypervolume"] for line in fronts) / 2 == pytest.approx(recorded["mean"])
 
 
 @pytest.mark.parametrize("recipe", sorted({claim.recipe for claim in claims()}))

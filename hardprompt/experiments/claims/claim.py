@@ -23,6 +23,7 @@ PAPERS = {
     "beast": "Sadasivan et al. 2024, Fast Adversarial Attacks on Language Models In One GPU Minute",
     "ape": "Zhou et al. 2023, Large Language Models Are Human-Level Prompt Engineers",
     "morl-prompt": "Jafari et al. 2024, MORL-Prompt",
+    "pareto-prompt": "Zhao et al. 2025, Pareto Prompt Optimization",
     "inspect": "Ramati et al. 2024, Eliciting Textual Descriptions from Representations of Continuous Prompts",
     "evil-twins": "Melamed et al. 2024, Prompts Have Evil Twins",
     "unnatural": "Duan et al. 2025, Unnatural Languages Are Not Bugs but Features for LLMs",

@@ -30,7 +30,7 @@ from hardprompt.experiments.transfer.table import transfer_of
 from hardprompt.experiments.wayward.pairs import WaywardPairs, WaywardRecord, wayward_pairs
 from hardprompt.records.atomic import replacing
 from hardprompt.records.folder import RecordFolder
-from hardprompt.records.frontier import BASELINES
+from hardprompt.records.frontier import BASELINES, unit_hypervolumes
 from hardprompt.records.request import Run, StudyRequest
 from hardprompt.records.schema import at_weights, run_records
 from hardprompt.records.store import Store, recorded_request
@@ -104,9 +104,10 @@ def record_lines(recipe: str, where: Where, listener: Listener | None = None) ->
     """The lines of the record of a recipe; missing results are computed first, unless `where.recorded`.
 
     A line of studies is a point of `points.jsonl`, with `study` (the variant in the recipe), `reader_gap` (how many nats per
-    character the first reader needs more than the task LM) and `volume` (the hypervolume of the prompt alone). For wayward
-    prompts see `wayward_lines`. A line of a geometry study is a finding, a line of a transfer matrix one of its cells
-    (`transfer_lines`), and a line of readings the best text of a reader for a prompt (`reading_lines`).
+    character the first reader needs more than the task LM) and `volume` (the hypervolume of the prompt alone); or it is a front
+    with its `hypervolume` (`study_lines`). For wayward prompts see `wayward_lines`. A line of a geometry study is a finding, a
+    line of a transfer matrix one of its cells (`transfer_lines`), and a line of readings the best text of a reader for a prompt
+    (`reading_lines`).
 
     Args:
         recipe: the name of the recipe.
@@ -165,19 +166,29 @@ def _run_studies(text: str, recipe: str, folder: Path, where: Where, listener: L
 def study_lines(folder: Path) -> list[Line]:
     """The successful runs of all studies in a folder; of the members of a front, the one that is best on dev at each weight.
 
+    There is one more line for the prompts of all weights of an optimizer with one split and seed (`row` is "front").
+
     Args:
         folder: the folder with a folder for each study.
     """
     lines: list[Line] = []
     for file in sorted(folder.glob("*/study.yaml")):
         store = Store(file.parent)
-        for record in at_weights(run_records(store.points()), recorded_request(store.study).weights):
-            if record.status == "ok":
-                point = record.model_dump()
-                own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]
-                gap = None if own is None or read is None else read - own
-                derived = {"reader_gap": gap, "volume": _volume(point, math.log(store.study["vocabulary_size"]))}
-                lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"])} | derived)
+        worst = math.log(store.study["vocabulary_size"])
+        records = [record for record in run_records(store.points()) if record.status == "ok"]
+        for record in at_weights(records, recorded_request(store.study).weights):
+            point = record.model_dump()
+            own, read = point["scrutability"].get("nats_per_character"), point["reader_nats_per_character"]
+            gap = None if own is None or read is None else read - own
+            derived = {"reader_gap": gap, "volume": _volume(point, worst)}
+            lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"])} | derived)
+        for name in dict.fromkeys(record.optimizer for record in records):
+            own_points = [record for record in records if record.optimizer == name and record.log_perplexity is not None]
+            for (split, seed), volume in unit_hypervolumes(own_points, worst).items():
+                known = {key: getattr(own_points[0], key) for key in ("task", "lm", "optimizer")}
+                study = _variant(file.parent, known["task"], known["lm"])
+                found = {"row": "front", "study": study, "split": split, "seed": seed, "hypervolume": volume}
+                lines.append(known | found)
     return lines
 
 

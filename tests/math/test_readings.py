@@ -88,7 +88,7 @@ def test_a_reader_finds_what_a_planted_prompt_asks_for(microworld: FrozenLM, nam
     task = load_task("plural")
     problem = ReadingProblem(
         planted(microworld, "give the plural"), task, microworld, inputs_of(task, 6),
-        weight=0.01, vocabulary="words", lm_tokens=25_000,
+        weight=0.01, vocabulary="words", lm_tokens=45_000,
     )  # fmt: skip
     run_reader(load_reader(name), problem)
     best = min(problem.candidates, key=lambda candidate: candidate.dev_objective)

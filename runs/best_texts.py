@@ -4,7 +4,7 @@
 
 STUDIES is a folder of studies of SmolLM2, such as `smollm2-fronts` of `hardprompt reproduce`. For each soft prompt of the
 benchmark that was trained on a task of a study, the best manual prompt and the best prompt that a search found, both by loss on
-dev at weight 0, are measured as readings.
+dev, are measured as readings.
 """
 
 import argparse

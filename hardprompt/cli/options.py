@@ -17,7 +17,7 @@ from hardprompt.records.request import MODEL_FIELDS, TASK_FIELDS, StudyRequest
 TASK, MODEL, SEARCH, TRAINING, PROMPT = "Task", "Language model", "Search", "Training", "Prompt"
 """Headings of groups of options."""
 
-ONE_LM = "Name from `hardprompt ls lms`, a local folder or GGUF file, or an id on the Hugging Face hub."
+ONE_LM = (StudyRequest.model_fields["lm"].description or "").partition(";")[0] + "."
 """Description of `--lm` where it names a single model."""
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the answer as JSON.")]

@@ -185,6 +185,8 @@ def inspect_prompt(
         [task] = load_tasks(request).values()
         place = {"template": template_of(model, task)}
     prompt = named.prompt(model, **place)
+    if "readers" in fields and not ("task" in fields and isinstance(prompt, SoftPrompt)):
+        raise RequestError("--reader judges the texts of a soft prompt on a task; leave it out")
     if "task" in fields:
         task = fit_to_context(task, model, len(prompt.embeds if isinstance(prompt, SoftPrompt) else prompt.ids))
         scorer = Scorer(model, task, task.dev)
@@ -195,8 +197,6 @@ def inspect_prompt(
         readers = load_readers(request) if "readers" in fields or task.embedded else ()
         judge = default_judge(task, model, next(iter(readers), None))
         found["readings"] = soft_prompt_readings(prompt, scorer, judge, allowed_vocabulary(model, request.vocabulary, task))
-    elif "readers" in fields:
-        raise RequestError("--reader judges the texts of a soft prompt on a task; leave it out")
     if saved := named.saved_reading:
         found["read_as"] = saved
     if as_json:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from hardprompt import Example, HardPrompt, Problem, Scorer, SoftPrompt, Task, load_optimizer, load_task, read, run_optimizer
+from hardprompt.custom_task.trivial_baselines import baselines
 from hardprompt.errors import RequestError, UnknownName
+from hardprompt.experiments.wayward.run import WaywardGrid, wayward
 from hardprompt.lm import FrozenLM
 from hardprompt.lm.perplexity import surprisals
 from hardprompt.metrics.continuation_kl import stepwise_kl
@@ -260,6 +262,8 @@ def test_long_inputs_are_cut_when_a_prompt_is_read() -> None:
     assert 0 <= found.accuracy <= 1
     judge = TaskJudge(lm, [long_task(lm)])
     assert list(judge.interpret("good food").lifts) == ["tiny-classification"]
+    assert 0 <= baselines(long_task(lm), lm)["empty"]["accuracy"] <= 1
+    assert wayward(long_task(lm), lm, "good", config=WaywardGrid(steps=1, gammas=(1.0,)), judge=judge).described["projection"]
 
 
 def test_answers_that_are_numbers_are_not_decoded_when_a_prompt_is_read() -> None:

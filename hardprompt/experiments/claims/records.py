@@ -182,13 +182,13 @@ def study_lines(folder: Path) -> list[Line]:
             gap = None if own is None or read is None else read - own
             derived = {"reader_gap": gap, "volume": _volume(point, worst)}
             lines.append(point | {"study": _variant(file.parent, point["task"], point["lm"])} | derived)
-        for name in dict.fromkeys(record.optimizer for record in records):
-            own_points = [record for record in records if record.optimizer == name and record.log_perplexity is not None]
-            for (split, seed), volume in unit_hypervolumes(own_points, worst).items():
-                known = {key: getattr(own_points[0], key) for key in ("task", "lm", "optimizer")}
-                study = _variant(file.parent, known["task"], known["lm"])
-                found = {"row": "front", "study": study, "split": split, "seed": seed, "hypervolume": volume}
-                lines.append(known | found)
+        placed = [record for record in records if record.log_perplexity is not None]
+        for name in dict.fromkeys(record.optimizer for record in placed):
+            own_front = [record for record in placed if record.optimizer == name]
+            task, lm = own_front[0].task, own_front[0].lm
+            shared = {"row": "front", "optimizer": name, "task": task, "lm": lm, "study": _variant(file.parent, task, lm)}
+            for (split, seed), volume in unit_hypervolumes(own_front, worst).items():
+                lines.append(shared | {"split": split, "seed": seed, "hypervolume": volume})
     return lines
 
 
